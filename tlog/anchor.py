@@ -1,0 +1,146 @@
+"""The anchor: the last signed checkpoint, kept where the database and its backups cannot take it back.
+
+A small SQLite file in WAL mode with synchronous=FULL, so that `advance` returns only after the new state is on disk.
+Every signature is preceded by a compare-and-set here: of two sealers that start from the same checkpoint exactly one
+wins, and a database restored from a backup is behind what the anchor says. The anchor must not be part of the
+database's backups; restoring it together with the database defeats its purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.errors import AnchorMissingError, ForkError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE anchor (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    origin TEXT NOT NULL,
+    size INTEGER NOT NULL CHECK (size >= 0),
+    root BLOB NOT NULL CHECK (length(root) = 32),
+    chain_hash BLOB NOT NULL CHECK (length(chain_hash) = 32),
+    note BLOB NOT NULL,
+    sealed_at INTEGER NOT NULL
+) STRICT
+"""
+_SELECT: Final = "SELECT origin, size, root, chain_hash, note, sealed_at FROM anchor"
+_INSERT: Final = "INSERT INTO anchor VALUES (1, ?, ?, ?, ?, ?, ?)"
+_ADVANCE: Final = """
+UPDATE anchor SET size = ?, root = ?, chain_hash = ?, note = ?, sealed_at = ?
+WHERE origin = ? AND size = ? AND root = ? AND note = ? AND sealed_at < ?
+"""
+_BUSY_SECONDS: Final = 10.0
+
+
+class Anchored(NamedTuple):
+    """What was signed last: the signed note (empty before the first), and microseconds since 1970 of the signing."""
+
+    origin: str
+    size: int
+    root: bytes
+    chain_hash: bytes
+    note: bytes
+    sealed_at: int
+
+
+class Anchor:
+    """The anchor file of one log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def exists(self) -> bool:
+        """Tell whether there is an anchor."""
+        return self._path.exists()
+
+    def create(self, first: Anchored) -> None:
+        """Write the anchor of a new log, durable on return.
+
+        Raises:
+            ForkError: there is an anchor already; replacing it would forget what was signed.
+
+        """
+        if self._path.exists():
+            message = f"{self._path} exists already; an anchor is never replaced"
+            raise ForkError(message)
+        partial = self._path.with_suffix(".new")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        with closing(self._connect(partial)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute(_SCHEMA)
+            connection.execute(_INSERT, first)
+        # The name appears only when the content is complete and on disk: link refuses to replace.
+        self._path.hardlink_to(partial)
+        partial.unlink()
+        _sync_directory(self._path.parent)
+        with closing(self._connect(self._path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        _sync_directory(self._path.parent)
+
+    def read(self) -> Anchored:
+        """Return what was signed last.
+
+        Raises:
+            AnchorMissingError: there is no anchor, or it cannot be read.
+
+        """
+        if not self._path.exists():
+            message = (
+                f"there is no anchor at {self._path}, so nothing tells what this log has signed; bring the anchor back "
+                "(it is not part of the database's backups), or start a new log in another data directory"
+            )
+            raise AnchorMissingError(message)
+        try:
+            with closing(self._connect(self._path)) as connection:
+                row = connection.execute(_SELECT).fetchone()
+        except sqlite3.DatabaseError as error:
+            message = f"the anchor at {self._path} cannot be read ({error}); bring back an intact copy of this same anchor"
+            raise AnchorMissingError(message) from error
+        if row is None:
+            message = f"the anchor at {self._path} is empty; bring back an intact copy of this same anchor"
+            raise AnchorMissingError(message)
+        return Anchored(*row)
+
+    def advance(self, old: Anchored, new: Anchored) -> None:
+        """Replace `old` by `new` if and only if `old` is still what the anchor holds; durable on return.
+
+        Raises:
+            ForkError: the anchor holds something else (another sealer was faster), or `new` does not lie after `old`.
+            sqlite3.Error: the disk refused; nothing may be published.
+
+        """
+        if new.size < old.size or new.origin != old.origin:
+            message = f"the anchor of {old.origin} never goes back from size {old.size} to {new.size}"
+            raise ForkError(message)
+        values = (*new[1:], old.origin, old.size, old.root, old.note, new.sealed_at)
+        with closing(self._connect(self._path)) as connection:
+            changed = connection.execute(_ADVANCE, values).rowcount
+        if changed != 1:
+            message = (
+                f"the anchor no longer holds the checkpoint of size {old.size} this sealer continues: another sealer "
+                "signed meanwhile, or the clock stands still; this process signs nothing more"
+            )
+            raise ForkError(message)
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        # rw: never create a missing file; autocommit: each statement is one durable transaction.
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""A client of the HTTP service: append events, read checkpoints, fetch proofs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx2
+import msgspec
+
+from tlog.errors import MalformedInputError, OverloadedError, TlogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT: Final = 30.0
+_UNAVAILABLE: Final = 503
+
+
+class ServiceError(TlogError):
+    """The service refused a request; the message is its own, with the pointer to the offending member if it gave one."""
+
+
+class Client:
+    """A connection to one log's service."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Connect to `url` (scheme, host, port), presenting `token` where a scope is needed."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT, follow_redirects=False)
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def append(self, events: Sequence[bytes], *, wait_sealed: bool = False) -> list[dict[str, Any]]:
+        """Append events, each one JSON text without a newline, all or none; return their receipts in order.
+
+        Raises:
+            OverloadedError: the log cannot take them now, or cannot be reached; the same call may be repeated.
+            ServiceError: the log refused them.
+
+        """
+        params = {"wait": "sealed"} if wait_sealed else {}
+        headers = {"Content-Type": "application/x-ndjson"}
+        response = self._send("POST", "/v1/audit/events", content=b"\n".join(events), params=params, headers=headers)
+        receipts: list[dict[str, Any]] = msgspec.json.decode(response.content)["receipts"]
+        return receipts
+
+    def log(self) -> dict[str, Any]:
+        """Return the log's description, `vkey` among it."""
+        description: dict[str, Any] = msgspec.json.decode(self._send("GET", "/v1/log").content)
+        return description
+
+    def checkpoint(self) -> bytes:
+        """Return the latest checkpoint's note, not verified."""
+        return self._send("GET", "/checkpoint").content
+
+    def consistency_proof(self, old_size: int) -> bytes:
+        """Return the consistency proof file from `old_size` to the latest checkpoint, not verified."""
+        return self._send("GET", "/v1/proof/consistency", params={"from": old_size}).content
+
+    def event_proof(self, event_id: str, *, disclose: bool = False) -> tuple[bytes, bytes]:
+        """Return the tlog-proof and the event file of an event, not verified."""
+        params = {"disclose": str(disclose).lower()}
+        response = self._send("GET", f"/v1/audit/events/{event_id}/proof", params=params)
+        document = msgspec.json.decode(response.content)
+        return document["proof"].encode(), document["eventFile"].encode()
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2's own
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx2.TransportError as error:
+            message = f"the log at {self._http.base_url} cannot be reached ({type(error).__name__})"
+            raise OverloadedError(message) from error
+        if response.is_success:
+            return response
+        try:
+            problem = msgspec.json.decode(response.content)
+            message = f"{problem['title']}: {problem['detail']}"
+            pointer = problem.get("pointer", "")
+        except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+            message, pointer = f"the log answered {response.status_code}", ""
+        if response.status_code == _UNAVAILABLE:
+            raise OverloadedError(message)
+        if pointer:
+            raise MalformedInputError(message, pointer)
+        raise ServiceError(message)

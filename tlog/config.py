@@ -1,0 +1,163 @@
+"""The data directory: where one log keeps its keys, its anchor and its embedded database.
+
+    <data>/keys/log.skey     the signing key, mode 0400       <data>/anchor/anchor.sqlite3   what was signed last
+    <data>/keys/log.vkey     its public half, to hand out     <data>/postgres/               the embedded PostgreSQL
+    <data>/keys/index.keys   the bucket keys, mode 0400
+    <data>/keys/pepper       the key of API key digests, mode 0400
+
+Key files are written once, complete or not at all, and never replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from tlog.core.merkle import HASH_SIZE
+from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
+from tlog.core.pseudonym import DEFAULT_BITS, BucketKeys
+from tlog.errors import KeyMismatchError, MalformedInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SEED_SIZE: Final = 32
+_PEPPER_SIZE: Final = 32
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware: the clock of everything that is not given another."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """The files of one log below `root`."""
+
+    root: Path
+
+    @property
+    def anchor(self) -> Path:
+        """The anchor file."""
+        return self.root / "anchor" / "anchor.sqlite3"
+
+    @property
+    def postgres(self) -> Path:
+        """The embedded PostgreSQL's directory."""
+        return self.root / "postgres"
+
+    @property
+    def _keys(self) -> Path:
+        return self.root / "keys"
+
+    def create(self) -> None:
+        """Make the directories, closed to other users."""
+        # An embedded PostgreSQL of a root-run tlog has a user of its own, which must reach its directory and no other.
+        self.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        for directory in (self._keys, self.anchor.parent):
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+    def has_signer(self) -> bool:
+        """Tell whether there is a signing key."""
+        return (self._keys / "log.skey").exists()
+
+    def create_keys(self, origin: str, bits: int = DEFAULT_BITS) -> None:
+        """Make the keys that are not there yet: signing key under the name `origin`, bucket keys, pepper.
+
+        Raises:
+            MalformedInputError: `origin` cannot be a key name.
+
+        """
+        signer = Signer(origin, secrets.token_bytes(_SEED_SIZE))
+        _write_once(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
+        _write_once(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
+        if _write_once(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400):
+            (self._keys / "log.vkey").unlink(missing_ok=True)
+        _write_once(self._keys / "log.vkey", f"{self.signer().verifier.vkey()}\n".encode(), 0o444)
+
+    def signer(self) -> Signer:
+        """Return the signing key.
+
+        Raises:
+            KeyMismatchError: it is missing, malformed, or open to other users.
+
+        """
+        try:
+            return parse_skey(_read_secret(self._keys / "log.skey").decode().removesuffix("\n"))
+        except (MalformedInputError, UnicodeDecodeError) as error:
+            message = f"{self._keys / 'log.skey'} is not a signing key; bring back this log's key"
+            raise KeyMismatchError(message) from error
+
+    def verifier(self) -> Verifier:
+        """Return the public key.
+
+        Raises:
+            KeyMismatchError: it is missing or malformed.
+
+        """
+        path = self._keys / "log.vkey"
+        try:
+            return parse_vkey(path.read_text(encoding="utf-8").removesuffix("\n"))
+        except (OSError, MalformedInputError, UnicodeDecodeError) as error:
+            message = f"{path} is not this log's public key; bring it back"
+            raise KeyMismatchError(message) from error
+
+    def bucket_keys(self) -> BucketKeys:
+        """Return the bucket keys.
+
+        Raises:
+            KeyMismatchError: they are missing, incomplete, or open to other users.
+
+        """
+        path = self._keys / "index.keys"
+        try:
+            return BucketKeys(_read_secret(path))
+        except MalformedInputError as error:
+            message = f"{path} is incomplete; bring back this log's bucket keys"
+            raise KeyMismatchError(message) from error
+
+    def pepper(self) -> bytes:
+        """Return the 32-byte key of API key digests.
+
+        Raises:
+            KeyMismatchError: it is missing or open to other users.
+
+        """
+        return _read_secret(self._keys / "pepper")
+
+
+def _write_once(path: Path, data: bytes, mode: int) -> bool:
+    """Write a new file, complete and on disk before its name appears; tell whether it was new."""
+    if path.exists():
+        return False
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return True
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if mode & _OTHERS:
+            message = f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}); chmod 0400 it and check who read it"
+            raise KeyMismatchError(message)
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}); bring back this log's key file"
+        raise KeyMismatchError(message) from error

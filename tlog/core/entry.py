@@ -1,0 +1,214 @@
+"""Entries: the leaf data of the log, RFC 8785 JSON that holds no personal data.
+
+Own format (docs/reference/formats.md, "Entry"). An event entry is built in two halves around `loggedAt`, because the log's
+clock is read last, under the lock that orders entries. Parsing is strict: parse, format again, compare.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tlog.core.bundle import MAX_ENTRY_SIZE
+from tlog.core.commitment import COMMITMENT_SIZE, commit
+from tlog.core.event import Action, Outcome, ParsedEvent, ResourceType, Source, Timestamp, Uuid, to_utc
+from tlog.core.merkle import HASH_SIZE
+from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, BucketKeys, action_key
+from tlog.core.strict import encode_base64url, parse_base64url
+from tlog.errors import InvalidEventError, MalformedInputError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LOGGED_AT_FORM: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"
+_LOGGED_AT: Final = re.compile(_LOGGED_AT_FORM)
+LoggedAt = Annotated[str, Meta(pattern=_LOGGED_AT_FORM)]
+
+
+class Commitments(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """The two commitments of an event entry, base64url of 32 bytes."""
+
+    actor: str
+    resource: str
+
+
+class EventEntry(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, gc=False, kw_only=True):
+    """An event as the log holds it; members in RFC 8785 order."""
+
+    action: Action
+    commitments: Commitments
+    eventId: Uuid  # noqa: N815 - the format's name
+    keys: list[str]
+    loggedAt: LoggedAt  # noqa: N815 - the format's name
+    outcome: Outcome
+    resourceType: ResourceType  # noqa: N815 - the format's name
+    source: Source | UnsetType = UNSET
+    timestamp: Timestamp
+    type: Literal["event"]
+    v: Literal[1]
+
+    def commitment(self, group: str) -> bytes:
+        """Return the 32-byte commitment to the disclosure of `group`, "actor" or "resource"."""
+        text: str = getattr(self.commitments, group)
+        return parse_base64url(text.encode(), f"the {group} commitment", COMMITMENT_SIZE)
+
+    def index_keys(self) -> list[bytes]:
+        """Return the 16-byte index keys: of the actor, the resource and the action."""
+        return [parse_base64url(key.encode(), "an index key", KEY_SIZE) for key in self.keys]
+
+
+class IndexKeysEntry(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
+    """The control entry that commits to the bucket keys: entry 0 of every log."""
+
+    bits: Annotated[int, Meta(ge=0, le=MAX_BITS)]
+    loggedAt: LoggedAt  # noqa: N815 - the format's name
+    root: str
+    type: Literal["index-keys"]
+    v: Literal[1]
+
+    def root_hash(self) -> bytes:
+        """Return the 32-byte RFC 6962 root over the bucket keys."""
+        return parse_base64url(self.root.encode(), "the root of the index keys", HASH_SIZE)
+
+
+Entry = EventEntry | IndexKeysEntry
+
+
+class DraftEntry(Struct, frozen=True, gc=False):
+    """An entry that lacks only its loggedAt, with the disclosures that go beside it (none for control entries)."""
+
+    event_id: str | None
+    head: bytes
+    tail: bytes
+    actor: bytes = b""
+    resource: bytes = b""
+
+    def entry(self, logged_at: bytes) -> bytes:
+        """Return the entry's bytes with `logged_at` as `format_logged_at` gives it."""
+        return self.head + logged_at + self.tail
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_EVENT_DECODER: Final = msgspec.json.Decoder(EventEntry)
+_INDEX_KEYS_DECODER: Final = msgspec.json.Decoder(IndexKeysEntry)
+
+
+def draft_event(parsed: ParsedEvent, keys: BucketKeys, salts: bytes) -> DraftEntry:
+    """Return the draft of an event's entry.
+
+    Args:
+        parsed: the valid event.
+        keys: the log's bucket keys.
+        salts: 32 fresh random bytes, 16 for each disclosure.
+
+    Raises:
+        InvalidEventError: two index keys share their first 8 bytes (once in 2^64).
+
+    """
+    event = parsed.event
+    actor, resource = salts[:16] + parsed.actor_body, salts[16:32] + parsed.resource_body
+    index_keys = (
+        keys.actor(event.actor.userId),
+        keys.resource(event.resource.type, event.resource.id),
+        action_key(event.action),
+    )
+    if len({key[:DISTINCT_SIZE] for key in index_keys}) != len(index_keys):
+        message = "two index keys of this event begin alike; change the resource's id"
+        raise InvalidEventError(message, "/resource/id")
+    head = b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b","%b","%b"],' % (
+        event.action.encode(),
+        encode_base64url(commit(actor)),
+        encode_base64url(commit(resource)),
+        parsed.event_id.encode(),
+        *map(encode_base64url, index_keys),
+    )
+    outcome = "unknown" if event.outcome is UNSET else event.outcome
+    source = b"" if event.source is UNSET else b'"source":%b,' % _encode(event.source)
+    tail = b'","outcome":"%b","resourceType":"%b",%b"timestamp":"%b","type":"event","v":1}' % (
+        outcome.encode(),
+        event.resource.type.encode(),
+        source,
+        parsed.timestamp.encode(),
+    )
+    return DraftEntry(parsed.event_id, head + b'"loggedAt":"', tail, actor, resource)
+
+
+def draft_index_keys(bits: int, root: bytes) -> DraftEntry:
+    """Return the draft of the `index-keys` control entry for 2**bits bucket keys with RFC 6962 root `root`."""
+    tail = b'","root":"%b","type":"index-keys","v":1}' % encode_base64url(root)
+    return DraftEntry(None, b'{"bits":%d,"loggedAt":"' % bits, tail)
+
+
+def parse_entry(data: bytes) -> Entry:
+    """Return the entry that leaf data holds.
+
+    Raises:
+        MalformedInputError: the bytes are not exactly what formatting the entry's members gives.
+
+    """
+    if len(data) > MAX_ENTRY_SIZE:
+        message = f"an entry has at most {MAX_ENTRY_SIZE} bytes"
+        raise MalformedInputError(message)
+    control = data.endswith(b'"type":"index-keys","v":1}')
+    try:
+        entry: Entry = _INDEX_KEYS_DECODER.decode(data) if control else _EVENT_DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        message = "not an entry of this format"
+        raise MalformedInputError(message) from None
+    if _encode(entry) != data:
+        message = "the entry is not in canonical form (RFC 8785)"
+        raise MalformedInputError(message)
+    parse_logged_at(entry.loggedAt)
+    if isinstance(entry, IndexKeysEntry):
+        entry.root_hash()
+    else:
+        _check_event_entry(entry)
+    return entry
+
+
+def _check_event_entry(entry: EventEntry) -> None:
+    entry.commitment("actor")
+    entry.commitment("resource")
+    keys = entry.index_keys()
+    if len(keys) != 3 or len({key[:DISTINCT_SIZE] for key in keys}) != 3:  # noqa: PLR2004 - actor, resource, action
+        message = "an event entry has three index keys that differ in their first 8 bytes"
+        raise MalformedInputError(message)
+    if keys[2] != action_key(entry.action):
+        message = "the third index key is not the one of the action"
+        raise MalformedInputError(message)
+    if entry.eventId != entry.eventId.lower() or entry.timestamp != to_utc(entry.timestamp):
+        message = "the eventId is in lower case and the timestamp in UTC"
+        raise MalformedInputError(message)
+
+
+def format_logged_at(moment: datetime) -> bytes:
+    """Return an aware time as the 27 characters of `loggedAt`, microseconds in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27).encode()
+
+
+def parse_logged_at(text: str) -> datetime:
+    """Return the aware time that a `loggedAt` of exactly 27 characters says.
+
+    Raises:
+        MalformedInputError: another form, or a time that does not exist.
+
+    """
+    try:
+        if _LOGGED_AT.fullmatch(text) is not None:
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    message = "loggedAt is a UTC time with six fraction digits"
+    raise MalformedInputError(message)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970-01-01T00:00:00Z, the form in which the database keeps times exactly."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the aware time of `to_microseconds`."""
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,302 @@
+"""The audit event as producers send it: members, rules, and strict parsing.
+
+Parsing takes one of two ways to the same verdict. The fast one lets msgspec check types and patterns while it decodes.
+It cannot see a member name that stands twice (the last value wins), so the number of colons in the text is compared
+with the number of colons in what was kept: a lost member loses at least the colon behind its name. Whenever that
+comparison or a rule fails, the slow way decides and names the member (`tlog.core.canonical.parse_strict`).
+
+The format is own (docs/reference/event.md); timestamps are RFC 3339, e-mail addresses are what HTML accepts, UUIDs are
+RFC 9562, IP addresses RFC 4291 and dotted quads.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tlog.core.canonical import MAX_INTEGER, canonical, check_value, escape_pointer, parse_strict
+from tlog.errors import InvalidEventError, MalformedInputError
+
+MAX_EVENT_SIZE: Final = 65_535
+
+Action = Literal[
+    "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
+]
+Outcome = Literal["success", "failure", "unknown"]
+
+_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z"
+_TIMESTAMP = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
+)
+_EMAIL = (
+    r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*\Z"
+)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IP = rf"^(?:{_OCTET}(?:\.{_OCTET}){{3}}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\Z"
+_RESOURCE_TYPE = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z"
+_SOURCE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}\Z"
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]+\Z"
+
+UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_NO_CONTROL)]
+ResourceId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=_NO_CONTROL)]
+ResourceType = Annotated[str, Meta(pattern=_RESOURCE_TYPE)]
+SourceId = Annotated[str, Meta(pattern=_SOURCE_ID)]
+Uuid = Annotated[str, Meta(pattern=_UUID)]
+Timestamp = Annotated[str, Meta(pattern=_TIMESTAMP)]
+
+# What a pattern means, for the person whose value did not match it.
+_PATTERN_RULES: Final = {
+    _UUID: "a UUID such as 0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e",
+    _TIMESTAMP: "an RFC 3339 date and time with zone and at most 6 fraction digits, such as 2026-11-24T05:11:59.998Z",
+    _EMAIL: "an e-mail address",
+    _IP: "an IPv4 or IPv6 address",
+    _RESOURCE_TYPE: "1 to 64 letters, digits and _ . : - beginning with a letter or digit (it is public)",
+    _SOURCE_ID: "1 to 128 letters, digits and _ . : / - beginning with a letter or digit (it is public)",
+    _NO_CONTROL: "text without control characters",
+}
+
+
+class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, gc=False):
+    """Members are declared in RFC 8785 order, so that encoding in declaration order is canonical."""
+
+
+class Actor(_Object, kw_only=True):
+    """Who acted."""
+
+    email: Annotated[str, Meta(max_length=320, pattern=_EMAIL)] | UnsetType = UNSET
+    ipAddress: Annotated[str, Meta(max_length=45, pattern=_IP)] | UnsetType = UNSET  # noqa: N815 - the format's name
+    role: str | UnsetType = UNSET
+    userAgent: str | UnsetType = UNSET  # noqa: N815 - the format's name
+    userId: UserId  # noqa: N815 - the format's name
+
+
+class Resource(_Object, kw_only=True):
+    """What was acted on. `type` is public in the entry; `id` and `name` are not."""
+
+    id: ResourceId
+    name: str | UnsetType = UNSET
+    type: ResourceType
+
+
+class Details(_Object, kw_only=True):
+    """What exactly happened."""
+
+    fieldsAccessed: list[str] | UnsetType = UNSET  # noqa: N815 - the format's name
+    newValues: dict[str, Any] | UnsetType = UNSET  # noqa: N815 - the format's name
+    oldValues: dict[str, Any] | UnsetType = UNSET  # noqa: N815 - the format's name
+    query: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Source(_Object, kw_only=True):
+    """Which producer sent it, and its position in that producer's own sequence. Public in the entry."""
+
+    id: SourceId
+    seq: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+
+
+class Event(_Object, kw_only=True):
+    """One audit event (docs/reference/event.md)."""
+
+    action: Action
+    actor: Actor
+    details: Details | UnsetType = UNSET
+    eventId: Uuid  # noqa: N815 - the format's name
+    metadata: dict[str, Any] | UnsetType = UNSET
+    outcome: Outcome | UnsetType = UNSET
+    resource: Resource
+    source: Source | UnsetType = UNSET
+    timestamp: Timestamp
+
+
+class ResourceGroup(_Object, kw_only=True):
+    """What the `resource` disclosure holds: the resource, and what happened to it."""
+
+    details: Details | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    resource: Resource
+
+
+class ParsedEvent(Struct, frozen=True, gc=False):
+    """A valid event, and its two disclosure bodies in canonical form."""
+
+    event: Event
+    event_id: str
+    timestamp: str
+    actor_body: bytes
+    resource_body: bytes
+
+
+EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+_encode: Final = msgspec.json.Encoder().encode
+_encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+# Greedy, because what stands before the place quotes the sender, who may imitate one.
+_LOCATED: Final = re.compile(r"(?P<what>.*) - at `\$(?P<path>(?:\.[A-Za-z]+|\[[0-9]+\])+)`", re.DOTALL)
+_STEP: Final = re.compile(r"\.([A-Za-z]+)|\[([0-9]+)\]")
+_NAMED_FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_FAILED_PATTERN: Final = re.compile(r"""Expected `str` matching regex ['"](.*)['"]""", re.DOTALL)
+
+
+def parse_event(raw: bytes) -> ParsedEvent:
+    """Return the event that `raw`, one JSON text, holds.
+
+    Raises:
+        InvalidEventError: a rule of the format is broken; `pointer` names the member.
+
+    """
+    if len(raw) > MAX_EVENT_SIZE:
+        message = f"an event has at most {MAX_EVENT_SIZE} bytes, this one has {len(raw)}"
+        raise InvalidEventError(message)
+    try:
+        parsed = finish_event(EVENT_DECODER.decode(raw))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidEventError):
+        parsed = None
+    if parsed is not None and not may_hide_colons(raw) and raw.count(b":") == count_colons(parsed):
+        return parsed
+    return parse_event_slowly(raw)
+
+
+def parse_event_slowly(raw: bytes) -> ParsedEvent:
+    """Do what `parse_event` does, naming the member that breaks a rule.
+
+    Raises:
+        InvalidEventError: a rule of the format is broken; `pointer` names the member.
+
+    """
+    try:
+        value = parse_strict(raw)
+    except MalformedInputError as error:
+        raise InvalidEventError(str(error), error.pointer) from None
+    try:
+        event = msgspec.convert(value, Event)
+    except msgspec.ValidationError as error:
+        _raise_for(error)
+    return finish_event(event)
+
+
+def finish_event(event: Event) -> ParsedEvent:
+    """Check what decoding alone cannot, and encode the disclosure bodies.
+
+    Raises:
+        InvalidEventError: a rule of the format is broken; `pointer` names the member.
+
+    """
+    ip_address = event.actor.ipAddress
+    if ip_address is not UNSET and ":" in ip_address:
+        _check_ipv6(ip_address)
+    details, metadata = event.details, event.metadata
+    care = metadata is not UNSET and _check_object(metadata, "/metadata")
+    if details is not UNSET:
+        if details.oldValues is not UNSET:
+            care |= _check_object(details.oldValues, "/details/oldValues")
+        if details.newValues is not UNSET:
+            care |= _check_object(details.newValues, "/details/newValues")
+    group = ResourceGroup(details=details, metadata=metadata, resource=event.resource)
+    parsed = ParsedEvent(
+        event,
+        event.eventId.lower(),
+        to_utc(event.timestamp),
+        _encode(event.actor),
+        canonical(msgspec.to_builtins(group)) if care else _encode_sorted(group),
+    )
+    _check_size(parsed)
+    return parsed
+
+
+def count_colons(parsed: ParsedEvent) -> int:
+    """Return how many colons a JSON text of this event has if nothing of it was lost and no escape hides one."""
+    event = parsed.event
+    # eventId, timestamp, action and actor; the resource body has its own members' colons, `resource` included.
+    colons = 4 + event.timestamp.count(":") + parsed.actor_body.count(b":") + parsed.resource_body.count(b":")
+    if event.outcome is not UNSET:
+        colons += 1
+    if event.source is not UNSET:
+        colons += 3 + event.source.id.count(":")
+    return colons
+
+
+def may_hide_colons(raw: bytes) -> bool:
+    """Tell whether an escape in `raw` may stand for a colon, so that counting them proves nothing."""
+    return b"\\u003" in raw
+
+
+def _check_object(value: dict[str, Any], pointer: str) -> bool:
+    """Check a free-form object; return whether writing it canonically needs care."""
+    for name, child in value.items():
+        if type(child) is not str or not name.isascii():
+            break
+    else:
+        return False
+    try:
+        return check_value(value, pointer)
+    except MalformedInputError as error:
+        raise InvalidEventError(str(error), error.pointer) from None
+
+
+def _check_size(parsed: ParsedEvent) -> None:
+    # The clear members and two disclosures are bounded together, so that each fits the 65,535 bytes of an entry.
+    size = len(parsed.actor_body) + len(parsed.resource_body)
+    if size > MAX_EVENT_SIZE:
+        message = f"actor, resource, details and metadata have {size} bytes together, at most {MAX_EVENT_SIZE} fit"
+        raise InvalidEventError(message)
+
+
+@lru_cache(maxsize=4096)
+def _check_ipv6(text: str) -> None:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        message = "expected an IPv4 or IPv6 address"
+        raise InvalidEventError(message, "/actor/ipAddress") from None
+
+
+def to_utc(timestamp: str) -> str:
+    """Return an RFC 3339 timestamp in UTC, in the form `YYYY-MM-DDTHH:MM:SS[.f]Z` with the fraction digits it came with.
+
+    Raises:
+        InvalidEventError: the day does not exist, or the time in UTC is outside the years 1 to 9999.
+
+    """
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        if timestamp[-1] == "Z":
+            return timestamp
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = "this date and time does not exist"
+        raise InvalidEventError(message, "/timestamp") from None
+    _, point, rest = timestamp.partition(".")
+    fraction = point + re.split(r"[+-]", rest)[0]
+    return moment.strftime("%Y-%m-%dT%H:%M:%S").zfill(19) + fraction + "Z"
+
+
+def _raise_for(error: msgspec.ValidationError) -> NoReturn:
+    """Turn a validation error into one with a JSON pointer and a rule in words; values are never repeated."""
+    what, pointer = str(error), ""
+    located = _LOCATED.fullmatch(what)
+    if located is not None:
+        what = located["what"]
+        pointer = "".join(f"/{step[1] or step[2]}" for step in _STEP.finditer(located["path"]))
+    named = _NAMED_FIELD.fullmatch(what)
+    if named is not None:
+        pointer += "/" + escape_pointer(named[2])
+        what = "this member is required" if named[1] == "missing required" else "no such member in an event"
+    pattern = _FAILED_PATTERN.fullmatch(what)
+    if pattern is not None:
+        what = "expected " + _PATTERN_RULES[pattern[1].replace("\\\\", "\\")]
+    elif what.startswith("Invalid enum value"):
+        what = "not one of the values this member can have: " + _choices(pointer)
+    raise InvalidEventError(what[:1].lower() + what[1:], pointer) from None
+
+
+def _choices(pointer: str) -> str:
+    literal = Action if pointer == "/action" else Outcome
+    return ", ".join(literal.__args__)

@@ -1,0 +1,92 @@
+"""RFC 6962 Merkle tree hashing: leaves, nodes, and the root of a growing tree.
+
+Implements RFC 6962 section 2.1 (the hash tree). Proofs are in `tlog.core.proof`, their storage in tiles is in
+`tlog.core.tile`. Left out on purpose: any in-memory tree. A tree of n leaves is represented by the hashes of its
+perfect subtrees from left to right (at most 63 of them), which is all that growing it or naming its root needs.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+HASH_SIZE: Final = 32
+MAX_TREE_SIZE: Final = 2**63 - 1
+# RFC 6962 section 2.1: "The hash of an empty list is the hash of an empty string".
+EMPTY_ROOT: Final = sha256(b"").digest()
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """Return the 32-byte hash of a leaf: SHA-256(0x00 || entry) (RFC 6962 section 2.1)."""
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the 32-byte hash of an interior node: SHA-256(0x01 || left || right) (RFC 6962 section 2.1)."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def fold_perfect(hashes: Sequence[bytes]) -> bytes:
+    """Return the root of a perfect subtree whose 2**k nodes of one level are given from left to right."""
+    level = list(hashes)
+    while len(level) > 1:
+        # A perfect subtree pairs up without a rest; a caller's wrong count is a bug worth stopping at.
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+    return level[0]
+
+
+def fold_right(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over perfect subtrees given from left to right, EMPTY_ROOT for none.
+
+    RFC 6962 splits at the largest power of two smaller than n, so the smaller subtrees hang below the right side.
+    """
+    if not hashes:
+        return EMPTY_ROOT
+    root = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        root = node_hash(left, root)
+    return root
+
+
+class Frontier:
+    """The hashes of the perfect subtrees of a growing tree, left to right: one for each bit set in its size."""
+
+    def __init__(self, size: int = 0, subtrees: Sequence[bytes] = ()) -> None:
+        """Take over a tree of `size` leaves.
+
+        Args:
+            size: number of leaves.
+            subtrees: the 32-byte roots of its perfect subtrees, largest first.
+
+        Raises:
+            ValueError: the number of subtrees is not the number of bits set in `size`.
+
+        """
+        if len(subtrees) != size.bit_count():
+            message = f"a tree of {size} leaves has {size.bit_count()} perfect subtrees, not {len(subtrees)}"
+            raise ValueError(message)
+        self.size = size
+        self.subtrees = list(subtrees)
+
+    def append(self, leaf: bytes) -> None:
+        """Add one 32-byte leaf hash."""
+        subtrees = self.subtrees
+        carry = self.size
+        while carry & 1:
+            leaf = sha256(b"\x01" + subtrees.pop() + leaf).digest()
+            carry >>= 1
+        subtrees.append(leaf)
+        self.size += 1
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add 32-byte leaf hashes in order."""
+        for leaf in leaves:
+            self.append(leaf)
+
+    def root(self) -> bytes:
+        """Return the 32-byte root hash of the tree."""
+        return fold_right(self.subtrees)

@@ -1,0 +1,95 @@
+"""Index keys: pseudonyms under which entries can be found, made with bucket keys that are committed beforehand.
+
+Own format (docs/reference/formats.md, "Index key"): ident = kind || 0x00 || value. For the personal kinds the bucket b is
+the first `bits` bits of SHA-256(ident) and the key is HMAC-SHA256(K[b], ident)[:16], where K holds 2**bits random
+32-byte bucket keys whose RFC 6962 root the log states in its first entry. So nobody can choose a key for one question,
+showing one bucket key with its path reveals nothing about other buckets, and destroying one shreds the pseudonyms
+under it. The kind `action` is public and needs no key.
+"""
+
+from __future__ import annotations
+
+import hmac
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
+from tlog.errors import MalformedInputError
+
+KEY_SIZE: Final = 16
+DISTINCT_SIZE: Final = 8
+DEFAULT_BITS: Final = 16
+MAX_BITS: Final = 24
+_CACHED_KEYS: Final = 65_536
+
+
+def actor_ident(user_id: str) -> bytes:
+    """Return the ident of an actor, asked for by userId."""
+    return b"actor\x00" + user_id.encode()
+
+
+def resource_ident(resource_type: str, resource_id: str) -> bytes:
+    """Return the ident of a resource, asked for by type and id together."""
+    return b"resource\x00" + resource_type.encode() + b"\x00" + resource_id.encode()
+
+
+@lru_cache(maxsize=64)
+def action_key(action: str) -> bytes:
+    """Return the 16-byte index key of an action, computable by anyone."""
+    return sha256(b"public\x00" + b"action\x00" + action.encode()).digest()[:KEY_SIZE]
+
+
+class BucketKeys:
+    """The 2**bits bucket keys of a log. Their representation shows none of them."""
+
+    def __init__(self, keys: bytes) -> None:
+        """Take the bucket keys, 32 bytes each, concatenated.
+
+        Raises:
+            MalformedInputError: their number is not a power of two up to 2**24.
+
+        """
+        count, rest = divmod(len(keys), HASH_SIZE)
+        self.bits = count.bit_length() - 1
+        if rest or count != 1 << max(self.bits, 0) or self.bits > MAX_BITS:
+            message = f"index keys are 2^bits keys of {HASH_SIZE} bytes (bits at most {MAX_BITS}), not {len(keys)} bytes"
+            raise MalformedInputError(message)
+        self._keys = keys
+        # Popular actors and resources come again and again; the cache is bounded.
+        self.actor = lru_cache(maxsize=_CACHED_KEYS)(self._actor)
+        self.resource = lru_cache(maxsize=_CACHED_KEYS)(self._resource)
+
+    def __repr__(self) -> str:
+        """Return the number of keys only."""
+        return f"BucketKeys(bits={self.bits})"
+
+    def root(self) -> bytes:
+        """Return the 32-byte RFC 6962 root over the bucket keys, what the `index-keys` entry commits to."""
+        frontier = Frontier()
+        frontier.extend(leaf_hash(self.bucket_key(bucket)) for bucket in range(1 << self.bits))
+        return frontier.root()
+
+    def bucket_key(self, bucket: int) -> bytes:
+        """Return the 32-byte key of one bucket."""
+        return self._keys[bucket * HASH_SIZE : (bucket + 1) * HASH_SIZE]
+
+    def key(self, ident: bytes) -> bytes:
+        """Return the 16-byte index key of a personal `ident`."""
+        return index_key(self.bucket_key(bucket_of(ident, self.bits)), ident)
+
+    def _actor(self, user_id: str) -> bytes:
+        return self.key(actor_ident(user_id))
+
+    def _resource(self, resource_type: str, resource_id: str) -> bytes:
+        return self.key(resource_ident(resource_type, resource_id))
+
+
+def bucket_of(ident: bytes, bits: int) -> int:
+    """Return the bucket of `ident`: the first `bits` bits of SHA-256(ident)."""
+    return int.from_bytes(sha256(ident).digest()) >> (8 * HASH_SIZE - bits)
+
+
+def index_key(bucket_key: bytes, ident: bytes) -> bytes:
+    """Return HMAC-SHA256(bucket_key, ident)[:16]."""
+    return hmac.digest(bucket_key, ident, "sha256")[:KEY_SIZE]

@@ -1,0 +1,76 @@
+"""Strict text building blocks shared by all parsers: decimal numbers and base64.
+
+Python's own parsers accept what the formats forbid: `int` takes "+4_2" and Arabic digits, `base64` takes trailing bits
+that are not zero. Here a value is accepted only if formatting it again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Final
+
+from tlog.core.merkle import MAX_TREE_SIZE
+from tlog.errors import MalformedInputError
+
+# C2SP tlog-checkpoint: "the ASCII decimal representation of the number of leaves in the tree, with no leading zeroes".
+_DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def parse_decimal(text: bytes, what: str) -> int:
+    """Return the number 0 <= n < 2**63 written in ASCII decimal without sign or leading zero.
+
+    Raises:
+        MalformedInputError: any other form; `what` names it in the message.
+
+    """
+    if _DECIMAL.fullmatch(text) is None or (number := int(text)) > MAX_TREE_SIZE:
+        message = f"{what} is not a decimal number below 2^63 without leading zeroes"
+        raise MalformedInputError(message)
+    return number
+
+
+def encode_base64(data: bytes) -> bytes:
+    """Return standard padded base64 (RFC 4648 section 4)."""
+    return binascii.b2a_base64(data, newline=False)
+
+
+def parse_base64(text: bytes, what: str, size: int | None = None) -> bytes:
+    """Return the bytes of standard padded base64, exactly `size` of them if given.
+
+    Raises:
+        MalformedInputError: another alphabet, missing padding, trailing bits, or another length.
+
+    """
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError):
+        data = None
+    if data is None or encode_base64(data) != text:
+        message = f"{what} is not canonical base64"
+        raise MalformedInputError(message)
+    if size is not None and len(data) != size:
+        message = f"{what} has {len(data)} bytes, not {size}"
+        raise MalformedInputError(message)
+    return data
+
+
+def encode_base64url(data: bytes) -> bytes:
+    """Return unpadded URL-safe base64 (RFC 4648 section 5)."""
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def parse_base64url(text: bytes, what: str, size: int) -> bytes:
+    """Return the `size` bytes of unpadded URL-safe base64.
+
+    Raises:
+        MalformedInputError: any other form or length.
+
+    """
+    if b"+" in text or b"/" in text or b"=" in text:
+        message = f"{what} is not canonical base64url"
+        raise MalformedInputError(message)
+    padded = text.translate(_FROM_URL) + b"=" * (-len(text) % 4)
+    return parse_base64(padded, what, size)

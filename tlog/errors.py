@@ -1,0 +1,171 @@
+"""Every error tlog raises on purpose, arranged by whose fault it is.
+
+The class answers "who has to act": the caller who sent something wrong, the operator who runs the log, or nobody yet,
+because the evidence itself does not hold. The server turns each class into one HTTP status in one table
+(`tlog.server.problems`), and the command line turns it into one exit code. Messages never contain personal data: they
+name the member and the rule, not the value.
+"""
+
+from __future__ import annotations
+
+
+class TlogError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        exit_code: what a command line program ends with when this reaches its top.
+
+    """
+
+    exit_code = 2
+
+
+# --- The evidence does not hold -------------------------------------------------------------------------------------
+
+
+class VerificationError(TlogError):
+    """Well-formed evidence that does not verify: a wrong hash, signature, root or order."""
+
+    exit_code = 1
+
+
+class InconsistentRootsError(VerificationError):
+    """Two checkpoints that cannot both describe one append-only log; carries both as evidence.
+
+    Attributes:
+        older: the note bytes of the checkpoint that was seen first.
+        newer: the note bytes of the checkpoint that contradicts it.
+
+    """
+
+    def __init__(self, message: str, *, older: bytes, newer: bytes) -> None:
+        super().__init__(message)
+        self.older = older
+        self.newer = newer
+
+
+class NotCheckedError(TlogError):
+    """Something that was asked for could not be checked, for instance because a file is missing."""
+
+    exit_code = 3
+
+
+# --- The caller's input is wrong ------------------------------------------------------------------------------------
+
+
+class MalformedInputError(TlogError):
+    """Input that does not have the form its format asks for.
+
+    Attributes:
+        pointer: RFC 6901 JSON pointer to the offending member, "" for the whole input.
+
+    """
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class InvalidEventError(MalformedInputError):
+    """An event that breaks a rule of the event format; `pointer` names the member."""
+
+    def below(self, prefix: str) -> InvalidEventError:
+        """Return the same error with `prefix` put before its pointer (an event inside a batch)."""
+        return InvalidEventError(str(self), prefix + self.pointer)
+
+
+class EventConflictError(TlogError):
+    """An eventId that the log already holds with other content.
+
+    Attributes:
+        event_id: the eventId in question.
+        pointer: RFC 6901 pointer to it in the request.
+
+    """
+
+    def __init__(self, event_id: str, pointer: str = "") -> None:
+        super().__init__(f"eventId {event_id} is already logged with other content; a new event needs a new eventId")
+        self.event_id = event_id
+        self.pointer = pointer
+
+
+class NotFoundError(TlogError):
+    """Something the caller named does not exist in this log (or not yet)."""
+
+
+class TooLargeError(TlogError):
+    """A request above a documented limit."""
+
+
+class UnauthorizedError(TlogError):
+    """No key, an unknown, expired or revoked one."""
+
+
+class ForbiddenError(TlogError):
+    """A valid key without the scope this needs."""
+
+
+# --- The service cannot do it now -----------------------------------------------------------------------------------
+
+
+class OverloadedError(TlogError):
+    """The bounded queue is full, or the database is away: nothing was appended, the caller may try again.
+
+    Attributes:
+        retry_after: seconds the caller should wait.
+
+    """
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+# --- The operator has to act ----------------------------------------------------------------------------------------
+
+
+class OperatorError(TlogError):
+    """The log refuses to go on until its operator acts; the message says what to do.
+
+    Each subclass has its own exit code so that a supervisor can tell them apart.
+    """
+
+    exit_code = 4
+
+
+class EmbeddedPostgresError(OperatorError):
+    """The embedded PostgreSQL cannot be created, started or reached."""
+
+
+class UnsafeDatabaseError(OperatorError):
+    """The database lacks something the log's promises rest on (schema, privilege, durability setting)."""
+
+
+class RollbackError(OperatorError):
+    """The database holds less than what was signed: a restored backup or a lost directory."""
+
+    exit_code = 5
+
+
+class AnchorMissingError(OperatorError):
+    """The log exists but its anchor does not, so nobody knows what was signed."""
+
+    exit_code = 6
+
+
+class ForkError(OperatorError):
+    """The database, the anchor and the tree contradict each other at a size that was signed."""
+
+    exit_code = 7
+
+
+class KeyMismatchError(OperatorError):
+    """A key file does not belong to this log."""
+
+    exit_code = 8
+
+
+class DamagedLogError(OperatorError):
+    """Stored entries do not hash to what was stored beside them; the sealer signs nothing on top."""
+
+    exit_code = 9

@@ -1,0 +1,267 @@
+"""Making a log, opening it, and closing it again, in the only safe order.
+
+A log consists of three things that must belong together: its keys, its anchor, and its database. `create_log` makes all
+three and may be repeated after a crash; `open_log` makes none of them. If one is missing while another is there, it
+refuses and says what to bring back, because a silently made new one would hide a loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tlog.anchor import Anchor, Anchored
+from tlog.appender import Appender
+from tlog.config import DataDirectory, utc_now
+from tlog.core.chain import CHAIN_START
+from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
+from tlog.core.merkle import EMPTY_ROOT
+from tlog.errors import (
+    AnchorMissingError,
+    KeyMismatchError,
+    MalformedInputError,
+    OperatorError,
+    OverloadedError,
+    RollbackError,
+)
+from tlog.sealer import Sealer, SealLoop, check_anchored
+from tlog.storage.database import Database
+from tlog.storage.embedded import EmbeddedPostgres
+from tlog.storage.log import AppendStore, ReadStore, SealStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from tlog.core.note import Verifier
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.storage.log import SealedCheckpoint
+
+DEFAULT_INTERVAL: Final = 1.0
+DEFAULT_ORIGIN: Final = "localhost/tlog"
+_SEALED_POLL: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a log is: its data directory, and its own PostgreSQL if it does not use the embedded one."""
+
+    directory: DataDirectory
+    database: str | None = None
+    admin: str | None = None
+
+
+@dataclass
+class Log:
+    """An open log: everything the server and the command line work with."""
+
+    directory: DataDirectory
+    database: Database
+    verifier: Verifier
+    bucket_keys: BucketKeys
+    reader: ReadStore
+    appender: Appender
+    sealing: SealLoop
+    clock: Callable[[], datetime]
+
+    async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
+        """Return a published checkpoint that covers entry `index`, asking for one to be made.
+
+        Raises:
+            OverloadedError: none was published within `timeout` seconds.
+
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while True:
+                    self.sealing.request()
+                    checkpoint = await self.reader.latest_checkpoint()
+                    if checkpoint is not None and checkpoint.size > index:
+                        return checkpoint
+                    await asyncio.sleep(_SEALED_POLL)
+        message = f"entry {index} is durable, but was not sealed within {timeout:.0f} s"
+        raise OverloadedError(message)
+
+
+@asynccontextmanager
+async def database_of(location: Location, *, create: bool = False) -> AsyncIterator[Database]:
+    """Start or join the embedded PostgreSQL if the log uses it, and give access to the log's database.
+
+    Raises:
+        RollbackError: the embedded database is gone while the anchor remembers signed entries.
+        EmbeddedPostgresError: it cannot be started.
+
+    """
+    if location.database is not None:
+        yield Database(location.database, location.admin)
+        return
+    postgres = EmbeddedPostgres(location.directory.postgres)
+    if not await asyncio.to_thread(postgres.exists):
+        if Anchor(location.directory.anchor).exists():
+            message = (
+                f"ROLLBACK: the database in {location.directory.postgres} is gone, but the anchor remembers what it held. "
+                "Bring back the newest copy of the database directory; to begin a new log, use another data directory"
+            )
+            raise RollbackError(message)
+        if not create:
+            message = f"there is no log in {location.directory.root}; make one with 'tlog init' or 'tlog serve'"
+            raise OperatorError(message)
+        await asyncio.to_thread(postgres.create)
+    await asyncio.to_thread(postgres.start)
+    try:
+        yield Database(postgres.conninfo(user="tlog"), postgres.conninfo(user="postgres"))
+    finally:
+        await asyncio.shield(asyncio.to_thread(postgres.stop))
+
+
+async def create_log(location: Location, origin: str) -> Verifier:
+    """Make a log, or complete one whose making was interrupted; return its public key.
+
+    Raises:
+        MalformedInputError: `origin` cannot be the name of a log.
+        OperatorError: parts of another log are in the way; nothing of them is changed.
+
+    """
+    directory = location.directory
+    anchor = Anchor(directory.anchor)
+    if anchor.exists() and not directory.has_signer():
+        message = f"the anchor in {directory.root} is there, but the signing key is not; bring back keys/log.skey"
+        raise KeyMismatchError(message)
+    directory.create()
+    directory.create_keys(origin)
+    verifier = directory.signer().verifier
+    async with database_of(location, create=True) as database:
+        await database.migrate()
+        await AppendStore(database).initialise(verifier.name)
+        reader = ReadStore(database, connections=1)
+        await reader.open()
+        try:
+            await _check_origin(reader, verifier)
+            if not anchor.exists():
+                await _create_anchor(anchor, reader, verifier)
+            if (await reader.state()).size == 0:
+                await _append_first_entry(database, directory)
+        finally:
+            await reader.close()
+    return verifier
+
+
+def is_log(location: Location) -> bool:
+    """Tell whether a log was made here, completely."""
+    return Anchor(location.directory.anchor).exists()
+
+
+@asynccontextmanager
+async def open_log(
+    location: Location, *, interval: float = DEFAULT_INTERVAL, clock: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Log]:
+    """Open a log for appending, sealing and reading; close it in order at the end.
+
+    Args:
+        location: where it is.
+        interval: seconds between two seals.
+        clock: the log's clock.
+
+    Raises:
+        OperatorError: the log must not go on as it is; the message says what to do. Raised inside the `async with`
+            body's task group too, if the sealer meets it later.
+
+    """
+    directory = location.directory
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(database_of(location))
+        signer = directory.signer()
+        await database.check()
+        reader = ReadStore(database)
+        await reader.open()
+        stack.push_async_callback(reader.close)
+        anchor = Anchor(directory.anchor)
+        await _check_origin(reader, signer.verifier)
+        await check_log(reader, anchor, signer.verifier)
+        bucket_keys = await asyncio.to_thread(directory.bucket_keys)
+        await _check_bucket_keys(reader, bucket_keys)
+        appender = Appender(AppendStore(database), clock)
+        sealing = SealLoop(
+            lambda: SealStore.open(database), lambda store: Sealer(store, anchor, signer, clock), interval
+        )
+        yield Log(directory, database, signer.verifier, bucket_keys, reader, appender, sealing, clock)
+
+
+@asynccontextmanager
+async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the appender and the sealer in the background while the body runs.
+
+    Yields the sealer's task: it ends only by an error, and then the process must end too.
+    """
+    appending = asyncio.create_task(log.appender.run(), name="appender")
+    sealing = asyncio.create_task(log.sealing.run(), name="sealer")
+    try:
+        yield sealing
+    finally:
+        log.appender.close()
+        await appending
+        sealing.cancel()
+        with suppress(asyncio.CancelledError):
+            await sealing
+
+
+async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:
+    """Check that the database is not behind, beside or beyond the anchor; return what is anchored.
+
+    Raises:
+        OperatorError: it is; see `tlog.sealer.check_anchored`.
+
+    """
+    # In this order: what is published was anchored before, and what is anchored was appended before.
+    published = await reader.latest_checkpoint()
+    anchored = await asyncio.to_thread(anchor.read)
+    check_anchored(anchored, verifier, published, (await reader.state()).size)
+    return anchored
+
+
+async def _check_origin(reader: ReadStore, verifier: Verifier) -> None:
+    origin = await reader.origin()
+    if origin is None:
+        message = "the database holds no log yet; run 'tlog init'"
+        raise OperatorError(message)
+    if origin != verifier.name:
+        message = f"the database belongs to the log {origin}, the signing key to {verifier.name}; use the log's own key"
+        raise KeyMismatchError(message)
+
+
+async def _create_anchor(anchor: Anchor, reader: ReadStore, verifier: Verifier) -> None:
+    if (await reader.state()).size > 0 or await reader.latest_checkpoint() is not None:
+        message = (
+            "the database holds entries, but this data directory has no anchor for them; bring back the log's own anchor "
+            "and keys, or use an empty database"
+        )
+        raise AnchorMissingError(message)
+    await asyncio.to_thread(anchor.create, Anchored(verifier.name, 0, EMPTY_ROOT, CHAIN_START, b"", 0))
+
+
+async def _append_first_entry(database: Database, directory: DataDirectory) -> None:
+    """Log the commitment to the bucket keys as entry 0, before any of them is used."""
+    keys = await asyncio.to_thread(directory.bucket_keys)
+    appender = Appender(AppendStore(database), utc_now)
+    task = asyncio.create_task(appender.run())
+    try:
+        await appender.append([draft_index_keys(keys.bits, await asyncio.to_thread(keys.root))])
+    finally:
+        appender.close()
+        await task
+
+
+async def _check_bucket_keys(reader: ReadStore, keys: BucketKeys) -> None:
+    leaf = await reader.leaf(0)
+    try:
+        entry = None if leaf is None else parse_entry(leaf.entry)
+    except MalformedInputError:
+        entry = None
+    if not isinstance(entry, IndexKeysEntry):
+        message = "entry 0 does not commit to bucket keys; run 'tlog fsck'"
+        raise KeyMismatchError(message)
+    if (entry.bits, entry.root_hash()) != (keys.bits, await asyncio.to_thread(keys.root)):
+        message = "keys/index.keys is not what entry 0 commits to; bring back this log's own bucket keys"
+        raise KeyMismatchError(message)

@@ -1,0 +1,327 @@
+"""The sealer: the one dangerous order of operations.
+
+    rows committed → read back → leaf, chain and order checked → tiles written, read back → root by two code paths
+    → consistency proof checked with the verifier's code → clock later than last → sign → opened with the verifier's code
+    → anchor: compare-and-set, on disk → published
+
+A crash between any two steps loses nothing and signs nothing twice: tiles beyond the last checkpoint are the same tiles
+when they are computed again, and a checkpoint that was anchored but not published is published at the next start by
+`recover`, before anything is signed. Any doubt raises an `OperatorError`, which ends the process: a log that stops can be
+mended, a log that forked cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from tlog.core.entry import to_microseconds
+from tlog.core.integrate import integrate
+from tlog.core.merkle import Frontier, leaf_hash
+from tlog.core.proof import Subtree, plan_consistency, prove, verify_consistency
+from tlog.core.tile import nodes_from_tiles, root_from_tiles, tiles_for, tiles_of
+from tlog.errors import (
+    DamagedLogError,
+    ForkError,
+    MalformedInputError,
+    OverloadedError,
+    RollbackError,
+    TlogError,
+    VerificationError,
+)
+from tlog.storage.log import SealedCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from tlog.anchor import Anchor, Anchored
+    from tlog.core.note import Signer, Verifier
+    from tlog.storage.log import Leaf, SealStore
+
+_ROWS: Final = 8_192
+_LOGGED_AT: Final = b'"loggedAt":"'
+_LOGGED_AT_SIZE: Final = 27
+_log: Final = structlog.get_logger()
+
+
+class Sealer:
+    """Seals one log. One instance leads; `recover` comes first, then `seal` again and again."""
+
+    def __init__(self, store: SealStore, anchor: Anchor, signer: Signer, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._anchor = anchor
+        self._signer = signer
+        self._clock = clock
+        self._last: Anchored | None = None
+        self._frontier = Frontier()
+        self._chain = CHAIN_START
+        self._logged_at = b""
+
+    @property
+    def sealed_size(self) -> int:
+        """The size of the last checkpoint."""
+        return 0 if self._last is None else self._last.size
+
+    async def recover(self) -> None:
+        """Take up where the anchor says signing stopped, and publish its checkpoint if that was not done.
+
+        Raises:
+            AnchorMissingError: there is no readable anchor.
+            RollbackError: the database holds less than was signed.
+            ForkError: database, anchor and tree contradict each other at the signed size.
+
+        """
+        # In this order: what is published was anchored before, and what is anchored was appended before.
+        published = await self._store.latest_checkpoint()
+        anchored = await asyncio.to_thread(self._anchor.read)
+        check_anchored(anchored, self._signer.verifier, published, (await self._store.state()).size)
+        edge = await self._store.tiles(tiles_of(anchored.size))
+        _check_root(anchored.size, edge, anchored.root)
+        last_leaf = await self._store.leaf(anchored.size - 1) if anchored.size else None
+        if anchored.size and (last_leaf is None or last_leaf.chain_hash != anchored.chain_hash):
+            message = f"entry {anchored.size - 1} is missing or has another chain hash than was signed; run 'tlog fsck'"
+            raise ForkError(message)
+        whole = [Subtree(0, anchored.size)]
+        hashes = nodes_from_tiles(whole, edge)
+        self._frontier = Frontier(anchored.size, [hashes[node] for node in whole[0].nodes()])
+        self._chain = anchored.chain_hash
+        self._logged_at = b"" if last_leaf is None else _logged_at(last_leaf)
+        self._last = anchored
+        if anchored.note and (published is None or published.size < anchored.size):
+            await self._publish(anchored)
+            _log.info("published the anchored checkpoint", size=anchored.size)
+
+    async def seal(self) -> SealedCheckpoint | None:
+        """Seal everything that is committed; return the new checkpoint, None if there was nothing new.
+
+        Raises:
+            OverloadedError: the database is away; nothing was signed.
+            OperatorError: something is wrong that only the operator can settle; nothing may be signed any more.
+
+        """
+        assert self._last is not None  # noqa: S101 - `recover` comes first
+        state = await self._store.state()
+        if state.size < self._frontier.size:
+            message = f"ROLLBACK: the database went back to {state.size} entries, {self._frontier.size} were sealed"
+            raise RollbackError(message)
+        while self._frontier.size < state.size:
+            await self._take_in(min(state.size, self._frontier.size + _ROWS))
+        if self._chain != state.chain_hash:
+            message = f"the chain over the entries below {state.size} does not lead to the log's state; run 'tlog fsck'"
+            raise DamagedLogError(message)
+        if state.size == self._last.size:
+            return None
+        return await self._sign(self._last)
+
+    async def _take_in(self, end: int) -> None:
+        """Read rows back, check them, and extend tree and tiles to `end`."""
+        start = self._frontier.size
+        rows = await self._store.leaves(start, end)
+        chain, logged_at = check_rows(rows, start, end, self._chain, self._logged_at)
+        hashes = [row.leaf_hash for row in rows]
+        edge = await self._store.tiles(tiles_of(start))
+        await self._store.write_tiles(integrate(start, edge, hashes))
+        self._frontier.extend(hashes)
+        _check_root(end, await self._store.tiles(tiles_of(end)), self._frontier.root())
+        self._chain, self._logged_at = chain, logged_at
+
+    async def _sign(self, last: Anchored) -> SealedCheckpoint | None:
+        checkpoint = Checkpoint(last.origin, self._frontier.size, self._frontier.root())
+        await self._check_consistency(last, checkpoint)
+        now = to_microseconds(self._clock())
+        if now <= last.sealed_at:
+            # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
+            _log.error("the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now)
+            return None
+        note = sign_checkpoint(checkpoint, self._signer)
+        if open_checkpoint(note, self._signer.verifier) != checkpoint:
+            message = "the signed checkpoint does not read back as what was signed"
+            raise ForkError(message)
+        anchored = last._replace(
+            size=checkpoint.size, root=checkpoint.root, chain_hash=self._chain, note=note, sealed_at=now
+        )
+        await asyncio.to_thread(self._anchor.advance, last, anchored)
+        self._last = anchored
+        return await self._publish(anchored)
+
+    async def _check_consistency(self, last: Anchored, checkpoint: Checkpoint) -> None:
+        plan = plan_consistency(last.size, checkpoint.size)
+        tiles = await self._store.tiles(tiles_for(plan, checkpoint.size))
+        try:
+            proof = prove(plan, nodes_from_tiles(plan, tiles))
+            verify_consistency(last.size, checkpoint.size, last.root, checkpoint.root, proof)
+        except TlogError as error:
+            message = f"the tree of {checkpoint.size} entries does not continue the signed one of {last.size}: {error}"
+            raise ForkError(message) from error
+
+    async def _publish(self, anchored: Anchored) -> SealedCheckpoint:
+        sealed = SealedCheckpoint(
+            anchored.size, anchored.root, anchored.chain_hash, anchored.note, anchored.sealed_at
+        )
+        await self._store.publish(sealed)
+        return sealed
+
+
+class SealLoop:
+    """Seals periodically and on demand, in whichever process leads; the others stand by to take over."""
+
+    def __init__(
+        self, open_store: Callable[[], Awaitable[SealStore]], make: Callable[[SealStore], Sealer], interval: float
+    ) -> None:
+        """Prepare.
+
+        Args:
+            open_store: opens a new connection to the database.
+            make: makes a sealer that uses it.
+            interval: seconds between two looks for something to seal.
+
+        """
+        self._open_store = open_store
+        self._make = make
+        self._interval = interval
+        self._wake = asyncio.Event()
+        self.leading = False
+        self.last_sealed: SealedCheckpoint | None = None
+
+    def request(self) -> None:
+        """Ask for a seal now instead of at the next interval."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Stand by, lead, seal, until cancelled.
+
+        Raises:
+            OperatorError: see `Sealer`; the process must end.
+
+        """
+        while True:
+            try:
+                await self._stand_by_and_lead()
+            except OverloadedError as error:
+                _log.warning("sealing pauses", reason=str(error))
+            finally:
+                self.leading = False
+            await asyncio.sleep(self._interval)
+
+    async def _stand_by_and_lead(self) -> None:
+        store = await self._open_store()
+        try:
+            while not await store.lead():
+                await self._pause()
+            sealer = self._make(store)
+            await sealer.recover()
+            self.leading = True
+            while True:
+                self.last_sealed = await sealer.seal() or self.last_sealed
+                await self._pause()
+        finally:
+            await store.close()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._interval)
+        self._wake.clear()
+
+
+def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoint | None, size: int) -> None:
+    """Check that what the database holds is not behind, beside or beyond what the anchor says was signed.
+
+    Args:
+        anchored: what the anchor holds.
+        log: the log's public key.
+        published: the largest checkpoint in the database.
+        size: the number of entries in the database.
+
+    Raises:
+        RollbackError: the database is behind the anchor.
+        ForkError: they contradict each other, or the anchor is behind the database.
+
+    """
+    if anchored.note:
+        try:
+            opened = open_checkpoint(anchored.note, log)
+        except (VerificationError, MalformedInputError) as error:
+            message = f"the anchored checkpoint does not open with this log's key: {error}"
+            raise ForkError(message) from error
+        if (opened.size, opened.root) != (anchored.size, anchored.root):
+            message = "the anchor's columns and its signed checkpoint differ"
+            raise ForkError(message)
+    if size < anchored.size:
+        message = (
+            f"ROLLBACK db={size} anchor={anchored.size}: the database holds {size} entries, but a checkpoint of "
+            f"{anchored.size} was signed. It was restored from an older copy or lost. Bring back the newest copy of the "
+            "database; never continue from the older one: verifiers would see two histories"
+        )
+        raise RollbackError(message)
+    if published is None:
+        return
+    if published.size > anchored.size:
+        message = (
+            f"the database has a checkpoint of {published.size} entries, the anchor stops at {anchored.size}: the anchor "
+            "was restored from an older copy. Bring back the newest anchor"
+        )
+        raise ForkError(message)
+    if published.size == anchored.size and published.note != anchored.note:
+        message = f"database and anchor hold different checkpoints of size {anchored.size}; run 'tlog fsck'"
+        raise ForkError(message)
+
+
+def check_rows(rows: list[Leaf], start: int, end: int, chain: bytes, logged_at: bytes) -> tuple[bytes, bytes]:
+    """Check rows that were read back: complete, in order, hashed right, chained right, time never going back.
+
+    Args:
+        rows: the rows of [start, end).
+        start: index of the first.
+        end: index behind the last.
+        chain: 32-byte chain hash before `start`.
+        logged_at: loggedAt of entry start - 1, empty for none.
+
+    Returns:
+        The chain hash and loggedAt of the last row.
+
+    Raises:
+        DamagedLogError: naming the first index that is wrong.
+
+    """
+    for index, row in enumerate(rows, start):
+        if row.index != index:
+            raise DamagedLogError(_damage(index, "is missing"))
+        if leaf_hash(row.entry) != row.leaf_hash:
+            raise DamagedLogError(_damage(index, "does not hash to its leaf hash"))
+        chain = chain_hash(chain, row.leaf_hash)
+        if chain != row.chain_hash:
+            raise DamagedLogError(_damage(index, "does not continue the chain"))
+        now = _logged_at(row)
+        if now < logged_at:
+            raise DamagedLogError(_damage(index, "is logged earlier than the entry before"))
+        logged_at = now
+    if len(rows) != end - start:
+        raise DamagedLogError(_damage(start + len(rows), "is missing"))
+    return chain, logged_at
+
+
+def _damage(index: int, what: str) -> str:
+    return f"entry {index} {what}; nothing is signed on top of it. Run 'tlog fsck' to see what else is damaged"
+
+
+def _logged_at(row: Leaf) -> bytes:
+    # A full parse is fsck's; here the fixed form is enough to compare times as text.
+    start = row.entry.find(_LOGGED_AT) + len(_LOGGED_AT)
+    return row.entry[start : start + _LOGGED_AT_SIZE]
+
+
+def _check_root(size: int, edge: dict[tuple[int, int], bytes], root: bytes) -> None:
+    try:
+        stored = root_from_tiles(size, edge)
+    except MalformedInputError as error:
+        message = f"the tiles of size {size} are incomplete: {error}; run 'tlog fsck'"
+        raise ForkError(message) from error
+    if stored != root:
+        message = f"the tiles of size {size} lead to another root hash than the entries; run 'tlog fsck'"
+        raise ForkError(message)

@@ -1,0 +1,86 @@
+"""`create_app`: the service's container, everything it needs passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from tlog.errors import TlogError
+from tlog.server import health, openapi, read
+from tlog.server.append import MAX_BODY_SIZE, append_events
+from tlog.server.health import Metrics
+from tlog.server.problems import on_error
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tlog.lifecycle import Log
+    from tlog.server.auth import Authenticator
+
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+@dataclass
+class Service:
+    """What the endpoints work with."""
+
+    log: Log
+    authenticator: Authenticator
+    metrics: Metrics
+
+
+def create_app(log: Log, authenticator: Authenticator) -> Starlette:
+    """Return the ASGI application of an open log."""
+    service = Service(log, authenticator, Metrics(log.appender, log.sealing))
+    app = Starlette(
+        routes=[
+            Route("/v1/audit/events", append_events, methods=["POST"]),
+            Route("/v1/audit/events/{event_id:uuid}/proof", read.event_proof),
+            Route("/v1/proof/inclusion", read.inclusion),
+            Route("/v1/proof/consistency", read.consistency),
+            Route("/v1/log", read.describe),
+            Route("/v1/checkpoints", read.checkpoints),
+            Route("/checkpoint", read.checkpoint),
+            Route("/tile/{path:path}", read.tile),
+            Route("/livez", health.livez),
+            Route("/readyz", health.readyz),
+            Route("/metrics", health.metrics),
+            Route("/openapi.json", openapi.document),
+            Route("/docs", openapi.page),
+        ],
+        middleware=[Middleware(_Observed, metrics=service.metrics)],
+        exception_handlers={TlogError: on_error, HTTPException: on_error, Exception: on_error},
+        max_body_size=MAX_BODY_SIZE,
+    )
+    app.state.service = service
+    return app
+
+
+class _Observed:
+    """Adds the security headers to every answer and counts it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+                self._metrics.responded(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, observed)

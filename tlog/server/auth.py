@@ -1,0 +1,99 @@
+"""API keys: bearer tokens with scopes, looked up by a public ID and compared in constant time.
+
+A token is `tlog_<key ID>_<secret>`. Stored is HMAC-SHA256(pepper, token); who reads the database cannot use a key, and
+who guesses cannot learn from timing. A key once read is remembered for a few seconds, so a revocation takes effect
+within that time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+from tlog.errors import ForbiddenError, UnauthorizedError
+from tlog.storage.keys import ApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+    from datetime import datetime
+
+Scope = Literal["append", "read", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("append", "read", "admin")
+CACHE_SECONDS: Final = 5.0
+_CACHED_KEYS: Final = 1024
+_KEY_ID_BYTES: Final = 8
+_SECRET_BYTES: Final = 32
+_TOKEN: Final = re.compile(r"tlog_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
+
+
+def digest_of(pepper: bytes, token: str) -> bytes:
+    """Return the 32-byte digest under which a token is stored."""
+    return hmac.digest(pepper, token.encode(), "sha256")
+
+
+def new_token(
+    pepper: bytes, principal: str, scopes: Collection[str], now: datetime, expires_at: datetime | None = None
+) -> tuple[str, ApiKey]:
+    """Return a fresh token, to be shown once, and the key to store for it."""
+    key_id = secrets.token_hex(_KEY_ID_BYTES)
+    token = f"tlog_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    return token, ApiKey(key_id, digest_of(pepper, token), principal, sorted(scopes), now, expires_at)
+
+
+class Authenticator:
+    """Checks `Authorization` headers."""
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[ApiKey | None]],
+        pepper: bytes,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._find = find
+        self._pepper = pepper
+        self._clock = clock
+        self._timer = timer
+        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+
+    async def check(self, authorization: str | None, scope: Scope) -> ApiKey:
+        """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
+
+        Raises:
+            UnauthorizedError: there is no bearer token, or its key is unknown, wrong, expired or revoked.
+            ForbiddenError: the key lacks the scope.
+
+        """
+        kind, _, token = (authorization or "").partition(" ")
+        match = _TOKEN.fullmatch(token.strip())
+        if kind.lower() != "bearer" or match is None:
+            message = "send 'Authorization: Bearer tlog_…'; 'tlog token create' makes keys"
+            raise UnauthorizedError(message)
+        key = await self._cached(match[1])
+        presented = digest_of(self._pepper, match[0])
+        # Compared even for an unknown key ID, so that both answers take the same time.
+        right = hmac.compare_digest(presented, bytes(32) if key is None else key.digest)
+        if key is None or not right or not _is_valid(key, self._clock()):
+            message = "this API key is unknown, expired or revoked"
+            raise UnauthorizedError(message)
+        if scope not in key.scopes and "admin" not in key.scopes:
+            message = f"this API key lacks the scope '{scope}'"
+            raise ForbiddenError(message)
+        return key
+
+    async def _cached(self, key_id: str) -> ApiKey | None:
+        now = self._timer()
+        read_at, key = self._cache.get(key_id, (-CACHE_SECONDS, None))
+        if now - read_at >= CACHE_SECONDS:
+            key = await self._find(key_id)
+            if len(self._cache) >= _CACHED_KEYS:
+                self._cache.clear()  # unknown IDs must not fill the memory
+            self._cache[key_id] = (now, key)
+        return key
+
+
+def _is_valid(key: ApiKey, now: datetime) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)

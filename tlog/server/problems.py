@@ -1,0 +1,93 @@
+"""Errors as RFC 9457 problem+json: one table from error class to status, title and type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tlog import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+MEDIA_TYPE: Final = "application/problem+json"
+_log: Final = structlog.get_logger()
+
+
+class _Kind(NamedTuple):
+    status: int
+    slug: str
+    title: str
+
+
+# The first class that fits decides, so subclasses stand above their bases.
+_KINDS: Final[Mapping[type[Exception], _Kind]] = {
+    errors.InvalidEventError: _Kind(422, "invalid-event", "The event breaks a rule of the event format"),
+    errors.MalformedInputError: _Kind(400, "malformed-request", "The request is malformed"),
+    errors.EventConflictError: _Kind(409, "event-conflict", "The eventId is logged with other content"),
+    errors.NotFoundError: _Kind(404, "not-found", "Not in this log"),
+    errors.TooLargeError: _Kind(413, "too-large", "The request is above a limit"),
+    errors.UnauthorizedError: _Kind(401, "unauthorized", "A valid API key is needed"),
+    errors.ForbiddenError: _Kind(403, "forbidden", "The API key lacks a scope"),
+    errors.OverloadedError: _Kind(503, "overloaded", "The log cannot take this now"),
+    errors.OperatorError: _Kind(500, "operator-needed", "The log needs its operator"),
+}
+_HTTP_TITLES: Final = {
+    404: _Kind(404, "not-found", "No such resource"),
+    405: _Kind(405, "method-not-allowed", "The resource has no such method"),
+    413: _Kind(413, "too-large", "The request is above a limit"),
+    415: _Kind(415, "unsupported-media-type", "The media type is not supported"),
+}
+_FAILURE: Final = _Kind(500, "internal-error", "The log failed to answer; nothing is known to be lost")
+
+
+class InvalidBatchError(errors.InvalidEventError):
+    """Several events of one request are invalid; the first one's pointer stands for the request."""
+
+    def __init__(self, found: list[errors.InvalidEventError]) -> None:
+        super().__init__(str(found[0]), found[0].pointer)
+        self.found = found
+
+
+async def on_error(_: Request, error: Exception) -> Response:
+    """Return the problem document of any error."""
+    if isinstance(error, HTTPException):
+        kind = _HTTP_TITLES.get(error.status_code, _Kind(error.status_code, "http-error", "The request failed"))
+        return _response(kind, error.detail, dict(error.headers or {}))
+    kind = next((kind for kind_of, kind in _KINDS.items() if isinstance(error, kind_of)), _FAILURE)
+    extra: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    match error:
+        case InvalidBatchError():
+            extra["pointer"] = error.pointer
+            extra["errors"] = [{"pointer": each.pointer, "detail": str(each)} for each in error.found]
+        case errors.InvalidEventError() | errors.EventConflictError() | errors.MalformedInputError():
+            extra["pointer"] = error.pointer
+        case errors.OverloadedError():
+            headers["Retry-After"] = str(error.retry_after)
+        case errors.UnauthorizedError():
+            headers["WWW-Authenticate"] = "Bearer"
+    if kind is _FAILURE:
+        # The class is enough to find it; a message could quote what a caller sent.
+        _log.error("request failed", error=type(error).__name__, exc_info=error)
+        return _response(kind, "the failure is in the server's log", headers)
+    return _response(kind, str(error), headers, extra)
+
+
+def _response(
+    kind: _Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None
+) -> Response:
+    document = {
+        "type": f"urn:tlog:problem:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        **(extra or {}),
+    }
+    return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)

@@ -1,0 +1,82 @@
+"""Runs the service: the log opened, appender and sealer in the background, uvicorn in front, all ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from tlog.lifecycle import DEFAULT_INTERVAL, Location, open_log, running
+from tlog.server.app import create_app
+from tlog.server.auth import Authenticator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8080
+_BACKLOG: Final = 1024
+_CONCURRENCY: Final = 1024
+_GRACE_SECONDS: Final = 10
+_KEEP_ALIVE_SECONDS: Final = 30
+
+
+async def serve(
+    location: Location,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    interval: float = DEFAULT_INTERVAL,
+    on_ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve the log at `location` until a signal ends it.
+
+    Args:
+        location: where the log is.
+        host: address to listen on.
+        port: TCP port, 0 for any free one.
+        interval: seconds between two seals.
+        on_ready: called with the service's URL once it accepts requests.
+
+    Raises:
+        OperatorError: the log cannot be opened, or the sealer met something only the operator can settle.
+
+    """
+    async with open_log(location, interval=interval) as log:
+        authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
+        config = uvicorn.Config(
+            create_app(log, authenticator),
+            host=host,
+            port=port,
+            http="httptools",  # refuses conflicting Content-Length and Transfer-Encoding; h11 would execute both
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            limit_concurrency=_CONCURRENCY,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        async with running(log) as sealing:
+
+            def stop(task: asyncio.Task[None]) -> None:
+                server.should_exit = True
+                if not task.cancelled():
+                    task.exception()  # retrieved here, raised where the task is awaited
+
+            sealing.add_done_callback(stop)
+            announcing = asyncio.create_task(_announce(server, on_ready))
+            await server.serve()
+            announcing.cancel()
+
+
+async def _announce(server: uvicorn.Server, on_ready: Callable[[str], None]) -> None:
+    while not server.started:
+        await asyncio.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")

@@ -1,0 +1,199 @@
+"""Connections in the right role, and the check that the database keeps what the log promises.
+
+Every connection runs as exactly one of the NOLOGIN roles of the schema (least privilege), sees no other schema than
+pg_catalog by default, and knows a statement timeout. Errors of the driver leave this room as errors of `tlog.errors`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow, tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from tlog.errors import OverloadedError, UnsafeDatabaseError
+from tlog.storage.migrate import check_migrations, migrate
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_reader"]
+Connection = AsyncConnection[TupleRow]
+
+_CONNECT_TIMEOUT: Final = 10
+_MINIMUM_VERSION: Final = 150_000
+_REQUIRED_ON: Final = ("fsync", "full_page_writes", "data_checksums")
+_DURABLE_COMMITS: Final = ("on", "remote_write", "remote_apply")
+_TABLES: Final = {"log_state": "r", "leaf": "r", "disclosure": "p", "tile": "r", "checkpoint": "r", "api_key": "r"}
+_TRIGGERS: Final = frozenset(
+    (
+        ("checkpoint", "append_only", "A", "refuse_change"),
+        ("leaf", "append_only", "A", "refuse_change"),
+        ("tile", "append_only", "A", "refuse_change"),
+        ("tile", "grow_only", "A", "refuse_rewrite"),
+    )
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into tlog's.
+
+    Raises:
+        OverloadedError: the database is away or overloaded; the caller may try again.
+        UnsafeDatabaseError: a role lacks a privilege.
+
+    """
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
+        # The driver's message may quote rows; its class says what happened without them.
+        message = f"the database cannot serve this now ({type(error).__name__})"
+        raise OverloadedError(message) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        message = f"the database refuses tlog's role a privilege it needs ({error.diag.message_primary}); run 'tlog init'"
+        raise UnsafeDatabaseError(message) from error
+
+
+class Database:
+    """Where the log's database is, and how to connect to it.
+
+    Args:
+        conninfo: libpq connection string of the service's login role.
+        admin: connection string of a role that may migrate; the same one if not given.
+
+    """
+
+    def __init__(self, conninfo: str, admin: str | None = None) -> None:
+        self._conninfo = conninfo
+        self._admin = admin or conninfo
+
+    async def connect(self, role: Role) -> Connection:
+        """Return a new connection in autocommit that acts as `role`.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: the login role may not act as `role`.
+
+        """
+        base = self._admin if role == "tlog_owner" else self._conninfo
+        try:
+            with translated():
+                return await AsyncConnection.connect(
+                    _as_role(base, role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+                )
+        except OverloadedError as error:
+            if isinstance(error.__cause__, psycopg.errors.InvalidParameterValue) or "role" in str(error.__cause__):
+                message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
+                raise UnsafeDatabaseError(message) from None
+            raise
+
+    def pool(self, role: Role, size: int) -> AsyncConnectionPool[Connection]:
+        """Return a pool, still closed, of at most `size` connections that act as `role`."""
+        return AsyncConnectionPool(
+            _as_role(self._conninfo, role),
+            min_size=1,
+            max_size=size,
+            max_waiting=16 * size,
+            timeout=5,
+            open=False,
+            kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, "row_factory": tuple_row},
+        )
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date as the administrator; return the names of the migrations applied.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: the schema is not one this version can work with.
+
+        """
+        login = str(conninfo_to_dict(self._conninfo).get("user", ""))
+        with translated():
+            connection = await AsyncConnection.connect(
+                self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+            )
+        async with connection:
+            _check_version(connection)
+            return await migrate(connection, login or connection.info.user)
+
+    async def check(self) -> None:
+        """Check what the log's promises rest on: version, schema, durability, tables, triggers.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: something is missing; the message says what and how to mend it.
+
+        """
+        connection = await self.connect("tlog_reader")
+        async with connection:
+            _check_version(connection)
+            await check_migrations(connection)
+            await check_settings(connection)
+            await check_relations(connection)
+
+
+@asynccontextmanager
+async def snapshot(connection: Connection) -> AsyncIterator[None]:
+    """Read everything inside from one repeatable-read snapshot, through sequential scans of the real tables only."""
+    with translated():
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await connection.set_read_only(True)
+        async with connection.transaction():
+            await connection.execute(QUERIES["snapshot_settings"])
+            yield
+
+
+async def check_settings(connection: Connection) -> None:
+    """Check that a commit survives a crash.
+
+    Raises:
+        UnsafeDatabaseError: a setting that durability rests on is off.
+
+    """
+    cursor = await connection.execute(QUERIES["check_settings"])
+    settings: dict[str, str] = dict(await cursor.fetchall())
+    for name in _REQUIRED_ON:
+        if settings.get(name) != "on":
+            message = f"PostgreSQL runs with {name} = {settings.get(name)}; acknowledged events need {name} = on"
+            raise UnsafeDatabaseError(message)
+    if settings["synchronous_commit"] not in _DURABLE_COMMITS:
+        message = "PostgreSQL runs with synchronous_commit = off for tlog; acknowledged events need it on"
+        raise UnsafeDatabaseError(message)
+
+
+async def check_relations(connection: Connection) -> None:
+    """Check that the log's tables are plain tables without row filters or rules, and their triggers the known ones.
+
+    Raises:
+        UnsafeDatabaseError: a table was replaced or filtered, or a trigger is missing, disabled or added.
+
+    """
+    cursor = await connection.execute(QUERIES["check_relations"])
+    found = {name: (kind, row_security, rules) for name, kind, row_security, rules in await cursor.fetchall()}
+    for table, kind in _TABLES.items():
+        if found.get(table) != (kind, False, False):
+            message = f"tlog.{table} is missing, not a plain table, or has row security or rules; restore the schema"
+            raise UnsafeDatabaseError(message)
+    cursor = await connection.execute(QUERIES["check_triggers"])
+    triggers = set(await cursor.fetchall())
+    for table, name, *_ in sorted(triggers ^ _TRIGGERS):
+        message = f"trigger {name} on tlog.{table} is missing, disabled, changed or not tlog's; restore the schema"
+        raise UnsafeDatabaseError(message)
+
+
+def _check_version(connection: Connection) -> None:
+    if connection.info.server_version < _MINIMUM_VERSION:
+        message = f"PostgreSQL {connection.info.server_version // 10_000} is too old; tlog needs 15 or newer"
+        raise UnsafeDatabaseError(message)
+
+
+def _as_role(conninfo: str, role: Role) -> str:
+    options = str(conninfo_to_dict(conninfo).get("options") or "")
+    options += f" -c role={role} -c search_path=pg_catalog -c idle_in_transaction_session_timeout=60s"
+    return make_conninfo(conninfo, options=options.strip(), application_name=role)

@@ -1,0 +1,457 @@
+"""The log's rows: appended in one transaction, sealed into tiles and checkpoints, read back.
+
+One class for each role that acts: `AppendStore`, `SealStore`, `ReadStore`. They move bytes and decide nothing; the rules
+are in `tlog.appender`, `tlog.sealer` and `tlog.fsck`.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from tlog.core.bundle import format_bundle
+from tlog.core.chain import CHAIN_START
+from tlog.core.merkle import HASH_SIZE
+from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
+from tlog.storage.database import Connection, Database, snapshot, translated
+from tlog.storage.keys import ApiKey
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_END: Final = b"\xff\xff"
+# Field count, then each field behind its length (PostgreSQL documentation, COPY, "Binary Format").
+_LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
+_LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
+_DISCLOSURE: Final = struct.Struct(">hiqi").pack
+_LENGTH: Final = struct.Struct(">i").pack
+_HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
+_LEADER_LOCK: Final = 0x746C6F67_7365616C  # "tlogseal"
+_SCAN_ROWS: Final = 5_000
+
+
+class State(NamedTuple):
+    """The row every append continues: times are microseconds since 1970, UTC."""
+
+    size: int
+    chain_hash: bytes
+    last_logged_at: int
+
+
+class Leaf(NamedTuple):
+    """One row of the log."""
+
+    index: int
+    event_id: str | None
+    entry: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+
+
+class FoundEvent(NamedTuple):
+    """A row with its disclosures, None where they were erased."""
+
+    leaf: Leaf
+    actor: bytes | None
+    resource: bytes | None
+
+
+class SealedCheckpoint(NamedTuple):
+    """A published checkpoint; `sealed_at` is microseconds since 1970, UTC."""
+
+    size: int
+    root: bytes
+    chain_hash: bytes
+    note: bytes
+    sealed_at: int
+
+
+class Disclosure(NamedTuple):
+    """The two disclosures of an event, each salt || body."""
+
+    index: int
+    actor: bytes
+    resource: bytes
+
+
+class DuplicateEventIdError(Exception):
+    """An eventId of this insertion is in the log already; the transaction is undone."""
+
+
+class Append:
+    """An open append transaction that holds the lock."""
+
+    def __init__(self, connection: Connection, state: State) -> None:
+        self._connection = connection
+        self.state = state
+
+    async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
+        """Return the events among `event_ids` that the log has."""
+        return await _find(self._connection, event_ids)
+
+    async def insert(self, leaves: Sequence[Leaf], disclosures: Iterable[Disclosure], logged_at: int) -> None:
+        """Write rows that continue the state, and the state behind them.
+
+        Raises:
+            DuplicateEventIdError: an eventId is there already.
+
+        """
+        cursor = self._connection.cursor()
+        try:
+            async with cursor.copy(QUERIES["copy_leaves"]) as copy:
+                await copy.write(_pack_leaves(leaves))
+        except psycopg.errors.UniqueViolation:
+            raise DuplicateEventIdError from None
+        async with cursor.copy(QUERIES["copy_disclosures"]) as copy:
+            await copy.write(_pack_disclosures(disclosures))
+        last = leaves[-1]
+        values = {"size": last.index + 1, "chain_hash": last.chain_hash, "last_logged_at": logged_at}
+        await cursor.execute(QUERIES["advance_state"], values)
+
+
+class AppendStore:
+    """Appends, over one connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._partition_end = 0
+
+    async def initialise(self, origin: str) -> None:
+        """Write the first state of an empty log, if there is none."""
+        connection = await self._database.connect("tlog_owner")
+        async with connection:
+            with translated():
+                values = {"origin": origin, "chain_hash": CHAIN_START}
+                await connection.execute(QUERIES["initialise_state"], values)
+
+    @asynccontextmanager
+    async def transaction(self, room: int = 0) -> AsyncIterator[Append]:
+        """Open a transaction that holds the lock, commit it at the end, and undo it on any error.
+
+        Args:
+            room: how many rows the caller may insert; the disclosure partitions for them are made first.
+
+        Raises:
+            OverloadedError: the database is away. If that happens at the commit, the rows may be durable all the
+                same; the eventIds make a second try safe.
+
+        """
+        with translated():
+            connection = await self._connected()
+            try:
+                async with connection.transaction():
+                    cursor = await connection.execute(QUERIES["lock_state"])
+                    row = await cursor.fetchone()
+                    assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
+                    state = State(*row[:3])
+                    await self._ensure_partition(connection, state.size, state.size + room)
+                    yield Append(connection, state)
+            except BaseException:
+                self._partition_end = 0  # a partition made in this transaction is undone with it
+                if connection.broken or connection.closed:
+                    await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection; the next transaction opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._database.connect("tlog_appender")
+        return self._connection
+
+    async def _ensure_partition(self, connection: Connection, start: int, end: int) -> None:
+        reached = start
+        while self._partition_end <= end:
+            cursor = await connection.execute(QUERIES["ensure_disclosure_partition"], {"index": reached})
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - a function call returns a row; for the type checker
+            reached = self._partition_end = row[0]
+
+
+class SealStore:
+    """Reads entries back and publishes tiles and checkpoints, over one connection of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, database: Database) -> SealStore:
+        """Return a store with a new connection.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+
+        """
+        return cls(await database.connect("tlog_sealer"))
+
+    async def close(self) -> None:
+        """Close the connection, and with it give up leading."""
+        await self._connection.close()
+
+    async def lead(self) -> bool:
+        """Try to become the leading sealer; tell whether this connection is."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["lead"], {"lock": _LEADER_LOCK})
+            row = await cursor.fetchone()
+            return row is not None and bool(row[0])
+
+    async def state(self) -> State:
+        """Return the committed state of the log."""
+        return await _read_state(self._connection)
+
+    async def leaf(self, index: int) -> Leaf | None:
+        """Return one row, None if it is not there."""
+        return await _read_leaf(self._connection, index)
+
+    async def leaves(self, start: int, end: int) -> list[Leaf]:
+        """Return the rows [start, end) in order, as many as there are."""
+        with translated():
+            values = {"start": start, "end": end}
+            cursor = await self._connection.execute(QUERIES["read_leaves"], values, binary=True)
+            return [_leaf(row) for row in await cursor.fetchall()]
+
+    async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
+        return await _read_tiles(self._connection, tiles)
+
+    async def write_tiles(self, tiles: Mapping[tuple[int, int], bytes]) -> None:
+        """Store tiles in one transaction; a stored tile only grows."""
+        rows = [
+            {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
+        ]
+        with translated():
+            async with self._connection.transaction(), self._connection.cursor() as cursor:
+                await cursor.executemany(QUERIES["write_tile"], rows)
+
+    async def latest_checkpoint(self) -> SealedCheckpoint | None:
+        """Return the largest published checkpoint."""
+        return await _read_checkpoint(self._connection, QUERIES["read_latest_checkpoint"])
+
+    async def publish(self, checkpoint: SealedCheckpoint) -> None:
+        """Store a checkpoint; the same one twice is one."""
+        values = checkpoint._asdict()
+        values["root_hash"] = values.pop("root")
+        with translated():
+            await self._connection.execute(QUERIES["publish_checkpoint"], values)
+
+
+class ReadStore:
+    """Reads for many at a time, over a bounded pool."""
+
+    def __init__(self, database: Database, connections: int = 8) -> None:
+        self._database = database
+        self._pool = database.pool("tlog_reader", connections)
+
+    async def open(self) -> None:
+        """Open the pool and wait for its first connection.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+
+        """
+        with translated():
+            await self._pool.open(wait=True, timeout=10)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._pool.close()
+
+    async def origin(self) -> str | None:
+        """Return the origin the database belongs to, None before the log was initialised."""
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES["read_state"])
+                row = await cursor.fetchone()
+                return None if row is None else str(row[0])
+
+    async def state(self) -> State:
+        """Return the committed state of the log."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _read_state(connection)
+
+    async def leaf(self, index: int) -> Leaf | None:
+        """Return one row, None if it is not there."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _read_leaf(connection, index)
+
+    async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
+        """Return the events among `event_ids` that the log has."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _find(connection, event_ids)
+
+    async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _read_tiles(connection, tiles)
+
+    async def bundle(self, tile: Tile) -> bytes | None:
+        """Return the entry bundle of a tile of level ENTRIES, None if the entries are not all there."""
+        assert tile.level == ENTRIES  # noqa: S101 - the caller's own mistake
+        start = tile.index * TILE_WIDTH
+        with translated():
+            async with self._pool.connection() as connection:
+                values = {"start": start, "end": start + tile.width}
+                cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
+                entries = [entry for (entry,) in await cursor.fetchall()]
+        return format_bundle(entries) if len(entries) == tile.width else None
+
+    async def latest_checkpoint(self) -> SealedCheckpoint | None:
+        """Return the largest published checkpoint."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _read_checkpoint(connection, QUERIES["read_latest_checkpoint"])
+
+    async def checkpoint(self, size: int) -> SealedCheckpoint | None:
+        """Return the published checkpoint of exactly `size`."""
+        with translated():
+            async with self._pool.connection() as connection:
+                return await _read_checkpoint(connection, QUERIES["read_checkpoint"], {"size": size})
+
+    async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
+        """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
+        with translated():
+            async with self._pool.connection() as connection:
+                values = {"below": below, "limit": limit}
+                cursor = await connection.execute(QUERIES["list_checkpoints"], values)
+                return [SealedCheckpoint(*row) for row in await cursor.fetchall()]
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """Return an API key, None if there is none of this ID."""
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
+                row = await cursor.fetchone()
+                return None if row is None else ApiKey(*row)
+
+    @asynccontextmanager
+    async def scan(self) -> AsyncIterator[Scan]:
+        """Open one snapshot of everything, read by sequential scans."""
+        connection = await self._database.connect("tlog_reader")
+        async with connection, snapshot(connection):
+            yield Scan(connection)
+
+
+class Scan:
+    """Everything the log's tables hold at one moment, in order, a few thousand rows at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of the snapshot, for the checks of `tlog.storage.database`."""
+        return self._connection
+
+    async def state(self) -> State:
+        """Return the state of the log."""
+        return await _read_state(self._connection)
+
+    async def leaves(self) -> AsyncIterator[list[Leaf]]:
+        """Yield all rows by index."""
+        async for rows in self._rows("scan_leaves"):
+            yield [_leaf(row) for row in rows]
+
+    async def disclosures(self) -> AsyncIterator[list[Disclosure]]:
+        """Yield all disclosures by index."""
+        async for rows in self._rows("scan_disclosures"):
+            yield [Disclosure(*row) for row in rows]
+
+    async def tiles(self) -> AsyncIterator[list[tuple[int, int, bytes]]]:
+        """Yield all tiles as (level, index, hashes), by level and index."""
+        async for rows in self._rows("scan_tiles"):
+            yield [(level, index, hashes) for level, index, hashes in rows]
+
+    async def checkpoints(self) -> AsyncIterator[list[SealedCheckpoint]]:
+        """Yield all published checkpoints by size."""
+        async for rows in self._rows("scan_checkpoints"):
+            yield [SealedCheckpoint(*row) for row in rows]
+
+    async def _rows(self, query: str) -> AsyncIterator[list[tuple[Any, ...]]]:
+        with translated():
+            async with self._connection.cursor(name=query) as cursor:
+                await cursor.execute(QUERIES[query].rstrip(";"), binary=True)
+                while rows := await cursor.fetchmany(_SCAN_ROWS):
+                    yield rows
+
+
+def _pack_leaves(leaves: Iterable[Leaf]) -> bytes:
+    parts = [_COPY_HEADER]
+    for index, event_id, entry, leaf_hash, chain_hash in leaves:
+        if event_id is None:
+            parts.append(_LEAF_WITHOUT_ID(5, 8, index, -1, len(entry)))
+        else:
+            identifier = bytes.fromhex(event_id.replace("-", ""))
+            parts.append(_LEAF_WITH_ID(5, 8, index, 16, identifier, len(entry)))
+        parts += (entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    parts.append(_COPY_END)
+    return b"".join(parts)
+
+
+def _pack_disclosures(disclosures: Iterable[Disclosure]) -> bytes:
+    parts = [_COPY_HEADER]
+    for index, actor, resource in disclosures:
+        parts += (_DISCLOSURE(3, 8, index, len(actor)), actor, _LENGTH(len(resource)), resource)
+    parts.append(_COPY_END)
+    return b"".join(parts)
+
+
+def _leaf(row: Sequence[Any]) -> Leaf:
+    index, event_id, entry, leaf_hash, chain_hash = row
+    return Leaf(index, None if event_id is None else str(event_id), entry, leaf_hash, chain_hash)
+
+
+async def _find(connection: Connection, event_ids: Collection[str]) -> list[FoundEvent]:
+    values = {"event_ids": [UUID(event_id) for event_id in event_ids]}
+    cursor = await connection.execute(QUERIES["find_events"], values, binary=True)
+    return [FoundEvent(_leaf(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+
+
+async def _read_state(connection: Connection) -> State:
+    with translated():
+        cursor = await connection.execute(QUERIES["read_state"])
+        row = await cursor.fetchone()
+        return State(0, CHAIN_START, 0) if row is None else State(*row[1:])
+
+
+async def _read_leaf(connection: Connection, index: int) -> Leaf | None:
+    with translated():
+        cursor = await connection.execute(QUERIES["read_leaf"], {"index": index}, binary=True)
+        row = await cursor.fetchone()
+        return None if row is None else _leaf(row)
+
+
+async def _read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+    wanted = {(tile.level, tile.index): tile.width for tile in tiles}
+    if not wanted:
+        return {}
+    values = {"levels": [level for level, _ in wanted], "indexes": [index for _, index in wanted]}
+    with translated():
+        cursor = await connection.execute(QUERIES["read_tiles"], values, binary=True)
+        return {
+            (level, index): hashes[: wanted[level, index] * HASH_SIZE]
+            for level, index, hashes in await cursor.fetchall()
+        }
+
+
+async def _read_checkpoint(
+    connection: Connection, query: Any, values: Mapping[str, object] | None = None  # noqa: ANN401 - a literal query
+) -> SealedCheckpoint | None:
+    with translated():
+        cursor = await connection.execute(query, values)
+        row = await cursor.fetchone()
+        return None if row is None else SealedCheckpoint(*row)

@@ -1,0 +1,151 @@
+-- The log: entries, their tiles and checkpoints, disclosures, and API keys.
+-- Runs once, as a role that may create roles, inside one transaction with lock and statement timeouts.
+
+-- Roles belong to the whole cluster, so another log of it may have made them already.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_reader', 'tlog_eraser'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE SCHEMA tlog;
+
+-- One row: the lock every append takes, and what the next append continues.
+CREATE TABLE tlog.log_state (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    origin text NOT NULL,
+    size bigint NOT NULL CHECK (size >= 0),
+    chain_hash bytea NOT NULL CHECK (octet_length(chain_hash) = 32),
+    last_logged_at bigint NOT NULL -- microseconds since 1970, UTC
+);
+
+-- The log itself. The entry is kept as bytes: what is hashed is what is stored.
+CREATE TABLE tlog.leaf (
+    index bigint PRIMARY KEY CHECK (index >= 0),
+    event_id uuid UNIQUE,
+    entry bytea NOT NULL,
+    leaf_hash bytea NOT NULL,
+    chain_hash bytea NOT NULL
+);
+
+-- Personal data, deletable without touching any hash. Ranges of 2^24 indexes, so that retention can drop whole tables.
+CREATE TABLE tlog.disclosure (
+    index bigint PRIMARY KEY,
+    actor bytea NOT NULL,
+    resource bytea NOT NULL
+) PARTITION BY RANGE (index);
+
+-- Tree hashes, 32 bytes each. Random bytes do not compress.
+CREATE TABLE tlog.tile (
+    level smallint NOT NULL CHECK (level BETWEEN 0 AND 63),
+    tile_index bigint NOT NULL CHECK (tile_index >= 0),
+    hashes bytea NOT NULL CHECK (octet_length(hashes) BETWEEN 32 AND 8192 AND octet_length(hashes) % 32 = 0),
+    PRIMARY KEY (level, tile_index)
+);
+ALTER TABLE tlog.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+CREATE TABLE tlog.checkpoint (
+    size bigint PRIMARY KEY,
+    root_hash bytea NOT NULL CHECK (octet_length(root_hash) = 32),
+    chain_hash bytea NOT NULL CHECK (octet_length(chain_hash) = 32),
+    note bytea NOT NULL,
+    sealed_at bigint NOT NULL -- microseconds since 1970, UTC
+);
+
+CREATE TABLE tlog.api_key (
+    key_id text PRIMARY KEY,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32), -- HMAC-SHA256(pepper, secret), never the secret
+    principal text NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- Append-only means for everyone, the owner and replication mode included.
+CREATE FUNCTION tlog.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    RAISE EXCEPTION 'tlog.% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.leaf
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.checkpoint
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.tile
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only;
+
+-- A tile only grows: what it held stays its beginning.
+CREATE FUNCTION tlog.refuse_rewrite() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF (NEW.level, NEW.tile_index) IS DISTINCT FROM (OLD.level, OLD.tile_index)
+        OR substr(NEW.hashes, 1, octet_length(OLD.hashes)) IS DISTINCT FROM OLD.hashes
+    THEN
+        RAISE EXCEPTION 'tlog.tile only grows: rewriting level % tile % refused', OLD.level, OLD.tile_index
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER grow_only BEFORE UPDATE ON tlog.tile
+FOR EACH ROW EXECUTE FUNCTION tlog.refuse_rewrite();
+ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only;
+
+-- The appender may ask for the partition it is about to fill, and for no other change of the schema.
+CREATE FUNCTION tlog.ensure_disclosure_partition(wanted bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    width CONSTANT bigint := 16777216;
+    first CONSTANT bigint := wanted / width * width;
+    name CONSTANT text := format('disclosure_%s', wanted / width);
+BEGIN
+    IF to_regclass(format('tlog.%I', name)) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE tlog.%I PARTITION OF tlog.disclosure FOR VALUES FROM (%s) TO (%s)', name, first, first + width
+        );
+    END IF;
+    RETURN first + width;
+END
+$$;
+REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(bigint) FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA tlog TO tlog_owner, tlog_appender, tlog_sealer, tlog_reader, tlog_eraser;
+
+GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
+GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
+GRANT EXECUTE ON FUNCTION tlog.ensure_disclosure_partition(bigint) TO tlog_appender;
+
+GRANT SELECT ON tlog.log_state, tlog.leaf TO tlog_sealer;
+GRANT SELECT, INSERT, UPDATE ON tlog.tile TO tlog_sealer;
+GRANT SELECT, INSERT ON tlog.checkpoint TO tlog_sealer;
+
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
+
+GRANT SELECT, DELETE ON tlog.disclosure TO tlog_eraser;
+
+-- The owner owns; nobody can log in as it.
+ALTER TABLE tlog.log_state OWNER TO tlog_owner;
+ALTER TABLE tlog.leaf OWNER TO tlog_owner;
+ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
+ALTER TABLE tlog.tile OWNER TO tlog_owner;
+ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
+ALTER TABLE tlog.api_key OWNER TO tlog_owner;
+ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
+ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
+ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;
+ALTER SCHEMA tlog OWNER TO tlog_owner;

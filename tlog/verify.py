@@ -1,0 +1,154 @@
+"""Verification as numbered steps, over the core: what `tlog verify` does and what an application can call.
+
+The steps that need trust in something are the caller's and come first: the log's vkey must have been obtained from where
+it can be believed, and the event file must be what the question is about. `tools/verify.py` does the same for strangers,
+written independently with the standard library alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tlog.core.canonical import canonical, parse_strict
+from tlog.core.checkpoint import Checkpoint, open_checkpoint
+from tlog.core.commitment import SALT_SIZE, check_disclosure
+from tlog.core.entry import Entry, EventEntry, parse_entry
+from tlog.core.merkle import leaf_hash
+from tlog.core.proof import verify_consistency, verify_inclusion
+from tlog.core.strict import encode_base64url, parse_base64url
+from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
+from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
+
+if TYPE_CHECKING:
+    from tlog.core.note import Verifier
+
+GROUPS = ("actor", "resource")
+
+
+class EventFile(NamedTuple):
+    """What a verifier holds of an event: the entry's bytes, and salt || body of the disclosures it was given."""
+
+    entry: bytes
+    disclosures: dict[str, bytes]
+
+
+class VerifiedEvent(NamedTuple):
+    """What was proved: this entry has this index in the tree of this checkpoint, and these bodies are its own."""
+
+    entry: Entry
+    index: int
+    checkpoint: Checkpoint
+    bodies: dict[str, bytes]
+
+
+def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> VerifiedEvent:
+    """Verify that an event is in the log.
+
+    0. (caller) `log` is the log's key, from where it can be believed; `event_file` is the event in question.
+    1. Read the proof file and the event file strictly (c2sp.org/tlog-proof; docs/reference/formats.md).
+    2. Check the checkpoint's signature by the log's key, and its origin (c2sp.org/signed-note, tlog-checkpoint).
+    3. Compute the leaf hash from the entry's bytes (RFC 6962 section 2.1).
+    4. Check the inclusion proof from that leaf hash to the checkpoint's root hash (RFC 9162 section 2.1.3.2).
+    5. Check each disclosure against its commitment in the entry.
+
+    Raises:
+        MalformedInputError: one of the files has not the form it must have.
+        VerificationError: a step failed.
+
+    """
+    proof = parse_inclusion_proof(proof_file)
+    event = parse_event_file(event_file)
+    entry = parse_entry(event.entry)
+    checkpoint = open_checkpoint(proof.checkpoint, log)
+    verify_inclusion(proof.index, checkpoint.size, leaf_hash(event.entry), proof.hashes, checkpoint.root)
+    for group, disclosure in event.disclosures.items():
+        if not isinstance(entry, EventEntry):
+            message = "a control entry has no disclosures"
+            raise VerificationError(message)
+        check_disclosure(entry.commitment(group), disclosure, group)
+    bodies = {group: disclosure[SALT_SIZE:] for group, disclosure in event.disclosures.items()}
+    return VerifiedEvent(entry, proof.index, checkpoint, bodies)
+
+
+def verify_growth(log: Verifier, old_note: bytes, proof_file: bytes) -> tuple[Checkpoint, Checkpoint]:
+    """Verify that the log only grew between two checkpoints; return the older and the newer one.
+
+    0. (caller) `log` is the log's key, from where it can be believed; `old_note` was seen earlier.
+    1. Read the proof file strictly; it carries the newer checkpoint (c2sp.org/tlog-witness "add-checkpoint").
+    2. Check both checkpoints' signatures by the log's key, and their origin.
+    3. Check that the proof starts at the older checkpoint's size.
+    4. Check the consistency proof between both root hashes (RFC 9162 section 2.1.4.2).
+
+    Raises:
+        MalformedInputError: one of the files has not the form it must have.
+        InconsistentRootsError: both checkpoints are signed, and one does not continue the other.
+        VerificationError: another step failed.
+
+    """
+    proof = parse_consistency_proof(proof_file)
+    old, new = open_checkpoint(old_note, log), open_checkpoint(proof.checkpoint, log)
+    if proof.old_size != old.size:
+        message = f"the proof starts at size {proof.old_size}, the older checkpoint has size {old.size}"
+        raise VerificationError(message)
+    try:
+        verify_consistency(old.size, new.size, old.root, new.root, proof.hashes)
+    except VerificationError as error:
+        raise InconsistentRootsError(str(error), older=old_note, newer=proof.checkpoint) from error
+    return old, new
+
+
+def parse_event_file(data: bytes) -> EventFile:
+    """Return the parts of an event file (docs/reference/formats.md, "Event file").
+
+    Raises:
+        MalformedInputError: the file is not exactly what formatting its parts gives.
+
+    """
+    value = parse_strict(data)
+    if not isinstance(value, dict) or value.keys() != {"disclosures", "entry"}:
+        message = "an event file has the members 'disclosures' and 'entry'"
+        raise MalformedInputError(message)
+    entry, disclosures = value["entry"], value["disclosures"]
+    if not isinstance(entry, str) or not isinstance(disclosures, dict) or not disclosures.keys() <= {*GROUPS}:
+        message = "an event file has the entry as text and disclosures of 'actor' and 'resource'"
+        raise MalformedInputError(message)
+    event = EventFile(entry.encode(), {group: _disclosure(group, disclosures[group]) for group in disclosures})
+    if format_event_file(event) != data:
+        message = "the event file is not in canonical form, ended by one newline"
+        raise MalformedInputError(message)
+    return event
+
+
+def format_event_file(event: EventFile) -> bytes:
+    """Return the bytes of an event file: RFC 8785 JSON and one newline; all contents are strings, nothing re-encoded.
+
+    Raises:
+        MalformedInputError: an entry or body is not UTF-8.
+
+    """
+    try:
+        disclosures = {
+            group: {
+                "body": disclosure[SALT_SIZE:].decode(),
+                "salt": encode_base64url(disclosure[:SALT_SIZE]).decode(),
+            }
+            for group, disclosure in event.disclosures.items()
+        }
+        content = {"disclosures": disclosures, "entry": event.entry.decode()}
+    except UnicodeDecodeError:
+        message = "an entry or disclosure is not UTF-8"
+        raise MalformedInputError(message) from None
+    return canonical(content) + b"\n"
+
+
+def _disclosure(group: str, value: object) -> bytes:
+    if not isinstance(value, dict) or value.keys() != {"body", "salt"} or not all(map(_is_text, value.values())):
+        message = "a disclosure has the members 'body' and 'salt', both text"
+        raise MalformedInputError(message, f"/disclosures/{group}")
+    salt = parse_base64url(value["salt"].encode(), f"the salt of the {group} disclosure", SALT_SIZE)
+    body: bytes = value["body"].encode()
+    return salt + body
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
