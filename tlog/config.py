@@ -15,15 +15,13 @@ import secrets
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
 from tlog.core.pseudonym import DEFAULT_BITS, BucketKeys
 from tlog.errors import KeyMismatchError, MalformedInputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SEED_SIZE: Final = 32
 _PEPPER_SIZE: Final = 32
@@ -129,6 +127,13 @@ class DataDirectory:
 
         """
         return _read_secret(self._keys / "pepper")
+
+
+def offline_verifier() -> Path:
+    """Return the path of the single-file verifier: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "offline_verifier.py"
+    return installed if installed.exists() else package.parent / "tools" / "verify.py"
 
 
 def _write_once(path: Path, data: bytes, mode: int) -> bool:

@@ -69,9 +69,20 @@ class MalformedInputError(TlogError):
 class InvalidEventError(MalformedInputError):
     """An event that breaks a rule of the event format; `pointer` names the member."""
 
-    def below(self, prefix: str) -> InvalidEventError:
-        """Return the same error with `prefix` put before its pointer (an event inside a batch)."""
-        return InvalidEventError(str(self), prefix + self.pointer)
+
+class InvalidBatchError(InvalidEventError):
+    """At least one event of a batch is invalid; the first one's message and pointer stand for the batch.
+
+    Attributes:
+        found: the errors found, each for itself, pointers without the position.
+        positions: which events of the batch they belong to.
+
+    """
+
+    def __init__(self, positions: list[int], found: list[InvalidEventError]) -> None:
+        super().__init__(str(found[0]), f"/{positions[0]}{found[0].pointer}")
+        self.positions = positions
+        self.found = found
 
 
 class EventConflictError(TlogError):

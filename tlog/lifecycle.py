@@ -202,9 +202,8 @@ async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         log.appender.close()
         await appending
-        sealing.cancel()
-        with suppress(asyncio.CancelledError):
-            await sealing
+        log.sealing.stop()
+        await sealing
 
 
 async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:

@@ -186,6 +186,7 @@ class SealLoop:
         self._make = make
         self._interval = interval
         self._wake = asyncio.Event()
+        self._stopping = False
         self.leading = False
         self.last_sealed: SealedCheckpoint | None = None
 
@@ -193,31 +194,38 @@ class SealLoop:
         """Ask for a seal now instead of at the next interval."""
         self._wake.set()
 
+    def stop(self) -> None:
+        """Let `run` end after what it is doing."""
+        self._stopping = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Stand by, lead, seal, until cancelled.
+        """Stand by, lead, seal, until stopped.
 
         Raises:
             OperatorError: see `Sealer`; the process must end.
 
         """
-        while True:
+        while not self._stopping:
             try:
                 await self._stand_by_and_lead()
             except OverloadedError as error:
                 _log.warning("sealing pauses", reason=str(error))
+                await self._pause()
             finally:
                 self.leading = False
-            await asyncio.sleep(self._interval)
 
     async def _stand_by_and_lead(self) -> None:
         store = await self._open_store()
         try:
             while not await store.lead():
                 await self._pause()
+                if self._stopping:
+                    return
             sealer = self._make(store)
             await sealer.recover()
             self.leading = True
-            while True:
+            while not self._stopping:
                 self.last_sealed = await sealer.seal() or self.last_sealed
                 await self._pause()
         finally:
@@ -226,7 +234,8 @@ class SealLoop:
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._interval)
-        self._wake.clear()
+        if not self._stopping:
+            self._wake.clear()
 
 
 def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoint | None, size: int) -> None:

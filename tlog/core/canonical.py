@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53 - 1
-# Possessive, and with an optional end, so that a string without end is scanned once and not again from each quote in it.
+# Possessive, and with an optional end: a string without end is scanned once and not again from each quote in it.
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -97,7 +97,7 @@ def check_value(value: object, pointer: str = "") -> bool:
 
 
 def escape_pointer(member: str) -> str:
-    """Return a member name as a JSON pointer token (RFC 6901 section 3), printable and of at most its first 100 characters."""
+    """Return a member name as a JSON pointer token (RFC 6901 section 3): its first 100 characters, made printable."""
     token = "".join(c if c.isprintable() else "\ufffd" for c in member[:100])
     return token.replace("~", "~0").replace("/", "~1")
 

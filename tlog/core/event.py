@@ -138,10 +138,12 @@ class ParsedEvent(Struct, frozen=True, gc=False):
 EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 _encode: Final = msgspec.json.Encoder().encode
 _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
-# Greedy, because what stands before the place quotes the sender, who may imitate one.
-_LOCATED: Final = re.compile(r"(?P<what>.*) - at `\$(?P<path>(?:\.[A-Za-z]+|\[[0-9]+\])+)`", re.DOTALL)
-_STEP: Final = re.compile(r"\.([A-Za-z]+)|\[([0-9]+)\]")
-_NAMED_FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_PLACE: Final = r" - at `\$(?P<path>(?:\.[A-Za-z]+|\[[0-9]+\])+)`"
+# The place is what stands last; anything that looks like one before it is quoted from the sender.
+_LOCATED: Final = re.compile(rf"(?P<what>.*){_PLACE}", re.DOTALL)
+_NAMED_FIELD: Final = re.compile(
+    rf"Object (?P<rule>missing required|contains unknown) field `(?P<name>.*?)`(?:{_PLACE})?", re.DOTALL
+)
 _FAILED_PATTERN: Final = re.compile(r"""Expected `str` matching regex ['"](.*)['"]""", re.DOTALL)
 
 
@@ -259,7 +261,7 @@ def _check_ipv6(text: str) -> None:
 
 
 def to_utc(timestamp: str) -> str:
-    """Return an RFC 3339 timestamp in UTC, in the form `YYYY-MM-DDTHH:MM:SS[.f]Z` with the fraction digits it came with.
+    """Return an RFC 3339 timestamp in UTC, `YYYY-MM-DDTHH:MM:SS[.f]Z` with the fraction digits it came with.
 
     Raises:
         InvalidEventError: the day does not exist, or the time in UTC is outside the years 1 to 9999.
@@ -280,21 +282,24 @@ def to_utc(timestamp: str) -> str:
 
 def _raise_for(error: msgspec.ValidationError) -> NoReturn:
     """Turn a validation error into one with a JSON pointer and a rule in words; values are never repeated."""
-    what, pointer = str(error), ""
-    located = _LOCATED.fullmatch(what)
-    if located is not None:
-        what = located["what"]
-        pointer = "".join(f"/{step[1] or step[2]}" for step in _STEP.finditer(located["path"]))
-    named = _NAMED_FIELD.fullmatch(what)
+    text = str(error)
+    named = _NAMED_FIELD.fullmatch(text)
     if named is not None:
-        pointer += "/" + escape_pointer(named[2])
-        what = "this member is required" if named[1] == "missing required" else "no such member in an event"
+        rule = "this member is required" if named["rule"] == "missing required" else "no such member in an event"
+        raise InvalidEventError(rule, f"{_pointer(named['path'])}/{escape_pointer(named['name'])}") from None
+    located = _LOCATED.fullmatch(text)
+    what, pointer = (text, "") if located is None else (located["what"], _pointer(located["path"]))
     pattern = _FAILED_PATTERN.fullmatch(what)
     if pattern is not None:
         what = "expected " + _PATTERN_RULES[pattern[1].replace("\\\\", "\\")]
     elif what.startswith("Invalid enum value"):
         what = "not one of the values this member can have: " + _choices(pointer)
     raise InvalidEventError(what[:1].lower() + what[1:], pointer) from None
+
+
+def _pointer(path: str | None) -> str:
+    """Return msgspec's path, such as ".details.fieldsAccessed[1]", as a JSON pointer."""
+    return (path or "").replace(".", "/").replace("[", "/").replace("]", "")
 
 
 def _choices(pointer: str) -> str:

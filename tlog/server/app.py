@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Route
 
 from tlog.errors import TlogError
 from tlog.server import health, openapi, read
-from tlog.server.append import MAX_BODY_SIZE, append_events
+from tlog.server.append import append_events
 from tlog.server.health import Metrics
 from tlog.server.problems import on_error
 
@@ -58,15 +59,14 @@ def create_app(log: Log, authenticator: Authenticator) -> Starlette:
             Route("/docs", openapi.page),
         ],
         middleware=[Middleware(_Observed, metrics=service.metrics)],
-        exception_handlers={TlogError: on_error, HTTPException: on_error, Exception: on_error},
-        max_body_size=MAX_BODY_SIZE,
+        exception_handlers={TlogError: on_error, HTTPException: on_error},
     )
     app.state.service = service
     return app
 
 
 class _Observed:
-    """Adds the security headers to every answer and counts it."""
+    """Adds the security headers to every answer, counts it, and answers for what failed unexpectedly."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -83,4 +83,8 @@ class _Observed:
                 self._metrics.responded(message["status"])
             await send(message)
 
-        await self._app(scope, receive, observed)
+        try:
+            await self._app(scope, receive, observed)
+        except Exception as error:  # noqa: BLE001 - the last resort; nothing of a bug may reach the caller or uvicorn's log
+            response = await on_error(Request(scope), error)
+            await response(scope, receive, observed)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.responses import Response
 
-from tlog.core.commitment import SALT_SIZE
-from tlog.core.entry import DraftEntry, draft_event
-from tlog.core.event import parse_event
+from tlog.appender import draft_events
 from tlog.core.strict import encode_base64
-from tlog.errors import EventConflictError, InvalidEventError, MalformedInputError, OverloadedError, TooLargeError
+from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.prove import prove_inclusion
-from tlog.server.problems import InvalidBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +18,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tlog.appender import Receipt
-    from tlog.core.pseudonym import BucketKeys
     from tlog.server.app import Service
 
 MAX_EVENTS: Final = 10_000
 MAX_BODY_SIZE: Final = 16 << 20
 WAIT_SECONDS: Final = 10.0
-_MAX_REPORTED: Final = 20
 _JSON: Final = "application/json"
 _NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -40,8 +34,11 @@ async def append_events(request: Request) -> Response:
     service: Service = request.app.state.service
     await service.authenticator.check(request.headers.get("authorization"), "append")
     wait = _wait_sealed(request)
-    raws, batch = split_events(await request.body(), request.headers.get("content-type", _JSON))
-    drafts = draft_events(raws, service.log.bucket_keys, batch=batch)
+    raws, batch = split_events(await read_body(request), request.headers.get("content-type", _JSON))
+    try:
+        drafts = draft_events(raws, service.log.bucket_keys)
+    except InvalidBatchError as error:
+        raise error if batch else error.found[0] from None
     try:
         receipts = await service.log.appender.append(drafts)
     except EventConflictError as error:
@@ -55,6 +52,28 @@ async def append_events(request: Request) -> Response:
     else:
         document = {"receipts": [receipt_document(receipt) for receipt in receipts]}
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return a request's body, reading no more than 16 MiB of it.
+
+    Raises:
+        TooLargeError: it is longer.
+        MalformedInputError: it is compressed, which would make its length meaningless.
+
+    """
+    if "content-encoding" in request.headers:
+        message = "a compressed request body is not accepted; send it without Content-Encoding"
+        raise MalformedInputError(message)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_SIZE:
+            message = f"a request body has at most {MAX_BODY_SIZE} bytes"
+            raise TooLargeError(message)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def split_events(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
@@ -83,30 +102,6 @@ def split_events(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
         message = f"a request has at most {MAX_EVENTS} events, this one has {len(raws)}"
         raise TooLargeError(message)
     return raws, batch
-
-
-def draft_events(raws: Sequence[bytes], keys: BucketKeys, *, batch: bool = True) -> list[DraftEntry]:
-    """Return the drafts of events, if every one of them is valid.
-
-    Raises:
-        InvalidBatchError: at least one is not; the pointers name the members, behind `/<position>` in a batch.
-
-    """
-    # One call for the whole batch: the kernel's generator costs more than the copying.
-    salts = os.urandom(2 * SALT_SIZE * len(raws))
-    drafts = []
-    found: list[InvalidEventError] = []
-    for position, raw in enumerate(raws):
-        try:
-            salt = salts[2 * SALT_SIZE * position : 2 * SALT_SIZE * (position + 1)]
-            drafts.append(draft_event(parse_event(raw), keys, salt))
-        except InvalidEventError as error:
-            found.append(error.below(f"/{position}") if batch else error)
-            if len(found) == _MAX_REPORTED:
-                break
-    if found:
-        raise InvalidBatchError(found)
-    return drafts
 
 
 def receipt_document(receipt: Receipt) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -47,14 +48,6 @@ _HTTP_TITLES: Final = {
 _FAILURE: Final = _Kind(500, "internal-error", "The log failed to answer; nothing is known to be lost")
 
 
-class InvalidBatchError(errors.InvalidEventError):
-    """Several events of one request are invalid; the first one's pointer stands for the request."""
-
-    def __init__(self, found: list[errors.InvalidEventError]) -> None:
-        super().__init__(str(found[0]), found[0].pointer)
-        self.found = found
-
-
 async def on_error(_: Request, error: Exception) -> Response:
     """Return the problem document of any error."""
     if isinstance(error, HTTPException):
@@ -64,9 +57,12 @@ async def on_error(_: Request, error: Exception) -> Response:
     extra: dict[str, Any] = {}
     headers: dict[str, str] = {}
     match error:
-        case InvalidBatchError():
+        case errors.InvalidBatchError():
             extra["pointer"] = error.pointer
-            extra["errors"] = [{"pointer": each.pointer, "detail": str(each)} for each in error.found]
+            extra["errors"] = [
+                {"pointer": f"/{position}{each.pointer}", "detail": str(each)}
+                for position, each in zip(error.positions, error.found, strict=True)
+            ]
         case errors.InvalidEventError() | errors.EventConflictError() | errors.MalformedInputError():
             extra["pointer"] = error.pointer
         case errors.OverloadedError():
@@ -74,8 +70,9 @@ async def on_error(_: Request, error: Exception) -> Response:
         case errors.UnauthorizedError():
             headers["WWW-Authenticate"] = "Bearer"
     if kind is _FAILURE:
-        # The class is enough to find it; a message could quote what a caller sent.
-        _log.error("request failed", error=type(error).__name__, exc_info=error)
+        # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
+        place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+        _log.error("request failed", error=type(error).__name__, place=place)
         return _response(kind, "the failure is in the server's log", headers)
     return _response(kind, str(error), headers, extra)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -12,7 +14,7 @@ from tlog.server.app import create_app
 from tlog.server.auth import Authenticator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -61,7 +63,9 @@ async def serve(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        server = uvicorn.Server(config)
+        server = _Server(config)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
         async with running(log) as sealing:
 
             def stop(task: asyncio.Task[None]) -> None:
@@ -75,8 +79,17 @@ async def serve(
             announcing.cancel()
 
 
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`: uvicorn would raise them again after its own end, into the closing of the log."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
 async def _announce(server: uvicorn.Server, on_ready: Callable[[str], None]) -> None:
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
         await asyncio.sleep(0.01)
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")

@@ -1,0 +1,5 @@
+"""`python -m tlog` is the same as `tlog`."""
+
+from tlog.cli import main
+
+main()

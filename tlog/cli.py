@@ -1,0 +1,597 @@
+"""The command line: `tlog <command> --help` says what each does. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import runpy
+import shutil
+import sys
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
+from uuid import UUID
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tlog import verify as verification
+from tlog.anchor import Anchor
+from tlog.client import Client
+from tlog.config import DataDirectory, offline_verifier, utc_now
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.note import parse_vkey
+from tlog.errors import MalformedInputError, NotFoundError, TlogError
+from tlog.export import export_static
+from tlog.fsck import fsck as run_fsck
+from tlog.ingest.cloudtrail import read_cloudtrail
+from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
+from tlog.ingest.ndjson import read_ndjson
+from tlog.lifecycle import DEFAULT_INTERVAL, DEFAULT_ORIGIN, Location, create_log, database_of, is_log, open_log, running
+from tlog.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.server.auth import SCOPES, new_token
+from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
+from tlog.server.serve import serve as run_server
+from tlog.storage.keys import ApiKeyStore
+from tlog.storage.log import ReadStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+
+    from tlog.core.note import Verifier
+
+app = typer.Typer(
+    name="tlog",
+    help="A tamper-evident audit log that can be proved.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+import_app = typer.Typer(help="Import events from files: a second import of the same adds nothing.", no_args_is_help=True)
+keys_app = typer.Typer(help="Show the log's public key.", no_args_is_help=True)
+token_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+verify_app = typer.Typer(
+    help="Verify proofs offline. Exit code 0: verified, 1: failed, 2: malformed input, 3: not everything could be checked.",
+    no_args_is_help=True,
+)
+app.add_typer(import_app, name="import")
+app.add_typer(keys_app, name="keys")
+app.add_typer(token_app, name="token")
+app.add_typer(verify_app, name="verify")
+
+_SEAL_SECONDS: Final = 30.0
+_INTERRUPTED: Final = 130
+_console: Final = Console(stderr=True, highlight=False)
+_spooled: BinaryIO | None = None
+Result = TypeVar("Result")
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    APPEND = "append"
+    READ = "read"
+    ADMIN = "admin"
+
+
+Data = Annotated[Path, typer.Option("--data", envvar="TLOG_DATA", help="The log's data directory.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="TLOG_DATABASE",
+        help="postgresql://… of your own PostgreSQL (15 or newer), instead of the embedded one.",
+    ),
+]
+AdminUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TLOG_ADMIN_DATABASE",
+        help="postgresql://… of a role that may create roles and tables, for migrations and API keys; --database if absent.",
+    ),
+]
+Origin = Annotated[str, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")]
+Url = Annotated[str | None, typer.Option(help="URL of a running log, instead of opening the data directory.")]
+TokenFile = Annotated[Path | None, typer.Option(help="File with the API key, with --url; or set TLOG_TOKEN.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+VKey = Annotated[str, typer.Option("--vkey", help="The log's public key, literally or as @FILE.")]
+_DATA: Final = Path("tlog-data")
+
+
+@app.command()
+def demo(
+    events: Annotated[int, typer.Option(min=100, help="How many events of the hospital's day to append.")] = 10_000,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's directory for a look around.")] = False,
+) -> None:
+    """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
+    from tlog.demo import run_demo  # noqa: PLC0415 - a story only this command tells
+
+    raise typer.Exit(run_demo(events, keep=keep))
+
+
+@app.command()
+def serve(  # noqa: PLR0917 - the options of a command line
+    data: Data = _DATA,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = DEFAULT_PORT,
+    origin: Origin = DEFAULT_ORIGIN,
+    interval: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")] = DEFAULT_INTERVAL,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+) -> None:
+    """Serve the log over HTTP; makes it first if the data directory holds none."""
+    location = Location(DataDirectory(data), database, admin_database)
+
+    def ready(url: str) -> None:
+        _console.print(f"tlog serves {data} at {url}  (Ctrl-C stops)")
+
+    async def work() -> None:
+        if not is_log(location):
+            verifier = await create_log(location, origin)
+            _console.print(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
+            _console.print("make an API key with 'tlog token create'")
+        await run_server(location, host=host, port=port, interval=interval, on_ready=ready)
+
+    _run(work())
+
+
+@app.command()
+def init(
+    data: Data = _DATA,
+    origin: Origin = DEFAULT_ORIGIN,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+) -> None:
+    """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
+    location = Location(DataDirectory(data), database, admin_database)
+    verifier = _run(create_log(location, origin))
+    print(verifier.vkey())
+
+
+@app.command()
+def append(  # noqa: PLR0917 - the options of a command line
+    file: Annotated[Path, typer.Argument(help="NDJSON file of events, one in each line; - for stdin.")] = Path("-"),
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Append events and wait until they are sealed."""
+    items = partial(_ndjson_items, [file])
+    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+
+
+@import_app.command("ndjson")
+def import_ndjson(  # noqa: PLR0917 - the options of a command line
+    files: Annotated[list[Path], typer.Argument(help="Files of events, one JSON object in each line; - for stdin.")],
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Import events in tlog's own format."""
+    items = partial(_ndjson_items, files)
+    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+
+
+@import_app.command("cloudtrail")
+def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
+    files: Annotated[list[Path], typer.Argument(help="AWS CloudTrail log files, *.json or *.json.gz.")],
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Import AWS CloudTrail records; docs/reference/cloudtrail-mapping.md says what becomes what."""
+    items = partial(_cloudtrail_items, files)
+    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+
+
+@app.command()
+def prove(  # noqa: PLR0917 - the options of a command line
+    event_id: Annotated[str, typer.Argument(help="The event's eventId.")],
+    out: Annotated[Path, typer.Option(help="Directory to write the two files into.")] = Path(),
+    disclose: Annotated[
+        bool, typer.Option("--disclose/--no-disclose", help="Include the event's personal data in the event file.")
+    ] = True,  # noqa: FBT002 - a flag
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Write EVENT_ID.tlog-proof and EVENT_ID.event.json, which verify offline."""
+    event_id = event_id.lower()
+    if url is not None:
+        with Client(url, _token(token_file)) as client:
+            proof, event = _guard(lambda: client.event_proof(event_id, disclose=disclose))
+    else:
+        proof, event = _run(_prove_locally(Location(DataDirectory(data), database), event_id, disclose=disclose))
+    paths = out / f"{event_id}.tlog-proof", out / f"{event_id}.event.json"
+    out.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(paths, (proof, event), strict=True):
+        path.write_bytes(content)
+    if json_output:
+        print(json.dumps({"proof": str(paths[0]), "event": str(paths[1])}))
+    else:
+        print(f"{paths[0]}\n{paths[1]}")
+        _console.print(f"verify anywhere: python3 verify.py proof --vkey VKEY --event {paths[1].name} {paths[0].name}")
+
+
+@app.command()
+def fsck(
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    second_opinion: Annotated[
+        bool, typer.Option("--second-opinion", help="Recompute root and inclusion proofs with pymerkle as well.")
+    ] = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Check everything the database holds against entries, tiles, checkpoints and anchor; name what broke."""
+    directory = DataDirectory(data)
+
+    async def work() -> Any:  # noqa: ANN401 - fsck's report
+        async with _reader(Location(directory, database)) as reader:
+            anchored = Anchor(directory.anchor).read()
+            with _progress("checking", "entries") as report:
+                return await run_fsck(
+                    reader,
+                    directory.verifier(),
+                    directory.bucket_keys(),
+                    anchored,
+                    second_opinion=second_opinion,
+                    progress=report,
+                )
+
+    report = _run(work())
+    print(json.dumps(report.to_json()) if json_output else report.text())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Option("--static", help="Directory for checkpoint, tiles and entry bundles.")],
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Export the sealed log as static files that any file server can serve and verify.py can check."""
+
+    async def work() -> Any:  # noqa: ANN401 - the export's report
+        async with _reader(Location(DataDirectory(data), database)) as reader:
+            checkpoint = await checkpoint_of(reader, None)
+            with _progress("exporting", "entries") as report:
+                return await export_static(reader, directory, checkpoint, progress=report)
+
+    report = _run(work())
+    print(json.dumps(report._asdict()) if json_output else f"exported {report.entries:,} entries to {directory}")
+
+
+@keys_app.command("show")
+def keys_show(data: Data = _DATA, json_output: Json = False) -> None:  # noqa: FBT002 - a flag
+    """Print the log's vkey: hand it to whoever verifies, over a channel they trust."""
+    verifier = _guard(DataDirectory(data).verifier)
+    document = {"origin": verifier.name, "keyId": verifier.key_id.hex(), "vkey": verifier.vkey()}
+    print(json.dumps(document) if json_output else verifier.vkey())
+
+
+@token_app.command("create")
+def token_create(  # noqa: PLR0917 - the options of a command line
+    principal: Annotated[str, typer.Option(help="Who uses it, such as service:ehr-api; its uses are logged as this.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Valid for so many days.")] = 365,
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Make an API key and print it, once: it is stored only as a keyed digest."""
+    location = Location(DataDirectory(data), database, admin_database)
+
+    async def work() -> tuple[str, str]:
+        now = utc_now()
+        token, key = new_token(
+            location.directory.pepper(), principal, {each.value for each in scope}, now, now + timedelta(days=days)
+        )
+        async with database_of(location) as database:
+            await ApiKeyStore(database).add(key)
+        return token, key.key_id
+
+    token, key_id = _run(work())
+    if json_output:
+        print(json.dumps({"token": token, "keyId": key_id, "scopes": sorted(each.value for each in scope)}))
+    else:
+        _console.print(f"API key {key_id} of {principal}; it is shown this once:")
+        print(token)
+
+
+@token_app.command("list")
+def token_list(
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    json_output: Json = False,  # noqa: FBT002 - a flag
+) -> None:
+    """List API keys: whose, what for, until when. Never the keys themselves."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with database_of(Location(DataDirectory(data), database)) as opened:
+            return [
+                {
+                    "keyId": key.key_id,
+                    "principal": key.principal,
+                    "scopes": key.scopes,
+                    "expires": None if key.expires_at is None else key.expires_at.isoformat(),
+                    "revoked": None if key.revoked_at is None else key.revoked_at.isoformat(),
+                }
+                for key in await ApiKeyStore(opened).list()
+            ]
+
+    keys = _run(work())
+    if json_output:
+        print(json.dumps(keys))
+        return
+    table = Table("key ID", "principal", "scopes", "expires", "revoked")
+    for key in keys:
+        table.add_row(
+            key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"] or "-", key["revoked"] or "-"
+        )
+    Console().print(table)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key ID as 'tlog token list' shows it.")],
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+) -> None:
+    """Revoke an API key; running services stop accepting it within seconds."""
+
+    async def work() -> None:
+        async with database_of(Location(DataDirectory(data), database, admin_database)) as opened:
+            if not await ApiKeyStore(opened).revoke(key_id, utc_now()):
+                message = f"there is no unrevoked API key {key_id}"
+                raise NotFoundError(message)
+
+    _run(work())
+    print(f"revoked {key_id}")
+
+
+@verify_app.command("proof")
+def verify_proof(
+    proof: Annotated[Path, typer.Argument(help="The .tlog-proof file.")],
+    event: Annotated[Path, typer.Option(help="The .event.json file.")],
+    vkey: VKey,
+) -> None:
+    """Verify that an event is in the log."""
+    verified = _guard(lambda: verification.verify_event(_vkey(vkey), event.read_bytes(), proof.read_bytes()))
+    checkpoint = verified.checkpoint
+    print(f"VERIFIED: entry {verified.index} of {checkpoint.origin}, in its tree of {checkpoint.size:,} entries")
+
+
+@verify_app.command("consistency")
+def verify_consistency(
+    proof: Annotated[Path, typer.Argument(help="The consistency proof, with the newer checkpoint.")],
+    old: Annotated[Path, typer.Option(help="The older checkpoint.")],
+    vkey: VKey,
+) -> None:
+    """Verify that the log only grew between two checkpoints."""
+    older, newer = _guard(lambda: verification.verify_growth(_vkey(vkey), old.read_bytes(), proof.read_bytes()))
+    print(f"VERIFIED: {older.origin} grew from {older.size:,} to {newer.size:,} entries and changed nothing")
+
+
+@verify_app.command("checkpoint")
+def verify_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="The signed checkpoint.")],
+    vkey: VKey,
+) -> None:
+    """Verify a checkpoint's signature and form."""
+    opened = _guard(lambda: open_checkpoint(checkpoint.read_bytes(), _vkey(vkey)))
+    print(f"VERIFIED: {opened.origin} signed its tree of {opened.size:,} entries")
+
+
+@verify_app.command("log")
+def verify_log(
+    directory: Annotated[Path, typer.Argument(help="A static export of the log.")],
+    vkey: VKey,
+) -> None:
+    """Verify a whole exported log with the offline verifier."""
+    sys.argv = ["verify.py", "log", "--vkey", vkey, str(directory)]
+    runpy.run_path(str(offline_verifier()), run_name="__main__")
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code, never a traceback."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    app()
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    return _guard(lambda: asyncio.run(work))
+
+
+def _guard(work: Callable[[], Result]) -> Result:
+    """Do `work`; turn an error into one line and its exit code."""
+    try:
+        return work()
+    except TlogError as error:
+        pointer = getattr(error, "pointer", "")
+        _complain(f"{error}" + (f" (at {pointer})" if pointer else ""))
+        raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        _complain(f"{error.filename or 'system'}: {error.strerror or error}")
+        raise typer.Exit(MalformedInputError.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _complain(message: str) -> None:
+    _console.print(f"tlog: {message}", markup=False, soft_wrap=True)
+
+
+def _import(
+    items: Callable[[], Iterator[Item]],
+    location: Location,
+    url: str | None,
+    token_file: Path | None,
+    *,
+    json_output: bool,
+) -> None:
+    """Check all events, append them, wait until they are sealed, and say what happened."""
+    work = _import_locally(items, location) if url is None else _import_remotely(items, url, _token(token_file))
+    total, size = _run(work)
+    new = total.events - total.duplicates
+    if json_output:
+        result = {"events": total.events, "appended": new, "duplicates": total.duplicates, "size": size}
+        print(json.dumps(result))
+    else:
+        known = f", {total.duplicates:,} were in the log already" if total.duplicates else ""
+        print(f"{total.events:,} events read: {new:,} appended{known}; sealed at tree size {size:,}")
+
+
+async def _import_locally(items: Callable[[], Iterator[Item]], location: Location) -> tuple[Imported, int]:
+    _check_files(items)
+    async with open_log(location) as log, running(log):
+        total = await _append_all(items(), partial(append_locally, log))
+        checkpoint = await log.wait_sealed(total.last_index, _SEAL_SECONDS)
+        return total, checkpoint.size
+
+
+async def _import_remotely(
+    items: Callable[[], Iterator[Item]], url: str, token: str | None
+) -> tuple[Imported, int]:
+    _check_files(items)
+    with Client(url, token) as client:
+
+        async def append(raws: Sequence[bytes]) -> list[tuple[int, bool]]:
+            receipts = await asyncio.to_thread(client.append, raws)
+            return [(receipt["index"], receipt.get("duplicate", False)) for receipt in receipts]
+
+        total = await _append_all(items(), append)
+        for _ in range(int(_SEAL_SECONDS / 0.1)):
+            size = int(client.log()["size"])
+            if size > total.last_index:
+                break
+            await asyncio.sleep(0.1)
+        return total, size
+
+
+def _check_files(items: Callable[[], Iterator[Item]]) -> None:
+    """Find the first bad event before anything is appended."""
+    with _progress("checking", "events") as report:
+        for count, _ in enumerate(check_items(items()), 1):
+            report(count, 0)
+
+
+async def _append_all(
+    items: Iterable[Item], append: Callable[[Sequence[bytes]], Awaitable[Sequence[tuple[int, bool]]]]
+) -> Imported:
+    total = Imported(0, 0, -1)
+    with _progress("appending", "events") as report:
+        async for total in import_items(items, append):
+            report(total.events, 0)
+    return total
+
+
+def _ndjson_items(files: Sequence[Path]) -> Iterator[Item]:
+    for file in files:
+        with _open(file) as stream:
+            for line, raw in read_ndjson(stream, str(file)):
+                yield Item(f"{file}, line {line}", raw)
+
+
+def _cloudtrail_items(files: Sequence[Path]) -> Iterator[Item]:
+    for file in files:
+        for position, event in enumerate(read_cloudtrail(file.read_bytes(), str(file)), 1):
+            yield Item(f"{file}, record {position}", json.dumps(event, ensure_ascii=False).encode())
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[BinaryIO]:
+    """Open a file, or standard input, kept in a temporary file because events are read twice."""
+    if str(file) != "-":
+        with file.open("rb") as stream:
+            yield stream
+    else:
+        yield _standard_input()
+
+
+def _standard_input() -> BinaryIO:
+    global _spooled  # noqa: PLW0603 - there is one standard input in a process
+    if _spooled is None:
+        _spooled = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        shutil.copyfileobj(sys.stdin.buffer, _spooled)
+    _spooled.seek(0)
+    return _spooled
+
+
+async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -> tuple[bytes, bytes]:
+    try:
+        UUID(event_id)
+    except ValueError:
+        message = "an eventId is a UUID such as 0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e"
+        raise MalformedInputError(message) from None
+    async with _reader(location) as reader:
+        found = await reader.find([event_id])
+        if not found:
+            message = f"no event {event_id} is in the log"
+            raise NotFoundError(message)
+        proof = await prove_inclusion(reader, found[0].leaf, await checkpoint_of(reader, None))
+        return proof.text(), event_file(found[0], disclose=disclose)
+
+
+@asynccontextmanager
+async def _reader(location: Location) -> AsyncIterator[ReadStore]:
+    """Open a log's database for reading only, whatever state the log is in."""
+    async with database_of(location) as database:
+        reader = ReadStore(database, connections=2)
+        await reader.open()
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+
+@contextmanager
+def _progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; yields `report(done, total)`, total 0 if unknown."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get("TLOG_TOKEN")
+    return _guard(lambda: file.read_text(encoding="utf-8")).strip()
+
+
+def _vkey(text: str) -> Verifier:
+    return parse_vkey(Path(text[1:]).read_text(encoding="utf-8").strip() if text.startswith("@") else text)

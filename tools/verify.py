@@ -1,0 +1,712 @@
+#!/usr/bin/env python3
+"""Verify evidence from a tlog audit log, offline, with this one file and Python 3.11 or newer. Nothing to install.
+
+What you have to trust: this file (read it), Python's standard library, and the log's public key (its vkey), which you
+must have from somewhere you believe. Nothing in a proof, checkpoint or export is believed before it was checked:
+
+    checkpoint   the log signed this tree size and root hash                    c2sp.org/signed-note, tlog-checkpoint
+    proof        this event is in the signed tree, with this personal data      c2sp.org/tlog-proof, RFC 6962
+    consistency  the newer signed tree contains the older one, unchanged        RFC 6962, RFC 9162
+    log          every entry, tile and hash of an exported log leads to the signed root     c2sp.org/tlog-tiles
+
+Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage; 3 not everything asked for could be checked.
+
+Deliberately left out: other signature types than Ed25519, cosignatures of witnesses, fetching anything over a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import binascii
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+MAX_FILE = 1 << 20
+MAX_SIZE = 2**63 - 1
+HASH = 32
+WIDTH = 256
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+VERIFIED, FAILED, MALFORMED, INCOMPLETE = 0, 1, 2, 3
+VERDICTS = {VERIFIED: "verified", FAILED: "failed", MALFORMED: "malformed", INCOMPLETE: "incomplete"}
+
+
+class VerificationError(Exception):
+    """Well-formed evidence that does not prove what it should."""
+
+
+class MalformedError(Exception):
+    """Input that does not have the form it must have."""
+
+
+class IncompleteError(Exception):
+    """Something that was asked for is not there to be checked."""
+
+
+# --- Strict parsing: what is accepted is exactly what formatting it again gives ---------------------------------------
+
+
+def parse_decimal(text: bytes, what: str) -> int:
+    """Return the number below 2**63 written in ASCII decimal without sign or leading zero."""
+    if not re.fullmatch(rb"0|[1-9][0-9]{0,18}", text) or int(text) > MAX_SIZE:
+        raise MalformedError(f"{what} is not a decimal number below 2^63")
+    return int(text)
+
+
+def parse_base64(text: bytes, what: str, size: int | None = None) -> bytes:
+    """Return the bytes of padded standard base64 (RFC 4648 section 4), `size` of them if given."""
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise MalformedError(f"{what} is not base64") from None
+    # Python accepts trailing bits that are not zero; two texts for one value would let proofs be changed.
+    if binascii.b2a_base64(data, newline=False) != text or (size is not None and len(data) != size):
+        raise MalformedError(f"{what} is not canonical base64 of the right length")
+    return data
+
+
+def parse_base64url(text: object, what: str, size: int) -> bytes:
+    """Return the `size` bytes of unpadded URL-safe base64 (RFC 4648 section 5)."""
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
+        raise MalformedError(f"{what} is not base64url")
+    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    return parse_base64(padded.encode(), what, size)
+
+
+def format_json(value: object) -> bytes:
+    """Return JSON as RFC 8785 writes it, for values without floats and with ASCII member names, as all here are."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_json(data: bytes, what: str) -> dict[str, object]:
+    """Return the JSON object whose canonical form is exactly `data`."""
+    try:
+        value = json.loads(data.decode())
+        canonical = format_json(value)
+    except (ValueError, RecursionError):
+        raise MalformedError(f"{what} is not JSON in UTF-8") from None
+    # Duplicate members, other spacing, other escapes, floats: all of them come out different.
+    if canonical != data or not isinstance(value, dict):
+        raise MalformedError(f"{what} is not an object in canonical form (RFC 8785)")
+    return value
+
+
+# --- Hashes and Merkle proofs (RFC 6962 section 2.1, verification as in RFC 9162 section 2.1) --------------------------
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """Return SHA-256(0x00 || entry)."""
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return SHA-256(0x01 || left || right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def chain_hash(previous: bytes, leaf: bytes) -> bytes:
+    """Return SHA-256(0x02 || previous || leaf): the log's hash chain, which pins receipts."""
+    return hashlib.sha256(b"\x02" + previous + leaf).digest()
+
+
+def check_hashes(proof: list[bytes], *others: bytes) -> None:
+    """Check that all hashes have 32 bytes and that the proof is no longer than any proof can be."""
+    if len(proof) > 63 or any(len(item) != HASH for item in (*proof, *others)):
+        raise VerificationError("a hash of the proof does not have 32 bytes, or there are more than 63 of them")
+
+
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> None:
+    """Check that `leaf` (a leaf hash) is number `index` in the tree of `size` leaves with root hash `root`."""
+    check_hashes(proof, leaf, root)
+    if not 0 <= index < size <= MAX_SIZE:
+        raise VerificationError(f"index {index} is not below the tree size {size}")
+    # Up to where the paths of this leaf and the last one meet every level has a sibling; above it only left ones count.
+    inner = (index ^ (size - 1)).bit_length()
+    border = (index >> inner).bit_count()
+    if len(proof) != inner + border:
+        raise VerificationError(f"the proof has {len(proof)} hashes where {inner + border} are needed")
+    running = leaf
+    for level, sibling in enumerate(proof[:inner]):
+        running = node_hash(sibling, running) if index >> level & 1 else node_hash(running, sibling)
+    for sibling in proof[inner:]:
+        running = node_hash(sibling, running)
+    if running != root:
+        raise VerificationError("the inclusion proof does not lead to the checkpoint's root hash")
+
+
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: list[bytes]) -> None:
+    """Check that the tree of `old_size` leaves is a prefix of the tree of `new_size` leaves."""
+    check_hashes(proof, old_root, new_root)
+    if not 0 <= old_size <= new_size <= MAX_SIZE:
+        raise VerificationError(f"the older tree size {old_size} is above the newer one {new_size}")
+    if old_size in (0, new_size):
+        if proof:
+            raise VerificationError("the proof has hashes where none are needed")
+        if old_root != (new_root if old_size else EMPTY_ROOT):
+            raise VerificationError(f"two different root hashes for the tree size {old_size}")
+        return
+    # The proof climbs from the last perfect subtree of the old tree, of 2**start leaves, which may be the old tree itself.
+    start = (old_size & -old_size).bit_length() - 1
+    hashes = proof if old_size != 1 << start else [old_root, *proof]
+    position, last = (old_size - 1) >> start, (new_size - 1) >> start
+    inner = (position ^ last).bit_length()
+    if len(hashes) != 1 + inner + (position >> inner).bit_count():
+        raise VerificationError("the proof has another number of hashes than these tree sizes need")
+    old = new = hashes[0]
+    for level, sibling in enumerate(hashes[1 : inner + 1]):
+        if position >> level & 1:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+        else:
+            new = node_hash(new, sibling)
+    for sibling in hashes[inner + 1 :]:
+        old, new = node_hash(sibling, old), node_hash(sibling, new)
+    if old != old_root:
+        raise VerificationError("the consistency proof does not lead to the older root hash")
+    if new != new_root:
+        raise VerificationError("the consistency proof does not lead to the newer root hash")
+
+
+# --- Ed25519 verification (RFC 8032 section 5.1), slow and plain ------------------------------------------------------
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+SQRT_MINUS_ONE = pow(2, (P - 1) // 4, P)
+Point = tuple[int, int, int, int]  # extended coordinates (X, Y, Z, T): x = X/Z, y = Y/Z, x*y = T/Z
+IDENTITY: Point = (0, 1, 1, 0)
+
+
+def add_points(a: Point, b: Point) -> Point:
+    """Return a + b (RFC 8032 section 5.1.4)."""
+    e = (a[1] - a[0]) * (b[1] - b[0]) % P
+    f = (a[1] + a[0]) * (b[1] + b[0]) % P
+    g = 2 * a[3] * b[3] * D % P
+    h = 2 * a[2] * b[2] % P
+    x, t, z, y = f - e, h - g, h + g, f + e
+    return (x * t % P, z * y % P, t * z % P, x * y % P)
+
+
+def multiply_point(factor: int, point: Point) -> Point:
+    """Return factor * point; no secret is involved, so time may depend on the factor."""
+    result = IDENTITY
+    while factor:
+        if factor & 1:
+            result = add_points(result, point)
+        point = add_points(point, point)
+        factor >>= 1
+    return result
+
+
+def decode_point(data: bytes, what: str) -> Point:
+    """Return the point that 32 bytes encode (RFC 8032 section 5.1.3), refusing every second encoding of a point."""
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        raise VerificationError(f"{what} is not a canonical Ed25519 point")
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if x * x % P != square:
+        x = x * SQRT_MINUS_ONE % P
+    if x * x % P != square or (x == 0 and sign):
+        raise VerificationError(f"{what} is not an Ed25519 point")
+    x = P - x if x & 1 != sign else x
+    return (x, y, 1, x * y % P)
+
+
+def encode_point(point: Point) -> bytes:
+    """Return the 32 bytes of a point."""
+    inverse = pow(point[2], -1, P)
+    x, y = point[0] * inverse % P, point[1] * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"), "the base point")
+
+
+def decode_public_key(key: bytes) -> Point:
+    """Return a public key's point, refusing the small-order ones, under which anything can be made to verify."""
+    point = decode_point(key, "the public key")
+    if encode_point(multiply_point(8, point)) == encode_point(IDENTITY):
+        raise VerificationError("the public key is of small order: signatures under it prove nothing")
+    return point
+
+
+def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
+    """Check an Ed25519 signature (RFC 8032 section 5.1.7, the equation without cofactor)."""
+    if len(signature) != 64:
+        raise VerificationError("an Ed25519 signature has 64 bytes")
+    point, scalar = decode_public_key(key), int.from_bytes(signature[32:], "little")
+    if scalar >= L:
+        raise VerificationError("the signature is not canonical (S is not below the group order)")
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+    negated = (P - point[0], point[1], point[2], P - point[3])
+    computed = add_points(multiply_point(scalar, BASE), multiply_point(challenge, negated))
+    if encode_point(computed) != signature[:32]:
+        raise VerificationError("the signature does not verify")
+
+
+# --- Notes, keys, checkpoints, proof files ---------------------------------------------------------------------------
+
+
+class Key:
+    """A verifier key: `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note)."""
+
+    def __init__(self, vkey: str) -> None:
+        parts = vkey.split("+", 2)
+        if len(parts) != 3 or not parts[0] or re.search(r"\s", parts[0]):
+            raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
+        self.name = parts[0]
+        data = parse_base64(parts[2].encode("utf-8", "replace"), "the key of the vkey", 33)
+        self.public = data[1:]
+        self.id = hashlib.sha256(self.name.encode("utf-8", "replace") + b"\n" + data).digest()[:4]
+        if data[0] != 1 or parts[1] != self.id.hex():
+            raise MalformedError("the vkey is not an Ed25519 key (type 0x01) with its own key ID")
+        try:
+            decode_public_key(self.public)
+        except VerificationError as error:
+            raise MalformedError(str(error)) from None
+
+
+class Checkpoint:
+    """A checkpoint whose signature by the log's key was checked: origin, tree size, root hash."""
+
+    def __init__(self, note: bytes, key: Key) -> None:
+        text, signatures = split_note(note)
+        if not any([self._verify(key, text, *signature) for signature in signatures]):
+            raise VerificationError("the checkpoint is not signed by the log's key")
+        lines = text.split(b"\n")
+        if len(lines) != 4:
+            raise MalformedError("a checkpoint has exactly three lines: origin, tree size, root hash")
+        self.origin = lines[0].decode()
+        self.size = parse_decimal(lines[1], "the checkpoint's tree size")
+        self.root = parse_base64(lines[2], "the checkpoint's root hash", HASH)
+        if self.origin != key.name:
+            raise VerificationError("the checkpoint's origin is not the name of the log's key")
+        if self.size == 0 and self.root != EMPTY_ROOT:
+            raise VerificationError("the checkpoint's root hash is not that of an empty tree")
+
+    @staticmethod
+    def _verify(key: Key, text: bytes, name: str, key_id: bytes, signature: bytes) -> bool:
+        # Signatures by unknown keys are ignored; a wrong one under the known name and ID condemns the whole note.
+        if (name, key_id) != (key.name, key.id):
+            return False
+        verify_ed25519(key.public, text, signature)
+        return True
+
+    def __str__(self) -> str:
+        return f"{self.origin}, {self.size:,} entries, root hash {self.root.hex()}"
+
+
+def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
+    """Return a note's text and its signatures as (name, key ID, signature)."""
+    try:
+        decoded = note.decode()
+    except UnicodeDecodeError:
+        raise MalformedError("a note must be UTF-8") from None
+    if re.search(r"[\x00-\x09\x0b-\x1f]", decoded):
+        raise MalformedError("a note must not contain control characters")
+    text, separator, tail = note.rpartition(b"\n\n")
+    lines = tail.split(b"\n")
+    if not separator or not text or lines.pop() or not 1 <= len(lines) <= 100:
+        raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
+    signatures = []
+    for line in lines:
+        match = re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode())
+        if match is None:
+            raise MalformedError("a signature line has the form '— <key name> <base64 signature>'")
+        data = parse_base64(match[2].encode(), "a signature")
+        if len(data) < 5:
+            raise MalformedError("a signature has its 4-byte key ID and nothing behind it")
+        signatures.append((match[1], data[:4], data[4:]))
+    return text + b"\n", signatures
+
+
+def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
+    """Return the number behind `label`, the hashes, and the checkpoint of a proof file."""
+    head, separator, note = data.partition(b"\n\n")
+    first, *hashes = head.split(b"\n")
+    if not separator or not first.startswith(label):
+        raise MalformedError(f"a proof has a line '{label.decode()}<number>', hashes, an empty line and a checkpoint")
+    number = parse_decimal(first[len(label) :], f"the number behind '{label.decode()}'")
+    return number, [parse_base64(line, "a hash of the proof", HASH) for line in hashes], note
+
+
+def parse_inclusion_proof(data: bytes) -> tuple[int, list[bytes], bytes]:
+    """Return index, hashes and checkpoint of a tlog-proof file (c2sp.org/tlog-proof); extra data is ignored."""
+    header, _, rest = data.partition(b"\n")
+    if header != b"c2sp.org/tlog-proof@v1":
+        raise MalformedError("a tlog-proof starts with the line c2sp.org/tlog-proof@v1")
+    if rest.startswith(b"extra "):
+        extra, _, rest = rest.partition(b"\n")
+        parse_base64(extra[6:], "the extra line")
+    return parse_proof(rest, b"index ")
+
+
+# --- Entries and event files -----------------------------------------------------------------------------------------
+
+CLEAR = {"action", "commitments", "eventId", "keys", "loggedAt", "outcome", "resourceType", "timestamp", "type", "v"}
+LOGGED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+
+
+def parse_entry(data: bytes) -> dict[str, object]:
+    """Return the members of an entry, whose type and time are of the form every entry has."""
+    entry = parse_json(data, "the entry")
+    logged_at = entry.get("loggedAt")
+    if entry.get("v") != 1 or not isinstance(entry.get("type"), str):
+        raise MalformedError("the entry is not of version 1")
+    if not isinstance(logged_at, str) or not LOGGED_AT.fullmatch(logged_at):
+        raise MalformedError("the entry's loggedAt is not a UTC time with six fraction digits")
+    return entry
+
+
+def parse_event_entry(data: bytes) -> dict[str, object]:
+    """Return the members of an event's entry."""
+    entry = parse_entry(data)
+    if entry["type"] != "event" or entry.keys() - {"source"} != CLEAR:
+        raise MalformedError("the entry does not have the members of an event")
+    return entry
+
+
+def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
+    """Return the entry's bytes, and (salt, body) of each disclosure, of an event file."""
+    if not data.endswith(b"\n"):
+        raise MalformedError("an event file ends with a newline")
+    content = parse_json(data[:-1], "the event file")
+    entry, disclosures = content.get("entry"), content.get("disclosures")
+    if content.keys() != {"entry", "disclosures"} or not isinstance(entry, str) or not isinstance(disclosures, dict):
+        raise MalformedError("an event file has the members 'entry' and 'disclosures'")
+    found = {}
+    for group, disclosure in disclosures.items():
+        if group not in ("actor", "resource") or not isinstance(disclosure, dict):
+            raise MalformedError("disclosures are of 'actor' and 'resource'")
+        body = disclosure.get("body")
+        if disclosure.keys() != {"body", "salt"} or not isinstance(body, str):
+            raise MalformedError("a disclosure has the members 'body' and 'salt'")
+        found[group] = parse_base64url(disclosure["salt"], "a salt", 16), body
+    return entry.encode(), found
+
+
+def verify_disclosure(entry: dict[str, object], group: str, salt: bytes, body: str) -> None:
+    """Check SHA-256(0x10 || salt || body) against the entry's commitment."""
+    commitments = entry["commitments"]
+    if not isinstance(commitments, dict) or commitments.keys() != {"actor", "resource"}:
+        raise MalformedError("the entry's commitments are not of 'actor' and 'resource'")
+    commitment = parse_base64url(commitments[group], f"the {group} commitment", HASH)
+    if hashlib.sha256(b"\x10" + salt + body.encode()).digest() != commitment:
+        raise VerificationError(f"the {group} data is not what the entry commits to")
+
+
+# --- A whole exported log ---------------------------------------------------------------------------------------------
+
+
+def tile_path(level: str, index: int, width: int) -> str:
+    """Return a tile's path below the export (c2sp.org/tlog-tiles)."""
+    digits = f"{index:03d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    parts = [digits[start : start + 3] for start in range(0, len(digits), 3)]
+    name = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
+    return f"tile/{level}/{name}" + (f".p/{width}" if width < WIDTH else "")
+
+
+def parse_bundle(data: bytes, width: int) -> list[bytes]:
+    """Return the `width` entries of an entry bundle, each behind its length in two bytes."""
+    entries, position = [], 0
+    for _ in range(width):
+        end = position + 2 + int.from_bytes(data[position : position + 2], "big")
+        if position + 2 > len(data) or end > len(data):
+            raise MalformedError("it ends inside an entry")
+        entries.append(data[position + 2 : end])
+        position = end
+    if position != len(data):
+        raise MalformedError("it has bytes behind its last entry")
+    return entries
+
+
+class LogChecker:
+    """Recomputes an exported log from its entries: tiles of all levels, root, chain, and roots at older sizes."""
+
+    def __init__(self, directory: Path, size: int, watched: set[int]) -> None:
+        self.directory, self.size, self.watched = directory, size, watched
+        self.problems: list[str] = []
+        self.missing: list[str] = []
+        self.subtrees: list[bytes] = []  # of the leaves so far, perfect ones from left to right
+        self.levels: list[list[bytes]] = []  # the hashes of the right-most tile of each level
+        self.counts: list[int] = []  # how many hashes each level has had
+        self.roots: dict[int, bytes] = {}
+        self.receipts: dict[int, tuple[dict[str, object], bytes, bytes]] = {}
+        self.entries = self.tiles = 0
+        self.chain, self.logged_at = bytes(HASH), ""
+
+    def run(self, wanted: set[int]) -> None:
+        """Check everything; keep entry, leaf hash and chain hash of the indexes `wanted`."""
+        for index in range(-(-self.size // WIDTH)):
+            if not self._bundle(index, min(WIDTH, self.size - index * WIDTH), wanted):
+                return
+        for level, hashes in enumerate(self.levels):
+            if hashes:
+                self._compare(level, self.counts[level] // WIDTH, hashes)
+
+    def root(self) -> bytes:
+        """Return the root hash of the leaves so far."""
+        if not self.subtrees:
+            return EMPTY_ROOT
+        root = self.subtrees[-1]
+        for left in reversed(self.subtrees[:-1]):
+            root = node_hash(left, root)
+        return root
+
+    def _bundle(self, index: int, width: int, wanted: set[int]) -> bool:
+        path = tile_path("entries", index, width)
+        data = self._read(path)
+        if data is None:
+            return False
+        try:
+            entries = parse_bundle(data, width)
+        except MalformedError as error:
+            self.problems.append(f"{path}: {error}")
+            return False
+        for number, data in enumerate(entries, index * WIDTH):
+            self._entry(number, data, number in wanted)
+        return True
+
+    def _entry(self, index: int, data: bytes, keep: bool) -> None:
+        try:
+            entry = parse_entry(data)
+        except MalformedError as error:
+            self.problems.append(f"entry {index}: {error}")
+            entry = {"loggedAt": self.logged_at}
+        if str(entry["loggedAt"]) < self.logged_at:
+            self.problems.append(f"entry {index}: logged earlier than the entry before")
+        self.logged_at = str(entry["loggedAt"])
+        leaf = leaf_hash(data)
+        self.chain = chain_hash(self.chain, leaf)
+        if keep:
+            self.receipts[index] = entry, leaf, self.chain
+        self._add(0, leaf)
+        subtree, carry = leaf, self.entries
+        while carry & 1:
+            subtree, carry = node_hash(self.subtrees.pop(), subtree), carry >> 1
+        self.subtrees.append(subtree)
+        self.entries += 1
+        if self.entries in self.watched:
+            self.roots[self.entries] = self.root()
+
+    def _add(self, level: int, item: bytes) -> None:
+        if level == len(self.levels):
+            self.levels.append([])
+            self.counts.append(0)
+        hashes = self.levels[level]
+        hashes.append(item)
+        self.counts[level] += 1
+        if len(hashes) == WIDTH:
+            self._compare(level, self.counts[level] // WIDTH - 1, hashes)
+            self.levels[level] = []
+            while len(hashes) > 1:
+                hashes = [node_hash(a, b) for a, b in zip(hashes[::2], hashes[1::2], strict=True)]
+            self._add(level + 1, hashes[0])
+
+    def _compare(self, level: int, index: int, hashes: list[bytes]) -> None:
+        path = tile_path(str(level), index, len(hashes))
+        data = self._read(path)
+        if data is None:
+            return
+        self.tiles += 1
+        if data != b"".join(hashes):
+            wrong = next((n for n, item in enumerate(hashes) if data[n * HASH : (n + 1) * HASH] != item), len(hashes))
+            first = (index * WIDTH + wrong) * WIDTH**level
+            what = f"entry {first}" if level == 0 else f"the entries from {first}"
+            self.problems.append(f"{path}: hash {wrong} is not that of {what}")
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self.directory / path).read_bytes()
+        except FileNotFoundError:
+            self.missing.append(path)
+            return None
+
+
+# --- Commands: each returns what it checked, or raises ----------------------------------------------------------------
+
+Result = dict[str, object]
+
+
+def command_checkpoint(arguments: argparse.Namespace) -> Result:
+    """Check a checkpoint's signature and form."""
+    checkpoint = Checkpoint(read(arguments.file), read_key(arguments.vkey))
+    return {"summary": f"the log signed {checkpoint}", "size": checkpoint.size, "checked": {"checkpoints": 1}}
+
+
+def command_proof(arguments: argparse.Namespace) -> Result:
+    """Check that an event is in the log."""
+    index, proof, note = parse_inclusion_proof(read(arguments.file))
+    data, disclosures = parse_event_file(read(arguments.event))
+    entry = parse_event_entry(data)
+    checkpoint = Checkpoint(note, read_key(arguments.vkey))
+    verify_inclusion(index, checkpoint.size, leaf_hash(data), proof, checkpoint.root)
+    details = [f"event     {entry['eventId']}: {entry['action']} {entry['resourceType']}, {entry['outcome']}"]
+    details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
+    for group in ("actor", "resource"):
+        if group in disclosures:
+            verify_disclosure(entry, group, *disclosures[group])
+            details.append(f"{group:9} {disclosures[group][1]}")
+        else:
+            details.append(f"{group:9} not disclosed, so not checked")
+    if arguments.require_disclosures and len(disclosures) < 2:
+        raise IncompleteError("the event is in the log, but not all of its data was given to be checked")
+    details.append(f"log       {checkpoint}")
+    summary = f"entry {index} is in the log {checkpoint.origin}, in its signed tree of {checkpoint.size:,} entries"
+    return {"summary": summary, "details": details, "index": index, "checked": {"entries": 1, **dict.fromkeys(disclosures, 1)}}
+
+
+def command_consistency(arguments: argparse.Namespace) -> Result:
+    """Check that the log only grew between two checkpoints."""
+    key = read_key(arguments.vkey)
+    old_size, proof, note = parse_proof(read(arguments.file), b"old ")
+    old, new = Checkpoint(read(arguments.old), key), Checkpoint(note, key)
+    if old.size != old_size:
+        raise VerificationError(f"the proof starts at size {old_size}, the older checkpoint has size {old.size}")
+    verify_consistency(old.size, new.size, old.root, new.root, proof)
+    summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
+    return {"summary": summary, "oldSize": old.size, "newSize": new.size, "checked": {"checkpoints": 2}}
+
+
+def command_log(arguments: argparse.Namespace) -> Result:
+    """Check a whole exported log."""
+    directory, key = Path(arguments.file), read_key(arguments.vkey)
+    checkpoint = Checkpoint(read(directory / "checkpoint"), key)
+    older = [Checkpoint(read(path), key) for path in arguments.old]
+    receipts = [read_receipt(path) for path in arguments.receipt]
+    checker = LogChecker(directory, checkpoint.size, {each.size for each in older})
+    checker.run({index for index, _ in receipts})
+    problems = checker.problems
+    complete = checker.entries == checkpoint.size
+    if complete and checker.root() != checkpoint.root:
+        problems.append("the entries do not lead to the root hash the log signed")
+    for each in older:
+        if each.size > checkpoint.size:
+            problems.append(f"the checkpoint of {each.size} entries is newer than the export: entries are missing")
+        elif checker.roots.get(each.size, EMPTY_ROOT if each.size == 0 else b"") not in (each.root, b""):
+            problems.append(f"the entries do not lead to the root hash the log signed at size {each.size}")
+    chain_file = directory / "chain"
+    details = ["chain     not checked against the log's own: the export has no file 'chain'"]
+    if complete and chain_file.exists():
+        details = ["chain     recomputed, as the export says"]
+        if read(chain_file) != b"%d\n%b\n" % (checkpoint.size, binascii.b2a_base64(checker.chain, newline=False)):
+            problems.append("chain: the recomputed hash chain ends elsewhere")
+    for index, receipt in receipts:
+        problems += compare_receipt(index, receipt, checker)
+    if problems:
+        raise VerificationError("\n".join(problems))
+    if checker.missing:
+        raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20]))
+    if not checker.entries:
+        raise IncompleteError("the log has no entries, so nothing was checked")
+    checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": 1 + len(older), "receipts": len(receipts)}
+    return {"summary": f"all of the log: {checkpoint}", "details": details, "checked": checked}
+
+
+def compare_receipt(index: int, receipt: dict[str, object], checker: LogChecker) -> list[str]:
+    """Return what of a receipt the log contradicts."""
+    if index not in checker.receipts:
+        return [f"receipt of entry {index}: the log has no such entry"]
+    entry, leaf, chain = checker.receipts[index]
+    found = {
+        "eventId": entry.get("eventId"),
+        "loggedAt": entry["loggedAt"],
+        "leafHash": binascii.b2a_base64(leaf, newline=False).decode(),
+        "chainHash": binascii.b2a_base64(chain, newline=False).decode(),
+    }
+    return [f"receipt of entry {index}: another {name}" for name, value in found.items() if receipt.get(name) != value]
+
+
+def read_receipt(path: str) -> tuple[int, dict[str, object]]:
+    """Return a receipt's index and members, as the log's answer to an append had them."""
+    try:
+        receipt = json.loads(read(path))
+    except (ValueError, RecursionError):
+        raise MalformedError(f"{path} is not JSON") from None
+    if not isinstance(receipt, dict) or type(receipt.get("index")) is not int:
+        raise MalformedError(f"{path} is not a receipt")
+    return receipt["index"], receipt
+
+
+def read(path: str | Path) -> bytes:
+    """Return a file's bytes, at most 1 MiB; - is standard input."""
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(MAX_FILE + 1)
+    else:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise MalformedError(f"{path} is longer than {MAX_FILE} bytes")
+    return data
+
+
+def read_key(vkey: str) -> Key:
+    """Return the key given literally or as @FILE."""
+    if vkey.startswith("@"):
+        vkey = read(vkey[1:]).decode("utf-8", "replace").removesuffix("\n")
+    return Key(vkey)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        prog="verify.py",
+        description="Verify evidence from a tlog audit log, offline.",
+        epilog="Exit codes: 0 verified, 1 verification failed, 2 malformed input or usage, 3 not everything could be checked.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, what in (
+        ("checkpoint", command_checkpoint, "the signed checkpoint"),
+        ("proof", command_proof, "the .tlog-proof file"),
+        ("consistency", command_consistency, "the consistency proof, which carries the newer checkpoint"),
+        ("log", command_log, "the directory of an exported log"),
+    ):
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        command.add_argument("--vkey", required=True, help="the log's public key, literally or as @FILE")
+        command.add_argument("--json", action="store_true", help="print the verdict as JSON")
+        command.add_argument("file", help=what)
+        if name == "proof":
+            command.add_argument("--event", required=True, help="the .event.json file")
+            command.add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
+        if name == "consistency":
+            command.add_argument("--old", required=True, help="the older checkpoint")
+        if name == "log":
+            command.add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
+            command.add_argument("--receipt", action="append", default=[], help="a receipt of the log; repeatable")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and print its verdict; return the exit code."""
+    arguments = make_parser().parse_args(argv)
+    result: Result = {}
+    try:
+        result, code = arguments.function(arguments), VERIFIED
+    except VerificationError as error:
+        result, code = {"problems": str(error).split("\n")}, FAILED
+    except MalformedError as error:
+        result, code = {"problems": [str(error)]}, MALFORMED
+    except OSError as error:
+        result, code = {"problems": [f"{error.filename}: {error.strerror}"]}, MALFORMED
+    except IncompleteError as error:
+        result, code = {"problems": [str(error)]}, INCOMPLETE
+    if arguments.json:
+        print(json.dumps({"verdict": VERDICTS[code], "exitCode": code, **result}))
+        return code
+    for line in result.get("details", []):
+        print(line)
+    for problem in result.get("problems", []):
+        print(f"{VERDICTS[code].upper()}: {problem}")
+    if code == VERIFIED:
+        print(f"VERIFIED: {result['summary']}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
