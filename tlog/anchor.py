@@ -101,7 +101,9 @@ class Anchor:
             with closing(self._connect(self._path)) as connection:
                 row = connection.execute(_SELECT).fetchone()
         except sqlite3.DatabaseError as error:
-            message = f"the anchor at {self._path} cannot be read ({error}); bring back an intact copy of this same anchor"
+            message = (
+                f"the anchor at {self._path} cannot be read ({error}); bring back an intact copy of this same anchor"
+            )
             raise AnchorMissingError(message) from error
         if row is None:
             message = f"the anchor at {self._path} is empty; bring back an intact copy of this same anchor"

@@ -78,7 +78,7 @@ class Receipt(NamedTuple):
     """The acknowledgement of one event: where it is, and what pins it there until it is sealed."""
 
     event_id: str | None
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     leaf_hash: bytes
     chain_hash: bytes
     logged_at: str

@@ -35,7 +35,16 @@ from tlog.fsck import fsck as run_fsck
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
-from tlog.lifecycle import DEFAULT_INTERVAL, DEFAULT_ORIGIN, Location, create_log, database_of, is_log, open_log, running
+from tlog.lifecycle import (
+    DEFAULT_INTERVAL,
+    DEFAULT_ORIGIN,
+    Location,
+    create_log,
+    database_of,
+    is_log,
+    open_log,
+    running,
+)
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.server.auth import SCOPES, new_token
 from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
@@ -56,7 +65,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-import_app = typer.Typer(help="Import events from files: a second import of the same adds nothing.", no_args_is_help=True)
+import_app = typer.Typer(
+    help="Import events from files: a second import of the same adds nothing.", no_args_is_help=True
+)
 keys_app = typer.Typer(help="Show the log's public key.", no_args_is_help=True)
 token_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 verify_app = typer.Typer(
@@ -228,7 +239,10 @@ def prove(  # noqa: PLR0917 - the options of a command line
         print(json.dumps({"proof": str(paths[0]), "event": str(paths[1])}))
     else:
         print(f"{paths[0]}\n{paths[1]}")
-        _console.print(f"verify anywhere: python3 verify.py proof --vkey VKEY --event {paths[1].name} {paths[0].name}")
+        _console.print(
+            f"verify anywhere: python3 verify.py proof --vkey VKEY --event {paths[1].name} {paths[0].name}",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -477,9 +491,7 @@ async def _import_locally(items: Callable[[], Iterator[Item]], location: Locatio
         return total, checkpoint.size
 
 
-async def _import_remotely(
-    items: Callable[[], Iterator[Item]], url: str, token: str | None
-) -> tuple[Imported, int]:
+async def _import_remotely(items: Callable[[], Iterator[Item]], url: str, token: str | None) -> tuple[Imported, int]:
     _check_files(items)
     with Client(url, token) as client:
 

@@ -160,7 +160,9 @@ def _read_secret(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if mode & _OTHERS:
-            message = f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}); chmod 0400 it and check who read it"
+            message = (
+                f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}); chmod 0400 it and check who read it"
+            )
             raise KeyMismatchError(message)
         return path.read_bytes()
     except OSError as error:

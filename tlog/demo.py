@@ -58,7 +58,9 @@ class Attack:
 
 def attacks(victim: int, size: int) -> list[Attack]:
     """Return the attacks on entry `victim` of a log with `size` entries."""
-    edited = """convert_to(replace(convert_from(entry, 'UTF8'), '"outcome":"success"', '"outcome":"failure"'), 'UTF8')"""
+    edited = (
+        """convert_to(replace(convert_from(entry, 'UTF8'), '"outcome":"success"', '"outcome":"failure"'), 'UTF8')"""
+    )
     rechain = f"""
         DO $$
         DECLARE chain bytea; row record;
@@ -73,16 +75,24 @@ def attacks(victim: int, size: int) -> list[Attack]:
     edit = f"UPDATE tlog.leaf SET entry = {edited} WHERE index = {victim}"
     rehash = f"UPDATE tlog.leaf SET leaf_hash = sha256(decode('00', 'hex') || entry) WHERE index = {victim}"
     return [
-        Attack(f"edits entry {victim}, the nurse's last look", (edit,), f"{victim}"),
-        Attack(f"edits entry {victim} and recomputes the whole hash chain behind it", (edit, rehash, rechain), f"{victim}"),
-        Attack(f"deletes entry {victim}", (f"DELETE FROM tlog.leaf WHERE index = {victim}",), f"{victim}"),
+        Attack(f"edits entry {victim}, the nurse's last look", (edit,), f"entry changed: entry {victim}:"),
+        Attack(
+            f"edits entry {victim} and recomputes the whole hash chain behind it",
+            (edit, rehash, rechain),
+            f"entry changed: entry {victim}:",
+        ),
+        Attack(
+            f"deletes entry {victim}",
+            (f"DELETE FROM tlog.leaf WHERE index = {victim}",),
+            f"row missing: entry {victim}:",
+        ),
         Attack(
             f"puts another name into the personal data of entry {victim}",
             (
                 "UPDATE tlog.disclosure SET actor = convert_to('0123456789abcdef', 'UTF8') || convert_to(replace("
                 f"convert_from(substr(actor, 17), 'UTF8'), '{SNOOP}', 'k.other'), 'UTF8') WHERE index = {victim}",
             ),
-            f"{victim}",
+            f"disclosure mismatch: entry {victim}:",
         ),
         Attack(
             "flips one bit of a stored tree hash",
@@ -90,7 +100,7 @@ def attacks(victim: int, size: int) -> list[Attack]:
                 "UPDATE tlog.tile SET hashes = set_bit(hashes, 77, 1 - get_bit(hashes, 77)) "
                 "WHERE level = 0 AND tile_index = 0",
             ),
-            "tile",
+            "tile changed: tile/0/000:",
         ),
         Attack(
             "cuts the last 50 entries off and sets the log's size back",
@@ -191,7 +201,9 @@ class _Story:
         }
         for name, content in files.items():
             (self._directory / name).write_bytes(content)
-        self._say(f"{SNOOP} of maternity looked at {WELL_KNOWN_PATIENT} of cardiology {len(looks)} times. Proof of the last:")
+        self._say(
+            f"{SNOOP} of maternity looked at {WELL_KNOWN_PATIENT} of cardiology {len(looks)} times. Proof of the last:"
+        )
         event_path, proof_path = self._directory / "event.event.json", self._directory / "event.tlog-proof"
         self._verifies("proof", "--event", event_path, proof_path)
         self._say("and that the log only grew since its first event:")
@@ -226,7 +238,9 @@ class _Story:
         shutil.copytree(copy, cluster, copy_function=_copy_with_owner)
         _give_like(copy, cluster)
         code = RollbackError.exit_code
-        self._verdict(self._refused_start(), "puts the older copy back and starts the server", expect="ROLLBACK", code=code)
+        self._verdict(
+            self._refused_start(), "puts the older copy back and starts the server", expect="ROLLBACK", code=code
+        )
         shutil.rmtree(cluster)
         self._verdict(self._refused_start(), "deletes the database and starts the server", expect="is gone", code=code)
 

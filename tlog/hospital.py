@@ -28,7 +28,15 @@ _BROWSERS: Final = (
     "MedCart/2.4 (Android 14)",
 )
 _FIELDS: Final = ("name", "birthDate", "allergies", "medications", "vitals", "diagnoses", "history", "insurance")
-_REASONS: Final = ("ward round", "admission", "treatment", "discharge", "consultation", "billing question", "shift handover")
+_REASONS: Final = (
+    "ward round",
+    "admission",
+    "treatment",
+    "discharge",
+    "consultation",
+    "billing question",
+    "shift handover",
+)
 _SYLLABLES: Final = ("ma", "ri", "ka", "lo", "né", "son", "ber", "tü", "vi", "ana", "dro", "el", "ško", "fi", "gar")
 
 

@@ -137,7 +137,9 @@ class Sealer:
         now = to_microseconds(self._clock())
         if now <= last.sealed_at:
             # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
-            _log.error("the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now)
+            _log.error(
+                "the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now
+            )
             return None
         note = sign_checkpoint(checkpoint, self._signer)
         if open_checkpoint(note, self._signer.verifier) != checkpoint:
@@ -161,9 +163,7 @@ class Sealer:
             raise ForkError(message) from error
 
     async def _publish(self, anchored: Anchored) -> SealedCheckpoint:
-        sealed = SealedCheckpoint(
-            anchored.size, anchored.root, anchored.chain_hash, anchored.note, anchored.sealed_at
-        )
+        sealed = SealedCheckpoint(anchored.size, anchored.root, anchored.chain_hash, anchored.note, anchored.sealed_at)
         await self._store.publish(sealed)
         return sealed
 

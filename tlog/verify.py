@@ -36,7 +36,7 @@ class VerifiedEvent(NamedTuple):
     """What was proved: this entry has this index in the tree of this checkpoint, and these bodies are its own."""
 
     entry: Entry
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     checkpoint: Checkpoint
     bodies: dict[str, bytes]
 

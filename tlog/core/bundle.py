@@ -19,7 +19,7 @@ def format_bundle(entries: Iterable[bytes]) -> bytes:
         MalformedInputError: an entry is longer than its length field can say.
 
     """
-    parts = []
+    parts: list[bytes] = []
     for entry in entries:
         if len(entry) > MAX_ENTRY_SIZE:
             message = f"an entry of {len(entry)} bytes is longer than {MAX_ENTRY_SIZE}"
@@ -35,7 +35,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
         MalformedInputError: the bundle ends early, or holds more than `width` entries.
 
     """
-    entries = []
+    entries: list[bytes] = []
     position = 0
     for _ in range(width):
         start = position + 2

@@ -15,7 +15,7 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -68,7 +68,7 @@ class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tru
     """Members are declared in RFC 8785 order, so that encoding in declaration order is canonical."""
 
 
-class Actor(_Object, kw_only=True):
+class Actor(_Object, kw_only=True, frozen=True):
     """Who acted."""
 
     email: Annotated[str, Meta(max_length=320, pattern=_EMAIL)] | UnsetType = UNSET
@@ -78,7 +78,7 @@ class Actor(_Object, kw_only=True):
     userId: UserId  # noqa: N815 - the format's name
 
 
-class Resource(_Object, kw_only=True):
+class Resource(_Object, kw_only=True, frozen=True):
     """What was acted on. `type` is public in the entry; `id` and `name` are not."""
 
     id: ResourceId
@@ -86,7 +86,7 @@ class Resource(_Object, kw_only=True):
     type: ResourceType
 
 
-class Details(_Object, kw_only=True):
+class Details(_Object, kw_only=True, frozen=True):
     """What exactly happened."""
 
     fieldsAccessed: list[str] | UnsetType = UNSET  # noqa: N815 - the format's name
@@ -96,14 +96,14 @@ class Details(_Object, kw_only=True):
     reason: str | UnsetType = UNSET
 
 
-class Source(_Object, kw_only=True):
+class Source(_Object, kw_only=True, frozen=True):
     """Which producer sent it, and its position in that producer's own sequence. Public in the entry."""
 
     id: SourceId
     seq: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
-class Event(_Object, kw_only=True):
+class Event(_Object, kw_only=True, frozen=True):
     """One audit event (docs/reference/event.md)."""
 
     action: Action
@@ -117,7 +117,7 @@ class Event(_Object, kw_only=True):
     timestamp: Timestamp
 
 
-class ResourceGroup(_Object, kw_only=True):
+class ResourceGroup(_Object, kw_only=True, frozen=True):
     """What the `resource` disclosure holds: the resource, and what happened to it."""
 
     details: Details | UnsetType = UNSET
@@ -304,4 +304,4 @@ def _pointer(path: str | None) -> str:
 
 def _choices(pointer: str) -> str:
     literal = Action if pointer == "/action" else Outcome
-    return ", ".join(literal.__args__)
+    return ", ".join(get_args(literal))

@@ -24,7 +24,7 @@ class Node(NamedTuple):
     """A perfect subtree: the leaves [index << level, (index + 1) << level)."""
 
     level: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
 
 
 class Subtree(NamedTuple):
@@ -149,9 +149,7 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
         raise VerificationError(message)
 
 
-def verify_consistency(
-    old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the tree of `old_size` leaves is a prefix of the tree of `new_size` leaves.
 
     Args:
@@ -191,9 +189,7 @@ def verify_consistency(
         raise VerificationError(message)
 
 
-def _consistency_roots(
-    old_size: int, new_size: int, old_root: bytes, proof: Sequence[bytes]
-) -> tuple[bytes, bytes]:
+def _consistency_roots(old_size: int, new_size: int, old_root: bytes, proof: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Return the two roots that a proof of the right length leads to, for 0 < old_size < new_size."""
     # "If first is an exact power of 2, then prepend first_hash to the consistency_path array."
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)

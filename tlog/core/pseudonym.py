@@ -53,7 +53,9 @@ class BucketKeys:
         count, rest = divmod(len(keys), HASH_SIZE)
         self.bits = count.bit_length() - 1
         if rest or count != 1 << max(self.bits, 0) or self.bits > MAX_BITS:
-            message = f"index keys are 2^bits keys of {HASH_SIZE} bytes (bits at most {MAX_BITS}), not {len(keys)} bytes"
+            message = (
+                f"index keys are 2^bits keys of {HASH_SIZE} bytes (bits at most {MAX_BITS}), not {len(keys)} bytes"
+            )
             raise MalformedInputError(message)
         self._keys = keys
         # Popular actors and resources come again and again; the cache is bounded.

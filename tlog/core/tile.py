@@ -32,7 +32,7 @@ class Tile(NamedTuple):
     """One tile: `width` hashes (or entries) from position index * 256 of its level."""
 
     level: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     width: int = TILE_WIDTH
 
     def path(self) -> str:

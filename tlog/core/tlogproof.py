@@ -24,7 +24,7 @@ MAX_PROOF_SIZE: Final = 1 << 20
 class InclusionProof(NamedTuple):
     """A tlog-proof: entry `index` is in the tree of `checkpoint` (a signed note); `extra` is opaque."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     hashes: tuple[bytes, ...]
     checkpoint: bytes
     extra: bytes | None = None

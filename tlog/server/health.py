@@ -30,9 +30,7 @@ class Metrics:
         self._duplicates = Counter(
             "tlog_events_duplicate", "Events that were in the log already", registry=self._registry
         )
-        self._responses = Counter(
-            "tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry
-        )
+        self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
         waiting.set_function(lambda: appender.waiting_events)
         leading = Gauge("tlog_sealer_leading", "1 if this process seals", registry=self._registry)

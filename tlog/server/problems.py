@@ -77,9 +77,7 @@ async def on_error(_: Request, error: Exception) -> Response:
     return _response(kind, str(error), headers, extra)
 
 
-def _response(
-    kind: _Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None
-) -> Response:
+def _response(kind: _Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> Response:
     document = {
         "type": f"urn:tlog:problem:{kind.slug}",
         "title": kind.title,

@@ -22,7 +22,7 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -42,7 +42,9 @@ _SOCKET_PATH_LIMIT: Final = 100
 _OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
 _LOG_TAIL: Final = 2_000
 
-_HBA: Final = "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
+_HBA: Final = (
+    "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
+)
 _CONFIGURATION: Final = """\
 listen_addresses = ''
 unix_socket_permissions = 0777 # in a directory that only tlog's user can enter
@@ -223,7 +225,7 @@ class EmbeddedPostgres:
         try:
             # A session of its own: Ctrl-C in the terminal is for tlog, which then stops the server in order.
             return subprocess.Popen(
-                [self.binary("postgres"), "-D", self._cluster, "-k", socket_directory, "-p", str(PORT)],
+                [str(self.binary("postgres")), "-D", str(self._cluster), "-k", str(socket_directory), "-p", str(PORT)],
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
@@ -323,7 +325,7 @@ class EmbeddedPostgres:
 
     def _call(self, program: str, *arguments: object) -> None:
         done = subprocess.run(
-            [self.binary(program), *map(str, arguments)],
+            [str(self.binary(program)), *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
@@ -351,7 +353,7 @@ class EmbeddedPostgres:
         )
         return _OS_USERS[-1]
 
-    def _as_os_user(self) -> dict[str, object]:
+    def _as_os_user(self) -> dict[str, Any]:
         user = self._os_user()
         if user is None:
             return {}
@@ -365,7 +367,9 @@ class EmbeddedPostgres:
 
     def _check_reachable(self) -> None:
         if self._os_user() is not None and not _others_may_enter(self._directory):
-            blocked = next(path for path in (*reversed(self._directory.parents), self._directory) if not _enterable(path))
+            blocked = next(
+                path for path in (*reversed(self._directory.parents), self._directory) if not _enterable(path)
+            )
             message = (
                 f"PostgreSQL does not run as root, and its own user '{self._os_user()}' cannot enter {blocked}; choose a "
                 "--data directory it can reach, such as /var/lib/tlog, or run tlog as another user than root"

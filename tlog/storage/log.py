@@ -34,6 +34,7 @@ _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
 _LEADER_LOCK: Final = 0x746C6F67_7365616C  # "tlogseal"
 _SCAN_ROWS: Final = 5_000
+_SCAN_TILES: Final = 500
 
 
 class State(NamedTuple):
@@ -47,7 +48,7 @@ class State(NamedTuple):
 class Leaf(NamedTuple):
     """One row of the log."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     event_id: str | None
     entry: bytes
     leaf_hash: bytes
@@ -75,7 +76,7 @@ class SealedCheckpoint(NamedTuple):
 class Disclosure(NamedTuple):
     """The two disclosures of an event, each salt || body."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     actor: bytes
     resource: bytes
 
@@ -227,9 +228,7 @@ class SealStore:
 
     async def write_tiles(self, tiles: Mapping[tuple[int, int], bytes]) -> None:
         """Store tiles in one transaction; a stored tile only grows."""
-        rows = [
-            {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
-        ]
+        rows = [{"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()]
         with translated():
             async with self._connection.transaction(), self._connection.cursor() as cursor:
                 await cursor.executemany(QUERIES["write_tile"], rows)
@@ -299,15 +298,19 @@ class ReadStore:
             async with self._pool.connection() as connection:
                 return await _read_tiles(connection, tiles)
 
+    async def entries(self, start: int, end: int) -> list[bytes]:
+        """Return the entries [start, end) in order, as many as there are."""
+        with translated():
+            async with self._pool.connection() as connection:
+                values = {"start": start, "end": end}
+                cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
+                return [entry for (entry,) in await cursor.fetchall()]
+
     async def bundle(self, tile: Tile) -> bytes | None:
         """Return the entry bundle of a tile of level ENTRIES, None if the entries are not all there."""
         assert tile.level == ENTRIES  # noqa: S101 - the caller's own mistake
         start = tile.index * TILE_WIDTH
-        with translated():
-            async with self._pool.connection() as connection:
-                values = {"start": start, "end": start + tile.width}
-                cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
-                entries = [entry for (entry,) in await cursor.fetchall()]
+        entries = await self.entries(start, start + tile.width)
         return format_bundle(entries) if len(entries) == tile.width else None
 
     async def latest_checkpoint(self) -> SealedCheckpoint | None:
@@ -385,7 +388,7 @@ class Scan:
         with translated():
             async with self._connection.cursor(name=query) as cursor:
                 await cursor.execute(QUERIES[query].rstrip(";"), binary=True)
-                while rows := await cursor.fetchmany(_SCAN_ROWS):
+                while rows := await cursor.fetchmany(_SCAN_TILES if query == "scan_tiles" else _SCAN_ROWS):
                     yield rows
 
 
@@ -449,7 +452,9 @@ async def _read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tup
 
 
 async def _read_checkpoint(
-    connection: Connection, query: Any, values: Mapping[str, object] | None = None  # noqa: ANN401 - a literal query
+    connection: Connection,
+    query: Any,
+    values: Mapping[str, object] | None = None,  # noqa: ANN401 - a literal query
 ) -> SealedCheckpoint | None:
     with translated():
         cursor = await connection.execute(query, values)

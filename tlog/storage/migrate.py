@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from psycopg import sql
 
@@ -27,7 +27,7 @@ class Migration(NamedTuple):
 
     number: int
     name: str
-    statements: LiteralString
+    statements: str
 
     @property
     def digest(self) -> bytes:
@@ -40,7 +40,7 @@ def migrations() -> list[Migration]:
     found = []
     for item in files("tlog.storage").joinpath("migrations").iterdir():
         if match := _FILE.fullmatch(item.name):
-            text = cast(LiteralString, item.read_text(encoding="utf-8"))
+            text = item.read_text(encoding="utf-8")
             found.append(Migration(int(match[1]), match[2], text))
     return sorted(found)
 
@@ -77,7 +77,7 @@ async def migrate(connection: AsyncConnection[object], login: str) -> list[str]:
             await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (_LOCK,))
             if migration.number in await _applied(connection):
                 continue  # another process was faster
-            await connection.execute(migration.statements)
+            await connection.execute(migration.statements.encode())
             await connection.execute(
                 "INSERT INTO public.tlog_migration VALUES (%s, %s, %s, pg_catalog.now())",
                 (migration.number, migration.name, migration.digest),
