@@ -38,6 +38,7 @@ _VERSION: Final = "pginstall18"
 _START_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
+_DEAD_SECONDS: Final = 2.0
 _SOCKET_PATH_LIMIT: Final = 100
 _OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
 _LOG_TAIL: Final = 2_000
@@ -201,40 +202,38 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        process = self._spawn()
+        self._spawn()
+        seen_alive = time.monotonic()
         while not self._answers():
-            if process.poll() is not None:
-                # Children of a server that was killed may still hold its shared memory for a moment.
-                if "shared memory" not in self._log_tail() or time.monotonic() > deadline:
-                    message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
-                    raise EmbeddedPostgresError(message)
-                time.sleep(10 * _POLL_SECONDS)
-                process = self._spawn()
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 message = f"PostgreSQL does not answer after {_START_SECONDS:.0f} s; see {self._log}"
                 raise EmbeddedPostgresError(message)
+            if self._postmaster() is not None:
+                seen_alive = now
+            elif now - seen_alive > _DEAD_SECONDS:
+                # Children of a server that was killed may still hold its shared memory for a moment.
+                if "shared memory" not in self._log_tail():
+                    message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
+                    raise EmbeddedPostgresError(message)
+                self._spawn()
+                seen_alive = now
             time.sleep(_POLL_SECONDS)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> None:
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
         self._give(socket_directory)
         if self._postmaster() is None:
-            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            # A session of its own: Ctrl-C in the terminal is for tlog, which then stops the server in order.
-            return subprocess.Popen(
-                [str(self.binary("postgres")), "-D", str(self._cluster), "-k", str(socket_directory), "-p", str(PORT)],
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
-                cwd="/",
-                **self._as_os_user(),
-            )
-        finally:
-            os.close(descriptor)
+            # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps.
+            for stale in (self._cluster / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*")):
+                stale.unlink(missing_ok=True)
+        self._log.touch(mode=0o600)
+        self._give(self._log)
+        # pg_ctl puts the server into a session of its own: Ctrl-C in the terminal is for tlog, which then stops it in
+        # order. It does not wait (-W), because it would give up during a long recovery.
+        options = f"-k '{socket_directory}' -p {PORT}"
+        self._call("pg_ctl", "start", "-W", "-s", "-D", self._cluster, "-l", self._log, "-o", options)
 
     def _shut_down(self, pid: int) -> None:
         """Stop in "fast" mode: sessions end, everything is written, the next start needs no recovery."""
@@ -326,7 +325,9 @@ class EmbeddedPostgres:
     def _call(self, program: str, *arguments: object) -> None:
         done = subprocess.run(
             [str(self.binary(program)), *map(str, arguments)],
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             check=False,
             cwd="/",

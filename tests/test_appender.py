@@ -1,0 +1,248 @@
+"""Group commit: order, idempotency, atomicity, limits, several appenders at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from conftest import append, fill, sample_events
+
+from tlog.appender import Appender, draft_events
+from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.entry import parse_entry
+from tlog.core.merkle import leaf_hash
+from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
+from tlog.storage.log import AppendStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def rows(log, start=0, end=10**6):
+    async with log.reader.scan() as scan:
+        return [row async for page in scan.leaves() for row in page][start:end]
+
+
+async def test_receipts_name_the_rows_that_are_stored(opened):
+    async with opened() as log:
+        receipts = await append(log, sample_events(20))
+        stored = await rows(log)
+    assert [receipt.index for receipt in receipts] == list(range(1, 21))
+    chain = CHAIN_START
+    for row in stored:
+        assert row.leaf_hash == leaf_hash(row.entry)
+        chain = chain_hash(chain, row.leaf_hash)
+        assert row.chain_hash == chain
+    for receipt, row in zip(receipts, stored[1:], strict=True):
+        assert receipt[:4] == (row.event_id, row.index, row.leaf_hash, row.chain_hash)
+        assert receipt.logged_at == parse_entry(row.entry).loggedAt
+
+
+async def test_same_event_again_gets_its_first_receipt(opened):
+    events = sample_events(5)
+    async with opened() as log:
+        first = await append(log, events)
+        again = await append(log, events)
+        assert again == [receipt._replace(duplicate=True) for receipt in first]
+        assert len(await rows(log)) == 6
+
+
+async def test_half_known_batch_appends_the_other_half(opened):
+    events = sample_events(6)
+    async with opened() as log:
+        await append(log, events[:3])
+        receipts = await append(log, events)
+        assert [receipt.duplicate for receipt in receipts] == [True] * 3 + [False] * 3
+        assert [receipt.index for receipt in receipts] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_event_twice_in_one_request_is_one_event(opened):
+    event = sample_events(1)[0]
+    async with opened() as log:
+        receipts = await append(log, [event, event])
+        assert [(receipt.index, receipt.duplicate) for receipt in receipts] == [(1, False), (1, True)]
+
+
+def changed(raw, **members):
+    return json.dumps({**json.loads(raw), **members}).encode()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"action": "delete"},
+        {"outcome": "unknown"},
+        {"timestamp": "2026-03-17T00:00:00Z"},
+        {"actor": {"userId": "somebody.else"}},
+        {"resource": {"type": "patient_record", "id": "other"}},
+        {"metadata": {"ward": "other"}},
+        {"source": {"id": "other", "seq": 1}},
+    ],
+    ids=lambda members: next(iter(members)),
+)
+async def test_same_id_with_other_content_is_refused_whole(opened, members):
+    known, new = sample_events(2)
+    async with opened() as log:
+        await append(log, [known])
+        with pytest.raises(EventConflictError) as caught:
+            await append(log, [new, changed(known, **members)])
+        assert caught.value.pointer == "/1/eventId"
+        assert len(await rows(log)) == 2
+
+
+async def test_conflict_inside_one_request(opened):
+    event = sample_events(1)[0]
+    async with opened() as log:
+        with pytest.raises(EventConflictError):
+            await append(log, [event, changed(event, action="delete")])
+        assert len(await rows(log)) == 1
+
+
+async def test_conflicting_request_does_not_harm_others_of_its_group(opened):
+    first, second, third = sample_events(3)
+    async with opened() as log:
+        await append(log, [first])
+        outcomes = await asyncio.gather(
+            append(log, [second]),
+            append(log, [changed(first, action="delete")]),
+            append(log, [third, first]),
+            return_exceptions=True,
+        )
+        assert [receipt.index for receipt in outcomes[0]] == [2]
+        assert isinstance(outcomes[1], EventConflictError)
+        assert [(receipt.index, receipt.duplicate) for receipt in outcomes[2]] == [(3, False), (1, True)]
+
+
+async def test_erased_disclosure_still_answers_a_repeat(opened, database):
+    event = sample_events(1)[0]
+    async with opened() as log:
+        await append(log, [event])
+        with database.connect_admin() as admin:
+            admin.execute("DELETE FROM tlog.disclosure")
+        assert (await append(log, [event]))[0].duplicate
+
+
+async def test_one_bad_event_refuses_the_batch_and_names_members(opened):
+    good, bad = sample_events(2)
+    async with opened() as log:
+        with pytest.raises(InvalidBatchError) as caught:
+            await append(log, [good, changed(bad, action="steal"), changed(bad, timestamp="yesterday")])
+        assert caught.value.pointer == "/1/action"
+        assert caught.value.positions == [1, 2]
+        assert [error.pointer for error in caught.value.found] == ["/action", "/timestamp"]
+        assert len(await rows(log)) == 1
+
+
+async def test_queue_is_bounded(opened):
+    async with opened() as log:
+        appender = Appender(AppendStore(log.database), log.clock, max_waiting=10)
+        drafts = draft_events(sample_events(11), log.bucket_keys)
+        with pytest.raises(OverloadedError, match="too many"):
+            await appender.append(drafts)
+        waiting = asyncio.create_task(appender.append(drafts[:8]))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await appender.append(drafts[8:])
+        running = asyncio.create_task(appender.run())
+        assert len(await waiting) == 8
+        appender.close()
+        await running
+        with pytest.raises(OverloadedError, match="closing"):
+            await appender.append(drafts[8:])
+
+
+async def test_request_whose_client_left_is_not_appended(opened):
+    async with opened() as log:
+        appender = Appender(AppendStore(log.database), log.clock)
+        gone = asyncio.create_task(appender.append(draft_events(sample_events(3), log.bucket_keys)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        running = asyncio.create_task(appender.run())
+        appender.close()
+        await running
+        assert len(await rows(log)) == 1
+
+
+async def test_several_appenders_make_one_log(opened):
+    """What several processes do: each has its own connection, the row lock orders them."""
+    async with opened() as log:
+        appenders = [Appender(AppendStore(log.database), log.clock) for _ in range(3)]
+        running = [asyncio.create_task(appender.run()) for appender in appenders]
+
+        async def client(number):
+            receipts = []
+            for part in range(10):
+                raws = sample_events(7, seed=100 * number + part)
+                receipts += await appenders[number % 3].append(draft_events(raws, log.bucket_keys))
+            return receipts
+
+        receipts = [receipt for each in await asyncio.gather(*map(client, range(6))) for receipt in each]
+        for appender in appenders:
+            appender.close()
+        await asyncio.gather(*running)
+        stored = await rows(log)
+    assert sorted(receipt.index for receipt in receipts) == list(range(1, 421))
+    assert [row.index for row in stored] == list(range(421))
+    assert {receipt.event_id for receipt in receipts} == {row.event_id for row in stored[1:]}
+    times = [parse_entry(row.entry).loggedAt for row in stored]
+    assert times == sorted(times)
+
+
+async def test_clock_that_goes_back_does_not_take_logged_at_along(opened):
+    now = datetime.now(UTC)
+    clock = [now]
+    async with opened(clock=lambda: clock[0]) as log:
+        first = (await append(log, sample_events(1, seed=1)))[0]
+        clock[0] = now - timedelta(hours=1)
+        second = (await append(log, sample_events(1, seed=2)))[0]
+        assert second.logged_at == first.logged_at
+
+
+async def test_commits_are_durable_whatever_the_roles_settings_say(opened, database):
+    """Threat 25: any role may switch synchronous_commit off for itself; the append transaction switches it on."""
+    async with opened() as log:
+        with database.connect_admin() as admin:
+            admin.execute("ALTER ROLE tlog_appender SET synchronous_commit = off")
+            admin.execute("ALTER ROLE tlog SET synchronous_commit = off")
+        try:
+            store = AppendStore(log.database)
+            async with store.transaction() as open_append:
+                cursor = await open_append._connection.execute("SHOW synchronous_commit")
+                assert await cursor.fetchone() == ("on",)
+            cursor = await store._connection.execute("SHOW synchronous_commit")
+            assert await cursor.fetchone() == ("off",), "the control: without the lock statement it would be off"
+            await store.close()
+        finally:
+            with database.connect_admin() as admin:
+                admin.execute("ALTER ROLE tlog RESET synchronous_commit")
+                admin.execute("ALTER ROLE tlog_appender RESET synchronous_commit")
+
+
+async def test_connection_lost_under_way_is_an_overload_and_a_retry_is_safe(opened, database):
+    async with opened() as log:
+        store = AppendStore(log.database)
+        appender = Appender(store, log.clock)
+        running = asyncio.create_task(appender.run())
+        drafts = draft_events(sample_events(3), log.bucket_keys)
+        await appender.append(drafts[:1])
+        with database.connect_admin() as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tlog_appender'"
+            )
+        with pytest.raises(OverloadedError):
+            await appender.append(drafts)
+        receipts = await appender.append(drafts)
+        assert [receipt.duplicate for receipt in receipts] == [True, False, False]
+        appender.close()
+        await running
+
+
+async def test_receipts_survive_sealing(opened):
+    async with opened() as log:
+        receipts = await fill(log, 300)
+        assert len({receipt.index for receipt in receipts}) == 300
+        unknown = await log.reader.find([str(uuid4())])
+        assert unknown == []

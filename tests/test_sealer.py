@@ -1,0 +1,194 @@
+"""Sealing: the order of operations, what it refuses, and that a fork cannot come of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from conftest import append, fill, sample_events
+
+from tlog.anchor import Anchor
+from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.entry import from_microseconds
+from tlog.core.merkle import Frontier, leaf_hash
+from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
+from tlog.sealer import Sealer, check_rows
+from tlog.storage.log import Leaf, SealStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def make_sealer(log, *, clock=None, anchor=None, signer=None):
+    store = await SealStore.open(log.database)
+    anchor = anchor or Anchor(log.directory.anchor)
+    return Sealer(store, anchor, signer or log.directory.signer(), clock or log.clock), store
+
+
+async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
+    async with opened() as log:
+        await fill(log, 700)
+        sealed = await log.reader.latest_checkpoint()
+        frontier = Frontier()
+        async with log.reader.scan() as scan:
+            async for page in scan.leaves():
+                frontier.extend(row.leaf_hash for row in page)
+    assert (sealed.size, sealed.root) == (701, frontier.root())
+    assert open_checkpoint(sealed.note, log.verifier).root == frontier.root()
+    anchored = Anchor(log.directory.anchor).read()
+    assert (anchored.size, anchored.root, anchored.note) == (701, sealed.root, sealed.note)
+
+
+async def test_nothing_new_is_no_new_checkpoint(opened):
+    async with opened() as log:
+        await fill(log, 3)
+        before = await log.reader.checkpoints(10**9, 100)
+        log.sealing.request()
+        await asyncio.sleep(0.2)
+        assert await log.reader.checkpoints(10**9, 100) == before
+
+
+async def test_second_sealer_loses_the_compare_and_set(opened):
+    """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs."""
+    async with opened() as log:
+        await fill(log, 5)
+        one, store_one = await make_sealer(log)
+        two, store_two = await make_sealer(log)
+        await one.recover()
+        await two.recover()
+        await append(log, sample_events(3, seed=2))
+        assert (await one.seal()).size == 9
+        with pytest.raises(ForkError, match="another sealer"):
+            await two.seal()
+        await store_one.close()
+        await store_two.close()
+
+
+async def test_anchored_but_unpublished_checkpoint_is_published_at_the_next_start(opened, monkeypatch):
+    async with opened() as log:
+        await fill(log, 5)
+        sealer, store = await make_sealer(log)
+        await sealer.recover()
+        await append(log, sample_events(3, seed=2))
+
+        async def crash(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(store, "publish", crash)
+        with pytest.raises(KeyboardInterrupt):
+            await sealer.seal()
+        assert (await log.reader.latest_checkpoint()).size == 6
+        again, other_store = await make_sealer(log)
+        await again.recover()
+        assert (await log.reader.latest_checkpoint()).note == Anchor(log.directory.anchor).read().note
+        assert (await log.reader.latest_checkpoint()).size == 9
+        await store.close()
+        await other_store.close()
+
+
+async def test_tiles_written_before_a_crash_are_the_same_tiles_afterwards(opened, monkeypatch):
+    async with opened() as log:
+        await fill(log, 300)
+        sealer, store = await make_sealer(log)
+        await sealer.recover()
+        await append(log, sample_events(300, seed=2))
+
+        async def crash(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sealer, "_sign", crash)
+        with pytest.raises(KeyboardInterrupt):
+            await sealer.seal()
+        await append(log, sample_events(20, seed=3))
+        again, other_store = await make_sealer(log)
+        await again.recover()
+        assert (await again.seal()).size == 621
+        await store.close()
+        await other_store.close()
+
+
+@pytest.mark.parametrize("offset", [timedelta(0), timedelta(milliseconds=-1), timedelta(hours=-1)], ids=str)
+async def test_nothing_is_signed_while_the_clock_is_not_later(opened, offset):
+    """Threat 29: a frozen clock or one that went back waits; it signs again once it is past the last checkpoint."""
+    async with opened() as log:
+        await fill(log, 2)
+        await append(log, sample_events(2, seed=2))
+        last = (await log.reader.latest_checkpoint()).sealed_at
+        now = [from_microseconds(last) + offset]
+        sealer, store = await make_sealer(log, clock=lambda: now[0])
+        await sealer.recover()
+        assert await sealer.seal() is None
+        assert Anchor(log.directory.anchor).read().size == 3
+        now[0] = from_microseconds(last + 1)
+        sealed = await sealer.seal()
+        assert (sealed.size, sealed.sealed_at) == (5, last + 1)
+        await store.close()
+
+
+TRIGGERS_OFF = "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; ALTER TABLE tlog.tile DISABLE TRIGGER ALL;"
+DAMAGE = {
+    "entry": ("UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 5", DamagedLogError, "entry 5 does not hash"),
+    "leaf hash": ("UPDATE tlog.leaf SET leaf_hash = set_bit(leaf_hash, 0, 1 - get_bit(leaf_hash, 0)) WHERE index = 6",
+                  DamagedLogError, "entry 6 does not hash"),
+    "chain": ("UPDATE tlog.leaf SET chain_hash = sha256('x') WHERE index = 7", DamagedLogError, "entry 7 does not continue"),
+    "row": ("DELETE FROM tlog.leaf WHERE index = 6", DamagedLogError, "entry 6 is missing"),
+    "last row": ("DELETE FROM tlog.leaf WHERE index = 8", DamagedLogError, "entry 8 is missing"),
+    "state": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", DamagedLogError, "does not lead to the log's state"),
+    "rollback": ("UPDATE tlog.log_state SET size = 3", RollbackError, "ROLLBACK"),
+    "tile": ("UPDATE tlog.tile SET hashes = set_bit(hashes, 9, 1 - get_bit(hashes, 9)) WHERE level = 0",
+             ForkError, "another root hash"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_damage_behind_the_last_checkpoint_is_not_signed(opened, database, damage):
+    statement, error, message = DAMAGE[damage]
+    async with opened() as log:
+        await fill(log, 4)
+        sealer, store = await make_sealer(log)
+        await sealer.recover()
+        await append(log, sample_events(4, seed=2))
+        with database.connect_admin() as admin:
+            admin.execute(TRIGGERS_OFF + statement)
+        with pytest.raises(error, match=message):
+            await sealer.seal()
+        assert Anchor(log.directory.anchor).read().size == 5
+        await store.close()
+
+
+async def test_logged_at_going_back_is_not_signed():
+    def row(index, moment):
+        entry = b'{"loggedAt":"%b"}' % moment
+        return Leaf(index, None, entry, leaf_hash(entry), b"")
+
+    rows = chained([row(0, b"2026-01-01T00:00:00.000002Z"), row(1, b"2026-01-01T00:00:00.000001Z")])
+    with pytest.raises(DamagedLogError, match="entry 1 is logged earlier"):
+        check_rows(rows, 0, 2, bytes(32), b"")
+    check_rows(rows[:1], 0, 1, bytes(32), b"")
+
+
+def chained(rows):
+    chain, out = CHAIN_START, []
+    for row in rows:
+        chain = chain_hash(chain, row.leaf_hash)
+        out.append(row._replace(chain_hash=chain))
+    return out
+
+
+async def test_proof_that_does_not_verify_stops_the_signing(opened, monkeypatch):
+    """The consistency proof is checked by the verifier's own code before anything is signed."""
+    async with opened() as log:
+        await fill(log, 5)
+        sealer, store = await make_sealer(log)
+        await sealer.recover()
+        await append(log, sample_events(3, seed=2))
+
+        def refuse(*_):
+            raise VerificationError
+
+        monkeypatch.setattr("tlog.sealer.verify_consistency", refuse)
+        with pytest.raises(ForkError, match="does not continue the signed one"):
+            await sealer.seal()
+        assert Anchor(log.directory.anchor).read().size == 6
+        await store.close()
