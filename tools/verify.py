@@ -23,27 +23,34 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 MAX_FILE = 1 << 20
 MAX_SIZE = 2**63 - 1
 HASH = 32
 WIDTH = 256
 EMPTY_ROOT = hashlib.sha256(b"").digest()
+LEAF, NODE, CHAIN, COMMITMENT = b"\x00", b"\x01", b"\x02", b"\x10"
 
-VERIFIED, FAILED, MALFORMED, INCOMPLETE = 0, 1, 2, 3
-VERDICTS = {VERIFIED: "verified", FAILED: "failed", MALFORMED: "malformed", INCOMPLETE: "incomplete"}
+VERDICTS = {0: "verified", 1: "failed", 2: "malformed", 3: "incomplete"}
 
 
 class VerificationError(Exception):
     """Well-formed evidence that does not prove what it should."""
 
+    code = 1
+
 
 class MalformedError(Exception):
     """Input that does not have the form it must have."""
 
+    code = 2
+
 
 class IncompleteError(Exception):
     """Something that was asked for is not there to be checked."""
+
+    code = 3
 
 
 # --- Strict parsing: what is accepted is exactly what formatting it again gives ---------------------------------------
@@ -56,6 +63,11 @@ def parse_decimal(text: bytes, what: str) -> int:
     return int(text)
 
 
+def encode_base64(data: bytes) -> bytes:
+    """Return padded standard base64 (RFC 4648 section 4)."""
+    return binascii.b2a_base64(data, newline=False)
+
+
 def parse_base64(text: bytes, what: str, size: int | None = None) -> bytes:
     """Return the bytes of padded standard base64 (RFC 4648 section 4), `size` of them if given."""
     try:
@@ -63,7 +75,7 @@ def parse_base64(text: bytes, what: str, size: int | None = None) -> bytes:
     except binascii.Error:
         raise MalformedError(f"{what} is not base64") from None
     # Python accepts trailing bits that are not zero; two texts for one value would let proofs be changed.
-    if binascii.b2a_base64(data, newline=False) != text or (size is not None and len(data) != size):
+    if encode_base64(data) != text or (size is not None and len(data) != size):
         raise MalformedError(f"{what} is not canonical base64 of the right length")
     return data
 
@@ -97,19 +109,9 @@ def parse_json(data: bytes, what: str) -> dict[str, object]:
 # --- Hashes and Merkle proofs (RFC 6962 section 2.1, verification as in RFC 9162 section 2.1) --------------------------
 
 
-def leaf_hash(entry: bytes) -> bytes:
-    """Return SHA-256(0x00 || entry)."""
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def chain_hash(previous: bytes, leaf: bytes) -> bytes:
-    """Return SHA-256(0x02 || previous || leaf): the log's hash chain, which pins receipts."""
-    return hashlib.sha256(b"\x02" + previous + leaf).digest()
+def sha256(*parts: bytes) -> bytes:
+    """Return SHA-256 over the concatenated parts, the first of which keeps the kinds of hashes apart."""
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def check_hashes(proof: list[bytes], *others: bytes) -> None:
@@ -130,9 +132,9 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], roo
         raise VerificationError(f"the proof has {len(proof)} hashes where {inner + border} are needed")
     running = leaf
     for level, sibling in enumerate(proof[:inner]):
-        running = node_hash(sibling, running) if index >> level & 1 else node_hash(running, sibling)
+        running = sha256(NODE, sibling, running) if index >> level & 1 else sha256(NODE, running, sibling)
     for sibling in proof[inner:]:
-        running = node_hash(sibling, running)
+        running = sha256(NODE, sibling, running)
     if running != root:
         raise VerificationError("the inclusion proof does not lead to the checkpoint's root hash")
 
@@ -158,11 +160,11 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     old = new = hashes[0]
     for level, sibling in enumerate(hashes[1 : inner + 1]):
         if position >> level & 1:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            old, new = sha256(NODE, sibling, old), sha256(NODE, sibling, new)
         else:
-            new = node_hash(new, sibling)
+            new = sha256(NODE, new, sibling)
     for sibling in hashes[inner + 1 :]:
-        old, new = node_hash(sibling, old), node_hash(sibling, new)
+        old, new = sha256(NODE, sibling, old), sha256(NODE, sibling, new)
     if old != old_root:
         raise VerificationError("the consistency proof does not lead to the older root hash")
     if new != new_root:
@@ -251,53 +253,61 @@ def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
 # --- Notes, keys, checkpoints, proof files ---------------------------------------------------------------------------
 
 
-class Key:
-    """A verifier key: `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note)."""
+class Key(NamedTuple):
+    """A verifier key."""
 
-    def __init__(self, vkey: str) -> None:
-        parts = vkey.split("+", 2)
-        if len(parts) != 3 or not parts[0] or re.search(r"\s", parts[0]):
-            raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
-        self.name = parts[0]
-        data = parse_base64(parts[2].encode("utf-8", "replace"), "the key of the vkey", 33)
-        self.public = data[1:]
-        self.id = hashlib.sha256(self.name.encode("utf-8", "replace") + b"\n" + data).digest()[:4]
-        if data[0] != 1 or parts[1] != self.id.hex():
-            raise MalformedError("the vkey is not an Ed25519 key (type 0x01) with its own key ID")
-        try:
-            decode_public_key(self.public)
-        except VerificationError as error:
-            raise MalformedError(str(error)) from None
+    name: str
+    id: bytes
+    public: bytes
 
 
-class Checkpoint:
-    """A checkpoint whose signature by the log's key was checked: origin, tree size, root hash."""
+class Checkpoint(NamedTuple):
+    """A checkpoint whose signature was checked."""
 
-    def __init__(self, note: bytes, key: Key) -> None:
-        text, signatures = split_note(note)
-        if not any([self._verify(key, text, *signature) for signature in signatures]):
-            raise VerificationError("the checkpoint is not signed by the log's key")
-        lines = text.split(b"\n")
-        if len(lines) != 4:
-            raise MalformedError("a checkpoint has exactly three lines: origin, tree size, root hash")
-        self.origin = lines[0].decode()
-        self.size = parse_decimal(lines[1], "the checkpoint's tree size")
-        self.root = parse_base64(lines[2], "the checkpoint's root hash", HASH)
-        if self.origin != key.name:
-            raise VerificationError("the checkpoint's origin is not the name of the log's key")
-        if self.size == 0 and self.root != EMPTY_ROOT:
-            raise VerificationError("the checkpoint's root hash is not that of an empty tree")
-
-    @staticmethod
-    def _verify(key: Key, text: bytes, name: str, key_id: bytes, signature: bytes) -> bool:
-        # Signatures by unknown keys are ignored; a wrong one under the known name and ID condemns the whole note.
-        if (name, key_id) != (key.name, key.id):
-            return False
-        verify_ed25519(key.public, text, signature)
-        return True
+    origin: str
+    size: int
+    root: bytes
 
     def __str__(self) -> str:
+        """Return it in words."""
         return f"{self.origin}, {self.size:,} entries, root hash {self.root.hex()}"
+
+
+def parse_vkey(vkey: str) -> Key:
+    """Return the key of `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note)."""
+    match = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", vkey)
+    if match is None:
+        raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
+    data = parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
+    key = Key(match[1], sha256(match[1].encode(), b"\n", data)[:4], data[1:])
+    if data[0] != 1 or match[2] != key.id.hex():
+        raise MalformedError("the vkey is not an Ed25519 key (type 0x01) with its own key ID")
+    try:
+        decode_public_key(key.public)
+    except VerificationError as error:
+        raise MalformedError(str(error)) from None
+    return key
+
+
+def open_checkpoint(note: bytes, key: Key) -> Checkpoint:
+    """Return the checkpoint of a note that the log's key signed (c2sp.org/tlog-checkpoint, no extension lines)."""
+    text, signatures = split_note(note)
+    # Signatures by unknown keys are ignored; a wrong one under the known name and ID condemns the whole note.
+    known = [signature for name, key_id, signature in signatures if (name, key_id) == (key.name, key.id)]
+    if not known:
+        raise VerificationError("the checkpoint is not signed by the log's key")
+    for signature in known:
+        verify_ed25519(key.public, text, signature)
+    lines = text.split(b"\n")
+    if len(lines) != 4:
+        raise MalformedError("a checkpoint has exactly three lines: origin, tree size, root hash")
+    size = parse_decimal(lines[1], "the checkpoint's tree size")
+    checkpoint = Checkpoint(lines[0].decode(), size, parse_base64(lines[2], "the checkpoint's root hash", HASH))
+    if checkpoint.origin != key.name:
+        raise VerificationError("the checkpoint's origin is not the name of the log's key")
+    if size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise VerificationError("the checkpoint's root hash is not that of an empty tree")
+    return checkpoint
 
 
 def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
@@ -325,24 +335,21 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
 
 
 def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
-    """Return the number behind `label`, the hashes, and the checkpoint of a proof file."""
+    """Return the number behind `label`, the hashes, and the checkpoint of a proof file.
+
+    A tlog-proof (label "index ") has a header line before, and possibly a line of extra data, which proves nothing.
+    """
     head, separator, note = data.partition(b"\n\n")
-    first, *hashes = head.split(b"\n")
-    if not separator or not first.startswith(label):
+    lines = head.split(b"\n")
+    if label == b"index ":
+        if lines.pop(0) != b"c2sp.org/tlog-proof@v1":
+            raise MalformedError("a tlog-proof starts with the line c2sp.org/tlog-proof@v1")
+        if lines and lines[0].startswith(b"extra "):
+            parse_base64(lines.pop(0)[6:], "the extra line")
+    if not separator or not lines or not lines[0].startswith(label):
         raise MalformedError(f"a proof has a line '{label.decode()}<number>', hashes, an empty line and a checkpoint")
-    number = parse_decimal(first[len(label) :], f"the number behind '{label.decode()}'")
-    return number, [parse_base64(line, "a hash of the proof", HASH) for line in hashes], note
-
-
-def parse_inclusion_proof(data: bytes) -> tuple[int, list[bytes], bytes]:
-    """Return index, hashes and checkpoint of a tlog-proof file (c2sp.org/tlog-proof); extra data is ignored."""
-    header, _, rest = data.partition(b"\n")
-    if header != b"c2sp.org/tlog-proof@v1":
-        raise MalformedError("a tlog-proof starts with the line c2sp.org/tlog-proof@v1")
-    if rest.startswith(b"extra "):
-        extra, _, rest = rest.partition(b"\n")
-        parse_base64(extra[6:], "the extra line")
-    return parse_proof(rest, b"index ")
+    number = parse_decimal(lines[0][len(label) :], f"the number behind '{label.decode()}'")
+    return number, [parse_base64(line, "a hash of the proof", HASH) for line in lines[1:]], note
 
 
 # --- Entries and event files -----------------------------------------------------------------------------------------
@@ -352,21 +359,13 @@ LOGGED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.
 
 
 def parse_entry(data: bytes) -> dict[str, object]:
-    """Return the members of an entry, whose type and time are of the form every entry has."""
+    """Return the members of an entry: of an event, or of a control entry, whose type is another."""
     entry = parse_json(data, "the entry")
     logged_at = entry.get("loggedAt")
-    if entry.get("v") != 1 or not isinstance(entry.get("type"), str):
-        raise MalformedError("the entry is not of version 1")
+    if entry.get("v") != 1 or (entry.get("type") == "event" and entry.keys() - {"source"} != CLEAR):
+        raise MalformedError("the entry does not have the members of its type and version")
     if not isinstance(logged_at, str) or not LOGGED_AT.fullmatch(logged_at):
         raise MalformedError("the entry's loggedAt is not a UTC time with six fraction digits")
-    return entry
-
-
-def parse_event_entry(data: bytes) -> dict[str, object]:
-    """Return the members of an event's entry."""
-    entry = parse_entry(data)
-    if entry["type"] != "event" or entry.keys() - {"source"} != CLEAR:
-        raise MalformedError("the entry does not have the members of an event")
     return entry
 
 
@@ -395,7 +394,7 @@ def verify_disclosure(entry: dict[str, object], group: str, salt: bytes, body: s
     if not isinstance(commitments, dict) or commitments.keys() != {"actor", "resource"}:
         raise MalformedError("the entry's commitments are not of 'actor' and 'resource'")
     commitment = parse_base64url(commitments[group], f"the {group} commitment", HASH)
-    if hashlib.sha256(b"\x10" + salt + body.encode()).digest() != commitment:
+    if sha256(COMMITMENT, salt, body.encode()) != commitment:
         raise VerificationError(f"the {group} data is not what the entry commits to")
 
 
@@ -426,126 +425,127 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
 
 
 class LogChecker:
-    """Recomputes an exported log from its entries: tiles of all levels, root, chain, and roots at older sizes."""
+    """Recomputes an exported log from its entries: tiles of all levels, root hash, chain, root hashes at older sizes."""
 
-    def __init__(self, directory: Path, size: int, watched: set[int]) -> None:
-        self.directory, self.size, self.watched = directory, size, watched
+    def __init__(self, directory: Path, watched: set[int], wanted: set[int]) -> None:
+        """Look below `directory`; keep the roots at the sizes `watched` and what receipts say of the entries `wanted`."""
+        self.directory, self.watched, self.wanted = directory, watched, wanted
         self.problems: list[str] = []
         self.missing: list[str] = []
-        self.subtrees: list[bytes] = []  # of the leaves so far, perfect ones from left to right
-        self.levels: list[list[bytes]] = []  # the hashes of the right-most tile of each level
-        self.counts: list[int] = []  # how many hashes each level has had
-        self.roots: dict[int, bytes] = {}
-        self.receipts: dict[int, tuple[dict[str, object], bytes, bytes]] = {}
+        self.levels: list[tuple[int, list[bytes]]] = []  # of each level the right-most tile: its index and hashes
+        self.roots = {0: EMPTY_ROOT}
+        self.receipts: dict[int, dict[str, object]] = {}
         self.entries = self.tiles = 0
         self.chain, self.logged_at = bytes(HASH), ""
 
-    def run(self, wanted: set[int]) -> None:
-        """Check everything; keep entry, leaf hash and chain hash of the indexes `wanted`."""
-        for index in range(-(-self.size // WIDTH)):
-            if not self._bundle(index, min(WIDTH, self.size - index * WIDTH), wanted):
+    def run(self, size: int) -> None:
+        """Check the first `size` entries and everything that follows from them."""
+        for index in range(-(-size // WIDTH)):
+            width = min(WIDTH, size - index * WIDTH)
+            path = tile_path("entries", index, width)
+            try:
+                for data in parse_bundle(self.read(path), width):
+                    self.add_entry(data)
+            except MalformedError as error:
+                self.problems.append(f"{path}: {error}")
                 return
-        for level, hashes in enumerate(self.levels):
+            except FileNotFoundError:
+                return
+        for level, (index, hashes) in enumerate(self.levels):
             if hashes:
-                self._compare(level, self.counts[level] // WIDTH, hashes)
+                self.compare(level, index, hashes)
 
     def root(self) -> bytes:
-        """Return the root hash of the leaves so far."""
-        if not self.subtrees:
-            return EMPTY_ROOT
-        root = self.subtrees[-1]
-        for left in reversed(self.subtrees[:-1]):
-            root = node_hash(left, root)
-        return root
+        """Return the root hash of the entries so far: the perfect subtrees in the tiles, joined from the right."""
+        root = b""
+        for _, hashes in self.levels:
+            rest = list(hashes)
+            while rest:
+                width = len(rest) & -len(rest)
+                subtree = fold(rest[-width:])
+                root = sha256(NODE, subtree, root) if root else subtree
+                del rest[-width:]
+        return root or EMPTY_ROOT
 
-    def _bundle(self, index: int, width: int, wanted: set[int]) -> bool:
-        path = tile_path("entries", index, width)
-        data = self._read(path)
-        if data is None:
-            return False
-        try:
-            entries = parse_bundle(data, width)
-        except MalformedError as error:
-            self.problems.append(f"{path}: {error}")
-            return False
-        for number, data in enumerate(entries, index * WIDTH):
-            self._entry(number, data, number in wanted)
-        return True
-
-    def _entry(self, index: int, data: bytes, keep: bool) -> None:
+    def add_entry(self, data: bytes) -> None:
+        """Take the next entry."""
+        leaf = sha256(LEAF, data)
+        self.chain = sha256(CHAIN, self.chain, leaf)
         try:
             entry = parse_entry(data)
+            if str(entry["loggedAt"]) < self.logged_at:
+                raise MalformedError("it is logged earlier than the entry before")
+            self.logged_at = str(entry["loggedAt"])
+            if self.entries in self.wanted:
+                hashes = {"leafHash": encode_base64(leaf), "chainHash": encode_base64(self.chain)}
+                self.receipts[self.entries] = {**entry, **{name: text.decode() for name, text in hashes.items()}}
         except MalformedError as error:
-            self.problems.append(f"entry {index}: {error}")
-            entry = {"loggedAt": self.logged_at}
-        if str(entry["loggedAt"]) < self.logged_at:
-            self.problems.append(f"entry {index}: logged earlier than the entry before")
-        self.logged_at = str(entry["loggedAt"])
-        leaf = leaf_hash(data)
-        self.chain = chain_hash(self.chain, leaf)
-        if keep:
-            self.receipts[index] = entry, leaf, self.chain
-        self._add(0, leaf)
-        subtree, carry = leaf, self.entries
-        while carry & 1:
-            subtree, carry = node_hash(self.subtrees.pop(), subtree), carry >> 1
-        self.subtrees.append(subtree)
+            self.problems.append(f"entry {self.entries}: {error}")
+        self.add_hash(0, leaf)
         self.entries += 1
         if self.entries in self.watched:
             self.roots[self.entries] = self.root()
 
-    def _add(self, level: int, item: bytes) -> None:
+    def add_hash(self, level: int, item: bytes) -> None:
+        """Add a hash to the right-most tile of a level; a full tile becomes a hash of the level above."""
         if level == len(self.levels):
-            self.levels.append([])
-            self.counts.append(0)
-        hashes = self.levels[level]
+            self.levels.append((0, []))
+        index, hashes = self.levels[level]
         hashes.append(item)
-        self.counts[level] += 1
         if len(hashes) == WIDTH:
-            self._compare(level, self.counts[level] // WIDTH - 1, hashes)
-            self.levels[level] = []
-            while len(hashes) > 1:
-                hashes = [node_hash(a, b) for a, b in zip(hashes[::2], hashes[1::2], strict=True)]
-            self._add(level + 1, hashes[0])
+            self.compare(level, index, hashes)
+            self.levels[level] = index + 1, []
+            self.add_hash(level + 1, fold(hashes))
 
-    def _compare(self, level: int, index: int, hashes: list[bytes]) -> None:
+    def compare(self, level: int, index: int, hashes: list[bytes]) -> None:
+        """Compare a recomputed tile with the exported one."""
         path = tile_path(str(level), index, len(hashes))
-        data = self._read(path)
-        if data is None:
+        try:
+            data = self.read(path)
+        except FileNotFoundError:
             return
         self.tiles += 1
         if data != b"".join(hashes):
             wrong = next((n for n, item in enumerate(hashes) if data[n * HASH : (n + 1) * HASH] != item), len(hashes))
             first = (index * WIDTH + wrong) * WIDTH**level
-            what = f"entry {first}" if level == 0 else f"the entries from {first}"
-            self.problems.append(f"{path}: hash {wrong} is not that of {what}")
+            self.problems.append(f"{path}: hash {wrong} does not follow from the entries from {first}")
 
-    def _read(self, path: str) -> bytes | None:
+    def read(self, path: str) -> bytes:
+        """Return a file of the export, and remember one that is missing."""
         try:
             return (self.directory / path).read_bytes()
         except FileNotFoundError:
             self.missing.append(path)
-            return None
+            raise
 
 
-# --- Commands: each returns what it checked, or raises ----------------------------------------------------------------
+def fold(hashes: list[bytes]) -> bytes:
+    """Return the root over a power of two of hashes."""
+    while len(hashes) > 1:
+        hashes = [sha256(NODE, left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+    return hashes[0]
 
-Result = dict[str, object]
+
+# --- Commands: each returns its summary, details, and how many of what it checked, or raises ---------------------------
+
+Result = tuple[str, list[str], dict[str, int]]
 
 
 def command_checkpoint(arguments: argparse.Namespace) -> Result:
     """Check a checkpoint's signature and form."""
-    checkpoint = Checkpoint(read(arguments.file), read_key(arguments.vkey))
-    return {"summary": f"the log signed {checkpoint}", "size": checkpoint.size, "checked": {"checkpoints": 1}}
+    checkpoint = open_checkpoint(read(arguments.file), read_key(arguments.vkey))
+    return f"the log signed {checkpoint}", [], {"checkpoints": 1}
 
 
 def command_proof(arguments: argparse.Namespace) -> Result:
     """Check that an event is in the log."""
-    index, proof, note = parse_inclusion_proof(read(arguments.file))
+    index, proof, note = parse_proof(read(arguments.file), b"index ")
     data, disclosures = parse_event_file(read(arguments.event))
-    entry = parse_event_entry(data)
-    checkpoint = Checkpoint(note, read_key(arguments.vkey))
-    verify_inclusion(index, checkpoint.size, leaf_hash(data), proof, checkpoint.root)
+    entry = parse_entry(data)
+    if entry["type"] != "event":
+        raise MalformedError("the entry is not an event")
+    checkpoint = open_checkpoint(note, read_key(arguments.vkey))
+    verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
     details = [f"event     {entry['eventId']}: {entry['action']} {entry['resourceType']}, {entry['outcome']}"]
     details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
     for group in ("actor", "resource"):
@@ -558,79 +558,67 @@ def command_proof(arguments: argparse.Namespace) -> Result:
         raise IncompleteError("the event is in the log, but not all of its data was given to be checked")
     details.append(f"log       {checkpoint}")
     summary = f"entry {index} is in the log {checkpoint.origin}, in its signed tree of {checkpoint.size:,} entries"
-    return {"summary": summary, "details": details, "index": index, "checked": {"entries": 1, **dict.fromkeys(disclosures, 1)}}
+    return summary, details, {"entries": 1, "disclosures": len(disclosures)}
 
 
 def command_consistency(arguments: argparse.Namespace) -> Result:
     """Check that the log only grew between two checkpoints."""
     key = read_key(arguments.vkey)
     old_size, proof, note = parse_proof(read(arguments.file), b"old ")
-    old, new = Checkpoint(read(arguments.old), key), Checkpoint(note, key)
+    old, new = open_checkpoint(read(arguments.old), key), open_checkpoint(note, key)
     if old.size != old_size:
         raise VerificationError(f"the proof starts at size {old_size}, the older checkpoint has size {old.size}")
     verify_consistency(old.size, new.size, old.root, new.root, proof)
     summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
-    return {"summary": summary, "oldSize": old.size, "newSize": new.size, "checked": {"checkpoints": 2}}
+    return summary, [], {"checkpoints": 2}
 
 
 def command_log(arguments: argparse.Namespace) -> Result:
     """Check a whole exported log."""
     directory, key = Path(arguments.file), read_key(arguments.vkey)
-    checkpoint = Checkpoint(read(directory / "checkpoint"), key)
-    older = [Checkpoint(read(path), key) for path in arguments.old]
+    newest = open_checkpoint(read(directory / "checkpoint"), key)
+    checkpoints = [newest, *(open_checkpoint(read(path), key) for path in arguments.old)]
     receipts = [read_receipt(path) for path in arguments.receipt]
-    checker = LogChecker(directory, checkpoint.size, {each.size for each in older})
-    checker.run({index for index, _ in receipts})
+    checker = LogChecker(directory, {each.size for each in checkpoints}, {receipt["index"] for receipt in receipts})
+    checker.run(newest.size)
     problems = checker.problems
-    complete = checker.entries == checkpoint.size
-    if complete and checker.root() != checkpoint.root:
-        problems.append("the entries do not lead to the root hash the log signed")
-    for each in older:
-        if each.size > checkpoint.size:
-            problems.append(f"the checkpoint of {each.size} entries is newer than the export: entries are missing")
-        elif checker.roots.get(each.size, EMPTY_ROOT if each.size == 0 else b"") not in (each.root, b""):
-            problems.append(f"the entries do not lead to the root hash the log signed at size {each.size}")
-    chain_file = directory / "chain"
-    details = ["chain     not checked against the log's own: the export has no file 'chain'"]
-    if complete and chain_file.exists():
-        details = ["chain     recomputed, as the export says"]
-        if read(chain_file) != b"%d\n%b\n" % (checkpoint.size, binascii.b2a_base64(checker.chain, newline=False)):
-            problems.append("chain: the recomputed hash chain ends elsewhere")
-    for index, receipt in receipts:
-        problems += compare_receipt(index, receipt, checker)
+    for each in checkpoints:
+        if each.size > newest.size:
+            problems.append(f"a checkpoint of {each.size} entries was signed: entries are missing from the export")
+        elif checker.roots.get(each.size, each.root) != each.root:
+            problems.append(f"the first {each.size} entries do not lead to the root hash the log signed")
+    complete, chain = checker.entries == newest.size, directory / "chain"
+    details = [f"chain     {'recomputed' if complete and chain.exists() else 'not checked (there is no file chain)'}"]
+    if complete and chain.exists() and read(chain) != b"%d\n%b\n" % (newest.size, encode_base64(checker.chain)):
+        problems.append("chain: the recomputed hash chain ends elsewhere")
+    for receipt in receipts:
+        found = checker.receipts.get(receipt["index"], {})
+        names = [
+            name for name in ("eventId", "loggedAt", "leafHash", "chainHash") if receipt.get(name) != found.get(name)
+        ]
+        problems += [f"receipt of entry {receipt['index']}: the log has another {name}" for name in names]
     if problems:
         raise VerificationError("\n".join(problems))
-    if checker.missing:
-        raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20]))
-    if not checker.entries:
-        raise IncompleteError("the log has no entries, so nothing was checked")
-    checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": 1 + len(older), "receipts": len(receipts)}
-    return {"summary": f"all of the log: {checkpoint}", "details": details, "checked": checked}
-
-
-def compare_receipt(index: int, receipt: dict[str, object], checker: LogChecker) -> list[str]:
-    """Return what of a receipt the log contradicts."""
-    if index not in checker.receipts:
-        return [f"receipt of entry {index}: the log has no such entry"]
-    entry, leaf, chain = checker.receipts[index]
-    found = {
-        "eventId": entry.get("eventId"),
-        "loggedAt": entry["loggedAt"],
-        "leafHash": binascii.b2a_base64(leaf, newline=False).decode(),
-        "chainHash": binascii.b2a_base64(chain, newline=False).decode(),
+    if checker.missing or not checker.entries:
+        raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20] or ["any entry"]))
+    checked = {
+        "entries": checker.entries,
+        "tiles": checker.tiles,
+        "checkpoints": len(checkpoints),
+        "receipts": len(receipts),
     }
-    return [f"receipt of entry {index}: another {name}" for name, value in found.items() if receipt.get(name) != value]
+    return f"all of the log: {newest}", details, checked
 
 
-def read_receipt(path: str) -> tuple[int, dict[str, object]]:
-    """Return a receipt's index and members, as the log's answer to an append had them."""
+def read_receipt(path: str) -> dict[str, Any]:
+    """Return a receipt, as the log's answer to an append had it."""
     try:
         receipt = json.loads(read(path))
     except (ValueError, RecursionError):
         raise MalformedError(f"{path} is not JSON") from None
     if not isinstance(receipt, dict) or type(receipt.get("index")) is not int:
         raise MalformedError(f"{path} is not a receipt")
-    return receipt["index"], receipt
+    return receipt
 
 
 def read(path: str | Path) -> bytes:
@@ -649,7 +637,7 @@ def read_key(vkey: str) -> Key:
     """Return the key given literally or as @FILE."""
     if vkey.startswith("@"):
         vkey = read(vkey[1:]).decode("utf-8", "replace").removesuffix("\n")
-    return Key(vkey)
+    return parse_vkey(vkey)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -685,26 +673,20 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and print its verdict; return the exit code."""
     arguments = make_parser().parse_args(argv)
-    result: Result = {}
+    result: Result = "", [], {}
+    problems, code = [], 0
     try:
-        result, code = arguments.function(arguments), VERIFIED
-    except VerificationError as error:
-        result, code = {"problems": str(error).split("\n")}, FAILED
-    except MalformedError as error:
-        result, code = {"problems": [str(error)]}, MALFORMED
+        result = arguments.function(arguments)
+    except (VerificationError, MalformedError, IncompleteError) as error:
+        problems, code = str(error).split("\n"), error.code
     except OSError as error:
-        result, code = {"problems": [f"{error.filename}: {error.strerror}"]}, MALFORMED
-    except IncompleteError as error:
-        result, code = {"problems": [str(error)]}, INCOMPLETE
+        problems, code = [f"{error.filename}: {error.strerror}"], MalformedError.code
+    summary, details, checked = result
     if arguments.json:
-        print(json.dumps({"verdict": VERDICTS[code], "exitCode": code, **result}))
-        return code
-    for line in result.get("details", []):
-        print(line)
-    for problem in result.get("problems", []):
-        print(f"{VERDICTS[code].upper()}: {problem}")
-    if code == VERIFIED:
-        print(f"VERIFIED: {result['summary']}")
+        verdict = {"verdict": VERDICTS[code], "exitCode": code, "summary": summary, "problems": problems}
+        print(json.dumps({**verdict, "details": details, "checked": checked}))
+    else:
+        print(*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary]), sep="\n")
     return code
 
 
