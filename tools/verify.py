@@ -1,20 +1,17 @@
 #!/usr/bin/env python3
 """Verify evidence from a tlog audit log, offline, with this one file and Python 3.11 or newer. Nothing to install.
 
-What you have to trust: this file (read it), Python's standard library, and the log's public key (its vkey), which you
-must have from somewhere you believe. Nothing in a proof, checkpoint or export is believed before it was checked:
+Trusted are this file (read it), Python's standard library, and the log's public key (its vkey), which you must have from
+somewhere you believe. Nothing in a proof, checkpoint or export is believed before it was checked:
 
-    checkpoint   the log signed this tree size and root hash                    c2sp.org/signed-note, tlog-checkpoint
-    proof        this event is in the signed tree, with this personal data      c2sp.org/tlog-proof, RFC 6962
-    consistency  the newer signed tree contains the older one, unchanged        RFC 6962, RFC 9162
-    log          every entry, tile and hash of an exported log leads to the signed root     c2sp.org/tlog-tiles
+    checkpoint   the log signed this tree size and root hash                      c2sp.org/signed-note, tlog-checkpoint
+    proof        this event is in the signed tree, with this personal data        c2sp.org/tlog-proof, RFC 6962
+    consistency  the newer signed tree contains the older one, unchanged          RFC 6962
+    log          every entry and tile of an export leads to the signed root hash  c2sp.org/tlog-tiles
 
 Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage; 3 not everything asked for could be checked.
-
-Deliberately left out: other signature types than Ed25519, cosignatures of witnesses, fetching anything over a network.
+Left out: other signatures than Ed25519, cosignatures of witnesses, fetching anything over a network.
 """
-
-from __future__ import annotations
 
 import argparse
 import binascii
@@ -25,32 +22,26 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MAX_FILE = 1 << 20
-MAX_SIZE = 2**63 - 1
-HASH = 32
-WIDTH = 256
+MAX_FILE, MAX_BUNDLE, MAX_SIZE = 1 << 20, 1 << 25, 2**63 - 1
+HASH, WIDTH = 32, 256
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 LEAF, NODE, CHAIN, COMMITMENT = b"\x00", b"\x01", b"\x02", b"\x10"
-
-VERDICTS = {0: "verified", 1: "failed", 2: "malformed", 3: "incomplete"}
 
 
 class VerificationError(Exception):
     """Well-formed evidence that does not prove what it should."""
 
-    code = 1
-
 
 class MalformedError(Exception):
     """Input that does not have the form it must have."""
-
-    code = 2
 
 
 class IncompleteError(Exception):
     """Something that was asked for is not there to be checked."""
 
-    code = 3
+
+CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
+VERDICTS = "verified", "failed", "malformed", "incomplete"
 
 
 # --- Strict parsing: what is accepted is exactly what formatting it again gives ---------------------------------------
@@ -64,7 +55,7 @@ def parse_decimal(text: bytes, what: str) -> int:
 
 
 def encode_base64(data: bytes) -> bytes:
-    """Return padded standard base64 (RFC 4648 section 4)."""
+    """Return padded standard base64."""
     return binascii.b2a_base64(data, newline=False)
 
 
@@ -88,21 +79,18 @@ def parse_base64url(text: object, what: str, size: int) -> bytes:
     return parse_base64(padded.encode(), what, size)
 
 
-def format_json(value: object) -> bytes:
-    """Return JSON as RFC 8785 writes it, for values without floats and with ASCII member names, as all here are."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def parse_json(data: bytes, what: str) -> dict[str, object]:
-    """Return the JSON object whose canonical form is exactly `data`."""
+def parse_json(data: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object that is written as RFC 8785 would (no floats, ASCII member names: all that is read here)."""
     try:
         value = json.loads(data.decode())
-        canonical = format_json(value)
+        canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        # Duplicate members, other spacing, other escapes: all of them come out different.
+        if canonical.encode() != data:
+            value = None
     except (ValueError, RecursionError):
-        raise MalformedError(f"{what} is not JSON in UTF-8") from None
-    # Duplicate members, other spacing, other escapes, floats: all of them come out different.
-    if canonical != data or not isinstance(value, dict):
-        raise MalformedError(f"{what} is not an object in canonical form (RFC 8785)")
+        value = None
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what} is not a JSON object in canonical form (RFC 8785)")
     return value
 
 
@@ -114,61 +102,58 @@ def sha256(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def check_hashes(proof: list[bytes], *others: bytes) -> None:
-    """Check that all hashes have 32 bytes and that the proof is no longer than any proof can be."""
-    if len(proof) > 63 or any(len(item) != HASH for item in (*proof, *others)):
-        raise VerificationError("a hash of the proof does not have 32 bytes, or there are more than 63 of them")
+def split(size: int) -> int:
+    """Return the largest power of two smaller than `size`: where RFC 6962 divides a tree."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def climb(index: int, size: int, leaf: bytes, proof: list[bytes]) -> bytes:
+    """Return the root that an inclusion proof leads to, taking its hashes from the end: PATH(m, D[n]) of RFC 6962."""
+    if size == 1:
+        return leaf
+    sibling, left = proof.pop(), split(size)
+    if index < left:
+        return sha256(NODE, climb(index, left, leaf, proof), sibling)
+    return sha256(NODE, sibling, climb(index - left, size - left, leaf, proof))
+
+
+def climb_both(old: int, new: int, old_root: bytes | None, proof: list[bytes]) -> tuple[bytes, bytes]:
+    """Return the two roots that a consistency proof leads to: SUBPROOF(m, D[n], b) of RFC 6962, b as `old_root`."""
+    if old == new:
+        subtree = proof.pop() if old_root is None else old_root
+        return subtree, subtree
+    sibling, left = proof.pop(), split(new)
+    if old <= left:
+        old_hash, new_hash = climb_both(old, left, old_root, proof)
+        return old_hash, sha256(NODE, new_hash, sibling)
+    old_hash, new_hash = climb_both(old - left, new - left, None, proof)
+    return sha256(NODE, sibling, old_hash), sha256(NODE, sibling, new_hash)
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> None:
     """Check that `leaf` (a leaf hash) is number `index` in the tree of `size` leaves with root hash `root`."""
-    check_hashes(proof, leaf, root)
-    if not 0 <= index < size <= MAX_SIZE:
-        raise VerificationError(f"index {index} is not below the tree size {size}")
-    # Up to where the paths of this leaf and the last one meet every level has a sibling; above it only left ones count.
-    inner = (index ^ (size - 1)).bit_length()
-    border = (index >> inner).bit_count()
-    if len(proof) != inner + border:
-        raise VerificationError(f"the proof has {len(proof)} hashes where {inner + border} are needed")
-    running = leaf
-    for level, sibling in enumerate(proof[:inner]):
-        running = sha256(NODE, sibling, running) if index >> level & 1 else sha256(NODE, running, sibling)
-    for sibling in proof[inner:]:
-        running = sha256(NODE, sibling, running)
-    if running != root:
+    if any(len(item) != HASH for item in (leaf, root, *proof)) or not 0 <= index < size <= MAX_SIZE:
+        raise VerificationError("a hash does not have 32 bytes, or the index is not below the tree size")
+    rest = list(proof)
+    try:
+        computed = climb(index, size, leaf, rest)
+    except IndexError:
+        computed = b""
+    if rest or computed != root:
         raise VerificationError("the inclusion proof does not lead to the checkpoint's root hash")
 
 
 def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: list[bytes]) -> None:
     """Check that the tree of `old_size` leaves is a prefix of the tree of `new_size` leaves."""
-    check_hashes(proof, old_root, new_root)
-    if not 0 <= old_size <= new_size <= MAX_SIZE:
-        raise VerificationError(f"the older tree size {old_size} is above the newer one {new_size}")
-    if old_size in (0, new_size):
-        if proof:
-            raise VerificationError("the proof has hashes where none are needed")
-        if old_root != (new_root if old_size else EMPTY_ROOT):
-            raise VerificationError(f"two different root hashes for the tree size {old_size}")
-        return
-    # The proof climbs from the last perfect subtree of the old tree, of 2**start leaves, which may be the old tree itself.
-    start = (old_size & -old_size).bit_length() - 1
-    hashes = proof if old_size != 1 << start else [old_root, *proof]
-    position, last = (old_size - 1) >> start, (new_size - 1) >> start
-    inner = (position ^ last).bit_length()
-    if len(hashes) != 1 + inner + (position >> inner).bit_count():
-        raise VerificationError("the proof has another number of hashes than these tree sizes need")
-    old = new = hashes[0]
-    for level, sibling in enumerate(hashes[1 : inner + 1]):
-        if position >> level & 1:
-            old, new = sha256(NODE, sibling, old), sha256(NODE, sibling, new)
-        else:
-            new = sha256(NODE, new, sibling)
-    for sibling in hashes[inner + 1 :]:
-        old, new = sha256(NODE, sibling, old), sha256(NODE, sibling, new)
-    if old != old_root:
-        raise VerificationError("the consistency proof does not lead to the older root hash")
-    if new != new_root:
-        raise VerificationError("the consistency proof does not lead to the newer root hash")
+    if any(len(item) != HASH for item in (old_root, new_root, *proof)) or not 0 <= old_size <= new_size <= MAX_SIZE:
+        raise VerificationError("a hash does not have 32 bytes, or the older tree is larger than the newer one")
+    rest = list(proof)
+    try:
+        computed = climb_both(old_size, new_size, old_root, rest) if old_size else (EMPTY_ROOT, new_root)
+    except IndexError:
+        computed = b"", b""
+    if rest or computed != (old_root, new_root) or (new_size == 0 and new_root != EMPTY_ROOT):
+        raise VerificationError("the consistency proof does not lead from the older root hash to the newer one")
 
 
 # --- Ed25519 verification (RFC 8032 section 5.1), slow and plain ------------------------------------------------------
@@ -202,18 +187,18 @@ def multiply_point(factor: int, point: Point) -> Point:
     return result
 
 
-def decode_point(data: bytes, what: str) -> Point:
+def decode_point(data: bytes) -> Point:
     """Return the point that 32 bytes encode (RFC 8032 section 5.1.3), refusing every second encoding of a point."""
     y = int.from_bytes(data, "little")
     sign, y = y >> 255, y & (1 << 255) - 1
     if y >= P:
-        raise VerificationError(f"{what} is not a canonical Ed25519 point")
+        raise MalformedError("the public key is not a canonical Ed25519 point")
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     if x * x % P != square:
         x = x * SQRT_MINUS_ONE % P
     if x * x % P != square or (x == 0 and sign):
-        raise VerificationError(f"{what} is not an Ed25519 point")
+        raise MalformedError("the public key is not an Ed25519 point")
     x = P - x if x & 1 != sign else x
     return (x, y, 1, x * y % P)
 
@@ -225,24 +210,22 @@ def encode_point(point: Point) -> bytes:
     return (y | (x & 1) << 255).to_bytes(32, "little")
 
 
-BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"), "the base point")
+BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 
 
 def decode_public_key(key: bytes) -> Point:
     """Return a public key's point, refusing the small-order ones, under which anything can be made to verify."""
-    point = decode_point(key, "the public key")
+    point = decode_point(key)
     if encode_point(multiply_point(8, point)) == encode_point(IDENTITY):
-        raise VerificationError("the public key is of small order: signatures under it prove nothing")
+        raise MalformedError("the public key is of small order: signatures under it prove nothing")
     return point
 
 
 def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
     """Check an Ed25519 signature (RFC 8032 section 5.1.7, the equation without cofactor)."""
-    if len(signature) != 64:
-        raise VerificationError("an Ed25519 signature has 64 bytes")
     point, scalar = decode_public_key(key), int.from_bytes(signature[32:], "little")
-    if scalar >= L:
-        raise VerificationError("the signature is not canonical (S is not below the group order)")
+    if len(signature) != 64 or scalar >= L:
+        raise VerificationError("the signature does not have 64 bytes, or its S is not below the group order")
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
     negated = (P - point[0], point[1], point[2], P - point[3])
     computed = add_points(multiply_point(scalar, BASE), multiply_point(challenge, negated))
@@ -253,12 +236,7 @@ def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
 # --- Notes, keys, checkpoints, proof files ---------------------------------------------------------------------------
 
 
-class Key(NamedTuple):
-    """A verifier key."""
-
-    name: str
-    id: bytes
-    public: bytes
+Key = tuple[str, bytes, bytes]  # name, key ID, public key
 
 
 class Checkpoint(NamedTuple):
@@ -274,36 +252,34 @@ class Checkpoint(NamedTuple):
 
 
 def parse_vkey(vkey: str) -> Key:
-    """Return the key of `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note)."""
-    match = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", vkey)
+    """Return the key of `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note), or in the file @FILE."""
+    data = read(vkey[1:]).removesuffix(b"\n") if vkey.startswith("@") else vkey.encode("utf-8", "replace")
+    match = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", data.decode("utf-8", "replace"))
     if match is None:
         raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
-    data = parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
-    key = Key(match[1], sha256(match[1].encode(), b"\n", data)[:4], data[1:])
-    if data[0] != 1 or match[2] != key.id.hex():
+    name, public = match[1], parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
+    key_id = sha256(name.encode(), b"\n", public)[:4]
+    if public[0] != 1 or match[2] != key_id.hex():
         raise MalformedError("the vkey is not an Ed25519 key (type 0x01) with its own key ID")
-    try:
-        decode_public_key(key.public)
-    except VerificationError as error:
-        raise MalformedError(str(error)) from None
-    return key
+    decode_public_key(public[1:])
+    return name, key_id, public[1:]
 
 
 def open_checkpoint(note: bytes, key: Key) -> Checkpoint:
     """Return the checkpoint of a note that the log's key signed (c2sp.org/tlog-checkpoint, no extension lines)."""
     text, signatures = split_note(note)
     # Signatures by unknown keys are ignored; a wrong one under the known name and ID condemns the whole note.
-    known = [signature for name, key_id, signature in signatures if (name, key_id) == (key.name, key.id)]
+    known = [signature for name, key_id, signature in signatures if (name, key_id) == key[:2]]
     if not known:
         raise VerificationError("the checkpoint is not signed by the log's key")
     for signature in known:
-        verify_ed25519(key.public, text, signature)
+        verify_ed25519(key[2], text, signature)
     lines = text.split(b"\n")
     if len(lines) != 4:
         raise MalformedError("a checkpoint has exactly three lines: origin, tree size, root hash")
     size = parse_decimal(lines[1], "the checkpoint's tree size")
     checkpoint = Checkpoint(lines[0].decode(), size, parse_base64(lines[2], "the checkpoint's root hash", HASH))
-    if checkpoint.origin != key.name:
+    if checkpoint.origin != key[0]:
         raise VerificationError("the checkpoint's origin is not the name of the log's key")
     if size == 0 and checkpoint.root != EMPTY_ROOT:
         raise VerificationError("the checkpoint's root hash is not that of an empty tree")
@@ -312,26 +288,17 @@ def open_checkpoint(note: bytes, key: Key) -> Checkpoint:
 
 def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     """Return a note's text and its signatures as (name, key ID, signature)."""
-    try:
-        decoded = note.decode()
-    except UnicodeDecodeError:
-        raise MalformedError("a note must be UTF-8") from None
-    if re.search(r"[\x00-\x09\x0b-\x1f]", decoded):
-        raise MalformedError("a note must not contain control characters")
+    if re.search(r"[\x00-\x09\x0b-\x1f]|\ufffd", note.decode("utf-8", "replace")):
+        raise MalformedError("a note must be UTF-8 without control characters")
     text, separator, tail = note.rpartition(b"\n\n")
     lines = tail.split(b"\n")
     if not separator or not text or lines.pop() or not 1 <= len(lines) <= 100:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
-    signatures = []
-    for line in lines:
-        match = re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode())
-        if match is None:
-            raise MalformedError("a signature line has the form '— <key name> <base64 signature>'")
-        data = parse_base64(match[2].encode(), "a signature")
-        if len(data) < 5:
-            raise MalformedError("a signature has its 4-byte key ID and nothing behind it")
-        signatures.append((match[1], data[:4], data[4:]))
-    return text + b"\n", signatures
+    matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]{8,})", line.decode()) for line in lines]
+    if not all(matches):
+        raise MalformedError("a signature line has the form '— <key name> <base64 of key ID and signature>'")
+    signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
+    return text + b"\n", [(name, data[:4], data[4:]) for name, data in signatures]
 
 
 def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
@@ -358,14 +325,14 @@ CLEAR = {"action", "commitments", "eventId", "keys", "loggedAt", "outcome", "res
 LOGGED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
-def parse_entry(data: bytes) -> dict[str, object]:
+def parse_entry(data: bytes) -> dict[str, Any]:
     """Return the members of an entry: of an event, or of a control entry, whose type is another."""
     entry = parse_json(data, "the entry")
-    logged_at = entry.get("loggedAt")
-    if entry.get("v") != 1 or (entry.get("type") == "event" and entry.keys() - {"source"} != CLEAR):
+    right = type(entry.get("v")) is int and entry["v"] == 1 and isinstance(entry.get("loggedAt"), str)
+    if right and entry.get("type") == "event":
+        right = entry.keys() - {"source"} == CLEAR and isinstance(entry["commitments"], dict)
+    if not right or not LOGGED_AT.fullmatch(entry["loggedAt"]):
         raise MalformedError("the entry does not have the members of its type and version")
-    if not isinstance(logged_at, str) or not LOGGED_AT.fullmatch(logged_at):
-        raise MalformedError("the entry's loggedAt is not a UTC time with six fraction digits")
     return entry
 
 
@@ -378,35 +345,23 @@ def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
     if content.keys() != {"entry", "disclosures"} or not isinstance(entry, str) or not isinstance(disclosures, dict):
         raise MalformedError("an event file has the members 'entry' and 'disclosures'")
     found = {}
-    for group, disclosure in disclosures.items():
-        if group not in ("actor", "resource") or not isinstance(disclosure, dict):
-            raise MalformedError("disclosures are of 'actor' and 'resource'")
-        body = disclosure.get("body")
-        if disclosure.keys() != {"body", "salt"} or not isinstance(body, str):
-            raise MalformedError("a disclosure has the members 'body' and 'salt'")
-        found[group] = parse_base64url(disclosure["salt"], "a salt", 16), body
+    for group, each in disclosures.items():
+        if group not in ("actor", "resource") or not isinstance(each, dict) or each.keys() != {"body", "salt"}:
+            raise MalformedError("disclosures are of 'actor' and 'resource', each with the members 'body' and 'salt'")
+        if not isinstance(each["body"], str):
+            raise MalformedError("the body of a disclosure is text")
+        found[group] = parse_base64url(each["salt"], "a salt", 16), each["body"]
     return entry.encode(), found
-
-
-def verify_disclosure(entry: dict[str, object], group: str, salt: bytes, body: str) -> None:
-    """Check SHA-256(0x10 || salt || body) against the entry's commitment."""
-    commitments = entry["commitments"]
-    if not isinstance(commitments, dict) or commitments.keys() != {"actor", "resource"}:
-        raise MalformedError("the entry's commitments are not of 'actor' and 'resource'")
-    commitment = parse_base64url(commitments[group], f"the {group} commitment", HASH)
-    if sha256(COMMITMENT, salt, body.encode()) != commitment:
-        raise VerificationError(f"the {group} data is not what the entry commits to")
 
 
 # --- A whole exported log ---------------------------------------------------------------------------------------------
 
 
 def tile_path(level: str, index: int, width: int) -> str:
-    """Return a tile's path below the export (c2sp.org/tlog-tiles)."""
-    digits = f"{index:03d}"
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    parts = [digits[start : start + 3] for start in range(0, len(digits), 3)]
-    name = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
+    """Return a tile's path below the export (c2sp.org/tlog-tiles), such as tile/0/x001/234.p/56."""
+    name = f"{index % 1000:03d}"
+    while index := index // 1000:
+        name = f"x{index % 1000:03d}/{name}"
     return f"tile/{level}/{name}" + (f".p/{width}" if width < WIDTH else "")
 
 
@@ -415,26 +370,23 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
     entries, position = [], 0
     for _ in range(width):
         end = position + 2 + int.from_bytes(data[position : position + 2], "big")
-        if position + 2 > len(data) or end > len(data):
-            raise MalformedError("it ends inside an entry")
         entries.append(data[position + 2 : end])
         position = end
     if position != len(data):
-        raise MalformedError("it has bytes behind its last entry")
+        raise MalformedError("its lengths do not add up to its size")
     return entries
 
 
 class LogChecker:
     """Recomputes an exported log from its entries: tiles of all levels, root hash, chain, root hashes at older sizes."""
 
-    def __init__(self, directory: Path, watched: set[int], wanted: set[int]) -> None:
-        """Look below `directory`; keep the roots at the sizes `watched` and what receipts say of the entries `wanted`."""
-        self.directory, self.watched, self.wanted = directory, watched, wanted
+    def __init__(self, directory: Path, watched: set[int]) -> None:
+        """Look below `directory`; keep the root hashes at the sizes `watched`."""
+        self.directory, self.watched = directory, watched
         self.problems: list[str] = []
         self.missing: list[str] = []
         self.levels: list[tuple[int, list[bytes]]] = []  # of each level the right-most tile: its index and hashes
         self.roots = {0: EMPTY_ROOT}
-        self.receipts: dict[int, dict[str, object]] = {}
         self.entries = self.tiles = 0
         self.chain, self.logged_at = bytes(HASH), ""
 
@@ -444,13 +396,12 @@ class LogChecker:
             width = min(WIDTH, size - index * WIDTH)
             path = tile_path("entries", index, width)
             try:
-                for data in parse_bundle(self.read(path), width):
-                    self.add_entry(data)
+                entries = parse_bundle(self.read(path), width)
             except MalformedError as error:
-                self.problems.append(f"{path}: {error}")
-                return
-            except FileNotFoundError:
-                return
+                self.problems += [f"{path}: {error}"] if path not in self.missing else []
+                return  # without these entries nothing behind them can be recomputed
+            for entry in entries:
+                self.add_entry(entry)
         for level, (index, hashes) in enumerate(self.levels):
             if hashes:
                 self.compare(level, index, hashes)
@@ -473,12 +424,9 @@ class LogChecker:
         self.chain = sha256(CHAIN, self.chain, leaf)
         try:
             entry = parse_entry(data)
-            if str(entry["loggedAt"]) < self.logged_at:
+            if entry["loggedAt"] < self.logged_at:
                 raise MalformedError("it is logged earlier than the entry before")
-            self.logged_at = str(entry["loggedAt"])
-            if self.entries in self.wanted:
-                hashes = {"leafHash": encode_base64(leaf), "chainHash": encode_base64(self.chain)}
-                self.receipts[self.entries] = {**entry, **{name: text.decode() for name, text in hashes.items()}}
+            self.logged_at = entry["loggedAt"]
         except MalformedError as error:
             self.problems.append(f"entry {self.entries}: {error}")
         self.add_hash(0, leaf)
@@ -500,23 +448,19 @@ class LogChecker:
     def compare(self, level: int, index: int, hashes: list[bytes]) -> None:
         """Compare a recomputed tile with the exported one."""
         path = tile_path(str(level), index, len(hashes))
-        try:
-            data = self.read(path)
-        except FileNotFoundError:
-            return
-        self.tiles += 1
-        if data != b"".join(hashes):
+        data = self.read(path)
+        self.tiles += bool(data)
+        if path not in self.missing and data != b"".join(hashes):
             wrong = next((n for n, item in enumerate(hashes) if data[n * HASH : (n + 1) * HASH] != item), len(hashes))
             first = (index * WIDTH + wrong) * WIDTH**level
             self.problems.append(f"{path}: hash {wrong} does not follow from the entries from {first}")
 
     def read(self, path: str) -> bytes:
-        """Return a file of the export, and remember one that is missing."""
-        try:
-            return (self.directory / path).read_bytes()
-        except FileNotFoundError:
+        """Return a file of the export, empty bytes for one that is missing, which is remembered."""
+        if not (self.directory / path).exists():
             self.missing.append(path)
-            raise
+            return b""
+        return read(self.directory / path, MAX_BUNDLE)
 
 
 def fold(hashes: list[bytes]) -> bytes:
@@ -533,7 +477,7 @@ Result = tuple[str, list[str], dict[str, int]]
 
 def command_checkpoint(arguments: argparse.Namespace) -> Result:
     """Check a checkpoint's signature and form."""
-    checkpoint = open_checkpoint(read(arguments.file), read_key(arguments.vkey))
+    checkpoint = open_checkpoint(read(arguments.file), parse_vkey(arguments.vkey))
     return f"the log signed {checkpoint}", [], {"checkpoints": 1}
 
 
@@ -544,14 +488,17 @@ def command_proof(arguments: argparse.Namespace) -> Result:
     entry = parse_entry(data)
     if entry["type"] != "event":
         raise MalformedError("the entry is not an event")
-    checkpoint = open_checkpoint(note, read_key(arguments.vkey))
+    checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
     details = [f"event     {entry['eventId']}: {entry['action']} {entry['resourceType']}, {entry['outcome']}"]
     details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
     for group in ("actor", "resource"):
         if group in disclosures:
-            verify_disclosure(entry, group, *disclosures[group])
-            details.append(f"{group:9} {disclosures[group][1]}")
+            salt, body = disclosures[group]
+            commitment = parse_base64url(entry["commitments"].get(group), f"the {group} commitment", HASH)
+            if sha256(COMMITMENT, salt, body.encode()) != commitment:
+                raise VerificationError(f"the {group} data is not what the entry commits to")
+            details.append(f"{group:9} {body}")
         else:
             details.append(f"{group:9} not disclosed, so not checked")
     if arguments.require_disclosures and len(disclosures) < 2:
@@ -563,7 +510,7 @@ def command_proof(arguments: argparse.Namespace) -> Result:
 
 def command_consistency(arguments: argparse.Namespace) -> Result:
     """Check that the log only grew between two checkpoints."""
-    key = read_key(arguments.vkey)
+    key = parse_vkey(arguments.vkey)
     old_size, proof, note = parse_proof(read(arguments.file), b"old ")
     old, new = open_checkpoint(read(arguments.old), key), open_checkpoint(note, key)
     if old.size != old_size:
@@ -575,11 +522,10 @@ def command_consistency(arguments: argparse.Namespace) -> Result:
 
 def command_log(arguments: argparse.Namespace) -> Result:
     """Check a whole exported log."""
-    directory, key = Path(arguments.file), read_key(arguments.vkey)
+    directory, key = Path(arguments.file), parse_vkey(arguments.vkey)
     newest = open_checkpoint(read(directory / "checkpoint"), key)
     checkpoints = [newest, *(open_checkpoint(read(path), key) for path in arguments.old)]
-    receipts = [read_receipt(path) for path in arguments.receipt]
-    checker = LogChecker(directory, {each.size for each in checkpoints}, {receipt["index"] for receipt in receipts})
+    checker = LogChecker(directory, {each.size for each in checkpoints})
     checker.run(newest.size)
     problems = checker.problems
     for each in checkpoints:
@@ -591,102 +537,59 @@ def command_log(arguments: argparse.Namespace) -> Result:
     details = [f"chain     {'recomputed' if complete and chain.exists() else 'not checked (there is no file chain)'}"]
     if complete and chain.exists() and read(chain) != b"%d\n%b\n" % (newest.size, encode_base64(checker.chain)):
         problems.append("chain: the recomputed hash chain ends elsewhere")
-    for receipt in receipts:
-        found = checker.receipts.get(receipt["index"], {})
-        names = [
-            name for name in ("eventId", "loggedAt", "leafHash", "chainHash") if receipt.get(name) != found.get(name)
-        ]
-        problems += [f"receipt of entry {receipt['index']}: the log has another {name}" for name in names]
     if problems:
         raise VerificationError("\n".join(problems))
     if checker.missing or not checker.entries:
         raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20] or ["any entry"]))
-    checked = {
-        "entries": checker.entries,
-        "tiles": checker.tiles,
-        "checkpoints": len(checkpoints),
-        "receipts": len(receipts),
-    }
+    checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": len(checkpoints)}
     return f"all of the log: {newest}", details, checked
 
 
-def read_receipt(path: str) -> dict[str, Any]:
-    """Return a receipt, as the log's answer to an append had it."""
-    try:
-        receipt = json.loads(read(path))
-    except (ValueError, RecursionError):
-        raise MalformedError(f"{path} is not JSON") from None
-    if not isinstance(receipt, dict) or type(receipt.get("index")) is not int:
-        raise MalformedError(f"{path} is not a receipt")
-    return receipt
-
-
-def read(path: str | Path) -> bytes:
-    """Return a file's bytes, at most 1 MiB; - is standard input."""
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(MAX_FILE + 1)
-    else:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"{path} is longer than {MAX_FILE} bytes")
+def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
+    """Return a file's bytes, at most `limit`."""
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise MalformedError(f"{path} is longer than {limit} bytes")
     return data
-
-
-def read_key(vkey: str) -> Key:
-    """Return the key given literally or as @FILE."""
-    if vkey.startswith("@"):
-        vkey = read(vkey[1:]).decode("utf-8", "replace").removesuffix("\n")
-    return parse_vkey(vkey)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        prog="verify.py",
-        description="Verify evidence from a tlog audit log, offline.",
-        epilog="Exit codes: 0 verified, 1 verification failed, 2 malformed input or usage, 3 not everything could be checked.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, what in (
-        ("checkpoint", command_checkpoint, "the signed checkpoint"),
-        ("proof", command_proof, "the .tlog-proof file"),
-        ("consistency", command_consistency, "the consistency proof, which carries the newer checkpoint"),
-        ("log", command_log, "the directory of an exported log"),
-    ):
-        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        command.set_defaults(function=function)
-        command.add_argument("--vkey", required=True, help="the log's public key, literally or as @FILE")
-        command.add_argument("--json", action="store_true", help="print the verdict as JSON")
-        command.add_argument("file", help=what)
-        if name == "proof":
-            command.add_argument("--event", required=True, help="the .event.json file")
-            command.add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
-        if name == "consistency":
-            command.add_argument("--old", required=True, help="the older checkpoint")
-        if name == "log":
-            command.add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
-            command.add_argument("--receipt", action="append", default=[], help="a receipt of the log; repeatable")
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and print its verdict; return the exit code."""
-    arguments = make_parser().parse_args(argv)
-    result: Result = "", [], {}
-    problems, code = [], 0
+    codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."
+    parser = argparse.ArgumentParser(prog="verify.py", description=str(__doc__).split("\n")[0], epilog=codes)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for function in (command_checkpoint, command_proof, command_consistency, command_log):
+        name = function.__name__.removeprefix("command_")
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        command.add_argument("--vkey", required=True, help="the log's public key, literally or as @FILE")
+        command.add_argument("--json", action="store_true", help="print the verdict as JSON")
+        command.add_argument("file", help="the directory of the export" if name == "log" else f"the {name} file")
+        if name == "proof":
+            command.add_argument("--event", required=True, help="the .event.json file")
+            command.add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
+        if name == "consistency":
+            command.add_argument(
+                "--old", required=True, help="the older checkpoint; the proof file carries the newer one"
+            )
+        if name == "log":
+            command.add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
+    arguments = parser.parse_args(argv)
+    summary, details, checked, problems, code = "", [], {}, [], 0
     try:
-        result = arguments.function(arguments)
-    except (VerificationError, MalformedError, IncompleteError) as error:
-        problems, code = str(error).split("\n"), error.code
+        summary, details, checked = arguments.function(arguments)
+    except tuple(CODES) as error:
+        problems, code = str(error).split("\n"), CODES[type(error)]
     except OSError as error:
-        problems, code = [f"{error.filename}: {error.strerror}"], MalformedError.code
-    summary, details, checked = result
+        problems, code = [f"{error.filename}: {error.strerror}"], CODES[MalformedError]
     if arguments.json:
         verdict = {"verdict": VERDICTS[code], "exitCode": code, "summary": summary, "problems": problems}
         print(json.dumps({**verdict, "details": details, "checked": checked}))
     else:
-        print(*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary]), sep="\n")
+        lines = [*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary])]
+        # What a producer wrote must not command the reader's terminal.
+        print(*("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines), sep="\n")
     return code
 
 

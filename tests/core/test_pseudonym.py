@@ -1,0 +1,92 @@
+"""Index keys: the published computation, and bucket keys that stay secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlog.core.pseudonym import (
+    KEY_SIZE,
+    MAX_BITS,
+    BucketKeys,
+    action_key,
+    actor_ident,
+    bucket_of,
+    index_key,
+    resource_ident,
+)
+from tlog.errors import MalformedInputError
+
+BITS = 4
+KEYS = b"".join(hashlib.sha256(b"bucket %d" % bucket).digest() for bucket in range(1 << BITS))
+
+
+def test_idents():
+    assert actor_ident("ü-1") == b"actor\x00\xc3\xbc-1"
+    assert resource_ident("patient_record", "p/1") == b"resource\x00patient_record\x00p/1"
+
+
+def test_the_action_key_is_public():
+    assert action_key("read") == hashlib.sha256(b"public\x00action\x00read").digest()[:16]
+    assert action_key("read") != action_key("create")
+
+
+@given(st.text(max_size=50))
+def test_personal_keys_are_those_of_the_format(value: str):
+    keys = BucketKeys(KEYS)
+    for ident, key in (
+        (b"actor\x00" + value.encode(), keys.actor(value)),
+        (b"resource\x00note\x00" + value.encode(), keys.resource("note", value)),
+    ):
+        bucket = hashlib.sha256(ident).digest()[0] >> 4
+        assert bucket_of(ident, BITS) == bucket
+        expected = hmac.new(KEYS[32 * bucket : 32 * bucket + 32], ident, "sha256").digest()[:16]
+        assert key == keys.key(ident) == index_key(keys.bucket_key(bucket), ident) == expected
+        assert len(key) == KEY_SIZE
+
+
+def test_the_root_is_over_the_bucket_keys():
+    buckets = [KEYS[at : at + 32] for at in range(0, len(KEYS), 32)]
+    assert BucketKeys(KEYS).root() == reference.tree_hash(buckets)
+
+
+def test_one_bucket_is_the_smallest_number():
+    keys = BucketKeys(KEYS[:32])
+    assert keys.bits == 0
+    assert bucket_of(b"anything", 0) == 0
+    assert keys.root() == reference.tree_hash([KEYS[:32]])
+
+
+def test_the_first_bits_decide():
+    ident = b"actor\x00u-1"
+    digest = hashlib.sha256(ident).digest()
+    assert bucket_of(ident, 16) == int.from_bytes(digest[:2])
+    assert bucket_of(ident, MAX_BITS) == int.from_bytes(digest[:3])
+    assert bucket_of(ident, 1) == digest[0] >> 7
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 33, 3 * 32, 5 * 32, 64 + 16, 15 * 32, 1 << 30])
+def test_other_numbers_of_keys_are_refused(length: int):
+    class Sized(bytes):
+        """Claims a length without holding it."""
+
+        def __len__(self):
+            return length
+
+    with pytest.raises(MalformedInputError, match=f"not {length} bytes"):
+        BucketKeys(Sized())
+
+
+def test_the_representation_shows_no_key():
+    assert repr(BucketKeys(KEYS)) == "BucketKeys(bits=4)"
+    assert str(BucketKeys(KEYS)) == "BucketKeys(bits=4)"
+
+
+def test_one_instance_does_not_answer_for_another():
+    other = BucketKeys(bytes(32 << BITS))
+    assert BucketKeys(KEYS).actor("u-1") != other.actor("u-1")
