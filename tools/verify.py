@@ -294,10 +294,12 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     lines = tail.split(b"\n")
     if not separator or not text or lines.pop() or not 1 <= len(lines) <= 100:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
-    matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]{8,})", line.decode()) for line in lines]
+    matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode()) for line in lines]
     if not all(matches):
-        raise MalformedError("a signature line has the form '— <key name> <base64 of key ID and signature>'")
+        raise MalformedError("a signature line has the form '— <key name> <base64 signature>'")
     signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
+    if any(len(data) < 5 for _, data in signatures):
+        raise MalformedError("a signature has its 4-byte key ID and nothing behind it")
     return text + b"\n", [(name, data[:4], data[4:]) for name, data in signatures]
 
 
@@ -486,7 +488,7 @@ def command_proof(arguments: argparse.Namespace) -> Result:
     index, proof, note = parse_proof(read(arguments.file), b"index ")
     data, disclosures = parse_event_file(read(arguments.event))
     entry = parse_entry(data)
-    if entry["type"] != "event":
+    if entry.get("type") != "event":
         raise MalformedError("the entry is not an event")
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)

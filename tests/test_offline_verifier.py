@@ -1,0 +1,679 @@
+"""tools/verify.py, the file strangers use: right answers, every wrong one refused, and no traceback ever."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import random
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import VERIFIER, verify_offline
+from core import reference
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SPEC = importlib.util.spec_from_file_location("offline_verifier", VERIFIER)
+verify = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(verify)
+
+ORIGIN = "example.com/offline"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "inclusion"
+
+
+# --- A log made without tlog -----------------------------------------------------------------------------------------
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def b64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def canonical(value):
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def vkey_of(key=KEY, origin=ORIGIN):
+    data = b"\1" + key.public_key().public_bytes_raw()
+    return origin + "+" + hashlib.sha256(origin.encode() + b"\n" + data).hexdigest()[:8] + "+" + b64(data)
+
+
+def sign(text, key=KEY, origin=ORIGIN):
+    key_id = bytes.fromhex(vkey_of(key, origin).split("+")[1])
+    return text.encode() + f"\n— {origin} {b64(key_id + key.sign(text.encode()))}\n".encode()
+
+
+def checkpoint_note(entries, size=None, *, root=None, key=KEY, origin=ORIGIN):
+    size = len(entries) if size is None else size
+    root = reference.tree_hash(entries[:size]) if root is None else root
+    return sign(f"{origin}\n{size}\n{b64(root)}\n", key, origin)
+
+
+def disclosure(number, body):
+    salt = hashlib.sha256(b"%d" % number).digest()[:16]
+    return salt, body, hashlib.sha256(b"\x10" + salt + body.encode()).digest()
+
+
+def event(number):
+    """Return an entry and its event file."""
+    actor = disclosure(2 * number, canonical({"userId": f"user-{number}é"}))
+    resource = disclosure(2 * number + 1, canonical({"resource": {"id": f"P-{number}", "type": "patient_record"}}))
+    entry = canonical(
+        {
+            "action": "read",
+            "commitments": {"actor": b64url(actor[2]), "resource": b64url(resource[2])},
+            "eventId": f"00000000-0000-4000-8000-{number:012d}",
+            "keys": [b64url(bytes([kind]) * 16) for kind in range(3)],
+            "loggedAt": f"2026-03-17T10:{number // 60 % 60:02d}:{number % 60:02d}.000000Z",
+            "outcome": "success",
+            "resourceType": "patient_record",
+            "timestamp": "2026-03-17T09:59:59Z",
+            "type": "event",
+            "v": 1,
+        }
+    )
+    groups = {"actor": actor, "resource": resource}
+    disclosures = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body, _) in groups.items()}
+    return entry.encode(), canonical({"disclosures": disclosures, "entry": entry}).encode() + b"\n"
+
+
+def control():
+    return canonical(
+        {"bits": 16, "loggedAt": "2026-03-17T10:00:00.000000Z", "root": "x", "type": "index-keys", "v": 1}
+    ).encode()
+
+
+ENTRIES = [control(), *(event(number)[0] for number in range(1, 12))]
+
+
+def proof_file(index, entries=ENTRIES, **options):
+    hashes = "".join(f"{b64(item)}\n" for item in reference.path(index, entries))
+    extra = options.pop("extra", "")
+    return f"c2sp.org/tlog-proof@v1\n{extra}index {index}\n{hashes}\n".encode() + checkpoint_note(entries, **options)
+
+
+def growth(old, entries):
+    return reference.proof(old, entries) if 0 < old < len(entries) else []
+
+
+def growth_file(old, entries=ENTRIES, **options):
+    hashes = "".join(f"{b64(item)}\n" for item in growth(old, entries))
+    return f"old {old}\n{hashes}\n".encode() + checkpoint_note(entries, **options)
+
+
+def tile(level, index, width):
+    return verify.tile_path(str(level), index, width)
+
+
+def export(directory, entries, *, chain=True):
+    """Write an exported log, tiles cut from the reference tree."""
+    files = {"checkpoint": checkpoint_note(entries)}
+    for start in range(0, len(entries), 256):
+        chunk = entries[start : start + 256]
+        bundle = b"".join(len(each).to_bytes(2, "big") + each for each in chunk)
+        files[tile("entries", start // 256, len(chunk))] = bundle
+    level, hashes = 0, [hashlib.sha256(b"\0" + each).digest() for each in entries]
+    while hashes:
+        above = []
+        for start in range(0, len(hashes), 256):
+            chunk = hashes[start : start + 256]
+            files[tile(level, start // 256, len(chunk))] = b"".join(chunk)
+            if len(chunk) == 256:
+                first = start * 256**level
+                above.append(reference.tree_hash(entries[first : first + 256 ** (level + 1)]))
+        level, hashes = level + 1, above
+    running = bytes(32)
+    for each in entries:
+        running = hashlib.sha256(b"\2" + running + hashlib.sha256(b"\0" + each).digest()).digest()
+    if chain:
+        files["chain"] = f"{len(entries)}\n{b64(running)}\n".encode()
+    for name, data in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(data)
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run a command on file contents; returns (exit code, what it printed)."""
+    counter = iter(range(10**6))
+
+    def put(argument):
+        if not isinstance(argument, bytes):
+            return str(argument)
+        path = tmp_path / f"file-{next(counter)}"
+        path.write_bytes(argument)
+        return str(path)
+
+    def call(command, *arguments, vkey=None):
+        code = verify.main([command, "--vkey", vkey_of() if vkey is None else vkey, *map(put, arguments)])
+        return code, capsys.readouterr().out
+
+    return call
+
+
+# --- Ed25519 ---------------------------------------------------------------------------------------------------------
+
+RFC_8032 = [  # section 7.1: public key, message, signature
+    ("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
+     "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"),
+    ("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",
+     "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"),
+    ("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025", "af82",
+     "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("public, message, signature", RFC_8032, ids=["empty", "one byte", "two bytes"])
+def test_rfc_8032_vectors(public, message, signature):
+    public, message, signature = map(bytes.fromhex, (public, message, signature))
+    verify.verify_ed25519(public, message, signature)
+    for position in range(64):
+        wrong = bytearray(signature)
+        wrong[position] ^= 1
+        with pytest.raises(verify.VerificationError):
+            verify.verify_ed25519(public, message, bytes(wrong))
+    with pytest.raises(verify.VerificationError):
+        verify.verify_ed25519(public, message + b"x", signature)
+    with pytest.raises(verify.VerificationError, match="64 bytes"):
+        verify.verify_ed25519(public, message, signature[:-1])
+
+
+def test_signature_with_the_group_order_added_is_refused():
+    """Threat 36: S + L satisfies the equation, and would be a second signature of the same text."""
+    message = b"text"
+    signature = KEY.sign(message)
+    scalar = int.from_bytes(signature[32:], "little") + verify.L
+    with pytest.raises(verify.VerificationError, match="group order"):
+        verify.verify_ed25519(KEY.public_key().public_bytes_raw(), message, signature[:32] + scalar.to_bytes(32, "little"))
+
+
+Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDER = [
+    y | sign << 255
+    for y in (0, 1, verify.P - 1, Y8, verify.P - Y8, verify.P, verify.P + 1)
+    for sign in (0, 1)
+]
+
+
+@pytest.mark.parametrize("encoding", SMALL_ORDER, ids=lambda number: f"{number:064x}")
+def test_small_order_public_keys_are_refused(encoding, run):
+    """Threat 35: all 14 encodings of the points under which a signature can be made to fit any message."""
+    data = b"\1" + encoding.to_bytes(32, "little")
+    key_id = hashlib.sha256(ORIGIN.encode() + b"\n" + data).hexdigest()[:8]
+    code, said = run("checkpoint", checkpoint_note(ENTRIES), vkey=f"{ORIGIN}+{key_id}+{b64(data)}")
+    assert code == 2
+    assert "public key" in said
+
+
+def test_number_that_is_no_point_is_refused():
+    with pytest.raises(verify.MalformedError, match="not an Ed25519 point"):
+        verify.decode_point((2).to_bytes(32, "little"))
+
+
+# --- Merkle proofs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [*range(1, 18), 31, 32, 33, 63, 64, 65])
+def test_inclusion_of_every_entry_against_the_reference(size):
+    entries = [b"%d" % number for number in range(size)]
+    root = reference.tree_hash(entries)
+    for index in range(size):
+        leaf, proof = hashlib.sha256(b"\0" + entries[index]).digest(), reference.path(index, entries)
+        verify.verify_inclusion(index, size, leaf, proof, root)
+        wrong = [(index, size, leaf, [*proof, root], root), (index, size, b"\1" * 32, proof, root),
+                 (size, size, leaf, proof, root), (-1, size, leaf, proof, root), (index, size, leaf[1:], proof, root)]  # fmt: skip
+        wrong += [(index, size, leaf, proof[:-1], root), (index, size, leaf, [b"\1" * 32, *proof[1:]], root)] if proof else []
+        wrong += [(index ^ 1, size, leaf, proof, root)] if size > 1 else []
+        for arguments in wrong:
+            with pytest.raises(verify.VerificationError):
+                verify.verify_inclusion(*arguments)
+
+
+@pytest.mark.parametrize("size", [*range(18), 31, 32, 33])
+def test_consistency_of_every_prefix_against_the_reference(size):
+    entries = [b"%d" % number for number in range(size)]
+    new_root = reference.tree_hash(entries)
+    for old in range(size + 1):
+        old_root, proof = reference.tree_hash(entries[:old]), growth(old, entries)
+        verify.verify_consistency(old, size, old_root, new_root, proof)
+        wrong = [(old, size, b"\1" * 32, new_root, proof), (old, size, old_root, new_root, [*proof, old_root]),
+                 (size + 1, size, old_root, new_root, proof)]  # fmt: skip
+        wrong += [(old, size, old_root, b"\1" * 32, proof)] if old or not size else []
+        wrong += [(old, size, old_root, new_root, proof[:-1])] if proof else []
+        for arguments in wrong:
+            with pytest.raises(verify.VerificationError):
+                verify.verify_consistency(*arguments)
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason="the public proof vectors are not beside this checkout")
+def test_public_inclusion_vectors():
+    files = sorted(VECTORS.rglob("*.json"))
+    assert files
+    for path in files:
+        vector = json.loads(path.read_text())
+        decode = base64.b64decode
+        arguments = (vector["leafIdx"], vector["treeSize"], decode(vector["leafHash"]),
+                     [decode(each) for each in vector["proof"] or []], decode(vector["root"]))  # fmt: skip
+        if vector["wantErr"]:
+            with pytest.raises(verify.VerificationError):
+                verify.verify_inclusion(*arguments)
+        else:
+            verify.verify_inclusion(*arguments)
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+
+def test_checkpoint_of_the_specification(run, capsys):
+    """The key and note that c2sp.org/signed-note prints; its text is no checkpoint, which is the only complaint."""
+    note = (
+        "This is an example message.\n\n— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXs"
+        "YjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n"
+    )
+    vkey = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+    code, said = run("checkpoint", note.encode(), vkey=vkey)
+    assert (code, "three lines" in said) == (2, True)
+    code, said = run("checkpoint", note.replace("example m", "Example m").encode(), vkey=vkey)
+    assert (code, "does not verify" in said) == (1, True)
+
+
+def test_checkpoint(run, tmp_path):
+    code, said = run("checkpoint", checkpoint_note(ENTRIES))
+    assert code == 0
+    assert said.startswith(f"VERIFIED: the log signed {ORIGIN}, 12 entries")
+    (tmp_path / "vkey").write_text(vkey_of() + "\n")
+    assert run("checkpoint", checkpoint_note(ENTRIES), vkey=f"@{tmp_path / 'vkey'}")[0] == 0
+
+
+def note_with(text=None, tail=None):
+    note = checkpoint_note(ENTRIES).decode()
+    body, _, signatures = note.rpartition("\n\n")
+    return ((body + "\n" if text is None else text) + "\n" + (signatures if tail is None else tail)).encode()
+
+
+EMPTY = b64(hashlib.sha256().digest())
+BAD_NOTES = {
+    "no signature": (note_with(tail=""), 2),
+    "no newline at the end": (checkpoint_note(ENTRIES)[:-1], 2),
+    "no text": (b"\n" + checkpoint_note(ENTRIES).rpartition(b"\n\n")[2], 2),
+    "not UTF-8": (checkpoint_note(ENTRIES).replace(b"example", b"\xffxample"), 2),
+    "control character": (checkpoint_note(ENTRIES).replace(b"example", b"\x01xample"), 2),
+    "signature without dash": (note_with(tail="example.com/x AAAAAAAA\n"), 2),
+    "signature of a key ID only": (note_with(tail=f"— {ORIGIN} AAAAAA==\n"), 2),
+    "too many signatures": (note_with(tail=note_with().decode().rpartition("\n\n")[2] * 101), 2),
+    "another key": (checkpoint_note(ENTRIES, key=Ed25519PrivateKey.generate()), 1),
+    "another origin": (checkpoint_note(ENTRIES, origin="example.com/other"), 1),
+    "another origin signed by the key": (sign(f"other\n0\n{EMPTY}\n"), 1),
+    "four lines": (sign(f"{ORIGIN}\n0\n{EMPTY}\nmore\n"), 2),
+    "size with a leading zero": (sign(f"{ORIGIN}\n012\n{EMPTY}\n"), 2),
+    "size with a sign": (sign(f"{ORIGIN}\n+12\n{EMPTY}\n"), 2),
+    "size in other digits": (sign(f"{ORIGIN}\n١٢\n{EMPTY}\n"), 2),
+    "size beyond 2^63": (sign(f"{ORIGIN}\n{2**63}\n{EMPTY}\n"), 2),
+    "root of 31 bytes": (sign(f"{ORIGIN}\n1\n{b64(bytes(31))}\n"), 2),
+    "root with trailing bits": (sign(f"{ORIGIN}\n1\n{EMPTY[:-2]}V=\n"), 2),
+    "root that is no base64": (sign(f"{ORIGIN}\n1\n{EMPTY[:-2]}*=\n"), 2),
+    "empty tree with another root": (sign(f"{ORIGIN}\n0\n{b64(bytes(32))}\n"), 1),
+    "longer than a megabyte": (b"x" * (1 << 20) + b"x", 2),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_NOTES)
+def test_bad_checkpoints(run, defect):
+    note, expected = BAD_NOTES[defect]
+    code, said = run("checkpoint", note)
+    assert code == expected, said
+    assert said.startswith({1: "FAILED: ", 2: "MALFORMED: "}[expected])
+
+
+def test_signatures_by_unknown_keys_are_ignored(run):
+    other = note_with(text="", tail="").decode()
+    unknown = f"— witness.example {b64(b'abcd' + bytes(72))}\n— {ORIGIN} {b64(b'abcd' + bytes(64))}\n"
+    assert run("checkpoint", checkpoint_note(ENTRIES) + unknown.encode() + other.strip().encode())[0] == 0
+
+
+@pytest.mark.parametrize(
+    "vkey",
+    ["", "x", "a+b+c", "a b+00000000+AAAA", vkey_of()[:-4] + "AAAA", vkey_of().replace("+", "+0", 1), "x" + vkey_of(),
+     ORIGIN + "+" + hashlib.sha256(ORIGIN.encode() + b"\n" + bytes(33)).hexdigest()[:8] + "+" + b64(bytes(33)),
+     "\udcff+00000000+AAAA",
+     "@/nowhere/at/all"],
+)  # fmt: skip
+def test_bad_keys(run, vkey):
+    code, said = run("checkpoint", checkpoint_note(ENTRIES), vkey=vkey)
+    assert code == 2
+    assert said.startswith("MALFORMED: ")
+
+
+def test_proof_with_all_its_data(run):
+    code, said = run("proof", "--event", event(5)[1], proof_file(5))
+    assert code == 0
+    assert "user-5é" in said
+    assert "P-5" in said
+    assert said.rstrip().endswith(f"VERIFIED: entry 5 is in the log {ORIGIN}, in its signed tree of 12 entries")
+
+
+def without(*groups):
+    content = json.loads(event(5)[1])
+    for group in groups:
+        del content["disclosures"][group]
+    return canonical(content).encode() + b"\n"
+
+
+def test_proof_without_personal_data(run):
+    code, said = run("proof", "--event", without("actor", "resource"), proof_file(5))
+    assert code == 0
+    assert said.count("not disclosed, so not checked") == 2
+    code, said = run("proof", "--require-disclosures", "--event", without("actor"), proof_file(5))
+    assert (code, said.startswith("INCOMPLETE")) == (3, True)
+    assert run("proof", "--require-disclosures", "--event", event(5)[1], proof_file(5))[0] == 0
+
+
+def test_verdict_for_programs(run):
+    code, said = run("proof", "--json", "--event", event(5)[1], proof_file(5))
+    verdict = json.loads(said)
+    assert (code, verdict["verdict"], verdict["exitCode"]) == (0, "verified", 0)
+    assert verdict["checked"] == {"entries": 1, "disclosures": 2}
+    code, said = run("proof", "--json", "--event", event(6)[1], proof_file(5))
+    assert (code, json.loads(said)["verdict"]) == (1, "failed")
+
+
+def test_what_a_producer_wrote_does_not_command_the_terminal(run):
+    body = canonical({"userId": "\u009b31mred\u202e"})
+    salt, body, commitment = disclosure(1, body)
+    entry = json.loads(event(5)[0])
+    entry["commitments"]["actor"] = b64url(commitment)
+    entry = canonical(entry)
+    entries = [*ENTRIES[:5], entry.encode()]
+    content = {"disclosures": {"actor": {"body": body, "salt": b64url(salt)}}, "entry": entry}
+    code, said = run("proof", "--event", canonical(content).encode() + b"\n", proof_file(5, entries))
+    assert code == 0
+    assert "\u009b" not in said
+    assert "\u202e" not in said
+
+
+def changed(**members):
+    return canonical({**json.loads(event(5)[1]), **members}).encode() + b"\n"
+
+
+def entry_with(entry):
+    """Return proof and event file for a log whose entry 5 is `entry`."""
+    entries = [*ENTRIES[:5], entry]
+    return proof_file(5, entries), canonical({"disclosures": {}, "entry": entry.decode()}).encode() + b"\n"
+
+
+GOOD_ENTRY = json.loads(event(5)[0])
+BAD_ENTRIES = {
+    "not canonical": event(5)[0].replace(b":", b": ", 1),
+    "not JSON": b"{",
+    "not an object": b"[]",
+    "NaN": b'{"a":NaN}',
+    "duplicate member": event(5)[0].replace(b'"v":1', b'"v":1,"v":1'),
+    "a member too many": canonical({**GOOD_ENTRY, "x": 1}).encode(),
+    "another version": canonical({**GOOD_ENTRY, "v": 2}).encode(),
+    "true for a version": canonical({**GOOD_ENTRY, "v": True}).encode(),
+    "logged at no time": canonical({**GOOD_ENTRY, "loggedAt": "yesterday"}).encode(),
+    "logged at a number": canonical({**GOOD_ENTRY, "loggedAt": 1}).encode(),
+    "commitments in a list": canonical({**GOOD_ENTRY, "commitments": []}).encode(),
+    "a control entry": control(),
+    "deeply nested": b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("defect", BAD_ENTRIES)
+def test_bad_entries_are_malformed_though_in_the_tree(run, defect):
+    proof, file = entry_with(BAD_ENTRIES[defect])
+    code, said = run("proof", "--event", file, proof)
+    assert code == 2, said
+
+
+def test_source_is_the_one_optional_member(run):
+    proof, file = entry_with(canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 1}}).encode())
+    assert run("proof", "--event", file, proof)[0] == 0
+
+
+BAD_FILES = {
+    "no newline": (event(5)[1][:-1], 2),
+    "two newlines": (event(5)[1] + b"\n", 2),
+    "not UTF-8": (event(5)[1].replace(b"user", b"\xffser"), 2),
+    "lone surrogate": (event(5)[1].replace(b"user", b"\\ud800"), 2),
+    "another member": (changed(x=1), 2),
+    "entry not text": (changed(entry=1), 2),
+    "disclosures not an object": (changed(disclosures=[]), 2),
+    "another group": (changed(disclosures={"x": {}}), 2),
+    "disclosure not an object": (changed(disclosures={"actor": 1}), 2),
+    "disclosure with a member more": (changed(disclosures={"actor": {"body": "", "salt": "", "x": 1}}), 2),
+    "body not text": (changed(disclosures={"actor": {"body": 1, "salt": b64url(bytes(16))}}), 2),
+    "salt not text": (changed(disclosures={"actor": {"body": "", "salt": 1}}), 2),
+    "salt of 15 bytes": (changed(disclosures={"actor": {"body": "", "salt": b64url(bytes(15))}}), 2),
+    "salt in the other alphabet": (changed(disclosures={"actor": {"body": "", "salt": "+" * 22}}), 2),
+    "another salt": (changed(disclosures={"actor": {"body": "", "salt": b64url(bytes(16))}}), 1),
+    "another event": (event(6)[1], 1),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_FILES)
+def test_bad_event_files(run, defect):
+    file, expected = BAD_FILES[defect]
+    code, said = run("proof", "--event", file, proof_file(5))
+    assert code == expected, said
+
+
+GOOD_PROOF = proof_file(5)
+BAD_PROOFS = {
+    "no header": (GOOD_PROOF.partition(b"\n")[2], 2),
+    "nothing behind the header": (b"c2sp.org/tlog-proof@v1\n\n" + checkpoint_note(ENTRIES), 2),
+    "no checkpoint": (GOOD_PROOF.partition(b"\n\n")[0] + b"\n", 2),
+    "index with a leading zero": (GOOD_PROOF.replace(b"index 5", b"index 05"), 2),
+    "another index": (GOOD_PROOF.replace(b"index 5", b"index 6"), 1),
+    "index beyond the tree": (GOOD_PROOF.replace(b"index 5", b"index 12"), 1),
+    "bad extra line": (GOOD_PROOF.replace(b"index 5", b"extra *\nindex 5"), 2),
+    "hash of 31 bytes": (GOOD_PROOF.replace(b"index 5\n", b"index 5\n" + b64(bytes(31)).encode() + b"\n"), 2),
+    "a hash too many": (GOOD_PROOF.replace(b"index 5\n", b"index 5\n" + b64(bytes(32)).encode() + b"\n"), 1),
+    "signed by another key": (proof_file(5, key=Ed25519PrivateKey.generate()), 1),
+    "root of another tree": (proof_file(5, root=bytes(32)), 1),
+    "smaller tree": (proof_file(5, size=7), 1),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_PROOFS)
+def test_bad_proofs(run, defect):
+    file, expected = BAD_PROOFS[defect]
+    code, said = run("proof", "--event", event(5)[1], file)
+    assert code == expected, said
+
+
+def test_extra_data_is_allowed_and_proves_nothing(run):
+    assert run("proof", "--event", event(5)[1], proof_file(5, extra="extra YWJj\n"))[0] == 0
+
+
+def test_consistency(run):
+    for old in range(len(ENTRIES) + 1):
+        code, said = run("consistency", "--old", checkpoint_note(ENTRIES, old), growth_file(old))
+        assert code == 0, said
+    assert "grew from 12 to 12 entries" in said
+    code, said = run("consistency", "--old", checkpoint_note(ENTRIES, 4), growth_file(5))
+    assert (code, "the proof starts at size 5" in said) == (1, True)
+    other = [*ENTRIES[:3], b"other", *ENTRIES[4:]]
+    assert run("consistency", "--old", checkpoint_note(other, 5), growth_file(5))[0] == 1
+
+
+@pytest.mark.parametrize("flip", [1, 0x80, 0x20])
+def test_no_byte_of_proof_or_event_can_be_changed(run, flip):
+    """Every single byte of a tlog-proof (its checkpoint included) and of an event file counts."""
+    proof, file = proof_file(5), event(5)[1]
+    for position in range(len(proof)):
+        wrong = bytes([*proof[:position], proof[position] ^ flip, *proof[position + 1 :]])
+        assert run("proof", "--event", file, wrong)[0] in (1, 2), position
+    for position in range(len(file)):
+        wrong = bytes([*file[:position], file[position] ^ flip, *file[position + 1 :]])
+        assert run("proof", "--event", wrong, proof)[0] in (1, 2), position
+
+
+def test_no_byte_of_a_consistency_proof_can_be_changed(run):
+    old, proof = checkpoint_note(ENTRIES, 5), growth_file(5)
+    for position in range(len(proof)):
+        wrong = bytes([*proof[:position], proof[position] ^ 1, *proof[position + 1 :]])
+        assert run("consistency", "--old", old, wrong)[0] in (1, 2), position
+    for position in range(len(old)):
+        wrong = bytes([*old[:position], old[position] ^ 1, *old[position + 1 :]])
+        assert run("consistency", "--old", wrong, proof)[0] in (1, 2), position
+
+
+# --- A whole log -----------------------------------------------------------------------------------------------------
+
+
+def many(count):
+    return [control(), *(event(number)[0] for number in range(1, count))]
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 600])
+def test_exported_log(run, tmp_path, size):
+    entries = many(size)
+    directory = export(tmp_path / "log", entries)
+    code, said = run("log", "--old", checkpoint_note(entries, size // 2), directory)
+    assert code == 0, said
+    assert "recomputed" in said
+    assert f"{size:,} entries" in said
+
+
+def test_two_levels_of_full_tiles(run, tmp_path, monkeypatch):
+    """With tiles of 4 hashes the tree of 100 entries has the levels that real ones reach at 4 billion."""
+    monkeypatch.setattr(verify, "WIDTH", 4)
+    entries = many(100)
+    levels, hashes = {}, [hashlib.sha256(b"\0" + each).digest() for each in entries]
+    level = 0
+    while hashes:
+        for start in range(0, len(hashes), 4):
+            chunk = hashes[start : start + 4]
+            levels[verify.tile_path(str(level), start // 4, len(chunk))] = b"".join(chunk)
+        full = len(hashes) // 4 * 4
+        hashes = [verify.fold(hashes[start : start + 4]) for start in range(0, full, 4)]
+        level += 1
+    for start in range(0, 100, 4):
+        bundle = b"".join(len(each).to_bytes(2, "big") + each for each in entries[start : start + 4])
+        levels[verify.tile_path("entries", start // 4, 4)] = bundle
+    levels["checkpoint"] = checkpoint_note(entries)
+    for name, data in levels.items():
+        (tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "log" / name).write_bytes(data)
+    code, said = run("log", tmp_path / "log")
+    assert code == 0, said
+    assert "no file chain" in said
+
+
+def flip(path, position=40):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def rewrite(directory, number, entry):
+    """Put another entry into the bundle of entry `number` < 256 of a log of 600."""
+    path = directory / "tile/entries/000"
+    entries = verify.parse_bundle(path.read_bytes(), 256)
+    entries[number] = entry
+    path.write_bytes(b"".join(len(each).to_bytes(2, "big") + each for each in entries))
+
+
+LOG_600 = many(600)
+EARLY = canonical({**json.loads(LOG_600[7]), "loggedAt": "2020-01-01T00:00:00.000000Z"}).encode()
+DAMAGES = {
+    "leaf hash": (lambda d: flip(d / "tile/0/001"), 1, "tile/0/001: hash 1 does not follow from the entries from 257"),
+    "partial tile": (lambda d: flip(d / "tile/0/002.p/88", 0), 1, "tile/0/002.p/88: hash 0"),
+    "upper tile": (lambda d: flip(d / "tile/1/000.p/2"), 1, "tile/1/000.p/2: hash 1 does not follow from the entries from 256"),
+    "tile too long": (lambda d: (d / "tile/0/000").write_bytes((d / "tile/0/000").read_bytes() + b"x"), 1, "hash 256"),
+    "entry": (lambda d: rewrite(d, 5, event(599)[0]), 1, "hash 5 does not follow"),
+    "entry that is none": (lambda d: rewrite(d, 5, b"{}"), 1, "entry 5: the entry does not have"),
+    "time going back": (lambda d: rewrite(d, 7, EARLY), 1, "entry 7: it is logged earlier"),
+    "bundle cut": (lambda d: (d / "tile/entries/001").write_bytes(b"\0"), 1, "tile/entries/001: its lengths"),
+    "bundle with more": (lambda d: (d / "tile/entries/000").write_bytes((d / "tile/entries/000").read_bytes() + b"x"), 1, "its lengths"),
+    "chain": (lambda d: flip(d / "chain", 10), 1, "chain: the recomputed hash chain ends elsewhere"),
+    "tile missing": (lambda d: (d / "tile/0/001").unlink(), 3, "not there to be checked: tile/0/001"),
+    "bundle missing": (lambda d: (d / "tile/entries/001").unlink(), 3, "tile/entries/001"),
+    "checkpoint missing": (lambda d: (d / "checkpoint").unlink(), 2, "No such file"),
+    "checkpoint of other entries": (lambda d: (d / "checkpoint").write_bytes(checkpoint_note(LOG_600, root=bytes(32))), 1,
+                                    "the first 600 entries do not lead to the root hash"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported_600(tmp_path_factory):
+    return export(tmp_path_factory.mktemp("exported") / "log", LOG_600)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_export(run, tmp_path, exported_600, damage):
+    action, expected, message = DAMAGES[damage]
+    directory = shutil.copytree(exported_600, tmp_path / "log")
+    action(directory)
+    code, said = run("log", directory)
+    assert code == expected, said
+    assert message in said
+
+
+def test_tile_paths_of_the_specification():
+    assert verify.tile_path("0", 1234067, 256) == "tile/0/x001/x234/067"
+    assert verify.tile_path("entries", 999, 7) == "tile/entries/999.p/7"
+    assert verify.tile_path("1", 1000, 255) == "tile/1/x001/000.p/255"
+
+
+def test_older_checkpoints_are_held_against_the_export(run, exported_600):
+    other = [*LOG_600[:3], b"other", *LOG_600[4:]]
+    code, said = run("log", "--old", checkpoint_note(other, 300), exported_600)
+    assert (code, "the first 300 entries do not lead" in said) == (1, True)
+    code, said = run("log", "--old", checkpoint_note(many(601)), exported_600)
+    assert (code, "entries are missing from the export" in said) == (1, True)
+
+
+def test_a_log_without_entries_is_never_verified(run, tmp_path):
+    code, said = run("log", export(tmp_path / "log", []))
+    assert (code, "any entry" in said) == (3, True)
+
+
+def test_random_damage_of_an_export_is_always_noticed(run, tmp_path, exported_600):
+    rng = random.Random(1)
+    directory = shutil.copytree(exported_600, tmp_path / "log")
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    for _ in range(40):
+        path = rng.choice(files)
+        original = path.read_bytes()
+        flip(path, rng.randrange(len(original)))
+        assert run("log", directory)[0] in (1, 2), path
+        path.write_bytes(original)
+    assert run("log", directory)[0] == 0
+
+
+# --- The file itself -------------------------------------------------------------------------------------------------
+
+
+def test_it_runs_alone(tmp_path):
+    (tmp_path / "proof").write_bytes(proof_file(5))
+    (tmp_path / "event").write_bytes(event(5)[1])
+    done = verify_offline("proof", "--vkey", vkey_of(), "--event", tmp_path / "event", tmp_path / "proof")
+    assert done.returncode == 0, done.stderr
+    assert verify_offline("proof").returncode == 2
+    assert verify_offline().returncode == 2
+    assert "Exit codes" in verify_offline("--help").stdout
+
+
+def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
+    (tmp_path / "note").write_bytes(checkpoint_note(ENTRIES)[:-1])
+    monkeypatch.setattr("sys.argv", ["verify.py", "checkpoint", "--vkey", vkey_of(), str(tmp_path / "note")])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(VERIFIER), run_name="__main__")
+    assert caught.value.code == 2
+
+
+def test_it_is_short_and_needs_only_the_standard_library():
+    text = VERIFIER.read_text()
+    assert len(text.splitlines()) < 600
+    imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    assert imported <= {"argparse", "binascii", "hashlib", "json", "pathlib", "re", "sys", "typing"}
