@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -165,11 +166,12 @@ def verify_offline(*arguments: object) -> subprocess.CompletedProcess[str]:
 class Server:
     """A running `tlog serve`, and a key that may do everything."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     vkey: str
     token: str
     data: Path
+    said: Path
 
     def append(self, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Append events over HTTP; return their receipts."""
@@ -197,21 +199,19 @@ class Server:
 def start_server(data: Path, *options: object, token: str = "") -> Server:
     """Start `tlog serve` on a free port and wait until it says where."""
     command = [sys.executable, "-m", "tlog", "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
-    process = subprocess.Popen([*command, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if " at http://" in line:
-            break
-    else:
-        raise AssertionError("".join(said))
-    url = line.split(" at ")[1].split()[0]
+    said = data.with_name(f"{data.name}-{next(_numbers)}.stderr")
+    with said.open("w") as stderr:
+        process = subprocess.Popen([*command, *map(str, options)], stderr=stderr, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while (match := re.search(r" at (http://\S+)", said.read_text())) is None:
+        assert process.poll() is None, said.read_text()
+        assert time.monotonic() < deadline, said.read_text()
+        time.sleep(0.05)
     if not token:
         created = tlog("token", "create", "--data", data, "--principal", "test", "--scope", "admin", "--json", *options)
         token = json.loads(created.stdout)["token"]
-    with Client(url) as client:
-        return Server(process, url, client.log()["vkey"], token, data)
+    with Client(match[1]) as client:
+        return Server(process, match[1], client.log()["vkey"], token, data, said)
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""Static exports: complete, verifiable by strangers, and never of something damaged."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import append, fill, sample_events, verify_offline
+
+from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.export import export_static
+
+pytestmark = pytest.mark.anyio
+
+
+def verify(log, directory, *options):
+    return verify_offline("log", "--vkey", log.verifier.vkey(), *options, directory)
+
+
+@pytest.mark.parametrize("size", [1, 256, 257, 700])
+async def test_export_verifies_offline(opened, directory, size):
+    async with opened() as log:
+        if size > 1:
+            await fill(log, size - 1)
+        checkpoint = await log.wait_sealed(size - 1, 10)
+        report = await export_static(log.reader, directory / "out", checkpoint)
+        assert report.entries == size
+        done = verify(log, directory / "out")
+        assert done.returncode == 0, done.stdout
+        assert "recomputed" in done.stdout
+
+
+async def test_only_what_the_checkpoint_covers_is_exported(opened, directory):
+    async with opened() as log:
+        await fill(log, 10)
+        await append(log, sample_events(5, seed=2))
+        checkpoint = await log.reader.latest_checkpoint()
+        report = await export_static(log.reader, directory / "out", checkpoint)
+        assert report.entries == 11
+        assert verify(log, directory / "out").returncode == 0
+
+
+async def test_exporting_again_adds_what_is_new(opened, directory):
+    async with opened() as log:
+        await fill(log, 600)
+        old = await log.reader.latest_checkpoint()
+        first = await export_static(log.reader, directory / "out", old)
+        (directory / "old").write_bytes(old.note)
+        await fill(log, 600, seed=2)
+        second = await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+        assert second.files < first.files + 9, "full tiles are not written again"
+        done = verify(log, directory / "out", "--old", directory / "old")
+        assert done.returncode == 0, done.stdout
+        with pytest.raises(MalformedInputError, match="newer export"):
+            await export_static(log.reader, directory / "out", old)
+
+
+async def test_directory_of_another_log_is_not_touched(opened, directory):
+    (directory / "out").mkdir()
+    note = b"example.com/other\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\xe2\x80\x94 example.com/other AAAAAAA=\n"
+    (directory / "out" / "checkpoint").write_bytes(note)
+    async with opened() as log:
+        await fill(log, 3)
+        with pytest.raises(MalformedInputError, match="another log"):
+            await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+    assert [path.name for path in (directory / "out").iterdir()] == ["checkpoint"]
+
+
+async def test_damaged_log_gets_no_checkpoint(opened, directory, database):
+    async with opened() as log:
+        await fill(log, 3)
+        with database.connect_admin() as admin:
+            admin.execute("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 2")
+        with pytest.raises(DamagedLogError, match="do not lead to the root"):
+            await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+    assert not (directory / "out" / "checkpoint").exists()

@@ -1,0 +1,159 @@
+"""Several server processes on one log, clients on both, and one of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+from conftest import sample_events, start_server, tlog, verify_offline
+
+from tlog.client import Client
+from tlog.errors import OverloadedError
+from tlog.storage.embedded import EmbeddedPostgres
+
+SECONDS = float(os.environ.get("TLOG_TEST_SECONDS", "6"))
+CLIENTS = 8
+
+
+class Load:
+    """Eight clients that append for a while, half of them on each server, and keep every receipt."""
+
+    def __init__(self, urls, token, seconds):
+        self.receipts = []
+        self.sent = Counter()
+        self.refused = 0
+        self._lock = threading.Lock()
+        self._until = time.monotonic() + seconds
+        self._threads = [
+            threading.Thread(target=self._client, args=(number, urls[number % len(urls)], token))
+            for number in range(CLIENTS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self):
+        for thread in self._threads:
+            thread.join()
+
+    def _client(self, number, url, token):
+        rng = random.Random(number)
+        part = 0
+        with Client(url, token) as client:
+            while time.monotonic() < self._until:
+                part += 1
+                events = sample_events(rng.choice((1, 1, 20, 100)), seed=10_000 * number + part)
+                try:
+                    receipts = client.append(events)
+                    if rng.random() < 0.1:
+                        again = client.append(events)
+                        assert all(receipt["duplicate"] for receipt in again)
+                except OverloadedError:
+                    self.refused += 1
+                    time.sleep(0.05)
+                    continue
+                with self._lock:
+                    self.receipts += receipts
+                    self.sent.update(json.loads(raw)["eventId"] for raw in events)
+
+
+def check(data, vkey, load):
+    """Everything acknowledged is there, once, where its receipt says; everything agrees."""
+    report = json.loads(tlog("fsck", "--data", data, "--second-opinion", "--json").stdout)
+    assert report["verdict"] == "verified", report
+    indexes = [receipt["index"] for receipt in load.receipts]
+    assert len(set(indexes)) == len(indexes) == len(load.sent), "an index or an eventId was given twice"
+    assert report["size"] > max(indexes)
+    exported = data.parent / "export"
+    tlog("export", "--static", exported, "--data", data)
+    done = verify_offline("log", "--vkey", vkey, exported)
+    assert done.returncode == 0, done.stdout
+    stored = {}
+    for path in sorted((exported / "tile" / "entries").rglob("*")):
+        if path.is_file():
+            stored |= entries_of(path)
+    for receipt in load.receipts:
+        assert stored[receipt["eventId"]] == receipt["loggedAt"], "an acknowledged event is not what was acknowledged"
+
+
+def entries_of(path):
+    data, found = path.read_bytes(), {}
+    while data:
+        length = int.from_bytes(data[:2])
+        entry = json.loads(data[2 : 2 + length])
+        data = data[2 + length :]
+        if "eventId" in entry:
+            assert entry["eventId"] not in found
+            found[entry["eventId"]] = entry["loggedAt"]
+    return found
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["both live", "one is killed"])
+def test_two_servers_eight_clients(directory, kill):
+    data = directory / "data"
+    first = start_server(data)
+    second = start_server(data, token=first.token)
+    servers = [first, second]
+    load = Load([server.url for server in servers], first.token, SECONDS)
+    if kill:
+        # The first one leads the sealing, and its death has to hand that over too.
+        time.sleep(SECONDS / 2)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        servers.remove(first)
+    load.join()
+    assert load.receipts
+    assert (load.refused > 0) == kill, "only the clients of a killed server are refused"
+    servers[0].seal()
+    for server in servers:
+        assert server.stop() == 0, server.said.read_text()
+    check(data, first.vkey, load)
+
+
+def test_postgres_killed_under_load_loses_nothing_acknowledged(directory):
+    data = directory / "data"
+    server = start_server(data)
+    load = Load([server.url], server.token, SECONDS)
+    time.sleep(SECONDS / 2)
+    EmbeddedPostgres(data / "postgres").kill()
+    load.join()
+    assert load.receipts
+    server.process.send_signal(signal.SIGKILL)
+    server.process.wait()
+    again = start_server(data, token=server.token)
+    again.seal()
+    assert again.stop() == 0, again.said.read_text()
+    check(data, server.vkey, load)
+
+
+def test_sigterm_ends_cleanly_and_the_last_one_stops_postgres(directory):
+    data = directory / "data"
+    first = start_server(data)
+    second = start_server(data, token=first.token)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(30) == 0
+    assert second.append([json.loads(sample_events(1)[0])])
+    assert second.stop() == 0
+    assert not (data / "postgres" / "cluster" / "postmaster.pid").exists()
+
+
+def test_sealer_that_meets_damage_ends_the_process(directory):
+    """Any doubt ends the process, with the exit code that names it; what was signed stays as it was."""
+    data = directory / "data"
+    server = start_server(data)
+    server.seal()
+    postgres = EmbeddedPostgres(data / "postgres")
+    postgres.administer(
+        "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL;"
+        "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN NEW.entry := NEW.entry || ' '::bytea; RETURN NEW; END$$;"
+        "CREATE TRIGGER hostile BEFORE INSERT ON tlog.leaf FOR EACH ROW EXECUTE FUNCTION public.f()"
+    )
+    server.append([json.loads(sample_events(1)[0])])
+    assert server.process.wait(30) == 9
+    assert "entry 1 does not hash to its leaf hash" in " ".join(server.said.read_text().split())

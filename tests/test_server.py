@@ -1,0 +1,464 @@
+"""The HTTP contract, against a real server process on its own PostgreSQL."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx2
+import pytest
+from conftest import sample_events, start_server, tlog, verify_offline
+
+from tlog.core.bundle import parse_bundle
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.merkle import leaf_hash
+from tlog.core.note import parse_vkey
+from tlog.core.tile import root_from_tiles, split_hashes
+from tlog.verify import verify_event, verify_growth
+
+
+@pytest.fixture(scope="module")
+def server():
+    directory = Path(tempfile.mkdtemp(prefix="tlog-served-"))
+    directory.chmod(0o711)
+    server = start_server(directory / "data")
+    yield server
+    assert server.stop() == 0
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def http(server):
+    with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def anonymous(server):
+    with httpx2.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+_seeds = iter(range(1000, 10**6))
+
+
+def fresh(count=1):
+    return [json.loads(raw) for raw in sample_events(count, seed=next(_seeds))]
+
+
+def size_of(http):
+    return sum(http.get("/v1/log").json()[name] for name in ("size", "pending"))
+
+
+# --- Appending -------------------------------------------------------------------------------------------------------
+
+
+def test_one_event(http):
+    event = fresh()[0]
+    answer = http.post("/v1/audit/events", json=event)
+    assert answer.status_code == 201
+    (receipt,) = answer.json()["receipts"]
+    assert receipt["eventId"] == event["eventId"]
+    assert len(base64.b64decode(receipt["leafHash"])) == len(base64.b64decode(receipt["chainHash"])) == 32
+    again = http.post("/v1/audit/events", json=event)
+    assert again.status_code == 200
+    assert again.json()["receipts"] == [{**receipt, "duplicate": True}]
+
+
+def test_array_and_ndjson(http):
+    array = http.post("/v1/audit/events", json=fresh(5))
+    assert [receipt["index"] for receipt in array.json()["receipts"]] == list(
+        range(array.json()["receipts"][0]["index"], array.json()["receipts"][0]["index"] + 5)
+    )
+    lines = "\n".join(json.dumps(event) for event in fresh(5)) + "\n\n"
+    answer = http.post("/v1/audit/events", content=lines, headers={"Content-Type": "application/x-ndjson; charset=utf-8"})
+    assert answer.status_code == 201
+    assert len(answer.json()["receipts"]) == 5
+
+
+def test_minimal_answer(http):
+    events = fresh(3)
+    http.post("/v1/audit/events", json=events[0])
+    answer = http.post("/v1/audit/events", json=events, headers={"Prefer": "return=minimal"})
+    assert answer.json().keys() == {"count", "duplicates", "lastIndex", "chainHash"}
+    assert (answer.json()["count"], answer.json()["duplicates"]) == (3, 1)
+
+
+def test_wait_sealed_answers_with_proofs(http, server, tmp_path):
+    events = fresh(3)
+    http.post("/v1/audit/events", json=events[0])
+    answer = http.post("/v1/audit/events?wait=sealed", json=events).json()
+    assert answer["sealed"] is True
+    for event, receipt in zip(events, answer["receipts"], strict=True):
+        file = (json.dumps({"disclosures": {}, "entry": receipt["entry"]}, sort_keys=True, separators=(",", ":"),
+                           ensure_ascii=False) + "\n").encode()  # fmt: skip
+        verified = verify_event(parse_vkey(server.vkey), file, receipt["proof"].encode())
+        assert (verified.entry.eventId, verified.index) == (event["eventId"], receipt["index"])
+
+
+def test_conflict(http):
+    event = fresh()[0]
+    http.post("/v1/audit/events", json=event)
+    before = size_of(http)
+    single = http.post("/v1/audit/events", json={**event, "action": "export"})
+    assert (single.status_code, single.json()["pointer"]) == (409, "/eventId")
+    batch = http.post("/v1/audit/events", json=[fresh()[0], {**event, "action": "export"}])
+    assert (batch.status_code, batch.json()["pointer"]) == (409, "/1/eventId")
+    assert size_of(http) == before
+
+
+def mutate(path, value):
+    """Return an event whose member at `path` is `value`, as JSON text; ... removes it."""
+    event = fresh()[0]
+    target = event
+    for step in path[:-1]:
+        target = target.setdefault(step, {})
+    if value is ...:
+        del target[path[-1]]
+    else:
+        target[path[-1]] = value
+    return json.dumps(event)
+
+
+def text(old, new):
+    raw = json.dumps(fresh()[0])
+    assert old in raw
+    return raw.replace(old, new, 1)
+
+
+DEEP = "[" * 33 + "]" * 33
+BAD_EVENTS = {
+    "unknown member": (lambda: mutate(["colour"], "red"), "/colour"),
+    "unknown member below": (lambda: mutate(["actor", "age"], 3), "/actor/age"),
+    "missing": (lambda: mutate(["actor", "userId"], ...), "/actor/userId"),
+    "null": (lambda: mutate(["resource", "id"], None), "/resource/id"),
+    "e-mail": (lambda: mutate(["actor", "email"], "nobody"), "/actor/email"),
+    "UUID": (lambda: mutate(["eventId"], "17"), "/eventId"),
+    "timestamp": (lambda: mutate(["timestamp"], "2026-03-17 10:00"), "/timestamp"),
+    "date that does not exist": (lambda: mutate(["timestamp"], "2026-02-30T10:00:00Z"), "/timestamp"),
+    "IP address": (lambda: mutate(["actor", "ipAddress"], "10.1.1.256"), "/actor/ipAddress"),
+    "action": (lambda: mutate(["action"], "look"), "/action"),
+    "outcome": (lambda: mutate(["outcome"], "maybe"), "/outcome"),
+    "list element": (lambda: mutate(["details", "fieldsAccessed"], ["a", 1]), "/details/fieldsAccessed/1"),
+    "duplicate key": (lambda: text('"metadata": {', '"metadata": {"ward": "x", '), "/metadata/ward"),
+    "NaN": (lambda: text('"metadata": {', '"metadata": {"n": NaN, '), "/metadata/n"),
+    "infinity": (lambda: text('"metadata": {', '"metadata": {"n": 1e400, '), "/metadata/n"),
+    "integer beyond 2^53": (lambda: mutate(["metadata", "n"], 2**53), "/metadata/n"),
+    "integer of 5000 digits": (lambda: text('"metadata": {', '"metadata": {"n": ' + "9" * 5000 + ", "), "/metadata/n"),
+    "sequence beyond 2^53": (lambda: mutate(["source"], {"id": "a", "seq": 2**53}), "/source/seq"),
+    "lone surrogate": (lambda: text('"metadata": {', '"metadata": {"s": "\\ud800", '), "/metadata/s"),
+    "depth over 32": (lambda: text('"metadata": {', '"metadata": {"d": ' + DEEP + ", "), "/metadata/d" + "/0" * 30),
+    "too long": (lambda: mutate(["metadata", "x"], "x" * 65_535), ""),
+    "not JSON": (lambda: '{"eventId": ', ""),
+    "not an object": (lambda: '"event"', ""),
+    "empty object": (lambda: "{}", "/action"),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_EVENTS)
+def test_bad_event_is_named_and_nothing_is_appended(http, defect):
+    make, pointer = BAD_EVENTS[defect]
+    before = size_of(http)
+    body = make()
+    answer = http.post("/v1/audit/events", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["pointer"] == pointer
+    assert problem["type"] == "urn:tlog:problem:invalid-event"
+    assert problem["status"] == 422
+    if body.startswith("{") and body.endswith("}"):
+        good = json.dumps(fresh()[0])
+        batch = http.post(
+            "/v1/audit/events", content=f"{good}\n{body}\n{good}", headers={"Content-Type": "application/x-ndjson"}
+        )
+        assert batch.status_code == 422
+        assert batch.json()["pointer"] == "/1" + pointer
+    assert size_of(http) == before
+
+
+def test_several_bad_events_are_all_named(http):
+    answer = http.post("/v1/audit/events", json=[fresh()[0], {}, {"eventId": "1"}])
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/1/action", "/2/eventId"]
+
+
+def test_error_messages_do_not_repeat_what_was_sent(http):
+    """Personal data must not come back in errors, nor reach the log through them."""
+    secret = "Jane-Secret-Doe"  # noqa: S105
+    for path in (["actor", "email"], ["actor", "ipAddress"], ["action"], ["outcome"], ["timestamp"], ["eventId"]):
+        answer = http.post("/v1/audit/events", content=mutate(path, secret), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert secret not in answer.text
+
+
+BAD_REQUESTS = {
+    "no body": (b"", "application/json", 400),
+    "only blanks": (b" \n ", "application/x-ndjson", 400),
+    "empty array": (b"[]", "application/json", 400),
+    "array that is none": (b"[{}", "application/json", 400),
+    "another media type": (b"{}", "text/csv", 400),
+    "too many events": (b"{}\n" * 10_001, "application/x-ndjson", 413),
+    "too long": (b" " * (16 << 20) + b"{}", "application/json", 413),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_REQUESTS)
+def test_bad_requests(http, defect):
+    body, media_type, status = BAD_REQUESTS[defect]
+    answer = http.post("/v1/audit/events", content=body, headers={"Content-Type": media_type})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_compressed_bodies_and_unknown_parameters_are_refused(http):
+    event = json.dumps(fresh()[0]).encode()
+    answer = http.post("/v1/audit/events", content=event, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, "Content-Encoding" in answer.json()["detail"]) == (400, True)
+    assert http.post("/v1/audit/events?wait=forever", json=fresh()[0]).status_code == 400
+
+
+def test_body_without_a_length_is_limited_too(server):
+    """A chunked body has no Content-Length to refuse it by."""
+
+    def chunks():
+        for _ in range(40):
+            yield b" " * (1 << 19)
+
+    headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    answer = httpx2.post(server.url + "/v1/audit/events", content=chunks(), headers=headers, timeout=30)
+    assert answer.status_code == 413
+
+
+# --- Keys and scopes -------------------------------------------------------------------------------------------------
+
+
+def token(server, scope, *options):
+    arguments = ["token", "create", "--data", server.data, "--principal", f"test:{scope}", "--scope", scope, "--json"]
+    return json.loads(tlog(*arguments, *options).stdout)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "Basic dXNlcjpwYXNz", "Bearer tlog_0123456789abcdef_" + "A" * 43, "Bearer nonsense"],
+    ids=lambda header: str(header)[:20],
+)
+def test_requests_without_a_valid_key_are_refused(anonymous, header):
+    headers = {} if header is None else {"Authorization": header}
+    for answer in (
+        anonymous.post("/v1/audit/events", json=fresh()[0], headers=headers),
+        anonymous.get(f"/v1/audit/events/{uuid4()}/proof", headers=headers),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_scopes(server, anonymous):
+    append, read = token(server, "append")["token"], token(server, "read")["token"]
+    event = fresh()[0]
+
+    def post(key):
+        return anonymous.post("/v1/audit/events", json=event, headers={"Authorization": f"Bearer {key}"}).status_code
+
+    def get(key):
+        path = f"/v1/audit/events/{event['eventId']}/proof"
+        return anonymous.get(path, headers={"Authorization": f"Bearer {key}"}).status_code
+
+    assert post(read) == 403
+    assert post(append) == 201
+    server.seal()
+    assert get(append) == 403
+    assert get(read) == 200
+
+
+def test_one_changed_character_of_a_key_is_another_key(server, anonymous):
+    key = token(server, "append")["token"]
+    wrong = key[:-2] + ("A" if key[-2] != "A" else "B") + key[-1]
+    for each, status in ((wrong, 401), (key, 201)):
+        answer = anonymous.post("/v1/audit/events", json=fresh()[0], headers={"Authorization": f"Bearer {each}"})
+        assert answer.status_code == status
+
+
+def test_revoked_keys_stop_working_and_listing_shows_no_secret(server, anonymous):
+    made = token(server, "append")
+    listed = tlog("token", "list", "--data", server.data, "--json").stdout
+    assert made["keyId"] in listed
+    assert made["token"] not in listed
+    assert made["token"].rpartition("_")[2] not in listed
+    tlog("token", "revoke", made["keyId"], "--data", server.data)
+    answer = anonymous.post("/v1/audit/events", json=fresh()[0], headers={"Authorization": f"Bearer {made['token']}"})
+    assert answer.status_code == 401
+    again = tlog("token", "revoke", made["keyId"], "--data", server.data, check=False)
+    assert again.returncode == 2
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_tiles_lead_to_the_signed_root(server, http, anonymous):
+    http.post("/v1/audit/events", json=fresh(300))
+    server.seal()
+    answer = anonymous.get("/checkpoint")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    checkpoint = open_checkpoint(answer.content, parse_vkey(server.vkey))
+    tiles = {}
+    for level in (0, 1):
+        count = checkpoint.size >> 8 * level
+        for index in range(-(-count // 256)):
+            width = min(256, count - index * 256)
+            path = f"/tile/{level}/{index:03d}" + (f".p/{width}" if width < 256 else "")
+            fetched = anonymous.get(path)
+            assert fetched.status_code == 200
+            assert "immutable" in fetched.headers["cache-control"]
+            tiles[level, index] = fetched.content
+    assert root_from_tiles(checkpoint.size, tiles) == checkpoint.root
+    bundle = anonymous.get("/tile/entries/000").content
+    assert [leaf_hash(entry) for entry in parse_bundle(bundle, 256)] == list(split_hashes(tiles[0, 0]))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/tile/0/999", "/tile/0/000.p/0", "/tile/0/000.p/256", "/tile/0/0", "/tile/00/000", "/tile/64/000", "/tile/0/x000/000",
+     "/tile/0/x001", "/tile/0/000/..", "/tile/0/%2e%2e/000", "/tile/-1/000", "/tile/entries/999", "/tile/0/000.p/01",
+     "/tile/0/٠٠٠", "/tile/", "/nothing", "/v1/audit/events/not-a-uuid/proof"],
+)  # fmt: skip
+def test_paths_that_name_nothing(anonymous, path):
+    """Threat 52."""
+    answer = anonymous.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_inclusion_and_consistency_proofs(server, http, anonymous, tmp_path):
+    old = anonymous.get("/checkpoint").content
+    event = fresh()[0]
+    index = http.post("/v1/audit/events", json=event).json()["receipts"][0]["index"]
+    server.seal()
+    old_size = int(old.split(b"\n")[1])
+    growth = anonymous.get("/v1/proof/consistency", params={"from": old_size})
+    verify_growth(parse_vkey(server.vkey), old, growth.content)
+    proof = anonymous.get("/v1/proof/inclusion", params={"index": index})
+    private = http.get(f"/v1/audit/events/{event['eventId']}/proof").json()
+    assert private["index"] == index
+    verify_event(parse_vkey(server.vkey), private["eventFile"].encode(), proof.content)
+    assert event["actor"]["userId"] not in private["eventFile"]
+    disclosed = http.get(f"/v1/audit/events/{event['eventId']}/proof?disclose=true").json()
+    assert event["actor"]["userId"] in disclosed["eventFile"]
+    (tmp_path / "e").write_text(disclosed["eventFile"], encoding="utf-8")
+    (tmp_path / "p").write_text(disclosed["proof"], encoding="utf-8")
+    done = verify_offline("proof", "--vkey", server.vkey, "--event", tmp_path / "e", tmp_path / "p")
+    assert done.returncode == 0, done.stdout
+
+
+def test_proofs_for_older_published_checkpoints(server, http, anonymous):
+    server.seal()
+    listed = anonymous.get("/v1/checkpoints", params={"limit": 2}).json()
+    assert len(listed["checkpoints"]) == 2
+    newer, older = listed["checkpoints"]
+    assert listed["next"] == older["size"]
+    proof = anonymous.get("/v1/proof/inclusion", params={"index": 0, "size": older["size"]})
+    assert f"\n{older['size']}\n" in proof.text
+    growth = anonymous.get("/v1/proof/consistency", params={"from": 1, "to": older["size"]})
+    assert growth.text.startswith("old 1\n")
+    rest = anonymous.get("/v1/checkpoints", params={"below": older["size"], "limit": 1000}).json()
+    assert rest["next"] is None
+    assert all(each["size"] < older["size"] for each in rest["checkpoints"])
+    assert newer["size"] > older["size"]
+
+
+@pytest.mark.parametrize(
+    "path, status",
+    [("/v1/proof/inclusion", 400), ("/v1/proof/inclusion?index=-1", 400), ("/v1/proof/inclusion?index=01", 400),
+     ("/v1/proof/inclusion?index=99999999", 404), ("/v1/proof/inclusion?index=0&size=99999999", 404),
+     ("/v1/proof/inclusion?index=9223372036854775808", 400), ("/v1/proof/consistency?from=99999999", 404),
+     ("/v1/proof/consistency", 400), ("/v1/checkpoints?limit=0", 400), ("/v1/checkpoints?limit=x", 400)],
+)  # fmt: skip
+def test_bad_proof_requests(anonymous, path, status):
+    answer = anonymous.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_proof_of_an_unknown_event(http):
+    assert http.get(f"/v1/audit/events/{uuid4()}/proof").status_code == 404
+    assert http.get(f"/v1/audit/events/{uuid4()}/proof?disclose=maybe").status_code == 400
+
+
+def test_entries_and_tiles_hold_no_personal_data(server, http, anonymous):
+    event = fresh()[0]
+    index = http.post("/v1/audit/events", json=event).json()["receipts"][0]["index"]
+    server.seal()
+    size = anonymous.get("/v1/log").json()["size"]
+    tile, width = index // 256, min(256, size - index // 256 * 256)
+    path = f"/tile/entries/{tile:03d}" + (f".p/{width}" if width < 256 else "")
+    entry = parse_bundle(anonymous.get(path).content, width)[index % 256].decode()
+    for secret in (event["actor"]["userId"], event["actor"]["email"], event["resource"]["id"], event["actor"]["ipAddress"]):
+        assert secret not in entry
+    assert event["eventId"] in entry
+
+
+def test_description_health_metrics_and_docs(server, anonymous):
+    described = anonymous.get("/v1/log").json()
+    assert (described["vkey"], described["origin"]) == (server.vkey, server.vkey.split("+")[0])
+    assert anonymous.get("/livez").text == "ok\n"
+    assert anonymous.get("/readyz").json()["ready"] is True
+    metrics = anonymous.get("/metrics").text
+    assert "tlog_events_appended_total" in metrics
+    assert "n.varga" not in metrics
+    page = anonymous.get("/docs")
+    assert "/v1/audit/events" in page.text
+    for answer in (page, anonymous.get("/nothing")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "server" not in answer.headers
+
+
+def test_openapi_describes_every_route(anonymous):
+    document = anonymous.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    for path, operations in document["paths"].items():
+        for method in operations:
+            concrete = path.replace("{event_id}", str(uuid4())).replace("{path}", "0/000.p/1")
+            answer = anonymous.request(method.upper(), concrete)
+            assert answer.status_code != 405, path
+            assert str(answer.status_code) in operations[method]["responses"], (path, answer.status_code)
+
+
+def test_wrong_method(anonymous):
+    answer = anonymous.delete("/v1/audit/events")
+    assert (answer.status_code, answer.json()["title"]) == (405, "The resource has no such method")
+
+
+def test_conflicting_lengths_are_refused(server):
+    """Threat 59: a request that two parsers would cut differently must not be executed."""
+    address = urlsplit(server.url)
+    smuggled = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = (
+        b"POST /v1/audit/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % (5 + len(smuggled))
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(request + smuggled)
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_many_clients_at_once(http, server):
+    batches = [fresh(20) for _ in range(12)]
+
+    def post(batch):
+        answer = httpx2.post(
+            server.url + "/v1/audit/events", json=batch, headers={"Authorization": f"Bearer {server.token}"}, timeout=30
+        )
+        return [receipt["index"] for receipt in answer.json()["receipts"]]
+
+    with ThreadPoolExecutor(8) as pool:
+        indexes = [index for each in pool.map(post, batches) for index in each]
+    assert len(set(indexes)) == 240
