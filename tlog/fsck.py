@@ -155,7 +155,11 @@ async def fsck(
         except UnsafeDatabaseError as error:
             report.add("schema", "database", str(error))
         check = _Check(report, verifier, bucket_keys, opinion)
-        await check.run(scan, anchored, progress)
+        try:
+            await check.run(scan, anchored, progress)
+        except UnsafeDatabaseError as error:
+            report.add("schema", "database", str(error))
+            report.unchecked.append("what the database refuses to show")
     return report
 
 
@@ -205,8 +209,8 @@ class _Check:
         for each in checkpoints:
             self._checkpoint(each)
         self._anchor(anchored, checkpoints[-1] if checkpoints else None, state.size)
-        if self._opinion is not None and report.sealed:
-            self._compare_opinion()
+        if self._opinion is not None and checkpoints:
+            self._compare_opinion(checkpoints[-1].root)
         if self._bucket_keys is None:
             report.unchecked.append("index keys against disclosures (no bucket keys were given)")
 
@@ -450,11 +454,10 @@ class _Check:
                 if opened.size <= self._frontier.size:
                     self._signed_root(opened.size, opened.root, "anchor")
 
-    def _compare_opinion(self) -> None:
+    def _compare_opinion(self, signed_root: bytes) -> None:
         assert self._opinion is not None  # noqa: S101 - for the type checker
-        root = self._roots[self._report.sealed][0]
         try:
-            self._report.checked["second opinions"] = self._opinion.compare(self._report.sealed, root)
+            self._report.checked["second opinions"] = self._opinion.compare(self._report.sealed, signed_root)
         except TlogError as error:
             self._report.add("second opinion", f"tree size {self._report.sealed}", str(error))
 
@@ -513,8 +516,8 @@ class SecondOpinion:
         """
         import pymerkle  # noqa: PLC0415 - see __init__
 
-        if self._tree.get_root(size) != root:
-            message = "pymerkle computes another root hash from the entries than the log has"
+        if self._tree.get_size() < size or self._tree.get_root(size) != root:
+            message = "pymerkle computes another root hash from the entries than the log signed"
             raise VerificationError(message)
         sample = {0, size - 1, *SystemRandom().sample(range(size), min(size, _SAMPLE))}
         for index in sample:
