@@ -100,9 +100,7 @@ def database(postgres: EmbeddedPostgres, template: str) -> Iterator[TestDatabase
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(postgres.conninfo(user="postgres", dbname="postgres"), autocommit=True) as connection:
         connection.execute(create)
-        yield TestDatabase(
-            postgres.conninfo(user="tlog", dbname=name), postgres.conninfo(user="postgres", dbname=name)
-        )
+        yield TestDatabase(postgres.conninfo(user="tlog", dbname=name), postgres.conninfo(user="postgres", dbname=name))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -68,7 +68,9 @@ async def test_damaged_log_gets_no_checkpoint(opened, directory, database):
     async with opened() as log:
         await fill(log, 3)
         with database.connect_admin() as admin:
-            admin.execute("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 2")
+            admin.execute(
+                "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 2"
+            )
         with pytest.raises(DamagedLogError, match="do not lead to the root"):
             await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
     assert not (directory / "out" / "checkpoint").exists()

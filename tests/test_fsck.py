@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 from conftest import append, fill, sample_events
@@ -197,8 +198,8 @@ async def test_second_opinion_sees_a_changed_entry(opened, location, database):
 
 
 async def test_second_opinion_without_pymerkle_says_how_to_get_it(opened, location, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pymerkle", None)
-    async with opened() as log:
+    monkeypatch.setitem(sys.modules, "pymerkle", None)
+    async with opened():
         with pytest.raises(NotCheckedError, match="pip install"):
             await check(location, second_opinion=True)
 
@@ -229,7 +230,9 @@ async def test_other_bucket_keys_are_noticed(opened, location):
     assert len(report.problems) == 6
 
 
-@pytest.mark.parametrize("change, damage", [({"size": 2}, "anchor wrong"), ({"note": b"x"}, "anchor wrong")], ids=["size", "note"])
+@pytest.mark.parametrize(
+    "change, damage", [({"size": 2}, "anchor wrong"), ({"note": b"x"}, "anchor wrong")], ids=["size", "note"]
+)
 async def test_anchor_that_does_not_fit(opened, location, change, damage):
     async with opened() as log:
         await fill(log, 5)

@@ -496,9 +496,7 @@ def test_real_server(running_server: RunningServer, interop: Interop, tmp_path: 
     last = max(by_index)
     # Leaf 0 is the control entry; the others sit at the edges of bundles and of what each request appended.
     edges = {255, 256, 511, 512} & by_index.keys()
-    for index in sorted(
-        edges | {0, receipts[0]["index"], receipts[299]["index"], receipts[300]["index"], last}
-    ):
+    for index in sorted(edges | {0, receipts[0]["index"], receipts[299]["index"], receipts[300]["index"], last}):
         report = interop.accepted(url, vkey, index, old=old)
         assert report["origin"] == vkey.partition("+")[0]
         assert last < report["size"]

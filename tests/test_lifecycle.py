@@ -279,7 +279,7 @@ async def test_append_only_holds_for_the_superuser_and_in_replica_mode(location,
     await make(location)
     with database.connect_admin() as admin:
         admin.execute(f"SET session_replication_role = {mode}")
-        with pytest.raises(Exception, match="append-only|only grows"):
+        with pytest.raises(Exception, match=r"append-only|only grows"):
             admin.execute(statement)
 
 

@@ -192,14 +192,14 @@ def test_signature_with_the_group_order_added_is_refused():
     signature = KEY.sign(message)
     scalar = int.from_bytes(signature[32:], "little") + verify.L
     with pytest.raises(verify.VerificationError, match="group order"):
-        verify.verify_ed25519(KEY.public_key().public_bytes_raw(), message, signature[:32] + scalar.to_bytes(32, "little"))
+        verify.verify_ed25519(
+            KEY.public_key().public_bytes_raw(), message, signature[:32] + scalar.to_bytes(32, "little")
+        )
 
 
 Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 SMALL_ORDER = [
-    y | sign << 255
-    for y in (0, 1, verify.P - 1, Y8, verify.P - Y8, verify.P, verify.P + 1)
-    for sign in (0, 1)
+    y | sign << 255 for y in (0, 1, verify.P - 1, Y8, verify.P - Y8, verify.P, verify.P + 1) for sign in (0, 1)
 ]
 
 
@@ -230,7 +230,11 @@ def test_inclusion_of_every_entry_against_the_reference(size):
         verify.verify_inclusion(index, size, leaf, proof, root)
         wrong = [(index, size, leaf, [*proof, root], root), (index, size, b"\1" * 32, proof, root),
                  (size, size, leaf, proof, root), (-1, size, leaf, proof, root), (index, size, leaf[1:], proof, root)]  # fmt: skip
-        wrong += [(index, size, leaf, proof[:-1], root), (index, size, leaf, [b"\1" * 32, *proof[1:]], root)] if proof else []
+        wrong += (
+            [(index, size, leaf, proof[:-1], root), (index, size, leaf, [b"\1" * 32, *proof[1:]], root)]
+            if proof
+            else []
+        )
         wrong += [(index ^ 1, size, leaf, proof, root)] if size > 1 else []
         for arguments in wrong:
             with pytest.raises(verify.VerificationError):

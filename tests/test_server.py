@@ -78,7 +78,9 @@ def test_array_and_ndjson(http):
         range(array.json()["receipts"][0]["index"], array.json()["receipts"][0]["index"] + 5)
     )
     lines = "\n".join(json.dumps(event) for event in fresh(5)) + "\n\n"
-    answer = http.post("/v1/audit/events", content=lines, headers={"Content-Type": "application/x-ndjson; charset=utf-8"})
+    answer = http.post(
+        "/v1/audit/events", content=lines, headers={"Content-Type": "application/x-ndjson; charset=utf-8"}
+    )
     assert answer.status_code == 201
     assert len(answer.json()["receipts"]) == 5
 
@@ -191,9 +193,11 @@ def test_several_bad_events_are_all_named(http):
 
 def test_error_messages_do_not_repeat_what_was_sent(http):
     """Personal data must not come back in errors, nor reach the log through them."""
-    secret = "Jane-Secret-Doe"  # noqa: S105
+    secret = "Jane-Secret-Doe"
     for path in (["actor", "email"], ["actor", "ipAddress"], ["action"], ["outcome"], ["timestamp"], ["eventId"]):
-        answer = http.post("/v1/audit/events", content=mutate(path, secret), headers={"Content-Type": "application/json"})
+        answer = http.post(
+            "/v1/audit/events", content=mutate(path, secret), headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code == 422
         assert secret not in answer.text
 
@@ -398,7 +402,12 @@ def test_entries_and_tiles_hold_no_personal_data(server, http, anonymous):
     tile, width = index // 256, min(256, size - index // 256 * 256)
     path = f"/tile/entries/{tile:03d}" + (f".p/{width}" if width < 256 else "")
     entry = parse_bundle(anonymous.get(path).content, width)[index % 256].decode()
-    for secret in (event["actor"]["userId"], event["actor"]["email"], event["resource"]["id"], event["actor"]["ipAddress"]):
+    for secret in (
+        event["actor"]["userId"],
+        event["actor"]["email"],
+        event["resource"]["id"],
+        event["actor"]["ipAddress"],
+    ):
         assert secret not in entry
     assert event["eventId"] in entry
 

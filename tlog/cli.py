@@ -46,7 +46,7 @@ from tlog.lifecycle import (
     running,
 )
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.server.auth import SCOPES, new_token
+from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
 from tlog.storage.keys import ApiKeyStore
@@ -176,7 +176,7 @@ def append(  # noqa: PLR0917 - the options of a command line
     database: DatabaseUrl = None,
     url: Url = None,
     token_file: TokenFile = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Append events and wait until they are sealed."""
     items = partial(_ndjson_items, [file])
@@ -190,7 +190,7 @@ def import_ndjson(  # noqa: PLR0917 - the options of a command line
     database: DatabaseUrl = None,
     url: Url = None,
     token_file: TokenFile = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Import events in tlog's own format."""
     items = partial(_ndjson_items, files)
@@ -204,7 +204,7 @@ def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
     database: DatabaseUrl = None,
     url: Url = None,
     token_file: TokenFile = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Import AWS CloudTrail records; docs/reference/cloudtrail-mapping.md says what becomes what."""
     items = partial(_cloudtrail_items, files)
@@ -217,12 +217,12 @@ def prove(  # noqa: PLR0917 - the options of a command line
     out: Annotated[Path, typer.Option(help="Directory to write the two files into.")] = Path(),
     disclose: Annotated[
         bool, typer.Option("--disclose/--no-disclose", help="Include the event's personal data in the event file.")
-    ] = True,  # noqa: FBT002 - a flag
+    ] = True,
     data: Data = _DATA,
     database: DatabaseUrl = None,
     url: Url = None,
     token_file: TokenFile = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Write EVENT_ID.tlog-proof and EVENT_ID.event.json, which verify offline."""
     event_id = event_id.lower()
@@ -251,8 +251,8 @@ def fsck(
     database: DatabaseUrl = None,
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Recompute root and inclusion proofs with pymerkle as well.")
-    ] = False,  # noqa: FBT002 - a flag
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    ] = False,
+    json_output: Json = False,
 ) -> None:
     """Check everything the database holds against entries, tiles, checkpoints and anchor; name what broke."""
     directory = DataDirectory(data)
@@ -280,7 +280,7 @@ def export(
     directory: Annotated[Path, typer.Option("--static", help="Directory for checkpoint, tiles and entry bundles.")],
     data: Data = _DATA,
     database: DatabaseUrl = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Export the sealed log as static files that any file server can serve and verify.py can check."""
 
@@ -295,7 +295,7 @@ def export(
 
 
 @keys_app.command("show")
-def keys_show(data: Data = _DATA, json_output: Json = False) -> None:  # noqa: FBT002 - a flag
+def keys_show(data: Data = _DATA, json_output: Json = False) -> None:
     """Print the log's vkey: hand it to whoever verifies, over a channel they trust."""
     verifier = _guard(DataDirectory(data).verifier)
     document = {"origin": verifier.name, "keyId": verifier.key_id.hex(), "vkey": verifier.vkey()}
@@ -310,7 +310,7 @@ def token_create(  # noqa: PLR0917 - the options of a command line
     data: Data = _DATA,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """Make an API key and print it, once: it is stored only as a keyed digest."""
     location = Location(DataDirectory(data), database, admin_database)
@@ -320,8 +320,8 @@ def token_create(  # noqa: PLR0917 - the options of a command line
         token, key = new_token(
             location.directory.pepper(), principal, {each.value for each in scope}, now, now + timedelta(days=days)
         )
-        async with database_of(location) as database:
-            await ApiKeyStore(database).add(key)
+        async with database_of(location) as opened:
+            await ApiKeyStore(opened).add(key)
         return token, key.key_id
 
     token, key_id = _run(work())
@@ -336,7 +336,7 @@ def token_create(  # noqa: PLR0917 - the options of a command line
 def token_list(
     data: Data = _DATA,
     database: DatabaseUrl = None,
-    json_output: Json = False,  # noqa: FBT002 - a flag
+    json_output: Json = False,
 ) -> None:
     """List API keys: whose, what for, until when. Never the keys themselves."""
 

@@ -268,9 +268,10 @@ class _Check:
     def _first_entry(self, entry: Entry) -> None:
         if not isinstance(entry, IndexKeysEntry):
             self._report.add("index keys wrong", "entry 0", "it does not commit to bucket keys")
-        elif self._bucket_keys is not None:
-            if (entry.bits, entry.root_hash()) != (self._bucket_keys.bits, self._bucket_keys.root()):
-                self._report.add("index keys wrong", "entry 0", "the bucket keys given are not the ones it commits to")
+        elif self._bucket_keys is not None and (
+            (entry.bits, entry.root_hash()) != (self._bucket_keys.bits, self._bucket_keys.root())
+        ):
+            self._report.add("index keys wrong", "entry 0", "the bucket keys given are not the ones it commits to")
 
     def _disclosure(self, entry: Entry, disclosure: Disclosure, place: str) -> None:
         report = self._report

@@ -271,7 +271,7 @@ def _check_text(text: bytes) -> None:
     except UnicodeDecodeError:
         message = "a note must be valid UTF-8"
         raise MalformedInputError(message) from None
-    # "MUST NOT contain any ASCII control characters (those below U+0020) other than newline."
+    # Signed notes "MUST NOT contain any ASCII control characters (those below U+0020) other than newline".
     if _CONTROL.search(decoded):
         message = "a note must not contain control characters other than newline"
         raise MalformedInputError(message)

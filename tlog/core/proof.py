@@ -134,7 +134,7 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
     position, last = index, size - 1
     running = leaf_hash
     for sibling in proof:
-        # "If LSB(fn) is set, or if fn is equal to sn, then: Set r to HASH(0x01 || p || r)."
+        # RFC 9162: "If LSB(fn) is set, or if fn is equal to sn", the sibling is on the left.
         if position & 1 or position == last:
             running = node_hash(sibling, running)
             while not position & 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -453,8 +453,8 @@ async def _read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tup
 
 async def _read_checkpoint(
     connection: Connection,
-    query: Any,
-    values: Mapping[str, object] | None = None,  # noqa: ANN401 - a literal query
+    query: LiteralString,
+    values: Mapping[str, object] | None = None,
 ) -> SealedCheckpoint | None:
     with translated():
         cursor = await connection.execute(query, values)
