@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from conftest import append, fill, sample_events
+from support import append, fill, sample_events
 
 from tlog.appender import Appender, draft_events
 from tlog.core.chain import CHAIN_START, chain_hash

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import append, fill, sample_events, verify_offline
+from support import append, fill, sample_events, verify_offline
 
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.export import export_static

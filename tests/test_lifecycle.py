@@ -10,7 +10,7 @@ import stat
 import subprocess
 
 import pytest
-from conftest import ORIGIN, fill, sample_events, tlog
+from support import ORIGIN, fill, sample_events, tlog
 
 from tlog.anchor import Anchor
 from tlog.config import DataDirectory

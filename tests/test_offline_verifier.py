@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import VERIFIER, verify_offline
 from core import reference
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support import VERIFIER, verify_offline
 
 SPEC = importlib.util.spec_from_file_location("offline_verifier", VERIFIER)
 verify = importlib.util.module_from_spec(SPEC)

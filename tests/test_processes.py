@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 import pytest
-from conftest import sample_events, start_server, tlog, verify_offline
+from support import sample_events, start_server, tlog, verify_offline
 
 from tlog.client import Client
 from tlog.errors import OverloadedError

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from conftest import append, fill, sample_events
+from support import append, fill, sample_events
 
 from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash

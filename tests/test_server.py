@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from conftest import sample_events, start_server, tlog, verify_offline
+from support import sample_events, start_server, tlog, verify_offline
 
 from tlog.core.bundle import parse_bundle
 from tlog.core.checkpoint import open_checkpoint
