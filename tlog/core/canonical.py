@@ -142,20 +142,20 @@ def _check_depth(text: str) -> None:
     """Refuse deep nesting before the recursive parser meets it, and name the place."""
     open_containers: list[str | int] = []  # of each, the name or position of the value being read
     for match in _STRUCTURE.finditer(text):
-        token = match[0]
-        if token in "[{":
+        mark = match[0]
+        if mark in "[{":
             if len(open_containers) >= MAX_DEPTH:
                 message = f"nested deeper than {MAX_DEPTH} levels"
                 raise MalformedInputError(message, "".join(f"/{step}" for step in open_containers))
-            open_containers.append(0 if token == "[" else "")
+            open_containers.append(0 if mark == "[" else "")
         elif not open_containers:
             continue
-        elif token in "]}":
+        elif mark in "]}":
             open_containers.pop()
         elif isinstance(step := open_containers[-1], int):
-            open_containers[-1] = step + (token == ",")
-        elif token not in ",:":
-            open_containers[-1] = escape_pointer(token[1:-1])
+            open_containers[-1] = step + (mark == ",")
+        elif mark not in ",:":
+            open_containers[-1] = escape_pointer(mark[1:-1])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""The documentation is true: what can be computed is computed, what lists the code is compared with the code."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from support import ROOT, start_server
+from typer.main import get_command
+
+from tlog import errors
+from tlog.cli import app
+from tlog.core.event import Actor, Details, Event, Resource, Source
+from tlog.core.pseudonym import action_key
+from tlog.ingest import cloudtrail
+from tlog.server.openapi import describe
+
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+
+
+def table(page, heading):
+    """Return the rows of the first table behind `heading`, as lists of cells."""
+    text = (DOCS / page).read_text(encoding="utf-8").partition(heading)[2]
+    rows = re.search(r"\n\|.*?\n\|[-|]+\n((?:\|.*\n)+)", text)[1].splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_quick_start_has_exactly_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"## Quick start\n\n```sh\n(.*?)\n```", text, re.DOTALL)[1]
+    first, second = block.splitlines()
+    assert first.endswith("tlog demo")
+    assert "pytest" in second
+
+
+def test_worked_example():
+    def sha256(data):
+        return hashlib.sha256(data).digest()
+
+    a, b = sha256(b"\0a"), sha256(b"\0b")
+    chain_a = sha256(b"\2" + bytes(32) + a)
+    expected = [a, b, sha256(b"\1" + a + b), chain_a, sha256(b"\2" + chain_a + b), sha256(b"\x10" + bytes(16) + b"{}")]
+    expected.append(action_key("read"))
+    assert [bytes.fromhex(value) for _, value in table("reference/formats.md", "## Worked example")] == expected
+
+
+def test_every_member_of_an_event_is_described():
+    described = {name.strip("`") for name, *_ in table("reference/event.md", "# The event")}
+    members = set()
+    for kind, prefix in (
+        (Event, ""),
+        (Actor, "actor."),
+        (Resource, "resource."),
+        (Details, "details."),
+        (Source, "source."),
+    ):
+        members |= {prefix + name for name in kind.__struct_fields__}
+    assert described == members - {"actor", "resource", "details", "source"}
+
+
+def test_every_endpoint_is_described():
+    described = {tuple(row[0].strip("`").split()) for row in table("reference/http.md", "# HTTP")}
+    routes = {(method.upper(), path) for path, operations in describe()["paths"].items() for method in operations}
+    assert described == routes
+
+
+def test_every_command_is_described():
+    described = {row[0].strip("`") for row in table("reference/cli.md", "# The command line")}
+    commands = set()
+    for name, command in get_command(app).commands.items():
+        children = getattr(command, "commands", None)
+        commands |= {f"tlog {name} {child}" for child in children} if children else {f"tlog {name}"}
+    assert described == commands
+
+
+def test_exit_codes_are_described():
+    described = {row[1].strip("`"): int(row[0]) for row in table("reference/cli.md", "A log that refuses")}
+    for name, code in described.items():
+        assert getattr(errors, name).exit_code == code
+    own = {
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.OperatorError)
+    }
+    assert set(described.values()) == own
+    advised = {int(row[0]) for row in table("how-to/when-it-refuses.md", "# When it refuses")}
+    assert advised == own
+
+
+def test_cloudtrail_tables_are_the_code():
+    actions = [(row[0].strip("`"), row[1].strip("`")) for row in table("reference/cloudtrail-mapping.md", "## Action")]
+    assert actions == list(cloudtrail._ACTIONS)
+    resources = [
+        tuple(cell.strip("`") for cell in row) for row in table("reference/cloudtrail-mapping.md", "## Resource")
+    ]
+    assert resources == [(member, kind, form.replace("{}", "…")) for member, kind, form in cloudtrail._RESOURCES]
+
+
+def test_the_project_is_laid_out_as_described():
+    described = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.stem for path in (ROOT / "tlog").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for room in rooms - {"__init__", "__main__", "hospital"}:
+        assert f"`{room}`" in described, room
+
+
+def test_the_tutorials_http_example_works(directory):
+    """The event of the tutorial is valid, and the answers are what it says."""
+    event = re.search(r"<<'EOF'\n(.*?)\nEOF", (DOCS / "tutorial.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    server = start_server(directory / "data")
+    try:
+        import json  # noqa: PLC0415
+
+        (receipt,) = server.append([json.loads(event)])
+        assert receipt["index"] == 1
+        assert server.append([json.loads(event)])[0]["duplicate"] is True
+    finally:
+        server.stop()
+
+
+def test_no_page_is_left_out():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in DOCS.iterdir():
+        assert f"docs/{page.name}" in readme
+    assert Path(ROOT / "LICENSE").read_text(encoding="utf-8").lstrip().startswith("Apache License")
