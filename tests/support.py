@@ -112,7 +112,7 @@ class Server:
             return self.process.wait()
 
 
-def start_server(data: Path, *options: object, token: str = "") -> Server:
+def start_server(data: Path, *options: object, token: str = "", token_options: Sequence[object] = ()) -> Server:
     """Start `tlog serve` on a free port and wait until it says where."""
     command = [sys.executable, "-m", "tlog", "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
     said = data.with_name(f"{data.name}-{next(_numbers)}.stderr")
@@ -124,7 +124,19 @@ def start_server(data: Path, *options: object, token: str = "") -> Server:
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.05)
     if not token:
-        created = tlog("token", "create", "--data", data, "--principal", "test", "--scope", "admin", "--json", *options)
+        created = tlog(
+            "token",
+            "create",
+            "--data",
+            data,
+            "--principal",
+            "test",
+            "--scope",
+            "admin",
+            "--json",
+            *options,
+            *token_options,
+        )
         token = json.loads(created.stdout)["token"]
     with Client(match[1]) as client:
         return Server(process, match[1], client.log()["vkey"], token, data, said)

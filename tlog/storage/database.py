@@ -56,9 +56,7 @@ def translated() -> Iterator[None]:
         message = f"the database cannot serve this now ({type(error).__name__})"
         raise OverloadedError(message) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        message = (
-            f"the database refuses tlog's role a privilege it needs ({error.diag.message_primary}); run 'tlog init'"
-        )
+        message = f"the database refuses tlog's role a privilege it needs ({error.diag.message_primary}); run 'tlog init' as an administrator"
         raise UnsafeDatabaseError(message) from error
 
 
@@ -122,7 +120,8 @@ class Database:
             )
         async with connection:
             _check_version(connection)
-            return await migrate(connection, login or connection.info.user)
+            with translated():
+                return await migrate(connection, login or connection.info.user)
 
     async def check(self) -> None:
         """Check what the log's promises rest on: version, schema, durability, tables, triggers.

@@ -11,10 +11,14 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', name);
         END IF;
     END LOOP;
+    -- Who is no superuser has to be a member of the owner to hand things over to it.
+    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+        EXECUTE pg_catalog.format('GRANT tlog_owner TO %I', current_user);
+    END IF;
 END
 $$;
 
-CREATE SCHEMA tlog;
+CREATE SCHEMA tlog AUTHORIZATION tlog_owner;
 
 -- One row: the lock every append takes, and what the next append continues.
 CREATE TABLE tlog.log_state (
@@ -124,7 +128,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(bigint) FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA tlog TO tlog_owner, tlog_appender, tlog_sealer, tlog_reader, tlog_eraser;
+GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_reader, tlog_eraser;
 
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
 GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
@@ -148,4 +152,3 @@ ALTER TABLE tlog.api_key OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;
-ALTER SCHEMA tlog OWNER TO tlog_owner;

@@ -1,0 +1,197 @@
+"""The command line as a person or a script meets it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from support import ROOT, sample_events, start_server, tlog
+
+from tlog.core.note import parse_vkey
+
+
+@pytest.fixture(scope="module")
+def data():
+    directory = Path(tempfile.mkdtemp(prefix="tlog-cli-"))
+    directory.chmod(0o711)
+    tlog("init", "--data", directory / "data", "--origin", "example.com/cli")
+    yield directory / "data"
+    shutil.rmtree(directory)
+
+
+def events_file(path, count, seed):
+    path.write_bytes(b"\n".join(sample_events(count, seed=seed)) + b"\n")
+    return path
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_init_prints_the_public_key_and_no_secret(data):
+    done = tlog("init", "--data", data)
+    assert parse_vkey(done.stdout.strip()).name == "example.com/cli"
+    assert "PRIVATE" not in done.stdout + done.stderr
+    assert tlog("keys", "show", "--data", data).stdout == done.stdout
+    shown = json.loads(tlog("keys", "show", "--json", "--data", data).stdout)
+    assert shown["vkey"] == done.stdout.strip()
+
+
+def test_append_from_standard_input(data):
+    raws = b"\n".join(sample_events(3, seed=11))
+    done = subprocess.run(
+        [sys.executable, "-m", "tlog", "append", "--json", "--data", str(data)], input=raws, capture_output=True, cwd=ROOT, check=True
+    )  # fmt: skip
+    assert json.loads(done.stdout)["appended"] == 3
+
+
+def test_import_twice(data, tmp_path):
+    file = events_file(tmp_path / "events.ndjson", 2500, 12)
+    first = json.loads(tlog("import", "ndjson", file, "--json", "--data", data).stdout)
+    assert (first["events"], first["appended"], first["duplicates"]) == (2500, 2500, 0)
+    again = tlog("import", "ndjson", file, "--data", data).stdout
+    assert (
+        f"2,500 events read: 0 appended, 2,500 were in the log already; sealed at tree size {first['size']:,}" in again
+    )
+
+
+def test_import_of_compressed_files(data, tmp_path):
+    (tmp_path / "events.ndjson.gz").write_bytes(gzip.compress(b"\r\n".join(sample_events(5, seed=13))))
+    done = json.loads(tlog("import", "ndjson", tmp_path / "events.ndjson.gz", "--json", "--data", data).stdout)
+    assert done["appended"] == 5
+
+
+def test_one_bad_event_imports_nothing(data, tmp_path):
+    good = events_file(tmp_path / "good.ndjson", 1500, 14)
+    bad = events_file(tmp_path / "bad.ndjson", 3, 15)
+    lines = bad.read_bytes().splitlines()
+    bad.write_bytes(
+        b"\n".join([lines[0], lines[1].replace(b'"read"', b'"look"').replace(b'"action"', b'"Action"'), lines[2]])
+    )
+    before = json.loads(tlog("fsck", "--json", "--data", data).stdout)["size"]
+    done = tlog("import", "ndjson", good, bad, "--data", data, check=False)
+    assert done.returncode == 2
+    assert f"{bad}, line 2: no such member in an event (at /Action)" in words(done.stderr) or "line 2" in words(
+        done.stderr
+    )
+    assert json.loads(tlog("fsck", "--json", "--data", data).stdout)["size"] == before
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"x" * 70_000, "line 1: longer than the 65535 bytes"),
+        (b"\x1f\x8bdamaged", "gzip data is damaged"),
+        (b"[1, 2]\n", "line 1: expected `object`, got `array`"),
+    ],
+    ids=["long line", "damaged gzip", "not an object"],
+)
+def test_files_that_are_none(data, tmp_path, content, message):
+    file = tmp_path / ("x.gz" if content.startswith(b"\x1f") else "x.ndjson")
+    file.write_bytes(content)
+    done = tlog("import", "ndjson", file, "--data", data, check=False)
+    assert done.returncode == 2
+    assert message in words(done.stderr)
+
+
+def test_missing_files_and_directories_are_named(data, tmp_path):
+    done = tlog("import", "ndjson", tmp_path / "nowhere", "--data", data, check=False)
+    assert (done.returncode, "No such file" in done.stderr) == (2, True)
+    done = tlog("fsck", "--data", tmp_path / "nothing", check=False)
+    assert (done.returncode, "there is no log in" in words(done.stderr)) == (4, True)
+    assert not (tmp_path / "nothing").exists(), "looking makes nothing"
+
+
+def test_prove_and_verify(data, tmp_path):
+    file = events_file(tmp_path / "events.ndjson", 4, 16)
+    tlog("import", "ndjson", file, "--data", data)
+    event_id = json.loads(file.read_bytes().splitlines()[2])["eventId"]
+    files = json.loads(tlog("prove", event_id.upper(), "--out", tmp_path / "out", "--json", "--data", data).stdout)
+    (tmp_path / "vkey").write_text(tlog("keys", "show", "--data", data).stdout)
+    key = ["--vkey", f"@{tmp_path / 'vkey'}"]
+    assert "VERIFIED: entry" in tlog("verify", "proof", *key, "--event", files["event"], files["proof"]).stdout
+    proof = Path(files["proof"]).read_bytes()
+    (tmp_path / "checkpoint").write_bytes(proof.partition(b"\n\n")[2])
+    assert "VERIFIED" in tlog("verify", "checkpoint", *key, tmp_path / "checkpoint").stdout
+    tlog("export", "--static", tmp_path / "static", "--data", data)
+    assert "VERIFIED: all of the log" in tlog("verify", "log", *key, tmp_path / "static").stdout
+    tlog("prove", event_id, "--no-disclose", "--out", tmp_path / "bare", "--data", data)
+    assert '"disclosures":{}' in (tmp_path / "bare" / f"{event_id}.event.json").read_text()
+    Path(files["proof"]).write_bytes(proof.replace(b"index ", b"index 1"))
+    wrong = tlog("verify", "proof", *key, "--event", files["event"], files["proof"], check=False)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    Path(files["proof"]).write_bytes(proof[:-1])
+    malformed = tlog("verify", "proof", *key, "--event", files["event"], files["proof"], check=False)
+    assert malformed.returncode == 2
+
+
+@pytest.mark.parametrize("event_id", ["00000000-0000-4000-8000-000000000000", "nonsense"])
+def test_prove_of_what_is_not_there(data, event_id):
+    done = tlog("prove", event_id, "--data", data, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_consistency_over_http_and_remote_import(directory, tmp_path):
+    server = start_server(directory / "data")
+    try:
+        server.seal()
+        key = tmp_path / "key"
+        key.write_text(server.token + "\n")
+        remote = ["--url", server.url, "--token-file", key]
+        file = events_file(tmp_path / "events.ndjson", 1200, 17)
+        done = json.loads(tlog("import", "ndjson", file, "--json", *remote).stdout)
+        assert (done["appended"], done["size"]) == (1200, 1201)
+        again = json.loads(tlog("append", file, "--json", *remote).stdout)
+        assert (again["appended"], again["duplicates"]) == (0, 1200)
+        event_id = json.loads(file.read_bytes().splitlines()[7])["eventId"]
+        tlog("prove", event_id, "--out", tmp_path, *remote)
+        arguments = [
+            "--vkey",
+            server.vkey,
+            "--event",
+            tmp_path / f"{event_id}.event.json",
+            tmp_path / f"{event_id}.tlog-proof",
+        ]
+        assert "VERIFIED" in tlog("verify", "proof", *arguments).stdout
+        refused = tlog("import", "ndjson", file, "--url", server.url, check=False)
+        assert (refused.returncode, "API key" in refused.stderr) == (2, True)
+    finally:
+        server.stop()
+    away = tlog("import", "ndjson", file, *remote, check=False)
+    assert (away.returncode, "cannot be reached" in words(away.stderr)) == (2, True)
+
+
+def commands():
+    return [
+        (), ("demo",), ("serve",), ("init",), ("append",), ("import",), ("import", "ndjson"), ("import", "cloudtrail"), ("prove",),
+        ("fsck",), ("export",), ("keys",), ("keys", "show"), ("token",), ("token", "create"), ("token", "list"),
+        ("token", "revoke"), ("verify",), ("verify", "proof"), ("verify", "consistency"), ("verify", "checkpoint"), ("verify", "log"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_explains_every_option(command):
+    done = tlog(*command, "--help")
+    assert "Usage:" in done.stdout
+    for line in done.stdout.splitlines():
+        stripped = line.strip()
+        assert not stripped.startswith("--") or len(stripped.split()) > 1, line
+
+
+def test_usage_errors_end_with_2():
+    assert tlog("nonsense", check=False).returncode == 2
+    assert tlog("prove", check=False).returncode == 2
+
+
+def test_demo_runs_to_its_end():
+    done = tlog("demo", "--events", "300")
+    assert "Done in" in done.stdout
+    assert done.stdout.count("entry changed: entry") == 2
+    assert "ROLLBACK db=" in done.stdout
