@@ -1,0 +1,202 @@
+-- What the migrations of this version make, as pg_dump prints it. Made by tests/test_schema.py, checked by it too.
+
+CREATE SCHEMA tlog;
+
+ALTER SCHEMA tlog OWNER TO tlog_owner;
+
+CREATE FUNCTION tlog.ensure_disclosure_partition(wanted bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+DECLARE
+    width CONSTANT bigint := 16777216;
+    first CONSTANT bigint := wanted / width * width;
+    name CONSTANT text := format('disclosure_%s', wanted / width);
+BEGIN
+    IF to_regclass(format('tlog.%I', name)) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE tlog.%I PARTITION OF tlog.disclosure FOR VALUES FROM (%s) TO (%s)', name, first, first + width
+        );
+    END IF;
+    RETURN first + width;
+END
+$$;
+
+ALTER FUNCTION tlog.ensure_disclosure_partition(wanted bigint) OWNER TO tlog_owner;
+
+CREATE FUNCTION tlog.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'tlog.% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
+
+CREATE FUNCTION tlog.refuse_rewrite() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    IF (NEW.level, NEW.tile_index) IS DISTINCT FROM (OLD.level, OLD.tile_index)
+        OR substr(NEW.hashes, 1, octet_length(OLD.hashes)) IS DISTINCT FROM OLD.hashes
+    THEN
+        RAISE EXCEPTION 'tlog.tile only grows: rewriting level % tile % refused', OLD.level, OLD.tile_index
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
+
+CREATE TABLE public.tlog_migration (
+    number integer NOT NULL,
+    name text NOT NULL,
+    digest bytea NOT NULL,
+    applied_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE public.tlog_migration OWNER TO postgres;
+
+CREATE TABLE tlog.api_key (
+    key_id text NOT NULL,
+    digest bytea NOT NULL,
+    principal text NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32))
+);
+
+ALTER TABLE tlog.api_key OWNER TO tlog_owner;
+
+CREATE TABLE tlog.checkpoint (
+    size bigint NOT NULL,
+    root_hash bytea NOT NULL,
+    chain_hash bytea NOT NULL,
+    note bytea NOT NULL,
+    sealed_at bigint NOT NULL,
+    CONSTRAINT checkpoint_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT checkpoint_root_hash_check CHECK ((octet_length(root_hash) = 32))
+);
+
+ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
+
+CREATE TABLE tlog.disclosure (
+    index bigint NOT NULL,
+    actor bytea NOT NULL,
+    resource bytea NOT NULL
+)
+PARTITION BY RANGE (index);
+
+ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
+
+CREATE TABLE tlog.leaf (
+    index bigint NOT NULL,
+    event_id uuid,
+    entry bytea NOT NULL,
+    leaf_hash bytea NOT NULL,
+    chain_hash bytea NOT NULL,
+    CONSTRAINT leaf_index_check CHECK ((index >= 0))
+);
+
+ALTER TABLE tlog.leaf OWNER TO tlog_owner;
+
+CREATE TABLE tlog.log_state (
+    only_row boolean DEFAULT true NOT NULL,
+    origin text NOT NULL,
+    size bigint NOT NULL,
+    chain_hash bytea NOT NULL,
+    last_logged_at bigint NOT NULL,
+    CONSTRAINT log_state_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT log_state_only_row_check CHECK (only_row),
+    CONSTRAINT log_state_size_check CHECK ((size >= 0))
+);
+
+ALTER TABLE tlog.log_state OWNER TO tlog_owner;
+
+CREATE TABLE tlog.tile (
+    level smallint NOT NULL,
+    tile_index bigint NOT NULL,
+    hashes bytea NOT NULL,
+    CONSTRAINT tile_hashes_check CHECK ((((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 8192)) AND ((octet_length(hashes) % 32) = 0))),
+    CONSTRAINT tile_level_check CHECK (((level >= 0) AND (level <= 63))),
+    CONSTRAINT tile_tile_index_check CHECK ((tile_index >= 0))
+);
+ALTER TABLE ONLY tlog.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+ALTER TABLE tlog.tile OWNER TO tlog_owner;
+
+ALTER TABLE ONLY public.tlog_migration
+    ADD CONSTRAINT tlog_migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY tlog.api_key
+    ADD CONSTRAINT api_key_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY tlog.checkpoint
+    ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (size);
+
+ALTER TABLE ONLY tlog.disclosure
+    ADD CONSTRAINT disclosure_pkey PRIMARY KEY (index);
+
+ALTER TABLE ONLY tlog.leaf
+    ADD CONSTRAINT leaf_event_id_key UNIQUE (event_id);
+
+ALTER TABLE ONLY tlog.leaf
+    ADD CONSTRAINT leaf_pkey PRIMARY KEY (index);
+
+ALTER TABLE ONLY tlog.log_state
+    ADD CONSTRAINT log_state_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY tlog.tile
+    ADD CONSTRAINT tile_pkey PRIMARY KEY (level, tile_index);
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.checkpoint FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.leaf FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.tile FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER grow_only BEFORE UPDATE ON tlog.tile FOR EACH ROW EXECUTE FUNCTION tlog.refuse_rewrite();
+
+ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only;
+
+GRANT USAGE ON SCHEMA tlog TO tlog_appender;
+GRANT USAGE ON SCHEMA tlog TO tlog_sealer;
+GRANT USAGE ON SCHEMA tlog TO tlog_reader;
+GRANT USAGE ON SCHEMA tlog TO tlog_eraser;
+
+REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) TO tlog_appender;
+
+GRANT SELECT ON TABLE public.tlog_migration TO PUBLIC;
+
+GRANT SELECT ON TABLE tlog.api_key TO tlog_reader;
+
+GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
+
+GRANT SELECT,INSERT ON TABLE tlog.disclosure TO tlog_appender;
+GRANT SELECT ON TABLE tlog.disclosure TO tlog_reader;
+GRANT SELECT,DELETE ON TABLE tlog.disclosure TO tlog_eraser;
+
+GRANT SELECT,INSERT ON TABLE tlog.leaf TO tlog_appender;
+GRANT SELECT ON TABLE tlog.leaf TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.leaf TO tlog_reader;
+
+GRANT SELECT,UPDATE ON TABLE tlog.log_state TO tlog_appender;
+GRANT SELECT ON TABLE tlog.log_state TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.log_state TO tlog_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE tlog.tile TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.tile TO tlog_reader;
