@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -165,7 +166,15 @@ def test_consistency_over_http_and_remote_import(directory, tmp_path):
     finally:
         server.stop()
     away = tlog("import", "ndjson", file, *remote, check=False)
-    assert (away.returncode, "cannot be reached" in words(away.stderr)) == (2, True)
+    assert (away.returncode, "cannot be reached" in words(away.stderr)) == (75, True)
+
+
+def test_an_address_that_is_taken_is_named_before_anything_starts(data):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = tlog("serve", "--port", port, "--data", data, check=False)
+    assert done.returncode == 4
+    assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in words(done.stderr)
 
 
 def commands():

@@ -298,7 +298,7 @@ class _Story:
     # --- Telling ---------------------------------------------------------------------------------------------------
 
     def _chapter(self, title: str, remark: str) -> None:
-        self._console.print(f"\n[bold]{title}[/]  [dim]{remark}[/]")
+        self._console.print(f"\n[bold]{title}[/]  [dim]{remark}[/]", soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False, soft_wrap=True)

@@ -127,6 +127,8 @@ class OverloadedError(TlogError):
 
     """
 
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: not now, try again
+
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from tlog.errors import TlogError
@@ -85,6 +85,8 @@ class _Observed:
 
         try:
             await self._app(scope, receive, observed)
+        except ClientDisconnect:
+            pass  # nobody is left to answer; what was read of the request is dropped
         except Exception as error:  # noqa: BLE001 - the last resort; nothing of a bug may reach the caller or uvicorn's log
             response = await on_error(Request(scope), error)
             await response(scope, receive, observed)

@@ -56,7 +56,8 @@ def translated() -> Iterator[None]:
         message = f"the database cannot serve this now ({type(error).__name__})"
         raise OverloadedError(message) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        message = f"the database refuses tlog's role a privilege it needs ({error.diag.message_primary}); run 'tlog init' as an administrator"
+        what = error.diag.message_primary
+        message = f"the database refuses tlog's role a privilege it needs ({what}); run 'tlog init' as an administrator"
         raise UnsafeDatabaseError(message) from error
 
 
