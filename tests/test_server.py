@@ -14,13 +14,16 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from support import sample_events, start_server, tlog, verify_offline
+from support import fill, sample_events, start_server, tlog, verify_offline
 
 from tlog.core.bundle import parse_bundle
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import parse_vkey
 from tlog.core.tile import root_from_tiles, split_hashes
+from tlog.server.app import create_app
+from tlog.server.auth import Authenticator, new_token
+from tlog.storage.embedded import EmbeddedPostgres
 from tlog.verify import verify_event, verify_growth
 
 
@@ -54,7 +57,8 @@ def fresh(count=1):
 
 
 def size_of(http):
-    return sum(http.get("/v1/log").json()[name] for name in ("size", "pending"))
+    described = http.get("/v1/log").json()
+    return described["size"] + described["pending"]
 
 
 # --- Appending -------------------------------------------------------------------------------------------------------
@@ -387,6 +391,99 @@ def test_bad_proof_requests(anonymous, path, status):
     answer = anonymous.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_event_comes_back_as_it_was_sent(server, http):
+    event = fresh()[0]
+    receipt = http.post("/v1/audit/events", json=event).json()["receipts"][0]
+    answer = http.get(f"/v1/audit/events/{event['eventId']}")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["event"] == event
+    place = {name: receipt[name] for name in ("index", "loggedAt", "leafHash", "chainHash")}
+    assert answer.json()["log"] == {**place, "erased": []}
+
+
+def test_erased_data_is_said_to_be_erased(server, http):
+    event = fresh()[0]
+    index = http.post("/v1/audit/events", json=event).json()["receipts"][0]["index"]
+    postgres = EmbeddedPostgres(server.data / "postgres")
+    postgres.administer(f"DELETE FROM tlog.disclosure WHERE index = {index}")
+    answer = http.get(f"/v1/audit/events/{event['eventId']}").json()
+    assert answer["log"]["erased"] == ["actor", "resource"]
+    assert answer["event"] == {
+        **{name: event[name] for name in ("eventId", "timestamp", "action", "outcome", "source")},
+        "resource": {"type": event["resource"]["type"]},
+    }
+
+
+def journal_of(server, http):
+    """Return the journal entries of the log, oldest first, as (principal, action, question)."""
+    server.seal()
+    exported = server.data.parent / "journal"
+    tlog("export", "--static", exported, "--data", server.data)
+    found = []
+    for path in sorted((exported / "tile" / "entries").rglob("*")):
+        if path.is_file() and not (
+            path.parent.name.endswith(".p") and (path.parent.parent / path.parent.name[:-2]).exists()
+        ):
+            data = path.read_bytes()
+            while data:
+                length = int.from_bytes(data[:2])
+                entry, data = json.loads(data[2 : 2 + length]), data[2 + length :]
+                if entry.get("resourceType") == "log":
+                    found.append((entry["loggedAt"], entry["eventId"]))
+    shutil.rmtree(exported)
+    events = [http.get(f"/v1/audit/events/{event_id}").json()["event"] for _, event_id in sorted(found)]
+    return [(event["actor"]["userId"], event["action"], json.loads(event["details"]["query"])) for event in events]
+
+
+def test_every_question_is_journaled_before_its_answer(server, http, anonymous):
+    reader = token(server, "read")["token"]
+    event = fresh()[0]
+    http.post("/v1/audit/events", json=event)
+    server.seal()
+    headers = {"Authorization": f"Bearer {reader}"}
+    path = f"/v1/audit/events/{event['eventId']}"
+    unknown = str(uuid4())
+    assert anonymous.get(path, headers=headers).status_code == 200
+    assert anonymous.get(path + "/proof?disclose=true", headers=headers).status_code == 200
+    assert anonymous.get(f"/v1/audit/events/{unknown}", headers=headers).status_code == 404
+    assert anonymous.get(path).status_code == 401
+    asked = [entry for entry in journal_of(server, http) if entry[0] == "test:read"]
+    assert asked[-3:] == [
+        ("test:read", "read", {"ask": "event", "eventId": event["eventId"]}),
+        ("test:read", "read", {"ask": "proof", "disclose": True, "eventId": event["eventId"]}),
+        ("test:read", "read", {"ask": "event", "eventId": unknown}),
+    ]
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_journaled_is_not_answered(opened):
+    async with opened() as log:
+        receipt = (await fill(log, 1))[0]
+        key, stored = new_token(log.directory.pepper(), "auditor", ["read"], log.clock())
+
+        async def find(_):
+            return stored
+
+        app = create_app(log, Authenticator(find, log.directory.pepper(), log.clock))
+        transport = httpx2.ASGITransport(app=app)
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://log", headers=headers) as client:
+            assert (await client.get(f"/v1/audit/events/{receipt.event_id}")).status_code == 200
+            log.appender.close()
+            for path in ("", "/proof"):
+                answer = await client.get(f"/v1/audit/events/{receipt.event_id}{path}")
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"] == "1"
+                assert receipt.event_id not in answer.text
+
+
+@pytest.mark.parametrize("principal", ["", "x" * 257, "line\nbreak"])
+def test_a_principal_has_to_fit_into_the_journal(server, principal):
+    done = tlog("token", "create", "--data", server.data, "--principal", principal, "--scope", "read", check=False)
+    assert done.returncode == 2
+    assert "a principal is 1 to 256 characters" in " ".join(done.stderr.split())
 
 
 def test_proof_of_an_unknown_event(http):

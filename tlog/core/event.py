@@ -24,6 +24,7 @@ from tlog.core.canonical import MAX_INTEGER, canonical, check_value, escape_poin
 from tlog.errors import InvalidEventError, MalformedInputError
 
 MAX_EVENT_SIZE: Final = 65_535
+MAX_USER_ID: Final = 256
 
 Action = Literal[
     "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
@@ -43,10 +44,10 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IP = rf"^(?:{_OCTET}(?:\.{_OCTET}){{3}}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\Z"
 _RESOURCE_TYPE = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z"
 _SOURCE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}\Z"
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]+\Z"
+NO_CONTROL = r"^[^\x00-\x1f\x7f]+\Z"
 
-UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_NO_CONTROL)]
-ResourceId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=_NO_CONTROL)]
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, pattern=NO_CONTROL)]
+ResourceId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=NO_CONTROL)]
 ResourceType = Annotated[str, Meta(pattern=_RESOURCE_TYPE)]
 SourceId = Annotated[str, Meta(pattern=_SOURCE_ID)]
 Uuid = Annotated[str, Meta(pattern=_UUID)]
@@ -60,7 +61,7 @@ _PATTERN_RULES: Final = {
     _IP: "an IPv4 or IPv6 address",
     _RESOURCE_TYPE: "1 to 64 letters, digits and _ . : - beginning with a letter or digit (it is public)",
     _SOURCE_ID: "1 to 128 letters, digits and _ . : / - beginning with a letter or digit (it is public)",
-    _NO_CONTROL: "text without control characters",
+    NO_CONTROL: "text without control characters",
 }
 
 

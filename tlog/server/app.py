@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from tlog.errors import TlogError
-from tlog.server import health, openapi, read
+from tlog.server import audit, health, openapi, read
 from tlog.server.append import append_events
 from tlog.server.health import Metrics
 from tlog.server.problems import on_error
@@ -45,7 +45,8 @@ def create_app(log: Log, authenticator: Authenticator) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/audit/events", append_events, methods=["POST"]),
-            Route("/v1/audit/events/{event_id:uuid}/proof", read.event_proof),
+            Route("/v1/audit/events/{event_id:uuid}", audit.event),
+            Route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof),
             Route("/v1/proof/inclusion", read.inclusion),
             Route("/v1/proof/consistency", read.consistency),
             Route("/v1/log", read.describe),

@@ -13,7 +13,8 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
-from tlog.errors import ForbiddenError, UnauthorizedError
+from tlog.core.event import MAX_USER_ID, NO_CONTROL
+from tlog.errors import ForbiddenError, MalformedInputError, UnauthorizedError
 from tlog.storage.keys import ApiKey
 
 if TYPE_CHECKING:
@@ -37,7 +38,15 @@ def digest_of(pepper: bytes, token: str) -> bytes:
 def new_token(
     pepper: bytes, principal: str, scopes: Collection[str], now: datetime, expires_at: datetime | None = None
 ) -> tuple[str, ApiKey]:
-    """Return a fresh token, to be shown once, and the key to store for it."""
+    """Return a fresh token, to be shown once, and the key to store for it.
+
+    Raises:
+        MalformedInputError: the principal cannot be the userId of the events its uses are logged as.
+
+    """
+    if re.fullmatch(NO_CONTROL, principal) is None or len(principal) > MAX_USER_ID:
+        message = f"a principal is 1 to {MAX_USER_ID} characters without control characters, such as service:ehr-api"
+        raise MalformedInputError(message)
     key_id = secrets.token_hex(_KEY_ID_BYTES)
     token = f"tlog_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     return token, ApiKey(key_id, digest_of(pepper, token), principal, sorted(scopes), now, expires_at)

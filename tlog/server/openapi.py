@@ -122,11 +122,19 @@ def _paths(event: _Document) -> _Document:
             "application/x-ndjson": {"schema": {"type": "string"}},
         },
     }
+    event_id = {**_parameter("event_id", {"type": "string", "format": "uuid"}, ""), "in": "path", "required": True}
+    one_event = _operation(
+        "An event as it was sent, and where it is in the log",
+        {"200": ("The event", json, anything)},
+        [event_id],
+        scope="read",
+        errors=("401", "403", "404", "503"),
+    )
     event_proof = _operation(
         "The tlog-proof and event file of one event",
         {"200": ("The proof", json, anything)},
         [
-            {**_parameter("event_id", {"type": "string", "format": "uuid"}, ""), "in": "path", "required": True},
+            event_id,
             _parameter("disclose", _FLAG, "Include the event's personal data"),
         ],
         scope="read",
@@ -136,6 +144,7 @@ def _paths(event: _Document) -> _Document:
     size = _parameter("size", _NUMBER, "Size of a published checkpoint; the latest if absent")
     return {
         "/v1/audit/events": {"post": append},
+        "/v1/audit/events/{event_id}": {"get": one_event},
         "/v1/audit/events/{event_id}/proof": {"get": event_proof},
         "/checkpoint": {"get": _operation("The latest checkpoint", {"200": ("The signed note", text, None)})},
         "/tile/{path}": {

@@ -15,7 +15,7 @@ from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.prove import checkpoint_of, event_file, prove_consistency, prove_inclusion
+from tlog.prove import checkpoint_of, prove_consistency, prove_inclusion
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,27 +81,6 @@ async def consistency(request: Request) -> Response:
     return Response(proof.text(), headers=_MUTABLE, media_type=_TEXT)
 
 
-async def event_proof(request: Request) -> Response:
-    """Return the tlog-proof of an event and its event file; `?disclose=true` includes its personal data."""
-    service: Service = request.app.state.service
-    await service.authenticator.check(request.headers.get("authorization"), "read")
-    disclose = _flag(request, "disclose")
-    event_id = request.path_params["event_id"]
-    found = await service.log.reader.find([str(event_id)])
-    if not found:
-        message = "no event of this eventId is in the log"
-        raise NotFoundError(message)
-    latest = await checkpoint_of(service.log.reader, None)
-    proof = await prove_inclusion(service.log.reader, found[0].leaf, latest)
-    document = {
-        "eventId": str(event_id),
-        "index": proof.index,
-        "proof": proof.text().decode(),
-        "eventFile": event_file(found[0], disclose=disclose).decode(),
-    }
-    return _json(document)
-
-
 async def describe(request: Request) -> Response:
     """Return who this log is, how far it is, and where to read on."""
     service: Service = request.app.state.service
@@ -158,11 +137,3 @@ def _number(request: Request, name: str) -> int:
 def _optional_number(request: Request, name: str) -> int | None:
     value = request.query_params.get(name)
     return None if value is None else parse_decimal(value.encode(errors="replace"), f"the query parameter '{name}'")
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false")
-    if value not in ("true", "false"):
-        message = f"the query parameter '{name}' is 'true' or 'false'"
-        raise MalformedInputError(message)
-    return value == "true"

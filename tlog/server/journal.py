@@ -1,0 +1,49 @@
+"""The read journal: who asked what of the events, logged as an event itself before the answer leaves.
+
+A journal entry is a normal event: the actor is the API key's principal, the resource is the log, `details.query` the
+question in canonical JSON. Questions about public data (checkpoints, tiles, proofs by index) are not journaled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+import msgspec
+
+from tlog.appender import draft_events
+from tlog.core.canonical import canonical
+from tlog.core.entry import format_logged_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tlog.lifecycle import Log
+    from tlog.storage.keys import ApiKey
+
+RESOURCE_TYPE = "log"
+
+
+async def journal(log: Log, key: ApiKey, action: Literal["read", "export"], question: Mapping[str, object]) -> None:
+    """Append the journal entry of one question; returns when it is durable, so that the answer may leave.
+
+    Args:
+        log: the log that is asked.
+        key: the API key the question came with.
+        action: "read" for an answer, "export" for a bulk one.
+        question: what was asked, a JSON object.
+
+    Raises:
+        OverloadedError: it cannot be logged now, so the question must not be answered now.
+
+    """
+    event = {
+        "eventId": str(uuid4()),
+        "timestamp": format_logged_at(log.clock()).decode(),
+        "actor": {"userId": key.principal, "role": f"api-key:{key.key_id}"},
+        "action": action,
+        "resource": {"type": RESOURCE_TYPE, "id": log.verifier.name},
+        "details": {"query": canonical(dict(question)).decode()},
+        "outcome": "success",
+    }
+    await log.appender.append(draft_events([msgspec.json.encode(event)], log.bucket_keys))
