@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
+import re
 import sys
 
 import pytest
-from support import append, fill, sample_events
+from support import append, fill, sample_events, verify_offline
 
 from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.commitment import commit
 from tlog.core.merkle import leaf_hash
 from tlog.core.pseudonym import BucketKeys
+from tlog.core.strict import encode_base64url
 from tlog.errors import NotCheckedError
 from tlog.fsck import fsck
+from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore
 
@@ -29,7 +35,7 @@ ON = (
 async def check(location, **options):
     """Check a log that no process serves, as its operator would after an alarm."""
     directory = location.directory
-    given = {"bucket_keys": directory.bucket_keys(), "anchored": Anchor(directory.anchor).read(), **options}
+    given = {"bucket_keys": directory.bucket_keys(), "read_anchor": Anchor(directory.anchor).read, **options}
     reader = ReadStore(Database(location.database, location.admin), connections=1)
     await reader.open()
     try:
@@ -216,7 +222,7 @@ async def test_erased_disclosures_are_no_damage(opened, location, database):
 async def test_what_was_not_checked_is_said(opened, location):
     async with opened() as log:
         await fill(log, 5)
-        report = await check(location, bucket_keys=None, anchored=None)
+        report = await check(location, bucket_keys=None, read_anchor=None)
     assert report.exit_code == 3
     assert len(report.unchecked) == 2
     assert report.text().endswith("INCOMPLETE")
@@ -237,8 +243,65 @@ async def test_anchor_that_does_not_fit(opened, location, change, damage):
     async with opened() as log:
         await fill(log, 5)
         anchored = Anchor(log.directory.anchor).read()._replace(**change)
-        report = await check(location, anchored=anchored)
+        report = await check(location, read_anchor=lambda: anchored)
     assert damage in {problem.damage for problem in report.problems}
+
+
+async def test_missing_anchor_is_a_problem_and_the_rest_is_checked(opened, location):
+    async with opened() as log:
+        await fill(log, 5)
+    location.directory.anchor.unlink()
+    report = await check(location)
+    assert [problem.damage for problem in report.problems] == ["anchor wrong"]
+    assert report.checked["entries"] == 6
+
+
+async def test_a_log_that_is_appending_and_sealing_raises_no_alarm(opened, location):
+    async with opened(interval=0.01) as log:
+
+        async def work():
+            for seed in range(40):
+                await append(log, sample_events(20, seed=seed))
+
+        working = asyncio.create_task(work())
+        checks = 0
+        while not working.done():
+            report = await check(location)
+            assert report.problems == []
+            checks += 1
+        await working
+        assert checks > 3
+
+
+async def test_numbers_that_canonical_json_writes_as_long_integers_raise_no_alarm(opened, location, directory):
+    """RFC 8785 writes 1e16 as 10000000000000000, beyond what is taken as an integer from outside."""
+    async with opened() as log:
+        event = json.loads(sample_events(1)[0]) | {"metadata": {"n": 1e16, "m": 1e21, "o": 1e-7, "p": -1e300}}
+        receipt = (await append(log, [json.dumps(event).encode()]))[0]
+        await log.wait_sealed(receipt.index, 30)
+        found = (await log.reader.find([receipt.event_id]))[0]
+        proof = await prove_inclusion(log.reader, found.leaf, await checkpoint_of(log.reader, None))
+        (directory / "event.json").write_bytes(event_file(found, disclose=True))
+        (directory / "proof").write_bytes(proof.text())
+        vkey = log.verifier.vkey()
+    assert (await check(location)).problems == []
+    done = verify_offline("proof", "--vkey", vkey, "--event", directory / "event.json", directory / "proof")
+    assert done.returncode == 0, done.stdout
+
+
+async def test_a_disclosure_that_is_no_actor_is_a_mismatch(opened, location, database):
+    async with opened() as log:
+        await fill(log, 3)
+    body = b"0123456789abcdef[]"
+    commitment = encode_base64url(commit(body)).decode()
+    with database.connect_admin() as admin:
+        entry = admin.execute("SELECT convert_from(entry, 'UTF8') FROM tlog.leaf WHERE index = 2").fetchone()[0]
+        entry = re.sub(r'"actor":"[^"]+"', f'"actor":"{commitment}"', entry)
+        admin.execute(OFF.rstrip("; "))
+        admin.execute("UPDATE tlog.leaf SET entry = %s WHERE index = 2", (entry.encode(),))
+        admin.execute("UPDATE tlog.disclosure SET actor = %s WHERE index = 2", (body,))
+        admin.execute(ON.removeprefix("; "))
+    assert "disclosure mismatch" in {problem.damage for problem in (await check(location)).problems}
 
 
 async def test_many_problems_are_counted_and_some_remembered(opened, location, database):

@@ -9,6 +9,8 @@ import json
 import random
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -403,6 +405,66 @@ def test_what_a_producer_wrote_does_not_command_the_terminal(run):
     assert "\u202e" not in said
 
 
+ACTOR, RESOURCE = {"userId": "user-5"}, {"resource": {"id": "P-5", "type": "patient_record"}}
+BODIES = {
+    "genuine": ("actor", canonical(ACTOR), 0),
+    "a number as RFC 8785 writes it": (
+        "resource",
+        canonical({**RESOURCE, "metadata": {"n": 1}}).replace("1}", "1e-7}"),
+        0,
+    ),
+    "resource of another type": ("resource", canonical({"resource": {"id": "P-5", "type": "invoice"}}), 1),
+    "resource without a type": ("resource", canonical({"resource": {"id": "P-5"}}), 2),
+    "no resource": ("resource", canonical(ACTOR), 2),
+    "not JSON": ("actor", "user-5", 2),
+    "not an object": ("actor", '["user-5"]', 2),
+    "no userId": ("actor", "{}", 2),
+    "userId that is no text": ("actor", '{"userId":5}', 2),
+    "userId twice": ("actor", '{"userId":"a","userId":"b"}', 2),
+    "deeply nested": ("actor", "[" * 100_000, 2),
+}
+
+
+@pytest.mark.parametrize("defect", BODIES)
+def test_a_disclosed_body_says_what_the_entry_says(run, defect):
+    """The commitment alone would let a hostile log commit to one thing in clear and another in private."""
+    group, body, expected = BODIES[defect]
+    salt, body, commitment = disclosure(1, body)
+    entry = json.loads(event(5)[0])
+    entry["commitments"][group] = b64url(commitment)
+    entry = canonical(entry)
+    content = {"disclosures": {group: {"body": body, "salt": b64url(salt)}}, "entry": entry}
+    code, said = run(
+        "proof", "--event", canonical(content).encode() + b"\n", proof_file(5, [*ENTRIES[:5], entry.encode()])
+    )
+    assert code == expected, said
+
+
+def test_a_terminal_that_cannot_show_a_character_is_no_failure(tmp_path):
+    (tmp_path / "proof").write_bytes(proof_file(5))
+    (tmp_path / "event").write_bytes(event(5)[1])
+    command = [
+        sys.executable,
+        "-S",
+        VERIFIER,
+        "proof",
+        "--vkey",
+        vkey_of(),
+        "--event",
+        tmp_path / "event",
+        tmp_path / "proof",
+    ]
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "VERIFIED" in done.stdout
+
+
+def test_an_origin_may_have_any_character(run):
+    origin = "example.com/\ufffd"
+    assert run("checkpoint", checkpoint_note(ENTRIES, origin=origin), vkey=vkey_of(origin=origin))[0] == 0
+
+
 def changed(**members):
     return canonical({**json.loads(event(5)[1]), **members}).encode() + b"\n"
 
@@ -428,6 +490,16 @@ BAD_ENTRIES = {
     "commitments in a list": canonical({**GOOD_ENTRY, "commitments": []}).encode(),
     "a control entry": control(),
     "deeply nested": b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "a sequence number with a fraction": canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 1.0}}).encode(),
+    "a sequence number beyond 2^53": canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 2**53}}).encode(),
+    "a source that is text": canonical({**GOOD_ENTRY, "source": "a"}).encode(),
+    "an eventId that is none": canonical({**GOOD_ENTRY, "eventId": {}}).encode(),
+    "keys that are text": canonical({**GOOD_ENTRY, "keys": "abc"}).encode(),
+    "a third commitment": canonical({**GOOD_ENTRY, "commitments": {**GOOD_ENTRY["commitments"], "x": "y"}}).encode(),
+    "a control entry of another version": control().replace(b'"v":1', b'"v":2'),
+    "a control entry of version true": control().replace(b'"v":1', b'"v":true'),
+    "a control entry without a type": control().replace(b'"index-keys"', b"7"),
+    "a control entry at no time": control().replace(b"2026-03-17T10", b"2026-03-17 10"),
 }
 
 

@@ -260,13 +260,12 @@ def fsck(
 
     async def work() -> Any:  # noqa: ANN401 - fsck's report
         async with _reader(Location(directory, database)) as reader:
-            anchored = Anchor(directory.anchor).read()
             with _progress("checking", "entries") as report:
                 return await run_fsck(
                     reader,
                     directory.verifier(),
                     directory.bucket_keys(),
-                    anchored,
+                    Anchor(directory.anchor).read,
                     second_opinion=second_opinion,
                     progress=report,
                 )

@@ -14,19 +14,21 @@ from dataclasses import dataclass, field
 from secrets import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from tlog.core.canonical import parse_strict
+import msgspec
+
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.commitment import SALT_SIZE, check_disclosure
 from tlog.core.entry import Entry, EventEntry, IndexKeysEntry, parse_entry, parse_logged_at, to_microseconds
+from tlog.core.event import Actor, ResourceGroup
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hash
 from tlog.core.proof import verify_inclusion
 from tlog.core.tile import MAX_LEVEL, TILE_WIDTH, Tile, split_hashes
-from tlog.errors import NotCheckedError, TlogError, UnsafeDatabaseError, VerificationError
+from tlog.errors import AnchorMissingError, NotCheckedError, TlogError, UnsafeDatabaseError, VerificationError
 from tlog.storage.database import check_relations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tlog.anchor import Anchored
     from tlog.core.note import Verifier
@@ -56,6 +58,8 @@ Damage = Literal[
 _REMEMBERED: Final = 1_000
 _SHOWN: Final = 20
 _SAMPLE: Final = 100
+_ACTOR: Final = msgspec.json.Decoder(Actor)
+_RESOURCE: Final = msgspec.json.Decoder(ResourceGroup)
 
 
 class Problem(NamedTuple):
@@ -127,18 +131,18 @@ async def fsck(
     reader: ReadStore,
     verifier: Verifier,
     bucket_keys: BucketKeys | None,
-    anchored: Anchored | None,
+    read_anchor: Callable[[], Anchored] | None,
     *,
     second_opinion: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Report:
-    """Check a log's database; return what was checked and what is wrong.
+    """Check a log's database, running or not; return what was checked and what is wrong.
 
     Args:
         reader: the database.
         verifier: the log's public key.
         bucket_keys: to check index keys against disclosures; without them that is reported as not checked.
-        anchored: what was signed last according to the anchor; without it that is reported as not checked.
+        read_anchor: reads what was signed last; without it that is reported as not checked.
         second_opinion: recompute the root hash and a sample of inclusion proofs with pymerkle as well.
         progress: called with (entries done, entries in all).
 
@@ -149,18 +153,28 @@ async def fsck(
     """
     report = Report()
     opinion = SecondOpinion() if second_opinion else None
+    before = _read_anchor(report, read_anchor)
     async with reader.scan() as scan:
         try:
             await check_relations(scan.connection)
+            # The log may be sealing meanwhile: the snapshot lies between what the anchor held before and holds now.
+            anchors = [each for each in (before, before and _read_anchor(report, read_anchor)) if each is not None]
+            await _Check(report, verifier, bucket_keys, opinion).run(scan, anchors, progress)
         except UnsafeDatabaseError as error:
             report.add("schema", "database", str(error))
-        check = _Check(report, verifier, bucket_keys, opinion)
-        try:
-            await check.run(scan, anchored, progress)
-        except UnsafeDatabaseError as error:
-            report.add("schema", "database", str(error))
-            report.unchecked.append("what the database refuses to show")
+            report.unchecked.append("what the database refuses to show, or shows from elsewhere")
     return report
+
+
+def _read_anchor(report: Report, read_anchor: Callable[[], Anchored] | None) -> Anchored | None:
+    if read_anchor is None:
+        report.unchecked.append("the anchor (none was given)")
+        return None
+    try:
+        return read_anchor()
+    except AnchorMissingError as error:
+        report.add("anchor wrong", "anchor", str(error))
+        return None
 
 
 class _Check:
@@ -187,13 +201,14 @@ class _Check:
         self._roots: dict[int, tuple[bytes, bytes]] = {}
         self._chains: dict[int, bytes] = {}
 
-    async def run(self, scan: Scan, anchored: Anchored | None, progress: Callable[[int, int], None]) -> None:
+    async def run(self, scan: Scan, anchors: Sequence[Anchored], progress: Callable[[int, int], None]) -> None:
+        """Check a snapshot; `anchors` are what the anchor held before it was taken and after, if there is one."""
         report = self._report
         state = await scan.state()
         report.size = state.size
         checkpoints = [each async for page in scan.checkpoints() for each in page]
         report.sealed = checkpoints[-1].size if checkpoints else 0
-        watched = {each.size for each in checkpoints} | ({anchored.size} if anchored else set())
+        watched = {each.size for each in checkpoints} | {each.size for each in anchors}
         tiles, disclosures = scan.tiles(), _Disclosures(scan.disclosures())
         async for rows in scan.leaves():
             await self._load_tiles(tiles, rows[-1].index // TILE_WIDTH)
@@ -208,7 +223,8 @@ class _Check:
         self._judge_suspects(checkpoints)
         for each in checkpoints:
             self._checkpoint(each)
-        self._anchor(anchored, checkpoints[-1] if checkpoints else None, state.size)
+        if anchors:
+            self._anchor(anchors[0], anchors[-1], checkpoints[-1] if checkpoints else None, state.size)
         if self._opinion is not None and checkpoints:
             self._compare_opinion(checkpoints[-1].root)
         if self._bucket_keys is None:
@@ -286,13 +302,14 @@ class _Check:
                 return
             report.checked["disclosures"] += 1
         if self._bucket_keys is not None:
-            actor, group = parse_strict(disclosure.actor[SALT_SIZE:]), parse_strict(disclosure.resource[SALT_SIZE:])
-            resource = group["resource"]
-            expected = [
-                self._bucket_keys.actor(actor["userId"]),
-                self._bucket_keys.resource(resource["type"], resource["id"]),
-            ]
-            if entry.index_keys()[:2] != expected or entry.resourceType != resource["type"]:
+            try:
+                actor = _ACTOR.decode(disclosure.actor[SALT_SIZE:])
+                resource = _RESOURCE.decode(disclosure.resource[SALT_SIZE:]).resource
+            except msgspec.MsgspecError:
+                report.add("disclosure mismatch", place, "what it discloses is no actor and resource of an event")
+                return
+            expected = [self._bucket_keys.actor(actor.userId), self._bucket_keys.resource(resource.type, resource.id)]
+            if entry.index_keys()[:2] != expected or entry.resourceType != resource.type:
                 report.add("index keys wrong", place, "its index keys are not those of its actor and resource")
             report.checked["index keys"] += 2
 
@@ -435,25 +452,29 @@ class _Check:
         elif size and root not in self._roots[size]:
             self._report.add("root wrong", place, f"the first {size} entries lead to another root hash than was signed")
 
-    def _anchor(self, anchored: Anchored | None, newest: SealedCheckpoint | None, size: int) -> None:
+    def _anchor(self, before: Anchored, after: Anchored, newest: SealedCheckpoint | None, size: int) -> None:
         report = self._report
-        if anchored is None:
-            report.unchecked.append("the anchor (none was given)")
+        if before.size > size:
+            what = f"ROLLBACK db={size} anchor={before.size}: signed entries are gone"
+            report.add("ROLLBACK", "anchor", what)
+        if newest is not None and newest.size > after.size:
+            report.add(
+                "anchor wrong", "anchor", f"it stops at {after.size}, a checkpoint of {newest.size} is published"
+            )
+        for anchored in {before, after}:
+            if newest is not None and newest.size == anchored.size and newest.note != anchored.note:
+                report.add("anchor wrong", "anchor", f"it holds another checkpoint of {newest.size} than is published")
+            elif anchored.note:
+                self._anchored_note(anchored.note)
+
+    def _anchored_note(self, note: bytes) -> None:
+        try:
+            opened = open_checkpoint(note, self._verifier)
+        except TlogError as error:
+            self._report.add("anchor wrong", "anchor", str(error))
             return
-        if anchored.size > size:
-            report.add("ROLLBACK", "anchor", f"ROLLBACK db={size} anchor={anchored.size}: signed entries are gone")
-        elif newest is not None and (
-            newest.size > anchored.size or (newest.size == anchored.size and newest.note != anchored.note)
-        ):
-            report.add("anchor wrong", "anchor", f"it stops at {anchored.size}, a checkpoint of {newest.size} differs")
-        if anchored.note:
-            try:
-                opened = open_checkpoint(anchored.note, self._verifier)
-            except TlogError as error:
-                report.add("anchor wrong", "anchor", str(error))
-            else:
-                if opened.size <= self._frontier.size:
-                    self._signed_root(opened.size, opened.root, "anchor")
+        if opened.size <= self._frontier.size:
+            self._signed_root(opened.size, opened.root, "anchor")
 
     def _compare_opinion(self, signed_root: bytes) -> None:
         assert self._opinion is not None  # noqa: S101 - for the type checker
