@@ -85,13 +85,16 @@ def location(directory: Path, database: TestDatabase) -> Location:
 
 @pytest.fixture
 def opened(location: Location) -> Callable[..., AbstractAsyncContextManager[Log]]:
-    """Returns a context manager that makes the log if need be, opens and runs it; sealing only on request."""
+    """Returns a context manager that makes the log if need be, opens and runs it.
+
+    It seals on request only, and indexes only if asked to: every epoch is an entry, and tests count entries.
+    """
 
     @contextlib.asynccontextmanager
-    async def open_it(**options: Any) -> AsyncIterator[Log]:
+    async def open_it(*, index: bool = False, **options: Any) -> AsyncIterator[Log]:
         if not location.directory.anchor.exists():
             await create_log(location, ORIGIN)
-        async with open_log(location, **{"interval": 60.0, **options}) as log, running(log):
+        async with open_log(location, **{"interval": 60.0, **options}) as log, running(log, index=index):
             yield log
 
     return open_it

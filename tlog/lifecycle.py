@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from tlog.anchor import Anchor, Anchored
 from tlog.appender import Appender
 from tlog.config import DataDirectory, utc_now
@@ -25,23 +27,30 @@ from tlog.errors import (
     OperatorError,
     OverloadedError,
     RollbackError,
+    TlogError,
 )
-from tlog.sealer import Sealer, SealLoop, check_anchored
+from tlog.indexer import Indexer
+from tlog.leader import LeaderLoop
+from tlog.query import Searcher
+from tlog.sealer import Sealer, check_anchored
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
-from tlog.storage.log import AppendStore, ReadStore, SealStore
+from tlog.storage.index import IndexStore
+from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
-    from tlog.storage.log import SealedCheckpoint
+    from tlog.storage.index import Epoch
 
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"
 _SEALED_POLL: Final = 0.05
+_MAX_INDEX_GAP: Final = 0.5
+_log: Final = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,10 @@ class Log:
     verifier: Verifier
     bucket_keys: BucketKeys
     reader: ReadStore
+    searcher: Searcher
     appender: Appender
-    sealing: SealLoop
+    sealing: LeaderLoop[SealStore, SealedCheckpoint]
+    indexing: LeaderLoop[IndexStore, Epoch]
     clock: Callable[[], datetime]
 
     async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
@@ -82,6 +93,25 @@ class Log:
                         return checkpoint
                     await asyncio.sleep(_SEALED_POLL)
         message = f"entry {index} is durable, but was not sealed within {timeout:.0f} s"
+        raise OverloadedError(message)
+
+    async def wait_indexed(self, size: int, timeout: float) -> Epoch:  # noqa: ASYNC109 - seconds to the caller
+        """Return an index epoch that covers the events below `size` and is sealed itself, asking for one to be made.
+
+        Raises:
+            OverloadedError: there was none within `timeout` seconds.
+
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while True:
+                    self.sealing.request()
+                    self.indexing.request()
+                    epoch = await self.reader.sealed_epoch()
+                    if epoch is not None and epoch.size >= size:
+                        return epoch
+                    await asyncio.sleep(_SEALED_POLL)
+        message = f"the entries below {size} are durable, but were not indexed within {timeout:.0f} s"
         raise OverloadedError(message)
 
 
@@ -183,27 +213,55 @@ async def open_log(
         bucket_keys = await asyncio.to_thread(directory.bucket_keys)
         await _check_bucket_keys(reader, bucket_keys)
         appender = Appender(AppendStore(database), clock)
-        sealing = SealLoop(
-            lambda: SealStore.open(database), lambda store: Sealer(store, anchor, signer, clock), interval
+
+        async def begin_sealing(store: SealStore) -> Callable[[], Awaitable[SealedCheckpoint | None]]:
+            sealer = Sealer(store, anchor, signer, clock)
+            await sealer.recover()
+            return sealer.seal
+
+        async def begin_indexing(store: IndexStore) -> Callable[[], Awaitable[Epoch | None]]:
+            gap = min(interval, _MAX_INDEX_GAP)
+            indexer = Indexer(store, appender.append, sealing.request, indexing.request, gap)
+            await indexer.recover()
+            return indexer.index
+
+        indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)
+        sealing = LeaderLoop(
+            "sealing", lambda: SealStore.open(database), begin_sealing, interval, done=lambda _: indexing.request()
         )
-        yield Log(directory, database, signer.verifier, bucket_keys, reader, appender, sealing, clock)
+        searcher = Searcher(reader, bucket_keys)
+        yield Log(
+            directory, database, signer.verifier, bucket_keys, reader, searcher, appender, sealing, indexing, clock
+        )
 
 
 @asynccontextmanager
-async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the appender and the sealer in the background while the body runs.
+async def running(log: Log, *, index: bool = True) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the appender, the sealer and, unless told otherwise, the indexer in the background while the body runs.
 
-    Yields the sealer's task: it ends only by an error, and then the process must end too.
+    Yields the sealer's task: it ends only by an error, and then the process must end too. Without the indexer the log
+    goes on and stays searchable, so its error is only reported.
     """
     appending = asyncio.create_task(log.appender.run(), name="appender")
     sealing = asyncio.create_task(log.sealing.run(), name="sealer")
+    indexing = asyncio.create_task(_keep_indexing(log), name="indexer") if index else None
     try:
         yield sealing
     finally:
+        log.indexing.stop()
+        if indexing is not None:
+            await indexing
         log.appender.close()
         await appending
         log.sealing.stop()
         await sealing
+
+
+async def _keep_indexing(log: Log) -> None:
+    try:
+        await log.indexing.run()
+    except TlogError as error:
+        _log.error("indexing stopped", reason=str(error))
 
 
 async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:

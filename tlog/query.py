@@ -1,37 +1,263 @@
-"""Questions and their answers: an event as its producer sent it, put together from the entry and its disclosures.
+"""Answers to questions: newest first, complete as of the moment they are asked, over indexed and not yet indexed entries.
 
-Only what the entry and its disclosures hold is answered; where a disclosure was erased the answer says so.
+Segments answer for what is indexed; the entries behind the newest epoch are searched by the keys they carry, of which
+every process keeps those it has seen. Without an index key in the question (neither resource, actor nor action) entries
+are looked through one by one. Either way one page of an answer looks at a bounded number of entries and says where the
+next page goes on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import binascii
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from tlog.core.commitment import SALT_SIZE
-from tlog.core.entry import EventEntry, parse_entry
-from tlog.core.strict import encode_base64
-from tlog.errors import DamagedLogError
+from tlog.core.entry import EventEntry
+from tlog.core.posting import LoggedKeys, find_posting, from_bytes
+from tlog.core.question import Matcher
+from tlog.core.segment import BASE, parse_table, posting
+from tlog.core.strict import encode_base64, encode_base64url
+from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
 if TYPE_CHECKING:
-    from tlog.storage.log import FoundEvent
+    from collections.abc import AsyncIterator
+
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.core.question import Question
+    from tlog.core.segment import Segment
+    from tlog.storage.log import FoundEvent, Position, ReadStore, View
+
+MAX_LIMIT: Final = 1_000
+DEFAULT_LIMIT: Final = 100
+_MAX_LOOKED_AT: Final = 20_000
+_PORTION: Final = 500
+_MAX_UNINDEXED: Final = 4 << 20
+_EVENT: Final = msgspec.json.Decoder(EventEntry)
+_RESOURCE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 
 
-def event_document(found: FoundEvent) -> dict[str, Any]:
-    """Return an event of the log as a JSON value: the members it was sent with, and where it is in the log.
+class Cursor(NamedTuple):
+    """Where the next page of an answer goes on: in the log of `size` entries, below the index `before`."""
 
-    Members behind an erased disclosure are absent, and `erased` names the groups.
+    size: int
+    before: int
+
+    def text(self, question: Question) -> str:
+        """Return it as opaque text that fits `question` only."""
+        return encode_base64url(msgspec.msgpack.encode((*self, _digest(question)))).decode()
+
+
+def parse_cursor(text: str, question: Question) -> Cursor:
+    """Return the cursor of `Cursor.text`.
+
+    Raises:
+        MalformedInputError: it is not one, or of another question.
+
+    """
+    try:
+        data = binascii.a2b_base64(text.translate(_FROM_URL) + "=" * (-len(text) % 4))
+        size, before, digest = _CURSOR.decode(data)
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        size, before, digest = 0, -1, b""
+    if not 0 <= before <= size or digest != _digest(question):
+        message = "'cursor' is not from an answer to this question; repeat the question it came with"
+        raise MalformedInputError(message, "/cursor")
+    return Cursor(size, before)
+
+
+_FROM_URL: Final = str.maketrans("-_", "+/")
+
+
+def _digest(question: Question) -> bytes:
+    return sha256(msgspec.json.encode(question)).digest()[:8]
+
+
+class Answer(NamedTuple):
+    """One page of an answer: the events, newest first, where it goes on (None: nowhere), and as of when it is."""
+
+    events: list[FoundEvent]
+    next: Cursor | None
+    size: int
+    position: Position
+
+
+class Searcher:
+    """Finds what answers a question."""
+
+    def __init__(self, reader: ReadStore, bucket_keys: BucketKeys) -> None:
+        self._reader = reader
+        self._bucket_keys = bucket_keys
+        self._young = LoggedKeys(0)
+        self._growing = asyncio.Lock()
+
+    async def ask(self, question: Question, *, limit: int = DEFAULT_LIMIT, cursor: Cursor | None = None) -> Answer:
+        """Return a page of at most `limit` events that answer `question`.
+
+        Raises:
+            OverloadedError: the database is away, or the index is far behind.
+            DamagedLogError: entries are missing.
+
+        """
+        keys = question.keys(self._bucket_keys.key)
+        async with self._reader.view() as view:
+            position = await view.position(sealed=False)
+            size = position.size if cursor is None else cursor.size
+            if size > position.size:
+                message = "'cursor' is from a larger log than this one"
+                raise MalformedInputError(message, "/cursor")
+            start, end = await window(view, question, size)
+            end = end if cursor is None else min(end, cursor.before)
+            search = _Search(Matcher(question, keys), limit)
+            indexes = self._indexes(view, position, keys[0], start, end) if keys else _downwards(start, end)
+            async for portion in indexes:
+                if not await search.look_at(view, portion):
+                    break
+            before = search.next_before
+            return Answer(search.found, None if before is None else Cursor(size, before), size, position)
+
+    async def _indexes(
+        self, view: View, position: Position, key: bytes, start: int, end: int
+    ) -> AsyncIterator[list[int]]:
+        """Yield the indexes of the entries in [start, end) that have `key`, falling, in portions."""
+        epoch = position.epoch
+        indexed = 0 if epoch is None else epoch.size
+        young = await self._young_indexes(view, indexed, position.size, key)
+        for portion in _portions([index for index in reversed(young) if start <= index < end]):
+            yield portion
+        if epoch is not None:
+            segments = parse_table(epoch.table)
+            async for portion in _indexed(view, segments, epoch.segment_ids, key, start, min(end, indexed)):
+                yield portion
+
+    async def _young_indexes(self, view: View, indexed: int, size: int, key: bytes) -> list[int]:
+        """Return the indexes of the entries in [indexed, size) that have `key`, rising."""
+        if size - indexed > _MAX_UNINDEXED:
+            message = f"the index is {size - indexed} entries behind; ask again later"
+            raise OverloadedError(message)
+        async with self._growing:
+            if not self._young.start <= indexed <= self._young.end:
+                self._young = LoggedKeys(indexed)
+            elif indexed - self._young.start >= BASE:
+                self._young.forget(indexed)
+            while self._young.end < size:
+                stop = min(size, self._young.end + BASE)
+                self._young.extend(await view.keys_text(self._young.end, stop), stop - self._young.end)
+            return [index for index in self._young.find(key) if indexed <= index < size]
+
+
+async def window(view: View, question: Question, size: int) -> tuple[int, int]:
+    """Return which of the first `size` entries are looked at: those logged when the question allows for."""
+    logged_from, logged_to = question.logged_from(), question.logged_to()
+    start = 0 if logged_from is None else await view.first_logged_at(logged_from, size)
+    end = size if logged_to is None else await view.first_logged_at(logged_to, size)
+    return start, max(start, end)
+
+
+class _Search:
+    """What was found so far, and how many entries were looked at for it."""
+
+    def __init__(self, matcher: Matcher, limit: int) -> None:
+        self._matcher = matcher
+        self._limit = limit
+        self._looked_at = 0
+        self.found: list[FoundEvent] = []
+        self.next_before: int | None = None
+
+    async def look_at(self, view: View, indexes: list[int]) -> bool:
+        """Look at entries, given falling; tell whether to go on."""
+        rows = {row.leaf.index: row for row in await view.events(indexes)}
+        for index in indexes:
+            row = rows.get(index)
+            if row is None:
+                message = f"entry {index} is missing; run 'tlog fsck'"
+                raise DamagedLogError(message)
+            if row.leaf.event_id is not None and self._matcher.matches(decode_event(row.leaf.entry)):
+                if len(self.found) == self._limit:
+                    self.next_before = self.found[-1].leaf.index
+                    return False
+                self.found.append(row)
+        self._looked_at += len(indexes)
+        if self._looked_at >= _MAX_LOOKED_AT:
+            self.next_before = indexes[-1]
+            return False
+        return True
+
+
+async def _downwards(start: int, end: int) -> AsyncIterator[list[int]]:
+    for portion in _portions(range(end - 1, start - 1, -1)):
+        yield portion
+
+
+def _portions(indexes: range | list[int]) -> list[list[int]]:
+    return [list(indexes[at : at + _PORTION]) for at in range(0, len(indexes), _PORTION)]
+
+
+async def _indexed(
+    view: View, segments: list[Segment], segment_ids: list[int], key: bytes, start: int, end: int
+) -> AsyncIterator[list[int]]:
+    """Yield the indexes of the indexed entries in [start, end) that have `key`, falling, in portions."""
+    asked = [
+        (segment, segment_id, max(start - segment.start, 0), min(end, segment.end) - segment.start)
+        for segment, segment_id in zip(reversed(segments), reversed(segment_ids), strict=True)
+        if segment.start < end and segment.end > start
+    ]
+    # The first run of each segment in one go: for most keys that is all there is.
+    runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked])
+    found = {run.segment: run for run in runs}
+    waiting: list[int] = []
+    for number, (segment, segment_id, low, high) in enumerate(asked):
+        run = found.get(number)
+        while run is not None:
+            postings = from_bytes(run.pages)
+            first, last = find_posting(postings, key, low, high)
+            waiting += [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
+            if len(waiting) >= _PORTION:
+                for portion in _portions(waiting):
+                    yield portion
+                waiting = []
+            earlier = first == 0 and run.run > 0
+            more = await view.find_last_runs([(segment_id, run.pages[:12])]) if earlier else []
+            run = more[0] if more else None
+    for portion in _portions(waiting):
+        yield portion
+
+
+def decode_event(entry: bytes) -> EventEntry:
+    """Return the members of a stored event entry, read without the strictness of a verifier.
+
+    Raises:
+        DamagedLogError: it is no event.
+
+    """
+    try:
+        return _EVENT.decode(entry)
+    except msgspec.MsgspecError:
+        message = "what is stored as an event is none; run 'tlog fsck'"
+        raise DamagedLogError(message) from None
+
+
+def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
+    """Return an event of the log as a JSON value: the members it was sent with, and under `log` where it is.
+
+    Members behind an erased disclosure are absent, and `log.erased` names the groups. With a position, `log.state` says
+    whether the entry was pending, sealed, or indexed then.
 
     Raises:
         DamagedLogError: the stored entry is no event.
 
     """
-    entry = parse_entry(found.leaf.entry)
-    if not isinstance(entry, EventEntry):
+    try:
+        entry = _EVENT.decode(found.leaf.entry)
+        resource = {} if found.resource is None else _RESOURCE.decode(found.resource[SALT_SIZE:])
+    except msgspec.MsgspecError:
         message = f"entry {found.leaf.index} is stored under an eventId, but is no event; run 'tlog fsck'"
-        raise DamagedLogError(message)
+        raise DamagedLogError(message) from None
     document: dict[str, Any] = {
         "eventId": entry.eventId,
         "timestamp": entry.timestamp,
@@ -39,21 +265,28 @@ def event_document(found: FoundEvent) -> dict[str, Any]:
         "outcome": entry.outcome,
     }
     if found.actor is not None:
-        document["actor"] = msgspec.json.decode(found.actor[SALT_SIZE:])
+        document["actor"] = msgspec.Raw(found.actor[SALT_SIZE:])
     # Of an erased resource its public type is left.
     document["resource"] = {"type": entry.resourceType}
-    if found.resource is not None:
-        document |= msgspec.json.decode(found.resource[SALT_SIZE:])
+    document |= resource
     if entry.source is not UNSET:
         document["source"] = {"id": entry.source.id, "seq": entry.source.seq}
     erased = [
         group for group, disclosure in (("actor", found.actor), ("resource", found.resource)) if disclosure is None
     ]
-    log = {
+    document["log"] = {
         "index": found.leaf.index,
         "loggedAt": entry.loggedAt,
         "leafHash": encode_base64(found.leaf.leaf_hash).decode(),
         "chainHash": encode_base64(found.leaf.chain_hash).decode(),
         "erased": erased,
     }
-    return {"event": document, "log": log}
+    if position is not None:
+        document["log"]["state"] = _state(found.leaf.index, position)
+    return document
+
+
+def _state(index: int, position: Position) -> str:
+    if position.epoch is not None and index < position.epoch.size:
+        return "indexed"
+    return "sealed" if position.checkpoint is not None and index < position.checkpoint.size else "pending"

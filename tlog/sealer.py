@@ -13,7 +13,6 @@ mended, a log that forked cannot.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,7 +28,6 @@ from tlog.errors import (
     DamagedLogError,
     ForkError,
     MalformedInputError,
-    OverloadedError,
     RollbackError,
     TlogError,
     VerificationError,
@@ -37,7 +35,7 @@ from tlog.errors import (
 from tlog.storage.log import SealedCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from datetime import datetime
 
     from tlog.anchor import Anchor, Anchored
@@ -166,76 +164,6 @@ class Sealer:
         sealed = SealedCheckpoint(anchored.size, anchored.root, anchored.chain_hash, anchored.note, anchored.sealed_at)
         await self._store.publish(sealed)
         return sealed
-
-
-class SealLoop:
-    """Seals periodically and on demand, in whichever process leads; the others stand by to take over."""
-
-    def __init__(
-        self, open_store: Callable[[], Awaitable[SealStore]], make: Callable[[SealStore], Sealer], interval: float
-    ) -> None:
-        """Prepare.
-
-        Args:
-            open_store: opens a new connection to the database.
-            make: makes a sealer that uses it.
-            interval: seconds between two looks for something to seal.
-
-        """
-        self._open_store = open_store
-        self._make = make
-        self._interval = interval
-        self._wake = asyncio.Event()
-        self._stopping = False
-        self.leading = False
-        self.last_sealed: SealedCheckpoint | None = None
-
-    def request(self) -> None:
-        """Ask for a seal now instead of at the next interval."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Let `run` end after what it is doing."""
-        self._stopping = True
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Stand by, lead, seal, until stopped.
-
-        Raises:
-            OperatorError: see `Sealer`; the process must end.
-
-        """
-        while not self._stopping:
-            try:
-                await self._stand_by_and_lead()
-            except OverloadedError as error:
-                _log.warning("sealing pauses", reason=str(error))
-                await self._pause()
-            finally:
-                self.leading = False
-
-    async def _stand_by_and_lead(self) -> None:
-        store = await self._open_store()
-        try:
-            while not await store.lead():
-                await self._pause()
-                if self._stopping:
-                    return
-            sealer = self._make(store)
-            await sealer.recover()
-            self.leading = True
-            while not self._stopping:
-                self.last_sealed = await sealer.seal() or self.last_sealed
-                await self._pause()
-        finally:
-            await store.close()
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._interval)
-        if not self._stopping:
-            self._wake.clear()
 
 
 def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoint | None, size: int) -> None:

@@ -95,6 +95,66 @@ PARTITION BY RANGE (index);
 
 ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
 
+CREATE TABLE tlog.index_epoch (
+    size bigint NOT NULL,
+    entry_index bigint NOT NULL,
+    segment_table bytea NOT NULL,
+    segment_ids bigint[] NOT NULL,
+    CONSTRAINT index_epoch_size_check CHECK ((size > 0))
+);
+
+ALTER TABLE tlog.index_epoch OWNER TO tlog_owner;
+
+CREATE TABLE tlog.index_run (
+    segment_id bigint NOT NULL,
+    run bigint NOT NULL,
+    first_posting bytea NOT NULL,
+    pages bytea NOT NULL,
+    CONSTRAINT index_run_first_posting_check CHECK ((octet_length(first_posting) = 12)),
+    CONSTRAINT index_run_pages_check CHECK (((octet_length(pages) >= 12) AND (octet_length(pages) <= 24576))),
+    CONSTRAINT index_run_run_check CHECK ((run >= 0))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', toast.autovacuum_vacuum_scale_factor='0', toast.autovacuum_vacuum_threshold='5000');
+ALTER TABLE ONLY tlog.index_run ALTER COLUMN pages SET STORAGE EXTERNAL;
+
+ALTER TABLE tlog.index_run OWNER TO tlog_owner;
+
+CREATE TABLE tlog.index_segment (
+    segment_id bigint NOT NULL,
+    start_index bigint NOT NULL,
+    end_index bigint NOT NULL,
+    postings bigint,
+    root_hash bytea,
+    CONSTRAINT index_segment_check CHECK ((end_index > start_index)),
+    CONSTRAINT index_segment_postings_check CHECK ((postings >= 0)),
+    CONSTRAINT index_segment_root_hash_check CHECK ((octet_length(root_hash) = 32)),
+    CONSTRAINT index_segment_start_index_check CHECK ((start_index >= 0))
+);
+
+ALTER TABLE tlog.index_segment OWNER TO tlog_owner;
+
+ALTER TABLE tlog.index_segment ALTER COLUMN segment_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tlog.index_segment_segment_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tlog.index_tile (
+    segment_id bigint NOT NULL,
+    level smallint NOT NULL,
+    tile_index bigint NOT NULL,
+    hashes bytea NOT NULL,
+    CONSTRAINT index_tile_hashes_check CHECK ((((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 8192)) AND ((octet_length(hashes) % 32) = 0))),
+    CONSTRAINT index_tile_level_check CHECK (((level >= 0) AND (level <= 63))),
+    CONSTRAINT index_tile_tile_index_check CHECK ((tile_index >= 0))
+);
+ALTER TABLE ONLY tlog.index_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
+
 CREATE TABLE tlog.leaf (
     index bigint NOT NULL,
     event_id uuid,
@@ -143,6 +203,21 @@ ALTER TABLE ONLY tlog.checkpoint
 ALTER TABLE ONLY tlog.disclosure
     ADD CONSTRAINT disclosure_pkey PRIMARY KEY (index);
 
+ALTER TABLE ONLY tlog.index_epoch
+    ADD CONSTRAINT index_epoch_entry_index_key UNIQUE (entry_index);
+
+ALTER TABLE ONLY tlog.index_epoch
+    ADD CONSTRAINT index_epoch_pkey PRIMARY KEY (size);
+
+ALTER TABLE ONLY tlog.index_run
+    ADD CONSTRAINT index_run_pkey PRIMARY KEY (segment_id, run);
+
+ALTER TABLE ONLY tlog.index_segment
+    ADD CONSTRAINT index_segment_pkey PRIMARY KEY (segment_id);
+
+ALTER TABLE ONLY tlog.index_tile
+    ADD CONSTRAINT index_tile_pkey PRIMARY KEY (segment_id, level, tile_index);
+
 ALTER TABLE ONLY tlog.leaf
     ADD CONSTRAINT leaf_event_id_key UNIQUE (event_id);
 
@@ -154,6 +229,8 @@ ALTER TABLE ONLY tlog.log_state
 
 ALTER TABLE ONLY tlog.tile
     ADD CONSTRAINT tile_pkey PRIMARY KEY (level, tile_index);
+
+CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run USING btree (segment_id, first_posting) INCLUDE (run);
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.checkpoint FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
@@ -175,6 +252,7 @@ GRANT USAGE ON SCHEMA tlog TO tlog_appender;
 GRANT USAGE ON SCHEMA tlog TO tlog_sealer;
 GRANT USAGE ON SCHEMA tlog TO tlog_reader;
 GRANT USAGE ON SCHEMA tlog TO tlog_eraser;
+GRANT USAGE ON SCHEMA tlog TO tlog_indexer;
 
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) TO tlog_appender;
@@ -185,18 +263,37 @@ GRANT SELECT ON TABLE tlog.api_key TO tlog_reader;
 
 GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
+GRANT SELECT ON TABLE tlog.checkpoint TO tlog_indexer;
 
 GRANT SELECT,INSERT ON TABLE tlog.disclosure TO tlog_appender;
 GRANT SELECT ON TABLE tlog.disclosure TO tlog_reader;
 GRANT SELECT,DELETE ON TABLE tlog.disclosure TO tlog_eraser;
 
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_epoch TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.index_epoch TO tlog_reader;
+
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_run TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.index_run TO tlog_reader;
+
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_segment TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.index_segment TO tlog_reader;
+
+GRANT UPDATE(postings) ON TABLE tlog.index_segment TO tlog_indexer;
+
+GRANT UPDATE(root_hash) ON TABLE tlog.index_segment TO tlog_indexer;
+
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_tile TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.index_tile TO tlog_reader;
+
 GRANT SELECT,INSERT ON TABLE tlog.leaf TO tlog_appender;
 GRANT SELECT ON TABLE tlog.leaf TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.leaf TO tlog_reader;
+GRANT SELECT ON TABLE tlog.leaf TO tlog_indexer;
 
 GRANT SELECT,UPDATE ON TABLE tlog.log_state TO tlog_appender;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_reader;
+GRANT SELECT ON TABLE tlog.log_state TO tlog_indexer;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE tlog.tile TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.tile TO tlog_reader;

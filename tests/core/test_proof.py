@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import reference
 from hypothesis import given
@@ -14,9 +16,11 @@ from tlog.core.proof import (
     Subtree,
     plan_consistency,
     plan_inclusion,
+    plan_joint,
     prove,
     verify_consistency,
     verify_inclusion,
+    verify_joint,
 )
 from tlog.errors import VerificationError
 
@@ -301,3 +305,64 @@ def test_a_subtree_is_made_of_perfect_ones(size: int):
     assert [(node.index << node.level, (node.index + 1) << node.level) for node in nodes] == [
         (size >> bit + 1 << bit + 1, size >> bit << bit) for bit in reversed(range(7)) if size >> bit & 1
     ]
+
+
+# --- Joint proofs -----------------------------------------------------------------------------------------------------
+
+
+def subsets(size: int) -> list[tuple[int, ...]]:
+    return [each for count in range(1, size + 1) for each in itertools.combinations(range(size), count)]
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_every_set_of_leaves_is_proved_together(size: int):
+    for indexes in subsets(size):
+        leaves = {index: LEAVES[index] for index in indexes}
+        proof = prove(plan_joint(indexes, size), NODES)
+        verify_joint(size, leaves, proof, ROOTS[size])
+        for wrong in [*wrong_lengths(proof), *one_bit_flips(proof, every=False)]:
+            with pytest.raises(VerificationError):
+                verify_joint(size, leaves, wrong, ROOTS[size])
+        for index in indexes:
+            with pytest.raises(VerificationError):
+                verify_joint(size, leaves | {index: OTHER}, proof, ROOTS[size])
+        with pytest.raises(VerificationError):
+            verify_joint(size, leaves, proof, OTHER)
+
+
+@given(st.integers(1, LIMIT), st.data())
+def test_a_joint_proof_of_one_leaf_has_the_hashes_of_its_inclusion_proof(size: int, data: st.DataObject):
+    index = data.draw(st.integers(0, size - 1))
+    assert sorted(prove(plan_joint([index], size), NODES)) == sorted(inclusion(index, size))
+
+
+@given(st.integers(1, MAX_TREE_SIZE), st.data())
+def test_joint_plans_leave_out_exactly_the_proved_leaves(size: int, data: st.DataObject):
+    indexes = sorted(data.draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=5)))
+    covered = [*plan_joint(indexes, size), *(Subtree(index, index + 1) for index in indexes)]
+    ends = sorted(covered)
+    assert ends[0].start == 0
+    assert ends[-1].end == size
+    assert all(left.end == right.start for left, right in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize("indexes, size", [([1, 0], 3), ([1, 1], 3), ([3], 3), ([-1], 3)])
+def test_no_joint_plan_for_leaves_that_are_not_there(indexes: list[int], size: int):
+    with pytest.raises(ValueError, match="rising"):
+        plan_joint(indexes, size)
+
+
+def test_an_empty_tree_has_an_empty_joint_plan():
+    assert plan_joint([], 0) == []
+    assert plan_joint([], 3) == [Subtree(0, 3)]
+
+
+@pytest.mark.parametrize("leaves", [{}, {5: OTHER}, {-1: OTHER}])
+def test_joint_proofs_are_of_leaves_in_the_tree(leaves: dict[int, bytes]):
+    with pytest.raises(VerificationError, match="there are no leaves"):
+        verify_joint(5, leaves, [], ROOTS[5])
+
+
+def test_joint_proofs_have_hashes_of_32_bytes():
+    with pytest.raises(VerificationError, match="32 bytes"):
+        verify_joint(1, {0: OTHER[1:]}, [], ROOTS[1])

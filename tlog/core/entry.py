@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -16,10 +17,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tlog.core.bundle import MAX_ENTRY_SIZE
 from tlog.core.commitment import COMMITMENT_SIZE, commit
 from tlog.core.event import Action, Outcome, ParsedEvent, ResourceType, Source, Timestamp, Uuid, to_utc
-from tlog.core.merkle import HASH_SIZE
+from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, BucketKeys, action_key
 from tlog.core.strict import encode_base64url, parse_base64url
 from tlog.errors import InvalidEventError, MalformedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOGGED_AT_FORM: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"
@@ -73,7 +77,25 @@ class IndexKeysEntry(Struct, forbid_unknown_fields=True, frozen=True, gc=False, 
         return parse_base64url(self.root.encode(), "the root of the index keys", HASH_SIZE)
 
 
-Entry = EventEntry | IndexKeysEntry
+class IndexEntry(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
+    """The control entry that commits to an index epoch: the segments over all entries below `size`.
+
+    `ends` are where the segments end, so that whoever holds the entries can derive every segment again.
+    """
+
+    ends: list[Annotated[int, Meta(ge=1, le=MAX_TREE_SIZE)]]
+    loggedAt: LoggedAt  # noqa: N815 - the format's name
+    size: Annotated[int, Meta(ge=1, le=MAX_TREE_SIZE)]
+    table: str
+    type: Literal["index"]
+    v: Literal[1]
+
+    def table_hash(self) -> bytes:
+        """Return the 32-byte SHA-256 of the segment table (`tlog.core.segment`)."""
+        return parse_base64url(self.table.encode(), "the hash of the segment table", HASH_SIZE)
+
+
+Entry = EventEntry | IndexKeysEntry | IndexEntry
 
 
 class DraftEntry(Struct, frozen=True, gc=False):
@@ -92,7 +114,10 @@ class DraftEntry(Struct, frozen=True, gc=False):
 
 _encode: Final = msgspec.json.Encoder().encode
 _EVENT_DECODER: Final = msgspec.json.Decoder(EventEntry)
-_INDEX_KEYS_DECODER: Final = msgspec.json.Decoder(IndexKeysEntry)
+_CONTROL_DECODERS: Final[tuple[tuple[bytes, msgspec.json.Decoder[Any]], ...]] = (
+    (b'"type":"index-keys","v":1}', msgspec.json.Decoder(IndexKeysEntry)),
+    (b'"type":"index","v":1}', msgspec.json.Decoder(IndexEntry)),
+)
 
 
 def draft_event(parsed: ParsedEvent, keys: BucketKeys, salts: bytes) -> DraftEntry:
@@ -141,6 +166,13 @@ def draft_index_keys(bits: int, root: bytes) -> DraftEntry:
     return DraftEntry(None, b'{"bits":%d,"loggedAt":"' % bits, tail)
 
 
+def draft_index(ends: Sequence[int], table_hash: bytes) -> DraftEntry:
+    """Return the draft of the `index` control entry for segments that end at `ends` and whose table has this hash."""
+    head = b'{"ends":[%b],"loggedAt":"' % b",".join(b"%d" % end for end in ends)
+    tail = b'","size":%d,"table":"%b","type":"index","v":1}' % (ends[-1], encode_base64url(table_hash))
+    return DraftEntry(None, head, tail)
+
+
 def parse_entry(data: bytes) -> Entry:
     """Return the entry that leaf data holds.
 
@@ -151,9 +183,9 @@ def parse_entry(data: bytes) -> Entry:
     if len(data) > MAX_ENTRY_SIZE:
         message = f"an entry has at most {MAX_ENTRY_SIZE} bytes"
         raise MalformedInputError(message)
-    control = data.endswith(b'"type":"index-keys","v":1}')
+    decoder = next((decoder for tail, decoder in _CONTROL_DECODERS if data.endswith(tail)), _EVENT_DECODER)
     try:
-        entry: Entry = _INDEX_KEYS_DECODER.decode(data) if control else _EVENT_DECODER.decode(data)
+        entry: Entry = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         message = "not an entry of this format"
         raise MalformedInputError(message) from None
@@ -161,10 +193,12 @@ def parse_entry(data: bytes) -> Entry:
         message = "the entry is not in canonical form (RFC 8785)"
         raise MalformedInputError(message)
     parse_logged_at(entry.loggedAt)
-    if isinstance(entry, IndexKeysEntry):
+    if isinstance(entry, EventEntry):
+        _check_event_entry(entry)
+    elif isinstance(entry, IndexKeysEntry):
         entry.root_hash()
     else:
-        _check_event_entry(entry)
+        _check_index_entry(entry)
     return entry
 
 
@@ -180,6 +214,13 @@ def _check_event_entry(entry: EventEntry) -> None:
         raise MalformedInputError(message)
     if entry.eventId != entry.eventId.lower() or entry.timestamp != to_utc(entry.timestamp):
         message = "the eventId is in lower case and the timestamp in UTC"
+        raise MalformedInputError(message)
+
+
+def _check_index_entry(entry: IndexEntry) -> None:
+    entry.table_hash()
+    if not entry.ends or entry.ends[-1] != entry.size or any(a >= b for a, b in pairwise(entry.ends)):
+        message = "the segments of an index epoch end one behind the other, the last one at its size"
         raise MalformedInputError(message)
 
 

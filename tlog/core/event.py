@@ -282,27 +282,27 @@ def to_utc(timestamp: str) -> str:
 
 
 def _raise_for(error: msgspec.ValidationError) -> NoReturn:
-    """Turn a validation error into one with a JSON pointer and a rule in words; values are never repeated."""
+    raise InvalidEventError(*explain(error)) from None
+
+
+def explain(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Return a validation error as a rule in words and the JSON pointer of the member; values are never repeated."""
     text = str(error)
     named = _NAMED_FIELD.fullmatch(text)
     if named is not None:
         rule = "this member is required" if named["rule"] == "missing required" else "no such member in an event"
-        raise InvalidEventError(rule, f"{_pointer(named['path'])}/{escape_pointer(named['name'])}") from None
+        return rule, f"{_pointer(named['path'])}/{escape_pointer(named['name'])}"
     located = _LOCATED.fullmatch(text)
     what, pointer = (text, "") if located is None else (located["what"], _pointer(located["path"]))
     pattern = _FAILED_PATTERN.fullmatch(what)
     if pattern is not None:
         what = "expected " + _PATTERN_RULES[pattern[1].replace("\\\\", "\\")]
     elif what.startswith("Invalid enum value"):
-        what = "not one of the values this member can have: " + _choices(pointer)
-    raise InvalidEventError(what[:1].lower() + what[1:], pointer) from None
+        literal = Action if pointer == "/action" else Outcome
+        what = f"not one of the values this member can have: {', '.join(get_args(literal))}"
+    return what[:1].lower() + what[1:], pointer
 
 
 def _pointer(path: str | None) -> str:
     """Return msgspec's path, such as ".details.fieldsAccessed[1]", as a JSON pointer."""
     return (path or "").replace(".", "/").replace("[", "/").replace("]", "")
-
-
-def _choices(pointer: str) -> str:
-    literal = Action if pointer == "/action" else Outcome
-    return ", ".join(get_args(literal))

@@ -1,5 +1,8 @@
 """Inclusion and consistency proofs: plan, prove, verify.
 
+Also proofs of several leaves at once (own format, docs/reference/formats.md "Joint proof"): the hashes of the largest
+subtrees that hold none of the proved leaves, from left to right. Neighbouring leaves share nearly all of them.
+
 Implements RFC 6962 section 2.1.1 (inclusion) and 2.1.2 (consistency) with the verification algorithms of RFC 9162
 sections 2.1.3.2 and 2.1.4.2, whose proofs are the same hashes. Proving is split so that storage stays outside: a *plan*
 names the subtrees whose hashes make the proof, a caller fetches them once, and the proof is computed purely.
@@ -9,6 +12,8 @@ The verifier's facts (sizes, roots, index, leaf hash) are arguments; a proof is 
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, MAX_TREE_SIZE, fold_right, node_hash
@@ -100,6 +105,34 @@ def plan_consistency(old_size: int, new_size: int) -> list[Subtree]:
     return plan[::-1]
 
 
+def plan_joint(indexes: Sequence[int], size: int) -> list[Subtree]:
+    """Return the subtrees whose hashes prove the leaves `indexes` together, from left to right.
+
+    Args:
+        indexes: of the proved leaves, rising, each once.
+        size: the tree size.
+
+    Raises:
+        ValueError: not 0 <= index < size, or not rising.
+
+    """
+    if any(not 0 <= index < size for index in indexes) or any(a >= b for a, b in pairwise(indexes)):
+        message = f"the leaves are not rising indexes below the tree size {size}"
+        raise ValueError(message)
+    plan: list[Subtree] = []
+    open_parts = [(Subtree(0, size), 0, len(indexes))] if size else []
+    while open_parts:
+        part, first, last = open_parts.pop()
+        if first == last:
+            plan.append(part)
+        elif part.end - part.start > 1:
+            middle = part.start + split(part.end - part.start)
+            cut = bisect_left(indexes, middle, first, last)
+            open_parts.append((Subtree(middle, part.end), cut, last))
+            open_parts.append((Subtree(part.start, middle), first, cut))
+    return plan
+
+
 def prove(plan: Sequence[Subtree], hashes: Mapping[Node, bytes]) -> list[bytes]:
     """Return the proof that `plan` describes, from the 32-byte hashes of the perfect subtrees it is made of.
 
@@ -146,6 +179,42 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
         last >>= 1
     if running != root:
         message = f"the inclusion proof of entry {index} leads to another root than the one of tree size {size}"
+        raise VerificationError(message)
+
+
+def verify_joint(size: int, leaves: Mapping[int, bytes], proof: Sequence[bytes], root: bytes) -> None:
+    """Check that `leaves` are all in the tree of `size` leaves with root hash `root`, each at its index.
+
+    Args:
+        size: tree size the root belongs to.
+        leaves: index to 32-byte leaf hash, computed by the caller from the entries it holds.
+        proof: 32-byte hashes in the order of `plan_joint`.
+        root: 32 bytes, from a checkpoint the caller has verified.
+
+    Raises:
+        VerificationError: the proof does not prove that.
+
+    """
+    _check_hashes("the root or a leaf hash", (root, *leaves.values()))
+    indexes = sorted(leaves)
+    if not leaves or not 0 <= indexes[0] <= indexes[-1] < size <= MAX_TREE_SIZE:
+        message = f"there are no leaves, or one is not below the tree size {size}"
+        raise VerificationError(message)
+    _check_proof_length(proof, len(plan_joint(indexes, size)))
+    hashes = iter(proof)
+
+    def climb(start: int, end: int, first: int, last: int) -> bytes:
+        if first == last:
+            return next(hashes)
+        if end - start == 1:
+            return leaves[start]
+        middle = start + split(end - start)
+        cut = bisect_left(indexes, middle, first, last)
+        left = climb(start, middle, first, cut)
+        return node_hash(left, climb(middle, end, cut, last))
+
+    if climb(0, size, 0, len(indexes)) != root:
+        message = f"the proof of {len(leaves)} entries leads to another root than the one of tree size {size}"
         raise VerificationError(message)
 
 

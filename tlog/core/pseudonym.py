@@ -10,12 +10,20 @@ under it. The kind `action` is public and needs no key.
 from __future__ import annotations
 
 import hmac
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
+from tlog.core.integrate import integrate
+from tlog.core.merkle import HASH_SIZE, fold_perfect, leaf_hash
+from tlog.core.proof import Subtree, plan_joint, prove
+from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for
 from tlog.errors import MalformedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tlog.core.tile import Tile
 
 KEY_SIZE: Final = 16
 DISTINCT_SIZE: Final = 8
@@ -68,9 +76,33 @@ class BucketKeys:
 
     def root(self) -> bytes:
         """Return the 32-byte RFC 6962 root over the bucket keys, what the `index-keys` entry commits to."""
-        frontier = Frontier()
-        frontier.extend(leaf_hash(self.bucket_key(bucket)) for bucket in range(1 << self.bits))
-        return frontier.root()
+        count = 1 << self.bits
+        return root_from_tiles(count, self._tiles(tiles_for([Subtree(0, count)], count)))
+
+    def prove(self, ident: bytes) -> tuple[bytes, list[bytes]]:
+        """Return the bucket key of a personal `ident`, and the joint proof of it under the root."""
+        count, bucket = 1 << self.bits, bucket_of(ident, self.bits)
+        plan = plan_joint([bucket], count)
+        return self.bucket_key(bucket), prove(plan, nodes_from_tiles(plan, self._tiles(tiles_for(plan, count))))
+
+    @cached_property
+    def _upper_tiles(self) -> dict[tuple[int, int], bytes]:
+        """The tiles above level 0, made once: those of level 0 are quickly made again where one is needed."""
+        full = (1 << self.bits) // TILE_WIDTH
+        hashes = [fold_perfect(self._leaf_hashes(tile)) for tile in range(full)]
+        return {(level + 1, index): tile for (level, index), tile in integrate(0, {}, hashes).items()}
+
+    def _tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        return {
+            (tile.level, tile.index): self._upper_tiles[tile.level, tile.index]
+            if tile.level
+            else b"".join(self._leaf_hashes(tile.index))
+            for tile in tiles
+        }
+
+    def _leaf_hashes(self, tile: int) -> list[bytes]:
+        buckets = range(tile * TILE_WIDTH, min((tile + 1) * TILE_WIDTH, 1 << self.bits))
+        return [leaf_hash(self.bucket_key(bucket)) for bucket in buckets]
 
     def bucket_key(self, bucket: int) -> bytes:
         """Return the 32-byte key of one bucket."""

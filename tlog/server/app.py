@@ -41,7 +41,7 @@ class Service:
 
 def create_app(log: Log, authenticator: Authenticator) -> Starlette:
     """Return the ASGI application of an open log."""
-    service = Service(log, authenticator, Metrics(log.appender, log.sealing))
+    service = Service(log, authenticator, Metrics(log))
     app = Starlette(
         routes=[
             Route("/v1/audit/events", append_events, methods=["POST"]),

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.appender import Appender, Receipt
-    from tlog.sealer import SealLoop
+    from tlog.appender import Receipt
+    from tlog.lifecycle import Log
     from tlog.server.app import Service
 
 
 class Metrics:
     """What this process counts."""
 
-    def __init__(self, appender: Appender, sealing: SealLoop) -> None:
+    def __init__(self, log: Log) -> None:
         self._registry = CollectorRegistry()
         self._appended = Counter("tlog_events_appended", "Events acknowledged as durable", registry=self._registry)
         self._duplicates = Counter(
@@ -32,11 +32,15 @@ class Metrics:
         )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
-        waiting.set_function(lambda: appender.waiting_events)
+        waiting.set_function(lambda: log.appender.waiting_events)
         leading = Gauge("tlog_sealer_leading", "1 if this process seals", registry=self._registry)
-        leading.set_function(lambda: float(sealing.leading))
+        leading.set_function(lambda: float(log.sealing.leading))
         sealed = Gauge("tlog_sealed_size", "Tree size this process sealed last", registry=self._registry)
-        sealed.set_function(lambda: 0 if sealing.last_sealed is None else sealing.last_sealed.size)
+        sealed.set_function(lambda: 0 if log.sealing.last is None else log.sealing.last.size)
+        indexing = Gauge("tlog_indexer_leading", "1 if this process indexes", registry=self._registry)
+        indexing.set_function(lambda: float(log.indexing.leading))
+        indexed = Gauge("tlog_indexed_size", "Tree size this process indexed last", registry=self._registry)
+        indexed.set_function(lambda: 0 if log.indexing.last is None else log.indexing.last.size)
 
     def appended(self, receipts: Sequence[Receipt]) -> None:
         """Count acknowledged events."""

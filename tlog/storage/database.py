@@ -22,14 +22,17 @@ from tlog.storage.queries import QUERIES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_reader"]
+Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
 Connection = AsyncConnection[TupleRow]
 
 _CONNECT_TIMEOUT: Final = 10
 _MINIMUM_VERSION: Final = 150_000
 _REQUIRED_ON: Final = ("fsync", "full_page_writes", "data_checksums")
 _DURABLE_COMMITS: Final = ("on", "remote_write", "remote_apply")
-_TABLES: Final = {"log_state": "r", "leaf": "r", "disclosure": "p", "tile": "r", "checkpoint": "r", "api_key": "r"}
+_PLAIN: Final = (
+    "log_state", "leaf", "tile", "checkpoint", "api_key", "index_segment", "index_run", "index_tile", "index_epoch",
+)  # fmt: skip
+_TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
 _TRIGGERS: Final = frozenset(
     (
         ("checkpoint", "append_only", "A", "refuse_change"),

@@ -17,7 +17,18 @@ from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
+from tlog.errors import DamagedLogError
 from tlog.storage.database import Connection, Database, snapshot, translated
+from tlog.storage.index import (
+    Epoch,
+    Run,
+    find_edge_runs,
+    find_last_runs,
+    read_epoch,
+    read_index_tiles,
+    read_keys,
+    read_runs,
+)
 from tlog.storage.keys import ApiKey
 from tlog.storage.queries import QUERIES
 
@@ -61,6 +72,14 @@ class FoundEvent(NamedTuple):
     leaf: Leaf
     actor: bytes | None
     resource: bytes | None
+
+
+class Position(NamedTuple):
+    """How far a log is: its size, its newest checkpoint, its newest index epoch."""
+
+    size: int
+    checkpoint: SealedCheckpoint | None
+    epoch: Epoch | None
 
 
 class SealedCheckpoint(NamedTuple):
@@ -333,6 +352,11 @@ class ReadStore:
                 cursor = await connection.execute(QUERIES["list_checkpoints"], values)
                 return [SealedCheckpoint(*row) for row in await cursor.fetchall()]
 
+    async def sealed_epoch(self) -> Epoch | None:
+        """Return the newest index epoch whose entry a published checkpoint covers."""
+        async with self._pool.connection() as connection:
+            return await read_epoch(connection, sealed=True)
+
     async def api_key(self, key_id: str) -> ApiKey | None:
         """Return an API key, None if there is none of this ID."""
         with translated():
@@ -342,11 +366,84 @@ class ReadStore:
                 return None if row is None else ApiKey(*row)
 
     @asynccontextmanager
+    async def view(self) -> AsyncIterator[View]:
+        """Open one snapshot to answer a question from.
+
+        Raises:
+            OverloadedError: the database is away, or too many questions wait.
+
+        """
+        with translated():
+            async with self._pool.connection() as connection:
+                await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+                async with connection.transaction():
+                    yield View(connection)
+
+    @asynccontextmanager
     async def scan(self) -> AsyncIterator[Scan]:
         """Open one snapshot of everything, read by sequential scans."""
         connection = await self._database.connect("tlog_reader")
         async with connection, snapshot(connection):
             yield Scan(connection)
+
+
+class View:
+    """The log as it is at one moment."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def position(self, *, sealed: bool) -> Position:
+        """Return how far the log is; with `sealed` the epoch is one that the checkpoint covers."""
+        cursor = await self._connection.execute(QUERIES["read_position"], {"sealed": sealed})
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
+        checkpoint = None if row[1] is None else SealedCheckpoint(*row[1:6])
+        return Position(row[0], checkpoint, None if row[6] is None else Epoch(*row[6:]))
+
+    async def keys_text(self, start: int, end: int) -> bytes:
+        """Return the keys of entries; see `tlog.storage.index.read_keys`."""
+        return await read_keys(self._connection, start, end)
+
+    async def first_logged_at(self, logged_at: bytes, size: int) -> int:
+        """Return the index of the first of `size` entries that is logged at `logged_at` (27 characters) or later."""
+        values = {"logged_at": logged_at, "size": size}
+        cursor = await self._connection.execute(QUERIES["find_logged_at"], values)
+        row = await cursor.fetchone()
+        if row is None:
+            message = "an entry is missing; run 'tlog fsck'"
+            raise DamagedLogError(message)
+        return int(row[0])
+
+    async def find_edge_runs(self, asked: Sequence[tuple[int, bytes, bytes]]) -> list[Run]:
+        """Return runs of pages; see `tlog.storage.index.find_edge_runs`."""
+        return await find_edge_runs(self._connection, asked)
+
+    async def runs(self, wanted: Sequence[tuple[int, int]]) -> list[Run]:
+        """Return runs of pages; see `tlog.storage.index.read_runs`."""
+        return await read_runs(self._connection, wanted)
+
+    async def find_last_runs(self, asked: Sequence[tuple[int, bytes]]) -> list[Run]:
+        """Return runs of pages; see `tlog.storage.index.find_last_runs`."""
+        return await find_last_runs(self._connection, asked)
+
+    async def index_tiles(self, wanted: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
+        """Return tiles of segments; see `tlog.storage.index.read_index_tiles`."""
+        return await read_index_tiles(self._connection, wanted)
+
+    async def events(self, indexes: Collection[int]) -> list[FoundEvent]:
+        """Return the rows of `indexes` with their disclosures, by index, as many as there are."""
+        cursor = await self._connection.execute(QUERIES["read_events"], {"indexes": list(indexes)}, binary=True)
+        return [FoundEvent(_leaf(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+
+    async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:
+        """Return the entries of `indexes`, as many as there are."""
+        cursor = await self._connection.execute(QUERIES["read_entries_at"], {"indexes": list(indexes)}, binary=True)
+        return dict(await cursor.fetchall())
+
+    async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
+        return await _read_tiles(self._connection, tiles)
 
 
 class Scan:

@@ -36,6 +36,50 @@ WHERE leaf.event_id = ANY(%(event_ids)s);
 -- name: read_leaf
 SELECT index, event_id, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
 
+-- name: read_position
+-- Where the log is: all of it, what is sealed, what is indexed (%(sealed)s: by an epoch that is sealed itself).
+SELECT
+    log_state.size,
+    checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
+    epoch.size, epoch.entry_index, epoch.segment_table, epoch.segment_ids
+FROM tlog.log_state
+LEFT JOIN LATERAL (SELECT * FROM tlog.checkpoint ORDER BY checkpoint.size DESC LIMIT 1) AS checkpoint ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM tlog.index_epoch
+    WHERE NOT %(sealed)s OR index_epoch.entry_index < checkpoint.size
+    ORDER BY index_epoch.size DESC LIMIT 1
+) AS epoch ON true;
+
+-- name: find_logged_at
+-- The first entry logged at %(logged_at)s or later: loggedAt never decreases, so halving finds it.
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, %(size)s::bigint
+    UNION ALL
+    SELECT
+        CASE WHEN probe.before THEN probe.middle + 1 ELSE search.low END,
+        CASE WHEN probe.before THEN search.high ELSE probe.middle END
+    FROM search
+    CROSS JOIN LATERAL (
+        SELECT
+            leaf.index AS middle,
+            substring(leaf.entry FROM position('"loggedAt":"'::bytea IN leaf.entry) + 12 FOR 27) < %(logged_at)s AS before
+        FROM tlog.leaf
+        WHERE leaf.index = (search.low + search.high) / 2
+    ) AS probe
+    WHERE search.low < search.high
+)
+SELECT low FROM search WHERE low = high;
+
+-- name: read_events
+SELECT leaf.index, leaf.event_id, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
+FROM tlog.leaf
+LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
+WHERE leaf.index = ANY (%(indexes)s)
+ORDER BY leaf.index;
+
+-- name: read_entries_at
+SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s) ORDER BY leaf.index;
+
 -- name: read_leaves
 SELECT index, event_id, entry, leaf_hash, chain_hash
 FROM tlog.leaf
@@ -136,3 +180,122 @@ ORDER BY relation.relname, trigger.tgname;
 -- name: check_settings
 SELECT name, setting FROM pg_catalog.pg_settings
 WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums', 'server_version_num');
+
+-- name: read_keys
+-- The keys of entries [start, end) as they stand in the entries, 72 characters each; spaces for control entries.
+SELECT string_agg(keys.text, ''::bytea), count(*)
+FROM (
+    SELECT CASE
+        WHEN leaf.event_id IS NULL THEN %(none)s::bytea
+        ELSE substring(leaf.entry FROM position('"keys":["'::bytea IN leaf.entry) + 9 FOR 72)
+    END AS text
+    FROM tlog.leaf
+    WHERE leaf.index >= %(start)s AND leaf.index < %(end)s
+    ORDER BY leaf.index
+) AS keys;
+
+-- name: begin_segment
+INSERT INTO tlog.index_segment (start_index, end_index) VALUES (%(start)s, %(end)s) RETURNING segment_id;
+
+-- name: finish_segment
+UPDATE tlog.index_segment SET postings = %(postings)s, root_hash = %(root_hash)s WHERE segment_id = %(segment_id)s;
+
+-- name: list_segments
+SELECT segment_id, start_index, end_index, postings, root_hash FROM tlog.index_segment
+WHERE segment_id = ANY (%(segment_ids)s);
+
+-- name: copy_runs
+COPY tlog.index_run (segment_id, run, first_posting, pages) FROM STDIN (FORMAT BINARY);
+
+-- name: copy_index_tiles
+COPY tlog.index_tile (segment_id, level, tile_index, hashes) FROM STDIN (FORMAT BINARY);
+
+-- name: read_run
+SELECT pages FROM tlog.index_run WHERE segment_id = %(segment_id)s AND run = %(run)s;
+
+-- name: find_edge_runs
+-- Of each asked segment the runs in which the places of `low` and of `high` are: the last ones that begin before them.
+SELECT asked.number, index_run.run, index_run.pages
+FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(lows)s::bytea[]), unnest(%(highs)s::bytea[]))
+    WITH ORDINALITY AS asked (segment_id, low, high, number)
+CROSS JOIN LATERAL (
+    SELECT
+        coalesce((
+            SELECT edge.run FROM tlog.index_run AS edge
+            WHERE edge.segment_id = asked.segment_id AND edge.first_posting < asked.low
+            ORDER BY edge.first_posting DESC LIMIT 1
+        ), 0) AS first,
+        coalesce((
+            SELECT edge.run FROM tlog.index_run AS edge
+            WHERE edge.segment_id = asked.segment_id AND edge.first_posting < asked.high
+            ORDER BY edge.first_posting DESC LIMIT 1
+        ), 0) AS last
+) AS edges
+JOIN tlog.index_run
+    ON index_run.segment_id = asked.segment_id AND index_run.run IN (edges.first, edges.last);
+
+-- name: read_runs
+SELECT asked.number, index_run.run, index_run.pages
+FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(runs)s::bigint[]))
+    WITH ORDINALITY AS asked (segment_id, run, number)
+JOIN tlog.index_run ON index_run.segment_id = asked.segment_id AND index_run.run = asked.run;
+
+-- name: find_last_runs
+-- Of each asked segment the run in which its largest posting below `high` lies.
+SELECT asked.number, found.run, found.pages
+FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(highs)s::bytea[]))
+    WITH ORDINALITY AS asked (segment_id, high, number)
+CROSS JOIN LATERAL (
+    SELECT index_run.run, index_run.pages FROM tlog.index_run
+    WHERE index_run.segment_id = asked.segment_id AND index_run.first_posting < asked.high
+    ORDER BY index_run.first_posting DESC LIMIT 1
+) AS found;
+
+-- name: read_index_tiles
+SELECT index_tile.segment_id, index_tile.level, index_tile.tile_index, index_tile.hashes
+FROM tlog.index_tile
+JOIN ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(levels)s::smallint[]), unnest(%(indexes)s::bigint[]))
+    AS wanted (segment_id, level, tile_index)
+    ON wanted.segment_id = index_tile.segment_id
+    AND wanted.level = index_tile.level
+    AND wanted.tile_index = index_tile.tile_index;
+
+-- name: publish_epoch
+INSERT INTO tlog.index_epoch (size, entry_index, segment_table, segment_ids)
+VALUES (%(size)s, %(entry_index)s, %(segment_table)s, %(segment_ids)s);
+
+-- name: read_epoch
+SELECT size, entry_index, segment_table, segment_ids FROM tlog.index_epoch ORDER BY size DESC LIMIT 1;
+
+-- name: read_sealed_epoch
+SELECT size, entry_index, segment_table, segment_ids
+FROM tlog.index_epoch
+WHERE entry_index < (SELECT max(checkpoint.size) FROM tlog.checkpoint)
+ORDER BY size DESC
+LIMIT 1;
+
+-- name: delete_old_epochs
+-- Older than the newest one that is sealed: nobody is answered from them any more.
+DELETE FROM tlog.index_epoch
+WHERE size < (
+    SELECT max(epoch.size) FROM tlog.index_epoch AS epoch
+    WHERE epoch.entry_index < (SELECT max(checkpoint.size) FROM tlog.checkpoint)
+);
+
+-- name: delete_all_epochs
+DELETE FROM tlog.index_epoch;
+
+-- name: find_unused_segments
+SELECT segment_id FROM tlog.index_segment
+WHERE segment_id <> ALL (%(kept)s::bigint[])
+EXCEPT
+SELECT unnest(segment_ids) FROM tlog.index_epoch;
+
+-- name: delete_runs
+DELETE FROM tlog.index_run WHERE segment_id = ANY (%(segment_ids)s);
+
+-- name: delete_index_tiles
+DELETE FROM tlog.index_tile WHERE segment_id = ANY (%(segment_ids)s);
+
+-- name: delete_segments
+DELETE FROM tlog.index_segment WHERE segment_id = ANY (%(segment_ids)s);

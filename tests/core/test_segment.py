@@ -1,0 +1,350 @@
+"""Segments against brute force: every key, every window, every way to make one, every way to spoil a proof."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlog.core import posting as making
+from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
+from tlog.core.posting import (
+    KEYS_TEXT_SIZE,
+    NO_KEYS,
+    RUN_SIZE,
+    Merge,
+    Postings,
+    SegmentBuilder,
+    build_segment,
+    decode_keys,
+    from_bytes,
+    join_postings,
+    sort_postings,
+)
+from tlog.core.proof import plan_joint, prove
+from tlog.core.segment import (
+    BASE,
+    PAGE_POSTINGS,
+    PAGE_SIZE,
+    TOP,
+    PageRun,
+    RangeProof,
+    Segment,
+    format_table,
+    offset_of,
+    parse_table,
+    plan_merge,
+    posting,
+    split_postings,
+    table_hash,
+    verify_count,
+    verify_range,
+)
+from tlog.core.strict import encode_base64url
+from tlog.core.tile import nodes_from_tiles
+from tlog.errors import MalformedInputError, VerificationError
+
+
+def key(number: int) -> bytes:
+    return sha256(b"%d" % number).digest()[:16]
+
+
+def keys_text(*keys: bytes) -> bytes:
+    return b'","'.join(map(encode_base64url, keys))
+
+
+def naive(entries: list[list[bytes]], start: int = 0) -> list[bytes]:
+    """Every posting of entries given by their keys, sorted."""
+    return sorted(posting(each, start + number) for number, keys in enumerate(entries) for each in keys)
+
+
+def built(entries: list[list[bytes]]) -> tuple[Segment, bytes, dict[tuple[int, int], bytes]]:
+    text = b"".join(keys_text(*keys) if keys else NO_KEYS for keys in entries)
+    segment, runs, tiles = build_segment(0, len(entries), sort_postings(*decode_keys(text)))
+    return segment, b"".join(runs), tiles
+
+
+def entries_of(count: int, *, distinct: int = 9, seed: int = 1) -> list[list[bytes]]:
+    rng = random.Random(seed)
+    return [
+        [key(each) for each in rng.sample(range(distinct), 3)] if rng.random() < 0.9 else [] for _ in range(count)
+    ]
+
+
+def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list[int]) -> RangeProof:
+    """The proof of these pages, in as few runs as there can be."""
+    total = -(-len(pages) // PAGE_SIZE)
+    plan = plan_joint(numbers, total)
+    runs: list[PageRun] = []
+    for number in numbers:
+        page = pages[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
+        if runs and number == runs[-1].first + len(runs[-1].pages) // PAGE_SIZE:
+            runs[-1] = PageRun(runs[-1].first, runs[-1].pages + page)
+        else:
+            runs.append(PageRun(number, page))
+    return RangeProof(tuple(runs), tuple(prove(plan, nodes_from_tiles(plan, tiles))))
+
+
+def around(pages: bytes, bound: bytes) -> list[int]:
+    """The one or two pages that show where `bound` would be."""
+    postings = split_postings(pages)
+    place = bisect_left(postings, bound)
+    return sorted({max(0, (place - 1)) // PAGE_POSTINGS, min(place, len(postings) - 1) // PAGE_POSTINGS})
+
+
+def honest(pages: bytes, tiles: dict[tuple[int, int], bytes], low: bytes, high: bytes) -> RangeProof:
+    first, last = around(pages, low)[0], around(pages, high)[-1]
+    return prove_pages(pages, tiles, list(range(first, last + 1)))
+
+
+def test_a_posting_is_key_and_offset():
+    assert posting(bytes(range(16)), 258) == bytes(range(8)) + b"\x00\x00\x01\x02"
+    assert offset_of(posting(key(1), 70_000)) == 70_000
+
+
+def test_keys_are_decoded_from_the_text_of_entries():
+    rows = [[key(1), key(2), key(3)], [], [b"\xff" * 16, bytes(16), key(4)]]
+    text = b"".join(keys_text(*keys) if keys else NO_KEYS for keys in rows)
+    assert len(text) == 3 * KEYS_TEXT_SIZE
+    keys, positions = decode_keys(text)
+    assert [int(each).to_bytes(8) for each in keys] == [each[:8] for row in rows for each in row]
+    assert list(positions) == [0, 0, 0, 2, 2, 2]
+    assert len(decode_keys(b"")[0]) == 0
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 21, 22, 100, 700, 3000])
+def test_a_segment_is_its_sorted_postings(count):
+    entries = entries_of(count)
+    segment, pages, _ = built(entries)
+    assert split_postings(pages) == naive(entries)
+    leaves = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]
+
+    def root(hashes):  # RFC 6962 section 2.1, as it is written
+        if len(hashes) < 2:
+            return hashes[0] if hashes else EMPTY_ROOT
+        middle = 1 << (len(hashes) - 1).bit_length() - 1
+        return fold_right([root(hashes[:middle]), root(hashes[middle:])])
+
+    assert segment == Segment(0, count, len(naive(entries)), root(leaves))
+
+
+def test_an_empty_segment():
+    segment, pages, tiles = built([[], []])
+    assert (segment, pages, tiles) == (Segment(0, 2, 0, EMPTY_ROOT), b"", {})
+    low, high = segment.bounds(key(1), 0, 2)
+    assert verify_range(segment, low, high, RangeProof((), ())) == []
+    assert verify_count(segment, low, high, RangeProof((), ())) == 0
+    for verify in (verify_range, verify_count):
+        with pytest.raises(VerificationError, match="without pages"):
+            verify(segment, low, high, RangeProof((PageRun(0, bytes(12)),), ()))
+
+
+@pytest.mark.parametrize("count", [1, 11, 64, 300])
+def test_every_key_and_window_is_proved_whole(count):
+    entries = entries_of(count, distinct=20)
+    segment, pages, tiles = built(entries)
+    rng = random.Random(count)
+    for number in range(25):  # the last five are in no entry
+        for _ in range(10):
+            start, end = sorted(rng.choices(range(-3, count + 5), k=2))
+            expected = [
+                index for index, keys in enumerate(entries) if start <= index < end and key(number) in keys
+            ]
+            low, high = segment.bounds(key(number), start, end)
+            proof = honest(pages, tiles, low, high)
+            assert [offset_of(each) for each in verify_range(segment, low, high, proof)] == expected
+            assert verify_count(segment, low, high, proof) == len(expected)
+            ends = prove_pages(pages, tiles, sorted({*around(pages, low), *around(pages, high)}))
+            assert verify_count(segment, low, high, ends) == len(expected)
+
+
+def test_pages_that_leave_something_open_prove_nothing():
+    entries = entries_of(300, distinct=4)
+    segment, pages, tiles = built(entries)
+    low, high = segment.bounds(key(1), 0, 300)
+    first, last = around(pages, low)[0], around(pages, high)[-1]
+    assert first > 0
+    assert last < segment.pages - 1
+    assert last - first > 2
+    for numbers in (
+        range(first + 1, last + 1),  # what is before?
+        range(first, last),  # what is behind?
+        [first, last],  # what is between?
+        [first],
+        [0],
+    ):
+        proof = prove_pages(pages, tiles, list(numbers))
+        with pytest.raises(VerificationError):
+            verify_range(segment, low, high, proof)
+
+
+def test_spoiled_proofs_prove_nothing():
+    entries = entries_of(300, distinct=4)
+    segment, pages, tiles = built(entries)
+    low, high = segment.bounds(key(1), 10, 40)
+    proof = honest(pages, tiles, low, high)
+    run = proof.runs[0]
+    assert verify_range(segment, low, high, proof)
+    doubled = bytearray(run.pages)
+    doubled[12:24] = doubled[:12]
+    spoiled = {
+        "page cut": proof._replace(runs=(PageRun(run.first, run.pages[:-12]),)),
+        "page elsewhere": proof._replace(runs=(PageRun(run.first + 1, run.pages),)),
+        "page before the first": proof._replace(runs=(PageRun(-1, run.pages),)),
+        "page behind the last": proof._replace(runs=(PageRun(segment.pages, run.pages),)),
+        "run twice": proof._replace(runs=(run, run)),
+        "no run": proof._replace(runs=()),
+        "empty run": proof._replace(runs=(PageRun(run.first, b""),)),
+        "postings swapped": proof._replace(
+            runs=(PageRun(run.first, run.pages[12:24] + run.pages[:12] + run.pages[24:]),)
+        ),
+        "posting doubled": proof._replace(runs=(PageRun(run.first, bytes(doubled)),)),
+        "offset changed": proof._replace(runs=(PageRun(run.first, run.pages[:-1] + b"\xff"),)),
+        "hash missing": proof._replace(hashes=proof.hashes[1:]),
+        "hash more": proof._replace(hashes=(*proof.hashes, bytes(32))),
+        "hash changed": proof._replace(hashes=(bytes(32), *proof.hashes[1:])),
+        "hash short": proof._replace(hashes=(bytes(31), *proof.hashes[1:])),
+    }
+    for name, each in spoiled.items():
+        for verify in (verify_range, verify_count):
+            with pytest.raises(VerificationError):
+                assert verify(segment, low, high, each) == [], name
+
+
+def test_a_wrong_count_in_the_table_shows_at_the_last_page():
+    segment, pages, tiles = built(entries_of(300, distinct=4))
+    low, high = posting(b"\xff" * 8, 0), posting(b"\xff" * 8, 299)
+    proof = honest(pages, tiles, low, high)
+    assert verify_range(segment, low, high, proof) == []
+    with pytest.raises(VerificationError):
+        verify_range(segment._replace(count=segment.count - 1), low, high, proof)
+
+
+def test_the_last_page_may_be_short_only_at_the_end():
+    entries = entries_of(11, distinct=4)
+    segment, pages, tiles = built(entries)
+    low, high = segment.bounds(key(9), 0, 11)
+    proof = prove_pages(pages, tiles, list(range(segment.pages)))
+    assert verify_count(segment, low, high, proof) == 0
+    longer = proof._replace(runs=(PageRun(0, pages + pages[-12:-1] + b"\xff"),))
+    with pytest.raises(VerificationError):
+        verify_range(segment, low, high, longer)
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 99), st.integers(1, 7))
+def test_merging_gives_what_building_at_once_gives(lengths, seed, piece):
+    entries = entries_of(sum(lengths), distinct=5, seed=seed)
+    starts = [sum(lengths[:number]) for number in range(len(lengths))]
+    parts = [naive(entries[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+    merge, out = Merge(starts), SegmentBuilder(0, len(entries))
+    fed = [0] * len(parts)
+    runs = []
+    while True:
+        while wanted := merge.wants():
+            for number in wanted:
+                merge.feed(number, b"".join(parts[number][fed[number] : fed[number] + piece]))
+                fed[number] += piece
+        postings = merge.merged()
+        if postings is None:
+            break
+        runs += out.add(postings)
+    runs.append(out.finish())
+    assert b"".join(runs) == b"".join(naive(entries))
+    if entries:
+        assert out.tree()[0] == built(entries)[0]
+
+
+def test_a_large_segment_is_built_in_runs_and_full_tiles(monkeypatch):
+    monkeypatch.setattr(making, "RUN_SIZE", 4 * PAGE_SIZE)
+    entries = entries_of(5000, distinct=7)
+    segment, pages, tiles = built(entries)
+    builder = SegmentBuilder(0, 5000)
+    postings = sort_postings(*decode_keys(b"".join(keys_text(*keys) if keys else NO_KEYS for keys in entries)))
+    runs: list[bytes] = []
+    kept: dict[tuple[int, int], bytes] = {}
+    for start in range(0, len(postings), 1000):
+        runs += builder.add(Postings(*(each[start : start + 1000] for each in postings)))
+        kept |= builder.full_tiles()
+    assert all(len(run) == 4 * PAGE_SIZE for run in runs)
+    runs.append(builder.finish())
+    same, rest = builder.tree()
+    assert same == segment
+    assert b"".join(runs) == pages
+    assert kept
+    assert kept | rest == tiles
+    assert RUN_SIZE == 64 * PAGE_SIZE
+
+
+def test_postings_read_back():
+    entries = entries_of(50)
+    _, pages, _ = built(entries)
+    postings = from_bytes(pages)
+    assert len(postings) == len(naive(entries))
+    assert postings.to_bytes() == pages
+    half = Postings(postings.keys, postings.offsets + np.uint32(50))
+    assert split_postings(join_postings([postings, half]).to_bytes()) == sorted(naive(entries) + naive(entries, 50))
+
+
+def table_rows() -> list[Segment]:
+    return [Segment(0, 4, 9, key(1) * 2), Segment(4, 5, 0, EMPTY_ROOT), Segment(5, 70, 195, key(2) * 2)]
+
+
+def test_tables_read_back():
+    table = format_table(table_rows())
+    assert len(table) == 3 * 56
+    assert parse_table(table) == table_rows()
+    assert table_hash(table) == sha256(table).digest()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"",
+        format_table(table_rows())[:-1],
+        format_table(table_rows()[1:]),
+        format_table([table_rows()[0], table_rows()[2]]),
+        format_table([table_rows()[0], Segment(4, 4, 0, EMPTY_ROOT)]),
+        format_table([Segment(0, 4, 0, bytes(32))]),
+        format_table([Segment(0, 1 << 32, 1, bytes(32))]),
+        format_table([Segment(n * (1 << 31), (n + 1) * (1 << 31), 1, bytes(32)) for n in range(3)])[:56]
+        + format_table([Segment(1 << 31, 2**64 - 1, 1, bytes(32))]),
+    ],
+    ids=["empty", "cut", "late start", "gap", "no entries", "empty with a root", "too long", "beyond every log"],
+)
+def test_wrong_tables_are_refused(table):
+    with pytest.raises(MalformedInputError):
+        parse_table(table)
+
+
+def test_pages_of_a_segment():
+    assert [Segment(0, 9, count, b"").pages for count in (0, 1, 32, 33)] == [0, 1, 1, 2]
+
+
+B = BASE
+
+
+@pytest.mark.parametrize(
+    "ends, expected",
+    [
+        ([], None),
+        ([B], None),
+        ([B, 2 * B, 3 * B, 3 * B + 7], None),
+        ([B, 2 * B, 3 * B, 4 * B], (0, 4 * B)),
+        ([B, 2 * B, 3 * B, 4 * B, 4 * B + 1], (0, 4 * B)),
+        ([4 * B, 5 * B, 6 * B, 7 * B, 8 * B], (4 * B, 8 * B)),
+        ([2 * B, 3 * B, 4 * B, 5 * B, 6 * B], None),
+        ([4 * B, 8 * B, 12 * B, 16 * B], (0, 16 * B)),
+        ([4 * B, 8 * B, 12 * B, 13 * B, 14 * B, 15 * B, 16 * B], (12 * B, 16 * B)),
+        ([B // 2, B, 3 * B // 2, 2 * B], None),
+        ([3 * B, 6 * B, 9 * B, 12 * B], None),
+        ([TOP // 4, TOP // 2, 3 * TOP // 4, TOP], (0, TOP)),
+        ([TOP, 2 * TOP, 3 * TOP, 4 * TOP], None),
+    ],
+)
+def test_what_is_merged_next(ends, expected):
+    assert plan_merge(ends) == expected

@@ -1,0 +1,54 @@
+"""Evidence: every answer equals brute force and verifies; every change of a bundle is refused or answers the same."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from support import append, sample_events
+from test_query import brute_force, random_question
+
+from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence
+from tlog.core.question import parse_question
+from tlog.errors import MalformedInputError, TlogError
+from tlog.evidence import make_evidence
+
+pytestmark = pytest.mark.anyio
+
+
+async def filled(log, counts=((1, 700), (2, 200))):
+    """Append, index, append more; return the indexed events as they were sent."""
+    sent = []
+    for seed, count in counts:
+        raws = sample_events(count, seed=seed)
+        sent += map(json.loads, raws)
+        receipts = await append(log, raws)
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+    return sent
+
+
+async def evidence(log, members, **options):
+    return await make_evidence(log.reader, log.verifier, log.bucket_keys, parse_question(members), **options)
+
+
+async def test_evidence_equals_brute_force_and_verifies(opened):
+    rng = random.Random(3)
+    async with opened(index=True) as log:
+        sent = await filled(log)
+        proved = 0
+        for _ in range(400):
+            members = random_question(rng, sent)
+            question = parse_question(members)
+            if not question.keys(lambda _: b""):
+                with pytest.raises(MalformedInputError, match="names none"):
+                    await evidence(log, members)
+                continue
+            data = format_evidence(await evidence(log, members, disclose=rng.random() < 0.5))
+            result = verify_evidence(log.verifier, question, parse_evidence(data))
+            assert [entry.eventId for _, entry in reversed(result.answers)] == brute_force(sent, members)
+            if question.countable():
+                counted = verify_evidence(log.verifier, question, await evidence(log, members, mode="count"))
+                assert (counted.count, counted.answers) == (len(result.answers), None)
+            proved += 1
+        assert proved > 200

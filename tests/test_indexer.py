@@ -1,0 +1,76 @@
+"""The indexer on a real PostgreSQL: what it stores is what the entries say, after any crash and any merge."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support import append, fill, sample_events
+
+from tlog.core.entry import EventEntry, IndexEntry, parse_entry
+from tlog.core.merkle import leaf_hash
+from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
+
+pytestmark = pytest.mark.anyio
+
+
+def naive(entries, start, end):
+    """The postings of the entries [start, end) as the format says, sorted."""
+    found = []
+    for index, data in enumerate(entries[start:end]):
+        entry = parse_entry(data)
+        if isinstance(entry, EventEntry):
+            found += [posting(key, index) for key in entry.index_keys()]
+    return b"".join(sorted(found))
+
+
+async def check_index(log, admin):
+    """Compare everything stored of the index with what the entries say; return the sealed epoch's segments."""
+    entries = await log.reader.entries(0, 10**9)
+    epoch = await log.reader.sealed_epoch()
+    entry = parse_entry(entries[epoch.entry_index])
+    assert isinstance(entry, IndexEntry)
+    segments = parse_table(epoch.table)
+    assert (entry.size, entry.ends, entry.table_hash()) == (
+        epoch.size,
+        [segment.end for segment in segments],
+        table_hash(format_table(segments)),
+    )
+    for segment, segment_id in zip(segments, epoch.segment_ids, strict=True):
+        rows = admin.execute(
+            "SELECT run, first_posting, pages FROM tlog.index_run WHERE segment_id = %s ORDER BY run", (segment_id,)
+        ).fetchall()
+        pages = b"".join(row[2] for row in rows)
+        assert [row[0] for row in rows] == list(range(len(rows)))
+        assert all(row[1] == row[2][:12] for row in rows)
+        assert all(len(row[2]) == 64 * PAGE_SIZE for row in rows[:-1])
+        assert pages == naive(entries, segment.start, segment.end)
+        hashes = b"".join(leaf_hash(pages[at : at + PAGE_SIZE]) for at in range(0, len(pages), PAGE_SIZE))
+        stored = admin.execute(
+            "SELECT hashes FROM tlog.index_tile WHERE segment_id = %s AND level = 0 ORDER BY tile_index", (segment_id,)
+        ).fetchall()
+        assert b"".join(row[0] for row in stored) == hashes
+    return segments
+
+
+async def test_events_are_indexed_and_the_epoch_is_sealed(opened, database):
+    async with opened(index=True) as log:
+        receipts = await fill(log, 300)
+        epoch = await log.wait_indexed(receipts[-1].index + 1, 10)
+        assert epoch.size >= 301
+        with database.connect_admin() as admin:
+            assert [(each.start, each.end) for each in await check_index(log, admin)] == [(0, epoch.size)]
+            await append(log, sample_events(40, seed=2))
+            epoch = await log.wait_indexed(epoch.size + 40, 10)
+            await check_index(log, admin)
+            assert admin.execute("SELECT count(*) FROM tlog.index_segment").fetchone() == (2,)
+
+
+async def test_an_idle_log_makes_no_epochs(opened):
+    async with opened(index=True, interval=0.02) as log:
+        receipts = await fill(log, 3)
+        epoch = await log.wait_indexed(receipts[-1].index + 1, 10)
+        size = (await log.reader.state()).size
+        await log.wait_sealed(size - 1, 10)
+        await asyncio.sleep(0.5)
+        assert (await log.reader.state()).size == size == epoch.entry_index + 1

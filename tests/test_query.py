@@ -1,0 +1,187 @@
+"""Questions against brute force over the events that were sent: equal answers, whatever is indexed, sealed or pending."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import msgspec
+import pytest
+from support import append, sample_events
+
+from tlog.core.question import parse_question
+from tlog.errors import MalformedInputError
+from tlog.query import event_document, parse_cursor
+
+pytestmark = pytest.mark.anyio
+
+
+def brute_force(sent, members):
+    """The eventIds of the events that answer, newest first."""
+    question = parse_question(members)
+
+    def applies(event):
+        wanted = {
+            "userId": event["actor"]["userId"],
+            "resourceType": event["resource"]["type"],
+            "resourceId": event["resource"]["id"],
+            "action": event["action"],
+            "outcome": event.get("outcome", "unknown"),
+        }
+        asked = {name: value for name, value in members.items() if name in wanted}
+        times = {name: value for name, value in question.document().items() if name in ("from", "to")}
+        at = event["timestamp"]  # the sample's are all in UTC with three digits
+        return (
+            all(wanted[name] == value for name, value in asked.items())
+            and times.get("from", "") <= at
+            and (at < times["to"] if "to" in times else True)
+        )
+
+    return [event["eventId"] for event in reversed(sent) if applies(event)]
+
+
+def random_question(rng, sent):
+    event = rng.choice(sent)
+    absent = rng.random() < 0.05
+    candidates = {
+        "userId": "nobody" if absent else event["actor"]["userId"],
+        "resource": event["resource"],
+        "resourceType": event["resource"]["type"],
+        "action": event["action"],
+        "outcome": event.get("outcome", "unknown"),
+        "from": min(event["timestamp"], rng.choice(sent)["timestamp"]),
+        "to": max(event["timestamp"], rng.choice(sent)["timestamp"]),
+    }
+    names = rng.sample(sorted(candidates), rng.randint(0, 3))
+    members = {name: candidates[name] for name in names if name != "resource"}
+    if "resource" in names:
+        members |= {"resourceType": event["resource"]["type"], "resourceId": event["resource"]["id"]}
+    if "from" in members:
+        members["loggedFrom"] = "2020-01-01"
+    if "from" in members and "to" in members and members["from"] > members["to"]:
+        del members["to"]
+    return members
+
+
+async def whole_answer(log, members, limit):
+    """All pages of an answer, as eventIds."""
+    question, cursor, found = parse_question(members), None, []
+    while True:
+        answer = await log.searcher.ask(question, limit=limit, cursor=cursor)
+        assert len(answer.events) <= limit
+        found += [event.leaf.event_id for event in answer.events]
+        if answer.next is None:
+            return found
+        cursor = parse_cursor(answer.next.text(question), question)
+        assert cursor == answer.next
+
+
+async def test_answers_equal_brute_force(opened):
+    rng = random.Random(7)
+    async with opened(index=True, interval=60) as log:
+        sent = []
+        for seed, count in ((1, 700), (2, 300), (3, 200)):
+            raws = sample_events(count, seed=seed)
+            sent += map(json.loads, raws)
+            receipts = await append(log, raws)
+            if seed == 1:
+                await log.wait_indexed(receipts[-1].index + 1, 20)
+        # now 700 events are indexed, and 500 are pending
+        for _ in range(300):
+            members = random_question(rng, sent)
+            limit = rng.choice([1, 7, 100, 1000])
+            expected = brute_force(sent, members)
+            if limit == 1 and len(expected) > 40:
+                limit = 50
+            assert await whole_answer(log, members, limit) == expected, members
+
+
+async def test_pages_stay_the_same_while_the_log_grows(opened):
+    async with opened(index=True) as log:
+        receipts = await append(log, sample_events(300))
+        question = parse_question({"action": "read"})
+        before = await whole_answer(log, {"action": "read"}, 1000)
+        first = await log.searcher.ask(question, limit=10)
+        await append(log, sample_events(300, seed=2))
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        pages = [event.leaf.event_id for event in first.events]
+        cursor = first.next
+        while cursor is not None:
+            answer = await log.searcher.ask(question, limit=10, cursor=cursor)
+            assert answer.size == first.size
+            pages += [event.leaf.event_id for event in answer.events]
+            cursor = answer.next
+        assert pages == before
+
+
+async def test_events_say_how_far_they_are(opened):
+    async with opened(index=True) as log:
+        question = parse_question({})
+
+        async def states():
+            answer = await log.searcher.ask(question)
+            return [event_document(event, answer.position)["log"]["state"] for event in answer.events]
+
+        receipts = await append(log, sample_events(2))
+        assert (await states())[:2] == ["pending"] * 2
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        assert await states() == ["indexed"] * 2
+
+
+async def test_a_document_is_the_event_that_was_sent(opened):
+    async with opened() as log:
+        raws = sample_events(50)
+        await append(log, raws)
+        answer = await log.searcher.ask(parse_question({}))
+        for raw, found in zip(reversed(raws), answer.events, strict=True):
+            document = json.loads(msgspec.json.encode(event_document(found)))
+            place = document.pop("log")
+            assert place["index"] == found.leaf.index
+            assert document == {"outcome": "unknown", **json.loads(raw)}
+
+
+@pytest.mark.parametrize(
+    "members, named",
+    [
+        ({"resourceId": "P-1001"}, "resourceType"),
+        ({"action": "look"}, "action"),
+        ({"outcome": "ok"}, "outcome"),
+        ({"userId": ""}, "userId"),
+        ({"from": "yesterday"}, "from"),
+        ({"from": "2026-02-30"}, "from"),
+        ({"to": "2026-03-17T00:00:00"}, "to"),
+        ({"from": "2026-03-18", "to": "2026-03-17"}, "from"),
+        ({"from": 5}, "from"),
+        ({"loggedFrom": "2026-03-18", "loggedTo": "2026-03-17"}, "loggedFrom"),
+        ({"patient": "x"}, "patient"),
+    ],
+)
+def test_wrong_questions_name_the_member(members, named):
+    with pytest.raises(MalformedInputError, match=named):
+        parse_question(members)
+
+
+def test_questions_have_one_form():
+    question = parse_question({"from": "2026-03-17", "to": "2026-03-17T12:00:00.5+01:00", "userId": "u"})
+    assert msgspec.json.encode(question) == (
+        b'{"from":"2026-03-17T00:00:00Z","to":"2026-03-17T11:00:00.5Z","userId":"u"}'
+    )
+    assert question.logged_from() == b"2026-03-16T00:00:00.000000Z"
+    assert question.logged_to() is None
+    assert parse_question(question.document()) == question
+    assert len(question.not_looked_at()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "x", "AAAA", "****", "zQECxAhhYmNkZWZnaA"])
+def test_strange_cursors_are_refused(text):
+    with pytest.raises(MalformedInputError, match="cursor"):
+        parse_cursor(text, parse_question({}))
+
+
+async def test_a_cursor_fits_its_question_only(opened):
+    async with opened() as log:
+        await append(log, sample_events(30))
+        question = parse_question({"action": "read"})
+        cursor = (await log.searcher.ask(question, limit=2)).next.text(question)
+        with pytest.raises(MalformedInputError, match="cursor"):
+            parse_cursor(cursor, parse_question({"action": "update"}))

@@ -1,0 +1,327 @@
+"""Evidence bundles: a complete answer, an exact count, or that there is nothing, proved against a signed checkpoint.
+
+Own format (docs/reference/formats.md, "Evidence bundle"): one canonical JSON object with everything a verifier needs but
+two things, which it has to bring along itself: the log's public key, and the question. The chain of reasons is
+
+    checkpoint signed → tree of entries → `index` entry (an epoch) → table → segments → pages around the asked key
+    → all postings of the key, and with them all entries → which of them answer the question
+
+What a bundle cannot show by itself is that the epoch's segments were derived from the entries as they should be. Whoever
+holds the entries can derive them again, and whoever holds a receipt can convict a false epoch (`find_fraud`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from tlog.core.checkpoint import Checkpoint, open_checkpoint
+from tlog.core.commitment import SALT_SIZE, check_disclosure
+from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, parse_entry
+from tlog.core.merkle import HASH_SIZE, leaf_hash
+from tlog.core.proof import verify_joint
+from tlog.core.pseudonym import bucket_of, index_key
+from tlog.core.question import Matcher, Question
+from tlog.core.segment import (
+    PageRun,
+    RangeProof,
+    Segment,
+    offset_of,
+    parse_table,
+    table_hash,
+    verify_count,
+    verify_range,
+)
+from tlog.core.strict import encode_base64, encode_base64url, parse_base64, parse_base64url
+from tlog.core.tile import split_hashes
+from tlog.errors import MalformedInputError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tlog.core.entry import Entry
+    from tlog.core.note import Verifier
+
+GROUPS: Final = ("actor", "resource")
+
+
+class _Object(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
+    """Members are declared in RFC 8785 order, so that encoding in declaration order is canonical."""
+
+
+class DisclosureText(_Object, kw_only=True, frozen=True):
+    """One disclosure as text."""
+
+    body: str
+    salt: str
+
+
+class KeyPath(_Object, kw_only=True, frozen=True):
+    """A bucket key and the joint proof of it under the root that entry 0 commits to, both base64."""
+
+    hashes: str
+    key: str
+
+
+class RangeText(_Object, kw_only=True, frozen=True):
+    """A range proof: hashes, and runs as (first page, pages), in base64."""
+
+    hashes: str
+    runs: list[tuple[int, str]]
+
+
+class Manifest(_Object, kw_only=True, frozen=True):
+    """What is in the bundle, by numbers: what answers, what has the key asked for first, what is disclosed."""
+
+    answers: int
+    disclosures: int
+    postings: int
+
+
+class Evidence(_Object, kw_only=True, frozen=True):
+    """An evidence bundle."""
+
+    buckets: list[KeyPath]
+    checkpoint: str
+    disclosures: list[tuple[int, dict[str, DisclosureText]]]
+    end: int
+    entries: list[tuple[int, str]]
+    epoch: int
+    hashes: str
+    manifest: Manifest
+    mode: Literal["answer", "count"]
+    question: Question
+    segments: list[RangeText]
+    start: int
+    table: str
+    type: Literal["tlog-evidence"]
+    v: Literal[1]
+
+
+class Proved(NamedTuple):
+    """What a bundle proves: these entries and no others, of those looked at, answer the question.
+
+    `answers` is rising (index, entry); None where only `count` is proved. `bodies` are the disclosed ones by index.
+    """
+
+    checkpoint: Checkpoint
+    epoch: IndexEntry
+    start: int
+    end: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which means nothing here
+    answers: list[tuple[int, EventEntry]] | None
+    bodies: dict[int, dict[str, bytes]]
+
+
+_decode: Final = msgspec.json.Decoder(Evidence).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def format_evidence(bundle: Evidence) -> bytes:
+    """Return a bundle's bytes: RFC 8785 JSON and one newline."""
+    return _encode(bundle) + b"\n"
+
+
+def parse_evidence(data: bytes) -> Evidence:
+    """Return the bundle that bytes hold.
+
+    Raises:
+        MalformedInputError: they are not exactly what formatting its members gives.
+
+    """
+    try:
+        bundle = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        message = "not an evidence bundle of this format"
+        raise MalformedInputError(message) from None
+    if format_evidence(bundle) != data:
+        message = "the evidence bundle is not in canonical form (RFC 8785), ended by one newline"
+        raise MalformedInputError(message)
+    return bundle
+
+
+def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Proved:
+    """Verify that a bundle answers a question completely.
+
+    0. (caller) `log` is the log's key, from where it can be believed; `question` is what the caller wants to know.
+    1. The bundle's question is the caller's.
+    2. The checkpoint is signed by the log's key (c2sp.org/signed-note, tlog-checkpoint).
+    3. All entries of the bundle are in the checkpoint's tree (joint proof).
+    4. The epoch's entry commits to the table; the table covers the log up to the epoch's size.
+    5. Bucket keys are under the root that entry 0 commits to; the index keys asked for follow from them.
+    6. The window [start, end) holds every entry logged when the question looks: the entries around it show that.
+    7. Every segment that meets the window proves all its postings of the key asked for first.
+    8. The entries under these postings are there, and have the key; of them those count to which everything asked applies.
+    9. Disclosures match the commitments of their entries.
+    10. The manifest counts right.
+
+    Raises:
+        MalformedInputError: a member has not the form it must have.
+        VerificationError: a step failed.
+
+    """
+    _require(bundle.question == question, "the bundle answers another question than the one asked")
+    checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
+    entries = _entries(bundle, checkpoint)
+    epoch = entries.get(bundle.epoch)
+    if not isinstance(epoch, IndexEntry):
+        message = "the index epoch's entry is not there"
+        raise VerificationError(message)
+    table = parse_base64(bundle.table.encode(), "the segment table")
+    segments = parse_table(table)
+    committed = table_hash(table) == epoch.table_hash() and [each.end for each in segments] == epoch.ends
+    _require(committed, "the epoch's entry does not commit to this segment table")
+    keys = _index_keys(bundle, question, entries.get(0))
+    _check_window(bundle, question, entries, epoch.size)
+    used = {0, bundle.epoch, bundle.start - 1, bundle.end}
+    ranges = _ranges(bundle, segments)
+    if bundle.mode == "count":
+        _require(question.countable(), "what is asked cannot be counted without the entries")
+        count = sum(
+            verify_count(segment, *segment.bounds(keys[0], bundle.start, bundle.end), proof)
+            for segment, proof in ranges
+        )
+        _check_rest(bundle, used, Manifest(answers=count, disclosures=0, postings=count))
+        return Proved(checkpoint, epoch, bundle.start, bundle.end, count, None, {})
+    postings = [
+        segment.start + offset_of(item)
+        for segment, proof in ranges
+        for item in verify_range(segment, *segment.bounds(keys[0], bundle.start, bundle.end), proof)
+    ]
+    first = encode_base64url(keys[0]).decode()
+    matcher = Matcher(question, keys)
+    answers: list[tuple[int, EventEntry]] = []
+    for index in sorted(postings):
+        entry = entries.get(index)
+        if not isinstance(entry, EventEntry):
+            message = f"entry {index}, to which the index points, is not there or no event"
+            raise VerificationError(message)
+        _require(first in entry.keys, f"the index points to entry {index}, which does not have the key asked for")
+        if matcher.matches(entry):
+            answers.append((index, entry))
+    bodies = _bodies(bundle, dict(answers))
+    disclosed = sum(len(groups) for groups in bodies.values())
+    manifest = Manifest(answers=len(answers), disclosures=disclosed, postings=len(postings))
+    _check_rest(bundle, used.union(postings), manifest)
+    return Proved(checkpoint, epoch, bundle.start, bundle.end, len(answers), answers, bodies)
+
+
+def find_fraud(log: Verifier, bundle: Evidence, key: bytes, index: int) -> str:
+    """Convict an index: show that an epoch the log signed is false about entry `index` and the index key `key`.
+
+    The caller has verified that the log signed entry `index` with `key` among its keys (`tlog.verify.verify_event`) for
+    "left out"; whether the tree of that checkpoint and of the bundle's are one log does not matter, because if they are
+    not, the log showed two histories.
+
+    Returns:
+        What is wrong, in words.
+
+    Raises:
+        MalformedInputError: a member of the bundle has not the form it must have.
+        VerificationError: the bundle does not show that the epoch is false.
+
+    """
+    checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
+    epoch = _entries(bundle, checkpoint).get(bundle.epoch)
+    table = parse_base64(bundle.table.encode(), "the segment table")
+    signed = isinstance(epoch, IndexEntry) and table_hash(table) == epoch.table_hash()
+    _require(signed, "the bundle's epoch is not one that the log signed")
+    for segment, proof in _ranges(bundle, parse_table(table)):
+        if segment.start <= index < segment.end:
+            low, high = segment.bounds(key, index, index + 1)
+            _require(not verify_range(segment, low, high, proof), f"the index holds entry {index} under this key")
+            return f"the epoch of size {segment.end if epoch is None else bundle.epoch} leaves out entry {index}"
+    message = f"the bundle says nothing about entry {index}"
+    raise VerificationError(message)
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise VerificationError(message)
+
+
+def _hashes(text: str, what: str) -> Sequence[bytes]:
+    return split_hashes(parse_base64(text.encode(), what))
+
+
+def _entries(bundle: Evidence, checkpoint: Checkpoint) -> dict[int, Entry]:
+    """Return the bundle's entries by index, proved to be in the checkpoint's tree."""
+    indexes = [index for index, _ in bundle.entries]
+    _require(indexes == sorted(set(indexes)), "the entries do not rise by index")
+    data = {index: text.encode() for index, text in bundle.entries}
+    leaves = {index: leaf_hash(entry) for index, entry in data.items()}
+    verify_joint(checkpoint.size, leaves, _hashes(bundle.hashes, "the proof of the entries"), checkpoint.root)
+    return {index: parse_entry(entry) for index, entry in data.items()}
+
+
+def _index_keys(bundle: Evidence, question: Question, commitment: Entry | None) -> list[bytes]:
+    """Return the index keys asked for, each personal one from a bucket key that entry 0 commits to."""
+    paths = iter(bundle.buckets)
+
+    def personal(ident: bytes) -> bytes:
+        path = next(paths, None)
+        if path is None or not isinstance(commitment, IndexKeysEntry):
+            message = "a bucket key or the entry that commits to it is not there"
+            raise VerificationError(message)
+        key = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE)
+        leaves = {bucket_of(ident, commitment.bits): leaf_hash(key)}
+        hashes = _hashes(path.hashes, "the proof of a bucket key")
+        verify_joint(1 << commitment.bits, leaves, hashes, commitment.root_hash())
+        return index_key(key, ident)
+
+    keys = question.keys(personal)
+    _require(keys, "the question has no index key: ask for a resource, an actor or an action")
+    _require(next(paths, None) is None, "there are more bucket keys than the question needs")
+    return keys
+
+
+def _check_window(bundle: Evidence, question: Question, entries: Mapping[int, Entry], size: int) -> None:
+    start, end = bundle.start, bundle.end
+    _require(0 <= start <= end <= size, "the window is not within the epoch")
+    logged_from, logged_to = question.logged_from(), question.logged_to()
+    if start > 0:
+        before = entries.get(start - 1)
+        early = logged_from is not None and before is not None and before.loggedAt.encode() < logged_from
+        _require(early, "entries before the window may have been logged when the question looks")
+    if end < size:
+        behind = entries.get(end)
+        late = logged_to is not None and behind is not None and behind.loggedAt.encode() >= logged_to
+        _require(late, "entries behind the window may have been logged when the question looks")
+
+
+def _ranges(bundle: Evidence, segments: Sequence[Segment]) -> list[tuple[Segment, RangeProof]]:
+    met = [segment for segment in segments if segment.start < bundle.end and segment.end > bundle.start]
+    _require(len(met) == len(bundle.segments), "not every segment that meets the window is there")
+    return [(segment, _range_proof(text)) for segment, text in zip(met, bundle.segments, strict=True)]
+
+
+def _range_proof(text: RangeText) -> RangeProof:
+    runs = tuple(PageRun(first, parse_base64(pages.encode(), "pages of a segment")) for first, pages in text.runs)
+    return RangeProof(runs, tuple(_hashes(text.hashes, "the proof of pages")))
+
+
+def _bodies(bundle: Evidence, answers: Mapping[int, EventEntry]) -> dict[int, dict[str, bytes]]:
+    bodies: dict[int, dict[str, bytes]] = {}
+    for index, groups in bundle.disclosures:
+        _require(index in answers and index > max(bodies, default=-1), "a disclosure is of no entry that answers")
+        _require(groups and groups.keys() <= {*GROUPS}, "disclosures are of actor and resource")
+        bodies[index] = {}
+        for group, text in groups.items():
+            salt = parse_base64url(text.salt.encode(), "a salt", SALT_SIZE)
+            body = text.body.encode()
+            check_disclosure(answers[index].commitment(group), salt + body, group)
+            bodies[index][group] = body
+    return bodies
+
+
+def _check_rest(bundle: Evidence, used: set[int], manifest: Manifest) -> None:
+    _require({index for index, _ in bundle.entries} <= used, "there are entries that nothing asks for")
+    _require(bundle.manifest == manifest, "the manifest does not count what is there")
+
+
+def format_range(proof: RangeProof) -> RangeText:
+    """Return a range proof as it stands in a bundle."""
+    runs = [(run.first, encode_base64(run.pages).decode()) for run in proof.runs]
+    return RangeText(hashes=encode_base64(b"".join(proof.hashes)).decode(), runs=runs)

@@ -1,0 +1,231 @@
+"""Making segments: from the index keys of entries to sorted postings, merged postings, and pages under a root hash.
+
+The format is `tlog.core.segment`'s. Here postings are numpy arrays, because there are three for every event and a log has
+millions of them; nothing in here is needed to verify. Merging and building take and give pieces of bounded size and leave
+reading and writing to their caller, so that a segment of any length is made in little memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from tlog.core.integrate import integrate
+from tlog.core.merkle import HASH_SIZE, leaf_hash
+from tlog.core.pseudonym import DISTINCT_SIZE
+from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, Segment
+from tlog.core.tile import TILE_WIDTH, root_from_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+RUN_PAGES: Final = 64
+RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
+RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
+# Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
+KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
+NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
+_POSTING: Final = np.dtype([("key", ">u8"), ("offset", ">u4")])
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_SIX_BITS: Final = np.zeros(256, np.uint64)
+_SIX_BITS[np.frombuffer(_ALPHABET, np.uint8)] = np.arange(64, dtype=np.uint64)
+
+
+class Postings(NamedTuple):
+    """Sorted postings: the first 8 bytes of each key as a number, and the offset of each entry."""
+
+    keys: NDArray[np.uint64]
+    offsets: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.keys)
+
+    def to_bytes(self) -> bytes:
+        """Return them as they stand in pages."""
+        packed = np.empty(len(self.keys), _POSTING)
+        packed["key"], packed["offset"] = self.keys, self.offsets
+        return packed.tobytes()
+
+
+NO_POSTINGS: Final = Postings(np.empty(0, np.uint64), np.empty(0, np.uint32))
+
+
+def find_posting(postings: Postings, key: bytes, low: int, high: int) -> tuple[int, int]:
+    """Return where the postings of `key` with offsets in [low, high) begin and end among sorted ones."""
+    wanted = np.uint64(int.from_bytes(key[:DISTINCT_SIZE]))
+    first, last = (int(np.searchsorted(postings.keys, wanted, side)) for side in ("left", "right"))
+    begin, end = np.searchsorted(postings.offsets[first:last], (low, high))
+    return first + int(begin), first + int(end)
+
+
+def from_bytes(pages: bytes) -> Postings:
+    """Return the postings of pages."""
+    packed = np.frombuffer(pages, _POSTING)
+    return Postings(packed["key"].astype(np.uint64), packed["offset"].astype(np.uint32))
+
+
+def decode_keys(text: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Return the keys in the joined texts of consecutive entries, and beside each the entry's position, in log order.
+
+    Args:
+        text: KEYS_TEXT_SIZE bytes for each entry: what stands between the first and the last quote of its keys, or
+            NO_KEYS.
+
+    """
+    rows = np.frombuffer(text, np.uint8).reshape(-1, KEYS_TEXT_SIZE)
+    positions = np.flatnonzero(rows[:, 0] != ord(" ")).astype(np.uint32)
+    keys = np.empty((len(positions), 3), np.uint64)
+    for number in range(3):
+        characters = _SIX_BITS[rows[positions, 25 * number : 25 * number + 11]]
+        # Eight bytes are ten characters of six bits and the upper four bits of an eleventh.
+        key = characters[:, 10] >> np.uint64(2)
+        for place in range(10):
+            key |= characters[:, place] << np.uint64(58 - 6 * place)
+        keys[:, number] = key
+    return keys.ravel(), positions.repeat(3)
+
+
+def sort_postings(keys: NDArray[np.uint64], offsets: NDArray[np.uint32]) -> Postings:
+    """Return postings given in the order of their entries, sorted by key, and by offset under one key."""
+    order = np.argsort(keys, kind="stable")
+    return Postings(keys[order], offsets[order])
+
+
+def join_postings(parts: Sequence[Postings]) -> Postings:
+    """Return the postings of consecutive ranges of entries as one, offsets already counted from the first range."""
+    keys, offsets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return sort_postings(keys, offsets)
+
+
+class LoggedKeys:
+    """The keys of consecutive entries [start, end) in the order of the log: what is not in segments yet."""
+
+    def __init__(self, start: int) -> None:
+        self.start = self.end = start
+        self._keys: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._positions: NDArray[np.uint32] = np.empty(0, np.uint32)
+
+    def extend(self, text: bytes, count: int) -> int:
+        """Take in the next `count` entries' keys (`decode_keys`); return how many keys that were."""
+        keys, positions = decode_keys(text)
+        self._keys = np.concatenate((self._keys, keys))
+        self._positions = np.concatenate((self._positions, positions + np.uint32(self.end - self.start)))
+        self.end += count
+        return len(keys)
+
+    def postings(self, start: int, end: int) -> Postings:
+        """Return the sorted postings of the entries [start, end), offsets counted from `start`."""
+        first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
+        return sort_postings(self._keys[first:last], self._positions[first:last] - np.uint32(start - self.start))
+
+    def find(self, key: bytes) -> list[int]:
+        """Return the indexes of the entries that have `key`, rising."""
+        found = np.flatnonzero(self._keys == np.uint64(int.from_bytes(key[:DISTINCT_SIZE])))
+        return [self.start + int(position) for position in self._positions[found]]
+
+    def forget(self, start: int) -> None:
+        """Forget the entries before `start`."""
+        first = np.searchsorted(self._positions, start - self.start)
+        self._keys, self._positions = self._keys[first:], self._positions[first:] - np.uint32(start - self.start)
+        self.start = start
+
+
+class Merge:
+    """Merges segments of consecutive ranges; ask `wants`, `feed` what it wants, take what `merged` gives.
+
+    Each input is fed in pieces of any length; what is held is one piece of each.
+    """
+
+    def __init__(self, shifts: Sequence[int]) -> None:
+        """Prepare.
+
+        Args:
+            shifts: of each input, in the order of the log, what is added to its offsets.
+
+        """
+        self._shifts = shifts
+        self._pieces: list[Postings | None] = [NO_POSTINGS] * len(shifts)
+
+    def wants(self) -> list[int]:
+        """Return the inputs that have to be fed now, empty if none."""
+        return [number for number, piece in enumerate(self._pieces) if piece is not None and not len(piece)]
+
+    def feed(self, number: int, pages: bytes) -> None:
+        """Give the next piece of an input, empty at its end."""
+        if not pages:
+            self._pieces[number] = None
+            return
+        piece = from_bytes(pages)
+        self._pieces[number] = Postings(piece.keys, piece.offsets + np.uint32(self._shifts[number]))
+
+    def merged(self) -> Postings | None:
+        """Return the next sorted postings of all inputs, None at the end. Nothing may be wanted."""
+        pieces = {number: piece for number, piece in enumerate(self._pieces) if piece is not None}
+        if not pieces:
+            return None
+        # The piece that ends first is taken whole. Under its last key the inputs before it have nothing more to come,
+        # those behind it have to wait for what it has.
+        shortest = min(pieces, key=lambda number: (pieces[number].keys[-1], number))
+        last = pieces[shortest].keys[-1]
+        taken = []
+        for number, piece in pieces.items():
+            cut = int(np.searchsorted(piece.keys, last, "right" if number <= shortest else "left"))
+            taken.append(Postings(piece.keys[:cut], piece.offsets[:cut]))
+            self._pieces[number] = Postings(piece.keys[cut:], piece.offsets[cut:])
+        return join_postings(taken)
+
+
+class SegmentBuilder:
+    """Builds a segment from its postings, added in order; gives its pages in runs, then its tree."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self._range = start, end
+        self._rest = b""
+        self._pages = 0
+        self._count = 0
+        self._edge: dict[tuple[int, int], bytes] = {}
+
+    def add(self, postings: Postings) -> Iterator[bytes]:
+        """Add postings; yield each run of RUN_PAGES pages that is full now."""
+        self._count += len(postings)
+        data = self._rest + postings.to_bytes()
+        whole = len(data) // RUN_SIZE * RUN_SIZE
+        self._rest = data[whole:]
+        for start in range(0, whole, RUN_SIZE):
+            run = data[start : start + RUN_SIZE]
+            self._take(run)
+            yield run
+
+    def finish(self) -> bytes:
+        """Return the last run, which may be short or empty."""
+        self._take(self._rest)
+        return self._rest
+
+    def full_tiles(self) -> dict[tuple[int, int], bytes]:
+        """Return the full tiles of the tree over the pages that were not returned before."""
+        full = {key: tile for key, tile in self._edge.items() if len(tile) == TILE_WIDTH * HASH_SIZE}
+        for key in full:
+            del self._edge[key]
+        return full
+
+    def tree(self) -> tuple[Segment, dict[tuple[int, int], bytes]]:
+        """Return the segment, after `finish`, and the tiles that `full_tiles` has not returned."""
+        root = root_from_tiles(self._pages, self._edge)
+        return Segment(*self._range, self._count, root), self._edge
+
+    def _take(self, run: bytes) -> None:
+        hashes = [leaf_hash(run[start : start + PAGE_SIZE]) for start in range(0, len(run), PAGE_SIZE)]
+        self._edge |= integrate(self._pages, self._edge, hashes)
+        self._pages += len(hashes)
+
+
+def build_segment(start: int, end: int, postings: Postings) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
+    """Return a small segment at once: its row, its runs of pages, and the tiles over them."""
+    builder = SegmentBuilder(start, end)
+    runs = [*builder.add(postings), builder.finish()]
+    segment, tiles = builder.tree()
+    return segment, [run for run in runs if run], tiles

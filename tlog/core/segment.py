@@ -1,0 +1,216 @@
+"""Segments: the verifiable index over the log, its table, and proofs of what it holds and what it does not.
+
+Own format (docs/reference/formats.md, "Segment"). A segment indexes the entries [start, end). It is the sorted sequence of
+its *postings*, each an index key's first 8 bytes and the entry's offset from `start` in 4 bytes, cut into *pages* of 32
+postings; its root hash is that of the RFC 6962 tree over the pages. The *table* of an index epoch lists segments that
+cover [0, size) without gap; an `index` entry of the log commits to its hash.
+
+Because postings are sorted, the pages around a place prove what is there and what is not: a *range proof* carries one or
+two runs of neighbouring pages and the joint proof of them (`tlog.core.proof`). Making segments is `tlog.core.posting`.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, MAX_TREE_SIZE, leaf_hash
+from tlog.core.proof import verify_joint
+from tlog.core.pseudonym import DISTINCT_SIZE
+from tlog.errors import MalformedInputError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+POSTING_SIZE: Final = DISTINCT_SIZE + 4
+PAGE_POSTINGS: Final = 32
+PAGE_SIZE: Final = PAGE_POSTINGS * POSTING_SIZE
+BASE: Final = 1 << 16
+FAN_OUT: Final = 4
+TOP: Final = 1 << 28
+MAX_LENGTH: Final = (1 << 32) - 1
+# BASE, 4 BASE, 16 BASE, … below TOP: what may be merged into the next size.
+_MERGED_SIZES: Final = {BASE << 2 * level for level in range((TOP // BASE).bit_length() // 2)}
+_ROW: Final = struct.Struct(">QQQ32s")
+_OFFSET: Final = struct.Struct(">I")
+
+
+class Segment(NamedTuple):
+    """One row of the table: `count` postings of the entries [start, end), under `root` (32 bytes)."""
+
+    start: int
+    end: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which means nothing here
+    root: bytes
+
+    @property
+    def pages(self) -> int:
+        """How many pages it has; the last one may be partial."""
+        return -(-self.count // PAGE_POSTINGS)
+
+    def bounds(self, key: bytes, start: int, end: int) -> tuple[bytes, bytes]:
+        """Return the postings [low, high) between which every one of `key` for entries in [start, end) lies here."""
+        low = min(max(start, self.start), self.end) - self.start
+        high = min(max(end, self.start), self.end) - self.start
+        return posting(key, low), posting(key, max(low, high))
+
+
+class PageRun(NamedTuple):
+    """Neighbouring pages: the number of the first, and their bytes."""
+
+    first: int
+    pages: bytes
+
+
+class RangeProof(NamedTuple):
+    """Runs of pages, first to last, and the joint proof of all of them."""
+
+    runs: tuple[PageRun, ...]
+    hashes: tuple[bytes, ...]
+
+
+def posting(key: bytes, offset: int) -> bytes:
+    """Return the 12-byte posting of an index key (its first 8 bytes count) at an offset in its segment."""
+    return key[:DISTINCT_SIZE] + _OFFSET.pack(offset)
+
+
+def offset_of(item: bytes) -> int:
+    """Return the offset of a 12-byte posting."""
+    offset: int = _OFFSET.unpack_from(item, DISTINCT_SIZE)[0]
+    return offset
+
+
+def split_postings(data: bytes) -> list[bytes]:
+    """Return the 12-byte postings that pages are made of."""
+    return [data[start : start + POSTING_SIZE] for start in range(0, len(data), POSTING_SIZE)]
+
+
+def format_table(segments: Iterable[Segment]) -> bytes:
+    """Return the table's bytes: u64 start || u64 end || u64 count || root for each segment."""
+    return b"".join(_ROW.pack(*segment) for segment in segments)
+
+
+def parse_table(data: bytes) -> list[Segment]:
+    """Return the segments of a table.
+
+    Raises:
+        MalformedInputError: they do not cover [0, size) without gap, or a root is not that of no pages.
+
+    """
+    rest = len(data) % _ROW.size
+    segments = [] if rest else [Segment(*row) for row in _ROW.iter_unpack(data)]
+    starts = [0, *(segment.end for segment in segments)]
+    gapless = all(
+        segment.start == start < segment.end <= start + MAX_LENGTH
+        for segment, start in zip(segments, starts, strict=False)
+    )
+    if rest or not segments or not gapless or segments[-1].end > MAX_TREE_SIZE:
+        message = "the segment table does not cover the log from its first entry, without gap, in segments below 2^32 entries"
+        raise MalformedInputError(message)
+    if any(segment.count == 0 and segment.root != EMPTY_ROOT for segment in segments):
+        message = "a segment without postings has another root than that of no pages"
+        raise MalformedInputError(message)
+    return segments
+
+
+def table_hash(table: bytes) -> bytes:
+    """Return the 32-byte hash that an `index` entry commits to."""
+    return sha256(table).digest()
+
+
+def verify_range(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> list[bytes]:
+    """Return the postings [low, high) of a segment, proved to be all of them.
+
+    Args:
+        segment: from a table the caller has checked.
+        low: 12-byte posting, first that is asked for.
+        high: 12-byte posting behind the last.
+        proof: one run of pages that reaches from before `low` to `high` or beyond.
+
+    Raises:
+        VerificationError: the proof does not prove that.
+
+    """
+    if not segment.count:
+        _check_empty(proof)
+        return []
+    _check_pages(segment, proof)
+    run, first = _locate(segment, low, proof)
+    other, last = _locate(segment, high, proof)
+    if run != other:
+        message = "the pages between the first and the last posting are not all there"
+        raise VerificationError(message)
+    return split_postings(run.pages)[first - run.first * PAGE_POSTINGS : last - run.first * PAGE_POSTINGS]
+
+
+def verify_count(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> int:
+    """Return how many postings [low, high) a segment has, proved by the pages at both ends alone.
+
+    Raises:
+        VerificationError: the proof does not prove a number.
+
+    """
+    if not segment.count:
+        _check_empty(proof)
+        return 0
+    _check_pages(segment, proof)
+    return _locate(segment, high, proof)[1] - _locate(segment, low, proof)[1]
+
+
+def _check_empty(proof: RangeProof) -> None:
+    if proof != RangeProof((), ()):
+        message = "there is a proof for a segment without pages"
+        raise VerificationError(message)
+
+
+def _check_pages(segment: Segment, proof: RangeProof) -> None:
+    """Check that the runs are pages of the segment, in order, each run's postings rising."""
+    leaves: dict[int, bytes] = {}
+    behind = 0
+    for run in proof.runs:
+        pages = [run.pages[start : start + PAGE_SIZE] for start in range(0, len(run.pages), PAGE_SIZE)]
+        last = run.first + len(pages) - 1
+        short = segment.count % PAGE_POSTINGS or PAGE_POSTINGS
+        width = short if last == segment.pages - 1 else PAGE_POSTINGS
+        if not pages or run.first < behind or last >= segment.pages or len(pages[-1]) != width * POSTING_SIZE:
+            message = "the pages are not pages of their segment"
+            raise VerificationError(message)
+        if any(a >= b for a, b in pairwise(split_postings(run.pages))):
+            message = "the postings of a page are not in order"
+            raise VerificationError(message)
+        leaves |= {run.first + number: leaf_hash(page) for number, page in enumerate(pages)}
+        behind = last + 2  # one page between two runs at least, or they would be one
+    verify_joint(segment.pages, leaves, proof.hashes, segment.root)
+
+
+def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun, int]:
+    """Return how many postings of the segment are smaller than `bound`, and the run that shows it.
+
+    It shows it if what is before the run is smaller (its first posting is, or nothing is before), and what is behind it is
+    not (its last posting is not, or nothing is behind).
+    """
+    for run in proof.runs:
+        postings = split_postings(run.pages)
+        behind = run.first * PAGE_POSTINGS + len(postings)
+        if (run.first == 0 or postings[0] < bound) and (behind == segment.count or postings[-1] >= bound):
+            return run, run.first * PAGE_POSTINGS + bisect_left(postings, bound)
+    message = "the pages do not show where the asked postings would be"
+    raise VerificationError(message)
+
+
+def plan_merge(ends: Sequence[int]) -> tuple[int, int] | None:
+    """Return the range [start, end) of the first segments to merge: four of one size, aligned; None if there are none.
+
+    Sizes are BASE * FAN_OUT**k up to TOP; what is not of such a size is the young end of the log and waits.
+    """
+    starts = [0, *ends[:-1]]
+    for first in range(len(ends) - FAN_OUT + 1):
+        start, size = starts[first], ends[first] - starts[first]
+        end = start + FAN_OUT * size
+        aligned = size in _MERGED_SIZES and start % (FAN_OUT * size) == 0
+        if aligned and list(ends[first : first + FAN_OUT]) == list(range(start + size, end + 1, size)):
+            return start, end
+    return None

@@ -1,0 +1,258 @@
+"""The indexer: segments over sealed entries, merged in the background, and epochs logged as entries.
+
+    keys of sealed entries read → segments written → table → `index` entry appended → epoch published → garbage collected
+
+Segments follow from the entries alone, so a crash anywhere costs only work: what no epoch refers to is deleted, and what
+is missing is made again, to the same bytes. The tiling of the log into segments is a function of its size and of which
+merges are done. From old to young: merged segments, base segments of 2^16 entries, and a young end of up to three
+segments cut at multiples of 2^13 and 2^10, so that little is written anew when little was added.
+
+Nothing here has to be trusted: the epoch's entry commits to the table, and everyone who holds the entries can derive it
+again (`Replay`), which `tlog fsck` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from tlog.core.entry import IndexEntry, draft_index, parse_entry
+from tlog.core.posting import LoggedKeys, Merge, Postings, SegmentBuilder, build_segment
+from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
+from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.storage.index import Epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from tlog.appender import Receipt
+    from tlog.core.entry import DraftEntry
+    from tlog.storage.index import IndexStore
+
+_CUTS: Final = (1 << 13, 1 << 10)
+_MERGE_SECONDS: Final = 0.2
+_log: Final = structlog.get_logger()
+
+
+def young_ends(size: int) -> list[int]:
+    """Return where the segments behind the last base segment end: at multiples of 2^13, of 2^10, and at `size`."""
+    start = size // BASE * BASE
+    ends = {size // cut * cut for cut in _CUTS} | {size}
+    return sorted(end for end in ends if end > start)
+
+
+class _Stored(NamedTuple):
+    """A segment, and under which ID it is stored."""
+
+    segment: Segment
+    segment_id: int
+
+
+class Indexer:
+    """Indexes one log. One instance leads; `recover` comes first, then `index` again and again."""
+
+    def __init__(
+        self,
+        store: IndexStore,
+        append: Callable[[Sequence[DraftEntry]], Awaitable[list[Receipt]]],
+        seal: Callable[[], None],
+        again: Callable[[], None],
+        interval: float,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: where segments go.
+            append: appends the epochs' entries.
+            seal: asks for a checkpoint, which makes an epoch citable.
+            again: asks for `index` to be called again soon.
+            interval: seconds between two epochs at least.
+
+        """
+        self._store = store
+        self._append = append
+        self._seal = seal
+        self._again = again
+        self._interval = interval
+        self._done: list[_Stored] = []  # merged and base segments
+        self._young: list[_Stored] = []
+        self._keys = LoggedKeys(0)
+        self._size = 0  # of the last epoch
+        self._last_epoch = float("-inf")
+        self._fresh_keys = 0
+        self._merge: _Merging | None = None
+
+    async def recover(self) -> None:
+        """Take up where the newest epoch stopped, or begin anew if what is stored is not what was logged.
+
+        Raises:
+            OverloadedError: the database is away.
+            DamagedLogError: the entries are not all there.
+
+        """
+        epoch = await self._store.epoch()
+        if epoch is not None and not await self._take_up(epoch):
+            _log.warning("the stored index is not the one that was logged; it is made again from the entries")
+            await self._store.clear()
+            self._done, self._young, self._size = [], [], 0
+        self._keys = LoggedKeys(self._done[-1].segment.end if self._done else 0)
+        await self._read_keys(self._size)
+        self._fresh_keys = 0
+        await self._store.collect_garbage(())
+
+    async def index(self) -> Epoch | None:
+        """Index what is sealed and go on merging; return the new epoch, None if there was no event to index.
+
+        Raises:
+            OverloadedError: the database is away, or the log cannot take the epoch's entry now.
+            DamagedLogError: an entry is missing.
+
+        """
+        epoch = None
+        loop = asyncio.get_running_loop()
+        now, due = loop.time(), self._last_epoch + self._interval
+        if now < due:
+            loop.call_later(due - now, self._again)
+        else:
+            sealed = await self._store.sealed_size()
+            await self._read_keys(sealed)
+            if self._fresh_keys:
+                epoch = await self._publish(sealed)
+                self._last_epoch = now
+        await self._go_on_merging()
+        return epoch
+
+    # --- Epochs ------------------------------------------------------------------------------------------------------
+
+    async def _read_keys(self, end: int) -> None:
+        """Read keys up to `end`; what completes a base segment is written at once."""
+        while self._keys.end < end:
+            start = self._keys.end
+            stop = min(end, start // BASE * BASE + BASE)
+            self._fresh_keys += self._keys.extend(await self._store.keys_text(start, stop), stop - start)
+            if stop % BASE == 0:
+                self._done.append(await self._write(stop - BASE, stop))
+                self._keys.forget(stop)
+                self._young = []
+
+    async def _publish(self, size: int) -> Epoch:
+        starts = [self._keys.start, *young_ends(size)]
+        kept = {(each.segment.start, each.segment.end): each for each in self._young}
+        self._young = [
+            kept.get((start, end)) or await self._write(start, end)
+            for start, end in zip(starts, starts[1:], strict=False)
+        ]
+        stored = [*self._done, *self._young]
+        table = format_table(each.segment for each in stored)
+        draft = draft_index([each.segment.end for each in stored], table_hash(table))
+        receipt = (await self._append([draft]))[0]
+        epoch = Epoch(size, receipt.index, table, [each.segment_id for each in stored])
+        await self._store.publish(epoch)
+        self._size, self._fresh_keys = size, 0
+        self._seal()
+        await self._store.collect_garbage(self._kept())
+        return epoch
+
+    async def _write(self, start: int, end: int) -> _Stored:
+        """Build and write a segment from the young keys."""
+        segment, runs, tiles = await asyncio.to_thread(_build, self._keys, start, end)
+        async with self._store.transaction():
+            segment_id = await self._store.begin_segment(start, end)
+            await self._store.write_runs(segment_id, 0, runs)
+            await self._store.write_tiles(segment_id, tiles)
+            await self._store.finish_segment(segment_id, segment)
+        return _Stored(segment, segment_id)
+
+    def _kept(self) -> list[int]:
+        stored = [each.segment_id for each in (*self._done, *self._young)]
+        return stored if self._merge is None else [*stored, self._merge.segment_id]
+
+    async def _take_up(self, epoch: Epoch) -> bool:
+        """Take over the segments of an epoch; tell whether they are what the epoch's entry commits to."""
+        try:
+            entry = parse_entry(await self._store.entry(epoch.entry_index) or b"")
+            segments = parse_table(epoch.table)
+        except MalformedInputError:
+            return False
+        if not isinstance(entry, IndexEntry) or entry.table_hash() != table_hash(epoch.table):
+            return False
+        rows = await self._store.stored(epoch.segment_ids)
+        stored = [_Stored(*each) for each in zip(segments, epoch.segment_ids, strict=False)]
+        if len(segments) != len(epoch.segment_ids) or any(rows.get(each.segment_id) != each.segment for each in stored):
+            return False
+        base = epoch.size // BASE * BASE
+        self._done = [each for each in stored if each.segment.end <= base]
+        self._young = [each for each in stored if each.segment.end > base]
+        self._size = epoch.size
+        return not self._young or self._young[0].segment.start == base
+
+    # --- Merging -----------------------------------------------------------------------------------------------------
+
+    async def _go_on_merging(self) -> None:
+        """Merge for a bounded time; ask to be called again while there is more to merge."""
+        if self._merge is None:
+            planned = plan_merge([each.segment.end for each in self._done])
+            if planned is None:
+                return
+            inputs = [each for each in self._done if planned[0] <= each.segment.start < planned[1]]
+            self._merge = _Merging(self._store, await self._store.begin_segment(*planned), inputs)
+        until = asyncio.get_running_loop().time() + _MERGE_SECONDS
+        while asyncio.get_running_loop().time() < until:
+            merged = await self._merge.step()
+            if merged is not None:
+                first = next(n for n, each in enumerate(self._done) if each.segment.start == merged.segment.start)
+                self._done[first : first + len(self._merge.inputs)] = [merged]
+                self._merge = None
+                break
+        self._again()
+
+
+def _build(keys: LoggedKeys, start: int, end: int) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
+    return build_segment(start, end, keys.postings(start, end))
+
+
+class _Merging:
+    """A merge in progress: some runs are read, merged and written in each step."""
+
+    def __init__(self, store: IndexStore, segment_id: int, inputs: Sequence[_Stored]) -> None:
+        self.segment_id = segment_id
+        self.inputs = inputs
+        self._store = store
+        start = inputs[0].segment.start
+        self._merge = Merge([each.segment.start - start for each in inputs])
+        self._builder = SegmentBuilder(start, inputs[-1].segment.end)
+        self._read = [0] * len(inputs)
+        self._written = 0
+
+    async def step(self) -> _Stored | None:
+        """Merge about as much as one run of each input; return the segment when it is whole."""
+        for number in self._merge.wants():
+            self._merge.feed(number, await self._store.run(self.inputs[number].segment_id, self._read[number]))
+            self._read[number] += 1
+        if self._merge.wants():
+            return None  # an input ended; the others go on in the next step
+        postings = await asyncio.to_thread(self._merge.merged)
+        if postings is not None:
+            await self._write(await asyncio.to_thread(_runs, self._builder, postings))
+            return None
+        await self._write([run for run in [self._builder.finish()] if run])
+        segment, tiles = self._builder.tree()
+        if segment.count != sum(each.segment.count for each in self.inputs):
+            message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
+            raise DamagedLogError(message)
+        await self._store.write_tiles(self.segment_id, tiles)
+        await self._store.finish_segment(self.segment_id, segment)
+        return _Stored(segment, self.segment_id)
+
+    async def _write(self, runs: list[bytes]) -> None:
+        if runs:
+            await self._store.write_runs(self.segment_id, self._written, runs)
+            self._written += len(runs)
+        if tiles := self._builder.full_tiles():
+            await self._store.write_tiles(self.segment_id, tiles)
+
+
+def _runs(builder: SegmentBuilder, postings: Postings) -> list[bytes]:
+    return list(builder.add(postings))

@@ -1,0 +1,112 @@
+"""Work that exactly one process of a log does: others stand by and take over when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+import structlog
+
+from tlog.errors import OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Result = TypeVar("Result")
+_log: Final = structlog.get_logger()
+
+
+class LeaderStore(Protocol):
+    """A connection that can hold a lock: leading ends with it."""
+
+    async def lead(self) -> bool:
+        """Try to become the leader; tell whether this connection is."""
+
+    async def close(self) -> None:
+        """Close the connection, and with it give up leading."""
+
+
+Store = TypeVar("Store", bound=LeaderStore)
+
+
+class LeaderLoop(Generic[Store, Result]):
+    """Works periodically and on demand, in whichever process leads."""
+
+    def __init__(
+        self,
+        name: str,
+        open_store: Callable[[], Awaitable[Store]],
+        begin: Callable[[Store], Awaitable[Callable[[], Awaitable[Result | None]]]],
+        interval: float,
+        *,
+        done: Callable[[Result], None] = lambda _: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            name: of the work, for the log.
+            open_store: opens a new connection to the database.
+            begin: takes up the work where it was left; returns what does one step of it, None for nothing to do.
+            interval: seconds between two looks for something to do.
+            done: called with the result of each step that did something.
+
+        """
+        self._name = name
+        self._open_store = open_store
+        self._begin = begin
+        self._interval = interval
+        self._done = done
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.leading = False
+        self.last: Result | None = None
+
+    def request(self) -> None:
+        """Ask for a step now instead of at the next interval."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let `run` end after what it is doing."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Stand by, lead, work, until stopped.
+
+        Raises:
+            OperatorError: what the work raises; the process must end.
+
+        """
+        while not self._stopping:
+            try:
+                await self._stand_by_and_lead()
+            except OverloadedError as error:
+                _log.warning(f"{self._name} pauses", reason=str(error))
+                await self._pause()
+            finally:
+                self.leading = False
+
+    async def _stand_by_and_lead(self) -> None:
+        store = await self._open_store()
+        try:
+            while not await store.lead():
+                await self._pause()
+                if self._stopping:
+                    return
+            step = await self._begin(store)
+            self.leading = True
+            while not self._stopping:
+                result = await step()
+                if result is not None:
+                    self.last = result
+                    self._done(result)
+                await self._pause()
+        finally:
+            await store.close()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._interval)
+        if not self._stopping:
+            self._wake.clear()

@@ -1,0 +1,245 @@
+"""The index's rows: segments written by the indexer, runs of pages and epochs read back by everyone who answers."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
+from tlog.core.segment import POSTING_SIZE
+from tlog.errors import DamagedLogError
+from tlog.storage.database import Connection, Database, translated
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+
+    from tlog.core.segment import Segment
+
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_END: Final = b"\xff\xff"
+_RUN: Final = struct.Struct(">hiqiqi12si").pack
+_TILE: Final = struct.Struct(">hiqihiqi").pack
+_LEADER_LOCK: Final = 0x746C6F67_696E6478  # "tlogindx"
+
+
+class Epoch(NamedTuple):
+    """An index epoch: its size, the index of its entry, its table, and where each of the table's segments is stored."""
+
+    size: int
+    entry_index: int
+    table: bytes
+    segment_ids: list[int]
+
+
+class Run(NamedTuple):
+    """A run of pages of the segment `segment` (a position in what was asked for)."""
+
+    segment: int
+    run: int
+    pages: bytes
+
+
+class IndexStore:
+    """Reads the keys of entries and writes segments and epochs, over one connection of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, database: Database) -> IndexStore:
+        """Return a store with a new connection.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+
+        """
+        return cls(await database.connect("tlog_indexer"))
+
+    async def close(self) -> None:
+        """Close the connection, and with it give up leading."""
+        await self._connection.close()
+
+    async def lead(self) -> bool:
+        """Try to become the leading indexer; tell whether this connection is."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["lead"], {"lock": _LEADER_LOCK})
+            row = await cursor.fetchone()
+            return row is not None and bool(row[0])
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Do everything inside or nothing."""
+        with translated():
+            async with self._connection.transaction():
+                yield
+
+    async def sealed_size(self) -> int:
+        """Return the size of the largest published checkpoint, 0 without one."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["read_latest_checkpoint"])
+            row = await cursor.fetchone()
+            return 0 if row is None else int(row[0])
+
+    async def keys_text(self, start: int, end: int) -> bytes:
+        """Return the keys of the entries [start, end) as `tlog.core.posting.decode_keys` takes them.
+
+        Raises:
+            DamagedLogError: an entry is missing or has no keys where they should be.
+
+        """
+        return await read_keys(self._connection, start, end)
+
+    async def entry(self, index: int) -> bytes | None:
+        """Return one entry, None if it is not there."""
+        with translated():
+            values = {"start": index, "end": index + 1}
+            cursor = await self._connection.execute(QUERIES["read_entries"], values, binary=True)
+            row = await cursor.fetchone()
+            return None if row is None else bytes(row[0])
+
+    async def epoch(self) -> Epoch | None:
+        """Return the newest epoch."""
+        return await read_epoch(self._connection, sealed=False)
+
+    async def stored(self, segment_ids: Collection[int]) -> dict[int, tuple[int, int, int | None, bytes | None]]:
+        """Return (start, end, postings, root) of the segments among `segment_ids` that are stored."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["list_segments"], {"segment_ids": list(segment_ids)})
+            return {row[0]: (row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()}
+
+    async def begin_segment(self, start: int, end: int) -> int:
+        """Make room for a segment of the entries [start, end); return its ID."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["begin_segment"], {"start": start, "end": end})
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - RETURNING; for the type checker
+            return int(row[0])
+
+    async def write_runs(self, segment_id: int, first: int, runs: Sequence[bytes]) -> None:
+        """Write the runs `first`, `first` + 1, … of a segment."""
+        parts = [_COPY_HEADER]
+        for number, pages in enumerate(runs, first):
+            parts += (_RUN(4, 8, segment_id, 8, number, POSTING_SIZE, pages[:POSTING_SIZE], len(pages)), pages)
+        await self._copy("copy_runs", parts)
+
+    async def write_tiles(self, segment_id: int, tiles: Mapping[tuple[int, int], bytes]) -> None:
+        """Write tiles of the tree over a segment's pages."""
+        parts = [_COPY_HEADER]
+        for (level, index), hashes in tiles.items():
+            parts += (_TILE(4, 8, segment_id, 2, level, 8, index, len(hashes)), hashes)
+        await self._copy("copy_index_tiles", parts)
+
+    async def finish_segment(self, segment_id: int, segment: Segment) -> None:
+        """Note that a segment is written whole."""
+        values = {"segment_id": segment_id, "postings": segment.count, "root_hash": segment.root}
+        with translated():
+            await self._connection.execute(QUERIES["finish_segment"], values)
+
+    async def run(self, segment_id: int, run: int) -> bytes:
+        """Return the pages of a run, empty bytes behind the last one."""
+        with translated():
+            values = {"segment_id": segment_id, "run": run}
+            cursor = await self._connection.execute(QUERIES["read_run"], values, binary=True)
+            row = await cursor.fetchone()
+            return b"" if row is None else bytes(row[0])
+
+    async def publish(self, epoch: Epoch) -> None:
+        """Store an epoch."""
+        values = epoch._asdict()
+        values["segment_table"] = values.pop("table")
+        with translated():
+            await self._connection.execute(QUERIES["publish_epoch"], values)
+
+    async def clear(self) -> None:
+        """Forget all epochs, so that the index is made again from the entries."""
+        with translated():
+            await self._connection.execute(QUERIES["delete_all_epochs"])
+
+    async def collect_garbage(self, kept: Iterable[int]) -> int:
+        """Delete epochs nobody is answered from any more, and segments in none of them but `kept`; return how many."""
+        async with self.transaction():
+            await self._connection.execute(QUERIES["delete_old_epochs"])
+            cursor = await self._connection.execute(QUERIES["find_unused_segments"], {"kept": list(kept)})
+            unused = [segment_id for (segment_id,) in await cursor.fetchall()]
+            if unused:
+                for query in ("delete_runs", "delete_index_tiles", "delete_segments"):
+                    await self._connection.execute(QUERIES[query], {"segment_ids": unused})
+            return len(unused)
+
+    async def _copy(self, query: str, parts: list[bytes]) -> None:
+        parts.append(_COPY_END)
+        with translated():
+            async with self._connection.cursor().copy(QUERIES[query]) as copy:
+                await copy.write(b"".join(parts))
+
+
+async def read_keys(connection: Connection, start: int, end: int) -> bytes:
+    """Return the joined key texts of the entries [start, end); see `IndexStore.keys_text`."""
+    with translated():
+        values = {"start": start, "end": end, "none": NO_KEYS}
+        cursor = await connection.execute(QUERIES["read_keys"], values, binary=True)
+        row = await cursor.fetchone()
+    text, count = (b"", 0) if row is None else (row[0] or b"", row[1])
+    if count != end - start or len(text) != count * KEYS_TEXT_SIZE:
+        message = f"of the entries {start} to {end - 1} one is missing or without index keys; run 'tlog fsck'"
+        raise DamagedLogError(message)
+    return bytes(text)
+
+
+async def read_epoch(connection: Connection, *, sealed: bool) -> Epoch | None:
+    """Return the newest epoch, or the newest one whose entry a published checkpoint covers."""
+    with translated():
+        cursor = await connection.execute(QUERIES["read_sealed_epoch" if sealed else "read_epoch"])
+        row = await cursor.fetchone()
+        return None if row is None else Epoch(*row)
+
+
+async def find_edge_runs(connection: Connection, asked: Sequence[tuple[int, bytes, bytes]]) -> list[Run]:
+    """Return the runs in which the places of two postings are, one or two runs of each segment.
+
+    Args:
+        connection: in the reader's role.
+        asked: (segment ID, low, high) of each segment.
+
+    """
+    values = {
+        "segment_ids": [segment_id for segment_id, _, _ in asked],
+        "lows": [low for _, low, _ in asked],
+        "highs": [high for _, _, high in asked],
+    }
+    return await _runs(connection, "find_edge_runs", values)
+
+
+async def read_runs(connection: Connection, wanted: Sequence[tuple[int, int]]) -> list[Run]:
+    """Return runs, each asked for as (segment ID, number); `Run.segment` is the position in `wanted`."""
+    values = {"segment_ids": [segment_id for segment_id, _ in wanted], "runs": [run for _, run in wanted]}
+    return await _runs(connection, "read_runs", values)
+
+
+async def find_last_runs(connection: Connection, asked: Sequence[tuple[int, bytes]]) -> list[Run]:
+    """Return of each segment the run that holds its largest posting below `high`, none where there is no such posting."""
+    values = {"segment_ids": [segment_id for segment_id, _ in asked], "highs": [high for _, high in asked]}
+    return await _runs(connection, "find_last_runs", values)
+
+
+async def read_index_tiles(
+    connection: Connection, wanted: Sequence[tuple[int, int, int]]
+) -> dict[tuple[int, int, int], bytes]:
+    """Return the stored tiles among `wanted`, each (segment ID, level, tile index)."""
+    values = {
+        "segment_ids": [each[0] for each in wanted],
+        "levels": [each[1] for each in wanted],
+        "indexes": [each[2] for each in wanted],
+    }
+    with translated():
+        cursor = await connection.execute(QUERIES["read_index_tiles"], values, binary=True)
+        return {(row[0], row[1], row[2]): row[3] for row in await cursor.fetchall()}
+
+
+async def _runs(connection: Connection, query: str, values: Mapping[str, object]) -> list[Run]:
+    with translated():
+        cursor = await connection.execute(QUERIES[query], values, binary=True)
+        # The database counts from one.
+        return sorted(Run(number - 1, run, pages) for number, run, pages in await cursor.fetchall())
