@@ -6,12 +6,12 @@ import json
 import random
 
 import pytest
-from support import append, sample_events
+from support import append, sample_events, verify_offline
 from test_query import brute_force, random_question
 
 from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence
 from tlog.core.question import parse_question
-from tlog.errors import MalformedInputError, TlogError
+from tlog.errors import MalformedInputError
 from tlog.evidence import make_evidence
 
 pytestmark = pytest.mark.anyio
@@ -52,3 +52,55 @@ async def test_evidence_equals_brute_force_and_verifies(opened):
                 assert (counted.count, counted.answers) == (len(result.answers), None)
             proved += 1
         assert proved > 200
+
+
+async def test_the_offline_verifier_agrees(opened, directory):
+    """A sample of questions through tools/verify.py as a stranger would run it; what it prints names every answer."""
+    rng = random.Random(5)
+    async with opened(index=True) as log:
+        sent = await filled(log)
+        asked = 0
+        while asked < 25:
+            members = random_question(rng, sent)
+            question = parse_question(members)
+            if not question.keys(lambda _: b""):
+                continue
+            asked += 1
+            path = directory / "bundle.json"
+            path.write_bytes(format_evidence(await evidence(log, members, disclose=True)))
+            done = verify_offline("evidence", "--vkey", log.verifier.vkey(), *offline_options(members), "--json", path)
+            verdict = json.loads(done.stdout)
+            assert (done.returncode, verdict["verdict"]) == (0, "verified"), (members, verdict)
+            expected = brute_force(sent, members)
+            lines = [line for line in verdict["details"] if line.startswith("entry")]
+            assert len(lines) == len(expected)
+            assert verdict["checked"]["disclosures"] == 2 * len(expected)
+            if question.countable():
+                path.write_bytes(format_evidence(await evidence(log, members, mode="count")))
+                done = verify_offline(
+                    "evidence", "--vkey", log.verifier.vkey(), *offline_options(members), "--count", path
+                )
+                assert done.returncode == 0, done.stdout
+                assert (f"exactly {len(expected):,} event" if expected else "no event") in done.stdout
+
+
+def offline_options(members):
+    """The command line of verify.py for a question."""
+    names = {"userId": "actor", "action": "action", "outcome": "outcome"}
+    options = []
+    for name, ask in names.items():
+        if name in members:
+            options += ["--ask", f"{ask}={members[name]}"]
+    if "resourceId" in members:
+        options += ["--ask", f"resource={members['resourceType']}:{members['resourceId']}"]
+    elif "resourceType" in members:
+        options += ["--ask", f"resourceType={members['resourceType']}"]
+    for name, option in {
+        "from": "--from",
+        "to": "--to",
+        "loggedFrom": "--logged-from",
+        "loggedTo": "--logged-to",
+    }.items():
+        if name in members:
+            options += [option, members[name]]
+    return options

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import json
+import os
 import random
 import runpy
 import shutil
@@ -13,8 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bundles
 import pytest
 from core import reference
+from core import test_evidence as evidence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support import VERIFIER, verify_offline
 
@@ -748,8 +751,185 @@ def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
     assert caught.value.code == 2
 
 
+# --- Evidence bundles (made without tlog's code: tests/bundles.py) ---------------------------------------------------
+
+
+def options_of(question):
+    """The command line for a question."""
+    options = []
+    for name, value in question.items():
+        match name:
+            case "userId":
+                options += ["--ask", f"actor={value}"]
+            case "resourceId":
+                options += ["--ask", f"resource={question['resourceType']}:{value}"]
+            case "resourceType":
+                options += [] if "resourceId" in question else ["--ask", f"resourceType={value}"]
+            case "from" | "to":
+                options += [f"--{name}", value]
+            case "loggedFrom" | "loggedTo":
+                options += [f"--logged-{name.removeprefix('logged').lower()}", value[:19] + "Z"]
+            case _:
+                options += ["--ask", f"{name}={value}"]
+    return options
+
+
+def check_evidence(tmp_path, capsys, bundle, question, *more):
+    path = tmp_path / "bundle.json"
+    path.write_bytes(bundle if isinstance(bundle, bytes) else bundles.file_of(bundle))
+    code = verify.main(["evidence", "--vkey", bundles.vkey(), *options_of(question), *more, "--json", str(path)])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", evidence.QUESTIONS)
+@pytest.mark.parametrize("disclose", [False, True])
+def test_evidence_is_verified(tmp_path, capsys, name, disclose):
+    question = evidence.QUESTIONS[name]
+    expected = [index for index, event in evidence.LOG.events.items() if bundles.applies(event, question)]
+    bundle = evidence.LOG.bundle(question, disclose=disclose)
+    code, verdict = check_evidence(tmp_path, capsys, bundle, question)
+    assert (code, verdict["verdict"], verdict["problems"]) == (0, "verified", [])
+    shown = [line.split()[1] for line in verdict["details"] if line.startswith("entry")]
+    assert shown == [f"{index}:" for index in reversed(expected)]
+    assert verdict["checked"]["disclosures"] == 2 * len(expected) * disclose
+    assert verdict["summary"].startswith(f"exactly {len(expected)} events" if expected else "no event answers")
+    assert any("not checked here" in line for line in verdict["details"])
+
+
+@pytest.mark.parametrize("name", ["actor", "resource", "action", "nobody"])
+def test_counts_are_verified(tmp_path, capsys, name):
+    question = evidence.QUESTIONS[name]
+    expected = sum(bundles.applies(event, question) for event in evidence.LOG.events.values())
+    code, verdict = check_evidence(tmp_path, capsys, evidence.LOG.bundle(question, mode="count"), question, "--count")
+    assert code == 0, verdict
+    assert verdict["summary"].startswith(f"exactly {expected} events" if expected else "no event has been logged")
+    code, verdict = check_evidence(tmp_path, capsys, evidence.LOG.bundle(question, mode="count"), question)
+    assert code == 1
+
+
+@pytest.mark.parametrize("start, end", [(0, 200), (10, 50), (64, 100), (70, 70), (5, 121)])
+def test_windows_of_evidence_are_verified(tmp_path, capsys, start, end):
+    question = evidence.windowed(start, end)
+    question |= {name: question[name][:19] + "Z" for name in ("loggedFrom", "loggedTo")}
+    window = (start, min(end, evidence.LOG.size))
+    bundle = evidence.LOG.bundle(question, window=window)
+    code, verdict = check_evidence(tmp_path, capsys, bundle, question)
+    assert code == 0, verdict
+    assert sum("logged" in line for line in verdict["details"] if line.startswith("not seen")) == 3
+    for spoiled in ((start + 1, window[1]), (start, window[1] - 1)):
+        if spoiled[0] <= spoiled[1] and start < window[1] and (spoiled[1] == window[1] or end < 121):
+            assert check_evidence(tmp_path, capsys, evidence.LOG.bundle(question, window=spoiled), question)[0] == 1
+
+
+@pytest.mark.parametrize("name", evidence.WRONG)
+def test_wrong_evidence_is_refused(tmp_path, capsys, name):
+    code, verdict = check_evidence(tmp_path, capsys, evidence.WRONG[name], evidence.ASKED)
+    assert (code, verdict["summary"]) in ((1, ""), (2, ""))
+
+
+def test_more_wrong_evidence_is_refused(tmp_path, capsys):
+    stray, nobody = evidence.with_stray_entry()
+    assert "does not need" in check_evidence(tmp_path, capsys, stray, nobody)[1]["problems"][0]
+    bundle = evidence.LOG.bundle(evidence.QUESTIONS["action"]) | {"question": {"outcome": "success"}}
+    assert check_evidence(tmp_path, capsys, bundle, {"outcome": "success"})[0] == 2
+    for data in (b"", b"{}\n", b"[]\n", bundles.file_of(evidence.BUNDLE)[:-1], b'{"type":1,"v":1}\n'):
+        assert check_evidence(tmp_path, capsys, data, evidence.ASKED)[0] == 2
+    for change in ({"start": True}, {"start": -1}, {"v": 2}, {"hashes": 5}, {"checkpoint": 5}, {"entries": 5}):
+        assert check_evidence(tmp_path, capsys, evidence.BUNDLE | change, evidence.ASKED)[0] == 2
+
+
+def test_the_question_is_the_callers(tmp_path, capsys):
+    for other in ({"userId": "user-4"}, {**evidence.ASKED, "to": "2026-03-02T00:00:00Z"}, {"userId": "user-3"}):
+        code, verdict = check_evidence(tmp_path, capsys, evidence.BUNDLE, other)
+        assert code == 1
+        assert "another question" in verdict["problems"][0]
+    vkey = bundles.vkey()
+    for wrong in (["--ask", "patient=x"], ["--ask", "actor"], ["--ask", "actor=x", "--from", "yesterday"]):
+        assert verify.main(["evidence", "--vkey", vkey, *wrong, str(tmp_path / "bundle.json")]) == 2
+
+
+def test_a_date_is_its_midnight(tmp_path, capsys):
+    question = {"userId": "user-3", "from": "2026-03-01T00:00:00Z"}
+    bundle = evidence.LOG.bundle(question)
+    path = tmp_path / "bundle.json"
+    path.write_bytes(bundles.file_of(bundle))
+    options = ["--vkey", bundles.vkey(), "--ask", "actor=user-3", "--from", "2026-03-01"]
+    assert verify.main(["evidence", *options, str(path)]) == 0
+    assert "entries logged before 2026-02-28T00:00:00.000000Z" in capsys.readouterr().out
+    first_day = {"userId": "user-3", "from": "0001-01-01T00:00:00Z"}
+    assert check_evidence(tmp_path, capsys, evidence.LOG.bundle(first_day), first_day)[0] == 0
+
+
+def test_random_changes_of_a_bundle_never_change_the_answer(tmp_path, capsys):
+    """The full number is run with TLOG_TEST_CHANGES=10000."""
+    rng = random.Random(11)
+    cases = []
+    for name, options in (("both", {"disclose": True}), ("nobody", {}), ("action", {"mode": "count"})):
+        question = evidence.QUESTIONS[name]
+        more = ["--count"] if options.get("mode") else []
+        data = bundles.file_of(evidence.LOG.bundle(question, **options))
+        assert check_evidence(tmp_path, capsys, data, question, *more)[0] == 0
+        cases.append((data, question, more))
+    for _ in range(int(os.environ.get("TLOG_TEST_CHANGES", "300"))):
+        data, question, more = rng.choice(cases)
+        changed = bytearray(data)
+        changed[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        code, verdict = check_evidence(tmp_path, capsys, bytes(changed), question, *more)
+        assert code in (1, 2), verdict
+
+
+def check_fraud(tmp_path, capsys, bundle, proof_and_event):
+    paths = [tmp_path / name for name in ("bundle.json", "proof", "event")]
+    for path, data in zip(paths, (bundles.file_of(bundle), *proof_and_event), strict=True):
+        path.write_bytes(data)
+    code = verify.main(
+        ["fraud", "--vkey", bundles.vkey(), "--proof", str(paths[1]), "--event", str(paths[2]), str(paths[0])]
+    )
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "question", [{"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}]
+)
+def test_an_omission_is_convicted(tmp_path, capsys, question):
+    receipt = evidence.LOG.event_proof(evidence.VICTIM)
+    code, said = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle(question), receipt)
+    assert code == 0
+    assert f"FRAUD: the index epoch of 121 entries leaves out entry {evidence.VICTIM}" in said
+    code, said = check_fraud(tmp_path, capsys, evidence.LOG.bundle(question), receipt)
+    assert code == 1
+    assert "no fraud" in said
+
+
+def test_what_convicts_nobody(tmp_path, capsys):
+    bundle = evidence.CHEAT.bundle(evidence.windowed(0, 60), window=(0, 60))
+    assert "nothing is proved" in check_fraud(tmp_path, capsys, bundle, evidence.LOG.event_proof(evidence.VICTIM))[1]
+    honest = evidence.LOG.bundle({"userId": "user-1"})
+    assert check_fraud(tmp_path, capsys, honest, evidence.LOG.event_proof(evidence.VICTIM))[0] == 1
+    code, _ = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle({"userId": "user-0"}), evidence.LOG.event_proof(0))
+    assert code == 2
+
+
+def test_an_index_that_points_elsewhere_is_refused(tmp_path, capsys):
+    bundle = bundles.sample_log(spoil=evidence.with_stranger).bundle({"userId": "user-0"})
+    code, verdict = check_evidence(tmp_path, capsys, bundle, {"userId": "user-0"})
+    assert (code, "does not have the key" in verdict["problems"][0]) == (1, True)
+
+
+def test_a_segment_without_postings_is_proved_empty(tmp_path, capsys):
+    log = bundles.sample_log(ends=[1, 64, 121])
+    question = {"userId": "user-3"}
+    bundle = log.bundle(question)
+    assert bundle["segments"][0] == {"hashes": "", "runs": []}
+    assert check_evidence(tmp_path, capsys, bundle, question)[0] == 0
+    bundle["segments"][0] = bundle["segments"][1]
+    assert check_evidence(tmp_path, capsys, bundle, question)[0] == 1
+
+
 def test_it_is_short_and_needs_only_the_standard_library():
     text = VERIFIER.read_text()
     assert len(text.splitlines()) < 600
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
-    assert imported <= {"argparse", "binascii", "hashlib", "json", "pathlib", "re", "sys", "typing"}
+    assert imported <= {
+        *"argparse binascii bisect datetime hashlib hmac itertools json pathlib re struct sys typing".split()
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import runpy
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -28,13 +31,17 @@ from tlog.anchor import Anchor
 from tlog.client import Client
 from tlog.config import DataDirectory, offline_verifier, utc_now
 from tlog.core.checkpoint import open_checkpoint
+from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
+from tlog.core.question import Question, parse_question
 from tlog.errors import MalformedInputError, NotFoundError, TlogError
-from tlog.export import export_static
+from tlog.evidence import make_evidence
+from tlog.export import export_events, export_static
 from tlog.fsck import fsck as run_fsck
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
+from tlog.journal import journal
 from tlog.lifecycle import (
     DEFAULT_INTERVAL,
     DEFAULT_ORIGIN,
@@ -46,6 +53,7 @@ from tlog.lifecycle import (
     running,
 )
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.query import MAX_LIMIT, answer_document
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
@@ -116,6 +124,17 @@ Url = Annotated[str | None, typer.Option(help="URL of a running log, instead of 
 TokenFile = Annotated[Path | None, typer.Option(help="File with the API key, with --url; or set TLOG_TOKEN.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 VKey = Annotated[str, typer.Option("--vkey", help="The log's public key, literally or as @FILE.")]
+User = Annotated[str | None, typer.Option(help="Who acted: the actor's userId.")]
+ResourceName = Annotated[
+    str | None, typer.Option(metavar="TYPE:ID", help="What was acted on, such as patient_record:P-1001.")
+]
+ResourceKind = Annotated[str | None, typer.Option(help="A type of resource, any ID.")]
+ActionName = Annotated[str | None, typer.Option(help="read, create, update, delete, export, login, …")]
+OutcomeName = Annotated[str | None, typer.Option(help="success, failure or unknown.")]
+From = Annotated[str | None, typer.Option("--from", help="Happened at this time or later: 2026-03-01[T08:00:00Z].")]
+To = Annotated[str | None, typer.Option(help="Happened before this time.")]
+LoggedFrom = Annotated[str | None, typer.Option(help="Logged at this time or later, by the log's own clock.")]
+LoggedTo = Annotated[str | None, typer.Option(help="Logged before this time, by the log's own clock.")]
 _DATA: Final = Path("tlog-data")
 
 
@@ -276,22 +295,104 @@ def fsck(
 
 
 @app.command()
-def export(
-    directory: Annotated[Path, typer.Option("--static", help="Directory for checkpoint, tiles and entry bundles.")],
+def query(  # noqa: PLR0917 - the options of a command line
+    user: User = None,
+    resource: ResourceName = None,
+    resource_type: ResourceKind = None,
+    action: ActionName = None,
+    outcome: OutcomeName = None,
+    from_: From = None,
+    to: To = None,
+    logged_from: LoggedFrom = None,
+    logged_to: LoggedTo = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Show so many at most, the newest.")] = 50,
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
     json_output: Json = False,
 ) -> None:
-    """Export the sealed log as static files that any file server can serve and verify.py can check."""
+    """Ask who did what: events that match everything given, newest first. The question itself is logged."""
+    asked = _question(user, resource, resource_type, action, outcome, from_, to, logged_from, logged_to)
+    if url is not None:
+        with Client(url, _token(token_file)) as client:
+            answer = _guard(lambda: client.ask(asked.document(), limit=limit))
+    else:
+        answer = _run(_query_locally(Location(DataDirectory(data), database), asked, limit))
+    if json_output:
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    table = Table("logged at", "user", "action", "resource", "outcome", "eventId")
+    for each in answer["events"]:
+        where = each["resource"]
+        names = each.get("actor", {}).get("userId", "(erased)"), f"{where['type']}:{where.get('id', '(erased)')}"
+        cells = each["log"]["loggedAt"], names[0], each["action"], names[1], each["outcome"], each["eventId"]
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+    more = ", and there are more" if answer["next"] is not None else ""
+    _console.print(f"{answer['count']} events{more}; as of tree size {answer['asOf']['size']:,}")
+    for each in answer["notLookedAt"]:
+        _console.print(f"not looked at: {each}")
 
-    async def work() -> Any:  # noqa: ANN401 - the export's report
-        async with _reader(Location(DataDirectory(data), database)) as reader:
-            checkpoint = await checkpoint_of(reader, None)
-            with _progress("exporting", "entries") as report:
-                return await export_static(reader, directory, checkpoint, progress=report)
 
-    report = _run(work())
-    print(json.dumps(report._asdict()) if json_output else f"exported {report.entries:,} entries to {directory}")
+@app.command()
+def export(  # noqa: PLR0917 - the options of a command line
+    static: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole sealed log into this directory: checkpoint, tiles, entry bundles."),
+    ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Write proof of the complete answer to this file; verify.py checks it offline.")
+    ] = None,
+    ndjson: Annotated[
+        Path | None, typer.Option(help="Write the events that answer to this file, - for stdout.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write them as CSV, formulas neutralised; not evidence. - for stdout.")
+    ] = None,
+    user: User = None,
+    resource: ResourceName = None,
+    resource_type: ResourceKind = None,
+    action: ActionName = None,
+    outcome: OutcomeName = None,
+    from_: From = None,
+    to: To = None,
+    logged_from: LoggedFrom = None,
+    logged_to: LoggedTo = None,
+    count: Annotated[bool, typer.Option("--count", help="Evidence of the number alone.")] = False,
+    disclose: Annotated[
+        bool, typer.Option("--disclose/--no-disclose", help="Include personal data in the evidence.")
+    ] = False,
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    json_output: Json = False,
+) -> None:
+    """Export the sealed log as static files, or what answers a question as evidence, NDJSON or CSV."""
+    forms = {"evidence": evidence, "ndjson": ndjson, "csv": csv}
+    given = {form: path for form, path in forms.items() if path is not None}
+    if len(given) + (static is not None) != 1:
+        _complain("choose one of --static, --evidence, --ndjson and --csv")
+        raise typer.Exit(MalformedInputError.exit_code)
+    location = Location(DataDirectory(data), database)
+    if static is not None:
+        _export_static(location, static, json_output=json_output)
+        return
+    asked = _question(user, resource, resource_type, action, outcome, from_, to, logged_from, logged_to)
+    form, path = next(iter(given.items()))
+    options = {"mode": "count" if count else "answer", "disclose": str(disclose).lower()} if form == "evidence" else {}
+    size = 0
+    with _output(path) as file:
+        if url is not None:
+            with Client(url, _token(token_file)) as client:
+                size = _guard(lambda: sum(map(file.write, client.export(form, asked.document(), **options))))
+        else:
+            size = _run(_export_locally(location, form, asked, options, file.write))
+    if json_output:
+        print(json.dumps({"file": str(path), "bytes": size}))
+    elif str(path) != "-":
+        print(f"wrote {size:,} bytes to {path}")
 
 
 @keys_app.command("show")
@@ -557,18 +658,107 @@ def _standard_input() -> BinaryIO:
     return _spooled
 
 
+def _question(  # noqa: PLR0917 - the options of a command line
+    user: str | None,
+    resource: str | None,
+    resource_type: str | None,
+    action: str | None,
+    outcome: str | None,
+    from_: str | None,
+    to: str | None,
+    logged_from: str | None,
+    logged_to: str | None,
+) -> Question:
+    members = {
+        "userId": user,
+        "resourceType": resource_type,
+        "action": action,
+        "outcome": outcome,
+        "from": from_,
+        "to": to,
+        "loggedFrom": logged_from,
+        "loggedTo": logged_to,
+    }
+    if resource is not None:
+        members["resourceType"], _, members["resourceId"] = resource.partition(":")
+    given = {name: value for name, value in members.items() if value is not None}
+    return _guard(lambda: parse_question(given))
+
+
+def _local_principal() -> str:
+    return f"local:{getpass.getuser()}"
+
+
+async def _query_locally(location: Location, question: Question, limit: int) -> dict[str, Any]:
+    async with open_log(location) as log, running(log):
+        asked = {"ask": "events", **question.document(), "limit": str(limit)}
+        await journal(log, _local_principal(), "command-line", "read", asked)
+        answer = await log.searcher.ask(question, limit=limit)
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer_document(answer, question)))
+        return document
+
+
+async def _export_locally(
+    location: Location, form: str, question: Question, options: dict[str, str], write: Callable[[bytes], int]
+) -> int:
+    async with open_log(location) as log, running(log):
+        asked = {"ask": "export", "format": form, **question.document(), **options}
+        await journal(log, _local_principal(), "command-line", "export", asked)
+        if form != "evidence":
+            return sum([write(part) async for part in export_events(log.searcher, question, form)])
+        await log.wait_indexed((await log.reader.state()).size, _SEAL_SECONDS)
+        bundle = await make_evidence(
+            log.reader,
+            log.verifier,
+            log.bucket_keys,
+            question,
+            mode="count" if options["mode"] == "count" else "answer",
+            disclose=options["disclose"] == "true",
+        )
+        return write(format_evidence(bundle))
+
+
+def _export_static(location: Location, directory: Path, *, json_output: bool) -> None:
+    async def work() -> Any:  # noqa: ANN401 - the export's report
+        async with _reader(location) as reader:
+            checkpoint = await checkpoint_of(reader, None)
+            with _progress("exporting", "entries") as report:
+                return await export_static(reader, directory, checkpoint, progress=report)
+
+    report = _run(work())
+    print(json.dumps(report._asdict()) if json_output else f"exported {report.entries:,} entries to {directory}")
+
+
+@contextmanager
+def _output(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that gets its name when it is complete, or standard output for "-"."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    partial = path.with_name(path.name + ".new")
+    with _guard(lambda: partial.open("wb")) as file:
+        try:
+            yield file
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    partial.replace(path)
+
+
 async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -> tuple[bytes, bytes]:
     try:
         UUID(event_id)
     except ValueError:
         message = "an eventId is a UUID such as 0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e"
         raise MalformedInputError(message) from None
-    async with _reader(location) as reader:
-        found = await reader.find([event_id])
+    async with open_log(location) as log, running(log):
+        asked = {"ask": "proof", "disclose": disclose, "eventId": event_id}
+        await journal(log, _local_principal(), "command-line", "read", asked)
+        found = await log.reader.find([event_id])
         if not found:
             message = f"no event {event_id} is in the log"
             raise NotFoundError(message)
-        proof = await prove_inclusion(reader, found[0].leaf, await checkpoint_of(reader, None))
+        proof = await prove_inclusion(log.reader, found[0].leaf, await checkpoint_of(log.reader, None))
         return proof.text(), event_file(found[0], disclose=disclose)
 
 

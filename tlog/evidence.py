@@ -82,9 +82,7 @@ def check_provable(question: Question, mode: Mode) -> None:
         raise MalformedInputError(message)
 
 
-async def _make(
-    view: View, bucket_keys: BucketKeys, question: Question, mode: Mode, *, disclose: bool
-) -> Evidence:
+async def _make(view: View, bucket_keys: BucketKeys, question: Question, mode: Mode, *, disclose: bool) -> Evidence:
     position = await view.position(sealed=True)
     epoch, checkpoint = position.epoch, position.checkpoint
     if epoch is None or checkpoint is None:

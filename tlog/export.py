@@ -1,4 +1,6 @@
-"""Static export: the sealed log as files in the layout of c2sp.org/tlog-tiles, for any file server and for verify.py.
+"""Exports: events that answer a question as a stream, and the whole sealed log as static files.
+
+The static export is the sealed log as files in the layout of c2sp.org/tlog-tiles, for any file server and for verify.py.
 
     <directory>/checkpoint      <directory>/tile/<L>/<N>[.p/<W>]      <directory>/tile/entries/<N>[.p/<W>]
     <directory>/chain           tree size and chain hash, so that receipts can be checked as well
@@ -9,7 +11,11 @@ checkpoint last, so that a directory with a checkpoint is complete; exporting ag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import csv
+import io
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
 
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -19,14 +25,78 @@ from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.strict import encode_base64
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.query import MAX_LIMIT, event_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    from tlog.core.question import Question
+    from tlog.query import Cursor, Searcher
     from tlog.storage.log import ReadStore, SealedCheckpoint
 
 _ROWS = 16 * TILE_WIDTH
+
+
+EventFormat = Literal["ndjson", "csv"]
+_COLUMNS = (
+    "index", "eventId", "timestamp", "loggedAt", "action", "outcome", "userId", "role", "email", "ipAddress", "userAgent",
+    "resourceType", "resourceId", "resourceName", "details", "metadata", "sourceId", "sourceSeq", "state", "evidence",
+)  # fmt: skip
+# What makes a spreadsheet take a cell for a formula (OWASP ASVS 1.2.10).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+
+
+async def export_events(searcher: Searcher, question: Question, form: str) -> AsyncIterator[bytes]:
+    """Yield all events that answer a question, newest first, a page at a time, as of the moment of the first page.
+
+    Args:
+        searcher: finds them.
+        question: which ones.
+        form: "ndjson", documents as `tlog.query.event_document` makes them; or "csv", with formulas neutralised, which is
+            therefore not what was sent and no evidence.
+
+    """
+    write = _csv if form == "csv" else _ndjson
+    if form == "csv":
+        yield _csv_line({name: name for name in _COLUMNS})
+    cursor: Cursor | None = None
+    while True:
+        answer = await searcher.ask(question, limit=MAX_LIMIT, cursor=cursor)
+        yield b"".join(write(event_document(event, answer.position)) for event in answer.events)
+        cursor = answer.next
+        if cursor is None:
+            return
+
+
+def _ndjson(document: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _csv(document: dict[str, Any]) -> bytes:
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    actor, resource, source = plain.get("actor", {}), plain["resource"], plain.get("source", {})
+    values: dict[str, object] = {
+        **{name: plain[name] for name in ("eventId", "timestamp", "action", "outcome")},
+        **{name: actor.get(name) for name in ("userId", "role", "email", "ipAddress", "userAgent")},
+        **{name: plain["log"].get(name) for name in ("index", "loggedAt", "state")},
+        **{name: bytes(document[name]).decode() for name in ("details", "metadata") if name in document},
+        "resourceType": resource["type"],
+        "resourceId": resource.get("id"),
+        "resourceName": resource.get("name"),
+        "sourceId": source.get("id"),
+        "sourceSeq": source.get("seq"),
+        "evidence": "none: ask for format=evidence",
+    }
+    return _csv_line(values)
+
+
+def _csv_line(values: Mapping[str, object]) -> bytes:
+    """Return a line as RFC 4180 wants it, no cell of which a spreadsheet takes for a formula."""
+    cells = ["" if (value := values.get(name)) is None else str(value) for name in _COLUMNS]
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    return line.getvalue().encode()
 
 
 class ExportReport(NamedTuple):

@@ -14,6 +14,7 @@ again (`Replay`), which `tlog fsck` does.
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -25,7 +26,7 @@ from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.storage.index import Epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tlog.appender import Receipt
     from tlog.core.entry import DraftEntry
@@ -140,10 +141,7 @@ class Indexer:
     async def _publish(self, size: int) -> Epoch:
         starts = [self._keys.start, *young_ends(size)]
         kept = {(each.segment.start, each.segment.end): each for each in self._young}
-        self._young = [
-            kept.get((start, end)) or await self._write(start, end)
-            for start, end in zip(starts, starts[1:], strict=False)
-        ]
+        self._young = [kept.get((start, end)) or await self._write(start, end) for start, end in pairwise(starts)]
         stored = [*self._done, *self._young]
         table = format_table(each.segment for each in stored)
         draft = draft_index([each.segment.end for each in stored], table_hash(table))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
-    from tlog.core.segment import Segment
+    from tlog.storage.index import Epoch
     from tlog.storage.log import FoundEvent, Position, ReadStore, View
 
 MAX_LIMIT: Final = 1_000
@@ -124,15 +124,14 @@ class Searcher:
     async def _indexes(
         self, view: View, position: Position, key: bytes, start: int, end: int
     ) -> AsyncIterator[list[int]]:
-        """Yield the indexes of the entries in [start, end) that have `key`, falling, in portions."""
+        """Yield the indexes of all entries in [start, end) that have `key`, falling, in portions."""
         epoch = position.epoch
         indexed = 0 if epoch is None else epoch.size
         young = await self._young_indexes(view, indexed, position.size, key)
         for portion in _portions([index for index in reversed(young) if start <= index < end]):
             yield portion
         if epoch is not None:
-            segments = parse_table(epoch.table)
-            async for portion in _indexed(view, segments, epoch.segment_ids, key, start, min(end, indexed)):
+            async for portion in _indexed(view, epoch, key, start, min(end, indexed)):
                 yield portion
 
     async def _young_indexes(self, view: View, indexed: int, size: int, key: bytes) -> list[int]:
@@ -198,13 +197,11 @@ def _portions(indexes: range | list[int]) -> list[list[int]]:
     return [list(indexes[at : at + _PORTION]) for at in range(0, len(indexes), _PORTION)]
 
 
-async def _indexed(
-    view: View, segments: list[Segment], segment_ids: list[int], key: bytes, start: int, end: int
-) -> AsyncIterator[list[int]]:
+async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -> AsyncIterator[list[int]]:
     """Yield the indexes of the indexed entries in [start, end) that have `key`, falling, in portions."""
     asked = [
         (segment, segment_id, max(start - segment.start, 0), min(end, segment.end) - segment.start)
-        for segment, segment_id in zip(reversed(segments), reversed(segment_ids), strict=True)
+        for segment, segment_id in zip(parse_table(epoch.table)[::-1], epoch.segment_ids[::-1], strict=True)
         if segment.start < end and segment.end > start
     ]
     # The first run of each segment in one go: for most keys that is all there is.
@@ -226,6 +223,23 @@ async def _indexed(
             run = more[0] if more else None
     for portion in _portions(waiting):
         yield portion
+
+
+def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
+    """Return a page of an answer as a JSON value, in the shape of `GET /v1/audit/events`."""
+    position = answer.position
+    return {
+        "events": [event_document(found, position) for found in answer.events],
+        "count": len(answer.events),
+        "next": None if answer.next is None else answer.next.text(question),
+        "asOf": {
+            "size": answer.size,
+            "sealed": 0 if position.checkpoint is None else position.checkpoint.size,
+            "indexed": 0 if position.epoch is None else position.epoch.size,
+            "checkpoint": None if position.checkpoint is None else position.checkpoint.note.decode(),
+        },
+        "notLookedAt": question.not_looked_at(),
+    }
 
 
 def decode_event(entry: bytes) -> EventEntry:

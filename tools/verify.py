@@ -7,6 +7,8 @@ somewhere you believe. Nothing else is believed before it was checked:
     proof        this event is in the signed tree, with this personal data        c2sp.org/tlog-proof, RFC 6962
     consistency  the newer signed tree contains the older one, unchanged          RFC 6962
     log          every entry and tile of an export leads to the signed root hash  c2sp.org/tlog-tiles
+    evidence     these events and no others answer your question                  docs/reference/formats.md
+    fraud        the log signed an index that leaves out an event it had logged   docs/reference/formats.md
 Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage; 3 not everything asked for could be checked.
 Left out: other signatures than Ed25519, cosignatures of witnesses, fetching anything over a network.
 """
@@ -14,14 +16,19 @@ Left out: other signatures than Ed25519, cosignatures of witnesses, fetching any
 import argparse
 import binascii
 import hashlib
+import hmac
 import json
 import re
+import struct
 import sys
+from bisect import bisect_left
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_FILE, MAX_BUNDLE, MAX_SIZE = 1 << 20, 1 << 25, 2**63 - 1
-HASH, WIDTH = 32, 256
+HASH, WIDTH, POSTING, PAGE = 32, 256, 12, 32 * 12
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 LEAF, NODE, CHAIN, COMMITMENT = b"\x00", b"\x01", b"\x02", b"\x10"
 
@@ -38,12 +45,21 @@ class IncompleteError(Exception):
     """Something that was asked for is not there to be checked."""
 
 
-def require(condition: object, error: type[Exception], message: str) -> None:
-    """Raise `error` unless `condition` holds."""
+def require(condition: object, message: str, error: type[Exception] = VerificationError) -> None:
+    """Raise an error unless `condition` holds."""
     if not condition:
         raise error(message)
 
 
+URL = str.maketrans("+/", "-_")
+# What may be asked with --ask, and which members of a question that is.
+ASKS = {
+    "resource": ("resourceType", "resourceId"),
+    "actor": ("userId",),
+    "action": ("action",),
+    "outcome": ("outcome",),
+    "resourceType": ("resourceType",),
+}
 CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
 VERDICTS = "verified", "failed", "malformed", "incomplete"
 
@@ -76,6 +92,17 @@ def parse_base64url(text: object, what: str, size: int) -> bytes:
     return parse_base64(padded.encode(), what, size)
 
 
+def decode(text: object, what: str, size: int | None = None) -> bytes:
+    """Return the bytes of a JSON member that is base64."""
+    require(isinstance(text, str), f"{what} is not text", MalformedError)
+    return parse_base64(str(text).encode("utf-8", "replace"), what, size)
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    """Return data in pieces of `size`; the last may be shorter."""
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
 def parse_json(data: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object that is written as RFC 8785 would (no floats, ASCII member names: all that is read here)."""
     try:
@@ -86,8 +113,7 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
             value = None
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise MalformedError(f"{what} is not a JSON object in canonical form (RFC 8785)")
+    require(isinstance(value, dict), f"{what} is not a JSON object in canonical form (RFC 8785)", MalformedError)
     return value
 
 
@@ -151,6 +177,26 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
         raise VerificationError("the consistency proof does not lead from the older root hash to the newer one")
 
 
+def verify_joint(size: int, leaves: dict[int, bytes], proof: object, root: bytes, what: str) -> None:
+    """Check several leaf hashes at once, by index; the proof has, left to right, the subtrees that hold none of them."""
+    indexes, hashes = sorted(leaves), iter(cut(decode(proof, f"the proof of {what}"), HASH))
+
+    def climb(start: int, end: int, first: int, last: int) -> bytes:
+        if first == last:
+            return next(hashes)
+        if end - start == 1:
+            return leaves[start]
+        middle = start + split(end - start)
+        halfway = bisect_left(indexes, middle, first, last)
+        return sha256(NODE, climb(start, middle, first, halfway), climb(middle, end, halfway, last))
+
+    try:
+        right = indexes[0] >= 0 and indexes[-1] < size and climb(0, size, 0, len(indexes)) == root
+    except (IndexError, StopIteration):
+        right = False
+    require(right and not [*hashes], f"the proof of {what} does not lead to the root hash")
+
+
 # --- Ed25519 verification (RFC 8032 section 5.1), slow and plain ------------------------------------------------------
 
 P = 2**255 - 19
@@ -186,12 +232,12 @@ def decode_point(data: bytes) -> Point:
     """Return the point that 32 bytes encode (RFC 8032 section 5.1.3), refusing every second encoding of a point."""
     y = int.from_bytes(data, "little")
     sign, y = y >> 255, y & (1 << 255) - 1
-    require(y < P, MalformedError, "the public key is not a canonical Ed25519 point")
+    require(y < P, "the public key is not a canonical Ed25519 point", MalformedError)
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     if x * x % P != square:
         x = x * SQRT_MINUS_ONE % P
-    require(x * x % P == square and (x or not sign), MalformedError, "the public key is not an Ed25519 point")
+    require(x * x % P == square and (x or not sign), "the public key is not an Ed25519 point", MalformedError)
     x = P - x if x & 1 != sign else x
     return (x, y, 1, x * y % P)
 
@@ -222,7 +268,7 @@ def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
     negated = (P - point[0], point[1], point[2], P - point[3])
     computed = add_points(multiply_point(scalar, BASE), multiply_point(challenge, negated))
-    require(encode_point(computed) == signature[:32], VerificationError, "the signature does not verify")
+    require(encode_point(computed) == signature[:32], "the signature does not verify")
 
 
 # --- Notes, keys, checkpoints, proof files ---------------------------------------------------------------------------
@@ -257,15 +303,15 @@ def open_checkpoint(note: bytes, key: tuple[str, bytes, bytes]) -> Checkpoint:
     text, signatures = split_note(note)
     # Signatures by unknown keys are ignored; a wrong one under the known name and ID condemns the whole note.
     known = [signature for name, key_id, signature in signatures if (name, key_id) == key[:2]]
-    require(known, VerificationError, "the checkpoint is not signed by the log's key")
+    require(known, "the checkpoint is not signed by the log's key")
     for signature in known:
         verify_ed25519(key[2], text, signature)
     lines = text.split(b"\n")
-    require(len(lines) == 4, MalformedError, "a checkpoint has exactly three lines: origin, tree size, root hash")
+    require(len(lines) == 4, "a checkpoint has exactly three lines: origin, tree size, root hash", MalformedError)
     size = parse_decimal(lines[1], "the checkpoint's tree size")
     checkpoint = Checkpoint(lines[0].decode(), size, parse_base64(lines[2], "the checkpoint's root hash", HASH))
-    require(checkpoint.origin == key[0], VerificationError, "the checkpoint's origin is not the name of the log's key")
-    require(size or checkpoint.root == EMPTY_ROOT, VerificationError, "an empty tree has another root hash")
+    require(checkpoint.origin == key[0], "the checkpoint's origin is not the name of the log's key")
+    require(size or checkpoint.root == EMPTY_ROOT, "an empty tree has another root hash")
     return checkpoint
 
 
@@ -278,7 +324,7 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     if not separator or not text or lines.pop() or not 1 <= len(lines) <= 100:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
     matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode()) for line in lines]
-    require(all(matches), MalformedError, "a signature line has the form '— <key name> <base64 signature>'")
+    require(all(matches), "a signature line has the form '— <key name> <base64 signature>'", MalformedError)
     signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
     if any(len(data) < 5 for _, data in signatures):
         raise MalformedError("a signature has its 4-byte key ID and nothing behind it")
@@ -305,7 +351,7 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 EVENT = re.compile(  # an event's entry, member by member in the order of RFC 8785
     r'\{"action":"(?P<action>[a-z_]+)","commitments":\{"actor":"(?P<actor>[\w-]{43})","resource":"(?P<resource>[\w-]{43})"\},'
-    r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\["[\w-]{22}","[\w-]{22}","[\w-]{22}"\],'
+    r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\[(?P<keys>"[\w-]{22}","[\w-]{22}","[\w-]{22}")\],'
     rf'"loggedAt":"(?P<loggedAt>{TIME}\.[0-9]{{6}}Z)","outcome":"(?P<outcome>success|failure|unknown)",'
     r'"resourceType":"(?P<resourceType>[A-Za-z0-9][\w.:-]{0,63})",'
     r'(?:"source":\{"id":"[A-Za-z0-9][\w.:/-]{0,127}","seq":(?P<seq>0|[1-9][0-9]{0,15})\},)?'
@@ -315,7 +361,7 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
 
 
 def parse_entry(data: bytes) -> dict[str, Any]:
-    """Return the members of an event's entry, or loggedAt alone of a control entry."""
+    """Return the members of an entry; those of an event are all text, and `keys` the text of its list."""
     match = EVENT.fullmatch(data.decode("latin-1"))  # which has a character for each byte
     if match is not None and int(match["seq"] or 0) < 2**53:
         return match.groupdict()
@@ -323,12 +369,15 @@ def parse_entry(data: bytes) -> dict[str, Any]:
     logged_at, kind = entry.get("loggedAt"), entry.get("type")
     right = isinstance(kind, str) and kind != "event" and type(entry.get("v")) is int and entry["v"] == 1
     right = right and isinstance(logged_at, str) and re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", logged_at) is not None
-    require(right, MalformedError, "the entry does not have exactly the members of version 1 of its type")
-    return {"loggedAt": logged_at}
+    require(right, "the entry does not have exactly the members of version 1 of its type", MalformedError)
+    return entry
 
 
-def check_body(entry: dict[str, Any], group: str, body: str) -> None:
-    """Check that a disclosed body is what its group holds, and of the type the entry says in clear."""
+def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) -> None:
+    """Check that a disclosure is what the entry commits to, what its group holds, and of the type the entry says."""
+    commitment = parse_base64url(entry[group], f"the {group} commitment", HASH)
+    if sha256(COMMITMENT, salt, body.encode()) != commitment:
+        raise VerificationError(f"the {group} data is not what the entry commits to")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
@@ -346,18 +395,23 @@ def check_body(entry: dict[str, Any], group: str, body: str) -> None:
 
 def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
     """Return the entry's bytes, and (salt, body) of each disclosure, of an event file."""
-    require(data.endswith(b"\n"), MalformedError, "an event file ends with a newline")
+    require(data.endswith(b"\n"), "an event file ends with a newline", MalformedError)
     content = parse_json(data[:-1], "the event file")
     entry, disclosures = content.get("entry"), content.get("disclosures")
     if content.keys() != {"entry", "disclosures"} or not isinstance(entry, str) or not isinstance(disclosures, dict):
         raise MalformedError("an event file has the members 'entry' and 'disclosures'")
+    return entry.encode(), parse_disclosures(disclosures)
+
+
+def parse_disclosures(disclosures: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Return (salt, body) of each group."""
     found = {}
     for group, each in disclosures.items():
         if group not in ("actor", "resource") or not isinstance(each, dict) or each.keys() != {"body", "salt"}:
             raise MalformedError("disclosures are of 'actor' and 'resource', each with the members 'body' and 'salt'")
-        require(isinstance(each["body"], str), MalformedError, "the body of a disclosure is text")
+        require(isinstance(each["body"], str), "the body of a disclosure is text", MalformedError)
         found[group] = parse_base64url(each["salt"], "a salt", 16), each["body"]
-    return entry.encode(), found
+    return found
 
 
 # --- A whole exported log ---------------------------------------------------------------------------------------------
@@ -376,7 +430,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
         end = position + 2 + int.from_bytes(data[position : position + 2], "big")
         entries.append(data[position + 2 : end])
         position = end
-    require(position == len(data), MalformedError, "its lengths do not add up to its size")
+    require(position == len(data), "its lengths do not add up to its size", MalformedError)
     return entries
 
 
@@ -428,7 +482,7 @@ class LogChecker:
         try:
             entry = parse_entry(data)
             before, self.logged_at = self.logged_at, entry["loggedAt"]
-            require(self.logged_at >= before, MalformedError, "it is logged earlier than the entry before")
+            require(self.logged_at >= before, "it is logged earlier than the entry before", MalformedError)
         except MalformedError as error:
             self.problems.append(f"entry {self.entries}: {error}")
         self.add_hash(0, leaf)
@@ -472,6 +526,142 @@ def fold(hashes: list[bytes]) -> bytes:
     return hashes[0]
 
 
+# --- Evidence: complete answers from the log's own index ---------------------------------------------------------------
+class Segment(NamedTuple):
+    """A part of the index: the sorted postings of the entries [start, end), in pages of 32 under a root hash."""
+
+    start: int
+    end: int
+    postings: int
+    root: bytes
+
+
+class Evidence:
+    """An evidence bundle: its checkpoint, entries and index epoch checked, ready to be asked."""
+
+    def __init__(self, path: str, key: tuple[str, bytes, bytes]) -> None:
+        """Read the bundle and check what does not depend on a question."""
+        data = read(path, MAX_BUNDLE)
+        require(data.endswith(b"\n"), "an evidence bundle ends with a newline", MalformedError)
+        self.bundle = bundle = parse_json(data[:-1], "the evidence bundle")
+        require(
+            (bundle["type"], bundle["v"]) == ("tlog-evidence", 1), "not a tlog-evidence of version 1", MalformedError
+        )
+        self.checkpoint = open_checkpoint(bundle["checkpoint"].encode(), key)
+        entries = {number(index): text.encode() for index, text in bundle["entries"]}
+        rising = [index for index, _ in bundle["entries"]] == sorted(entries)
+        require(rising, "the entries do not rise by index")
+        leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
+        verify_joint(self.checkpoint.size, leaves, bundle["hashes"], self.checkpoint.root, "the entries")
+        self.entries = {index: parse_entry(entry) for index, entry in entries.items()}
+        self.epoch = self.entries[number(bundle["epoch"])]
+        table = decode(bundle["table"], "the segment table")
+        committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
+        self.segments = [Segment(*row) for row in struct.iter_unpack(">QQQ32s", table)]
+        ends = [each.end for each in self.segments]
+        whole = [each.start for each in self.segments] == [0, *ends[:-1]] and ends == self.epoch["ends"]
+        require(whole and ends[-1] == self.epoch["size"], "the segments do not cover the epoch")
+        require(self.epoch["type"] == "index" and committed == sha256(table), "a wrong segment table")
+        self.start, self.end = number(bundle["start"]), number(bundle["end"])
+        require(self.start <= self.end <= ends[-1], "the window is not within the epoch")
+        met = [each for each in self.segments if each.start < self.end and each.end > self.start]
+        require(len(met) == len(bundle["segments"]), "not every segment of the window is there")
+        self.ranges = list(zip(met, bundle["segments"], strict=True))
+
+    def keys(self, question: dict[str, str]) -> list[bytes]:
+        """Return the index keys of what is asked; personal ones follow from bucket keys that entry 0 commits to."""
+        idents, keys, paths = [], [], list(self.bundle["buckets"])
+        if "resourceId" in question:
+            idents.append(f"resource\0{question['resourceType']}\0{question['resourceId']}".encode())
+        if "userId" in question:
+            idents.append(b"actor\0" + question["userId"].encode())
+        require(len(paths) == len(idents), "there are not as many bucket keys as are needed")
+        for ident, path in zip(idents, paths, strict=True):
+            root, key = self.entries[0]["root"], decode(path["key"], "a bucket key", HASH)
+            require(self.entries[0]["type"] == "index-keys", "entry 0 does not commit to bucket keys")
+            bits = number(self.entries[0]["bits"])
+            leaf = {int.from_bytes(sha256(ident)) >> 8 * HASH - bits: sha256(LEAF, key)}
+            verify_joint(1 << bits, leaf, path["hashes"], parse_base64url(root, "a root", HASH), "a bucket key")
+            keys.append(hmac.digest(key, ident, "sha256")[:16])
+        if "action" in question:
+            keys.append(sha256(b"public\0action\0", question["action"].encode())[:16])
+        return keys
+
+    def check_window(self, question: dict[str, str]) -> list[str]:
+        """Check that no entry outside the window was logged when the question looks; return in words what it leaves out."""
+        first, last = question.get("loggedFrom"), question.get("loggedTo")
+        if first is None and "from" in question:  # a producer's clock may be ahead by the permitted 24 hours
+            moment = datetime.fromisoformat(question["from"])
+            first = (moment - min(timedelta(days=1), moment - datetime.min.replace(tzinfo=UTC))).isoformat() + "Z"
+            first = first.replace("+00:00", "")
+        early = self.start == 0 or (first and self.entries[self.start - 1]["loggedAt"] < comparable(first))
+        late = self.end == self.epoch["size"] or (last and self.entries[self.end]["loggedAt"] >= comparable(last))
+        require(early and late, "entries outside of the window may answer the question too")
+        left_out = [f"entries logged before {comparable(first)}"] if first else []
+        return left_out + ([f"entries logged at {comparable(last)} or later"] if last else [])
+
+    def search(self, key: bytes, *, count: bool) -> tuple[list[int], int]:
+        """Return the indexes of all entries of the window that the index has under a key (not for a count), and how many."""
+        indexes, number_of = [], 0
+        for segment, text in self.ranges:
+            low, high = (key[:8] + struct.pack(">I", place) for place in self.offsets(segment))
+            places = find_places(segment, text, low, high)
+            number_of += places[1] - places[0]
+            if not count:
+                require(places[2] is not None, "pages between the first and the last are not there")
+                indexes += [segment.start + struct.unpack(">I", item[8:])[0] for item in places[2] or []]
+        return indexes, number_of
+
+    def offsets(self, segment: Segment) -> tuple[int, int]:
+        """Return where the window begins and ends in a segment."""
+        return max(self.start - segment.start, 0), min(self.end, segment.end) - segment.start
+
+
+def number(value: object) -> int:
+    """Return a JSON member that is a whole number from 0 to the largest tree size."""
+    require(type(value) is int and 0 <= value <= MAX_SIZE, "a number of the bundle is none", MalformedError)
+    return int(str(value))
+
+
+def comparable(timestamp: str) -> str:
+    """Return a UTC timestamp with six fraction digits, so that text sorts like time."""
+    return f"{timestamp[:19]}.{timestamp[20:-1]:0<6}Z"
+
+
+def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes) -> tuple[int, int, list[bytes] | None]:
+    """Return how many postings are smaller than `low` and than `high`, and those between if the proof has all their pages.
+
+    A run of pages shows a place if what is before it is smaller (its first posting is, or nothing is before it), and what
+    is behind it is not (its last posting is not, or nothing is behind it).
+    """
+    if not segment.postings:
+        require(text["runs"] == [] and text["hashes"] == "", "pages of a segment that has none")
+        return 0, 0, []
+    pages, runs, behind = -(-segment.postings // 32), [], 0
+    leaves: dict[int, bytes] = {}
+    for first, encoded in text["runs"]:
+        postings = cut(decode(encoded, "pages of the index"), POSTING)
+        last = number(first) + (len(postings) - 1) // 32
+        have = segment.postings if last == pages - 1 else 32 * (last + 1)
+        right = behind <= first <= last < pages and len(b"".join(postings)) == POSTING * (have - 32 * first)
+        require(right and all(a < b for a, b in pairwise(postings)), "pages that are not of the index")
+        leaves |= {first + n: sha256(LEAF, page) for n, page in enumerate(cut(b"".join(postings), PAGE))}
+        runs.append((32 * first, postings))
+        behind = last + 2
+    verify_joint(pages, leaves, text["hashes"], segment.root, "the index's pages")
+    found = []
+    for bound in (low, high):
+        for before, postings in runs:
+            behind = before + len(postings)
+            if (not before or postings[0] < bound) and (behind == segment.postings or postings[-1] >= bound):
+                found.append((before, postings, bisect_left(postings, bound)))
+                break
+        else:
+            raise VerificationError("the pages do not show where the postings asked for would be")
+    (one, postings, first), (other, _, last) = found
+    return one + first, other + last, postings[first:last] if one == other else None
+
+
 # --- Commands: each returns its summary, details, and how many of what it checked, or raises ---------------------------
 def command_checkpoint(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
     """Check a checkpoint's signature and form."""
@@ -479,24 +669,28 @@ def command_checkpoint(arguments: argparse.Namespace) -> tuple[str, list[str], d
     return f"the log signed {checkpoint}", [], {"checkpoints": 1}
 
 
-def command_proof(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
-    """Check that an event is in the log."""
-    index, proof, note = parse_proof(read(arguments.file), b"index ")
+def open_event(
+    arguments: argparse.Namespace,
+) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], Checkpoint]:
+    """Return index, entry and disclosures of an event whose inclusion proof was checked, and the checkpoint it is in."""
+    index, proof, note = parse_proof(read(arguments.proof), b"index ")
     data, disclosures = parse_event_file(read(arguments.event))
     entry = parse_entry(data)
-    require("eventId" in entry, MalformedError, "the entry is not an event")
+    require("eventId" in entry, "the entry is not an event", MalformedError)
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
+    return index, entry, disclosures, checkpoint
+
+
+def command_proof(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+    """Check that an event is in the log."""
+    index, entry, disclosures, checkpoint = open_event(arguments)
     details = [f"event     {entry['eventId']}: {entry['action']} {entry['resourceType']}, {entry['outcome']}"]
     details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
     for group in ("actor", "resource"):
         if group in disclosures:
-            salt, body = disclosures[group]
-            commitment = parse_base64url(entry[group], f"the {group} commitment", HASH)
-            if sha256(COMMITMENT, salt, body.encode()) != commitment:
-                raise VerificationError(f"the {group} data is not what the entry commits to")
-            check_body(entry, group, body)
-            details.append(f"{group:9} {body}")
+            check_disclosure(entry, group, *disclosures[group])
+            details.append(f"{group:9} {disclosures[group][1]}")
         else:
             details.append(f"{group:9} not disclosed, so not checked")
     if arguments.require_disclosures and len(disclosures) < 2:
@@ -511,9 +705,7 @@ def command_consistency(arguments: argparse.Namespace) -> tuple[str, list[str], 
     key = parse_vkey(arguments.vkey)
     old_size, proof, note = parse_proof(read(arguments.file), b"old ")
     old, new = open_checkpoint(read(arguments.old), key), open_checkpoint(note, key)
-    require(
-        old.size == old_size, VerificationError, f"the proof starts at size {old_size}, the checkpoint has {old.size}"
-    )
+    require(old.size == old_size, f"the proof starts at size {old_size}, the checkpoint has {old.size}")
     verify_consistency(old.size, new.size, old.root, new.root, proof)
     summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
     return summary, [], {"checkpoints": 2}
@@ -540,18 +732,112 @@ def command_log(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str
         and read(chain) != b"%d\n%b\n" % (newest.size, binascii.b2a_base64(checker.chain, newline=False))
     ):
         problems.append("chain: the recomputed hash chain ends elsewhere")
-    require(not problems, VerificationError, "\n".join(problems[:100]))
+    require(not problems, "\n".join(problems[:100]))
     if checker.missing or not checker.entries:
         raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20] or ["any entry"]))
     checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": len(checkpoints)}
     return f"all of the log: {newest}", details, checked
 
 
+def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+    """Check that events, and no others, answer a question; the question is yours, not the bundle's."""
+    question = parse_question(arguments)
+    evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
+    bundle = evidence.bundle
+    require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
+    require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
+    keys, left_out = evidence.keys(question), evidence.check_window(question)
+    require(keys, "ask for a resource, an actor or an action: only those are in the index", MalformedError)
+    indexes, count = evidence.search(keys[0], count=arguments.mode == "count")
+    answers = []
+    for index in sorted(indexes):
+        entry = evidence.entries[index]
+        has = [f'"{binascii.b2a_base64(key).decode().translate(URL)[:22]}"' in entry.get("keys", "") for key in keys]
+        require(has[0], f"the index points to entry {index}, which does not have the key asked for")
+        if all(has) and matches(question, entry):
+            answers.append(index)
+    bodies = dict(bundle["disclosures"])
+    require(bodies.keys() <= {*answers} and len(bodies) == len(bundle["disclosures"]), "a stray disclosure")
+    around = {evidence.start - 1, evidence.end} | ({0} if bundle["buckets"] else set())
+    stray = evidence.entries.keys() - {*indexes, bundle["epoch"]} - around
+    require(not stray, "there are entries in the bundle that the question does not need")
+    lines = [f"question  {json.dumps(question, ensure_ascii=False)}"]
+    for index in reversed(answers):
+        entry = evidence.entries[index]
+        lines.append(
+            f"entry     {index}: {entry['timestamp']} {entry['action']} {entry['resourceType']}, {entry['outcome']}"
+        )
+        for group, (salt, body) in parse_disclosures(bodies.get(index, {})).items():
+            check_disclosure(entry, group, salt, body)
+            lines.append(f"  {group:9} {body}")
+    disclosed = sum(map(len, bodies.values()))
+    answered = len(answers) if arguments.mode == "answer" else count
+    manifest = {"answers": answered, "disclosures": disclosed, "postings": count}
+    require(bundle["manifest"] == manifest, "the manifest does not count what is there")
+    epoch = evidence.epoch
+    lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
+    lines += [f"not seen  {what}" for what in left_out]
+    lines.append(f"not seen  entries from {epoch['size']} on, logged after the index epoch")
+    lines.append(
+        "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)"
+    )
+    what = f"exactly {answered:,} events" if answered else "no event"
+    answer = "has been logged for" if arguments.mode == "count" else "answers" if answered < 2 else "answer"
+    checked = {"entries": len(evidence.entries), "segments": len(evidence.ranges), "disclosures": disclosed}
+    return f"{what} {answer} the question, of all that {evidence.checkpoint.origin} had indexed", lines, checked
+
+
+def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+    """Check that the log signed an index that leaves out an event: its evidence bundle against the event's own proof."""
+    index, entry, _, older = open_event(arguments)
+    evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
+    for segment, text in evidence.ranges:
+        for encoded in entry["keys"].strip('"').split('","') if segment.start <= index < segment.end else []:
+            key = parse_base64url(encoded, "an index key", 16)
+            low, high = (key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
+            try:
+                first, last, _ = find_places(segment, text, low, high)
+            except VerificationError:
+                continue  # the bundle is about another key
+            require(first == last, f"the index has entry {index} under this key: no fraud")
+            lines = [f"event     {entry['eventId']} is entry {index} of {older}", f"index     {evidence.checkpoint}"]
+            return (
+                f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}",
+                lines,
+                {"entries": 2},
+            )
+    raise VerificationError(f"the bundle does not show what the index has of entry {index}: nothing is proved")
+
+
+def parse_question(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the question of the command line in the form of a bundle."""
+    question: dict[str, str] = {}
+    for ask in arguments.ask:
+        name, _, value = ask.partition("=")
+        require(name in ASKS and value, f"--ask takes one of {', '.join(ASKS)}, as in action=read", MalformedError)
+        question |= dict(zip(ASKS[name], value.split(":", 1) if len(ASKS[name]) == 2 else [value], strict=False))
+    for name, option in (("from", "since"), ("to", "to"), ("loggedFrom", "logged_from"), ("loggedTo", "logged_to")):
+        time = getattr(arguments, option)
+        if time is not None:
+            question[name] = f"{time}T00:00:00Z" if len(time) == 10 else time
+            require(
+                re.fullmatch(rf"{TIME}(\.[0-9]{{1,6}})?Z", question[name]), f"{time} is no time in UTC", MalformedError
+            )
+    return question
+
+
+def matches(question: dict[str, str], entry: dict[str, Any]) -> bool:
+    """Tell whether an entry has what is asked of its clear members."""
+    clear = all(question.get(name, entry[name]) == entry[name] for name in ("action", "outcome", "resourceType"))
+    time = comparable(entry["timestamp"])
+    return clear and comparable(question.get("from", "0" * 20)) <= time < comparable(question.get("to", "9" * 20))
+
+
 def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
     """Return a file's bytes, at most `limit`."""
     with Path(path).open("rb") as file:
         data = file.read(limit + 1)
-    require(len(data) <= limit, MalformedError, f"{path} is longer than {limit} bytes")
+    require(len(data) <= limit, f"{path} is longer than {limit} bytes", MalformedError)
     return data
 
 
@@ -560,28 +846,49 @@ def main(argv: list[str] | None = None) -> int:
     codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."
     parser = argparse.ArgumentParser(prog="verify.py", description=str(__doc__).split("\n")[0], epilog=codes)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for function in (command_checkpoint, command_proof, command_consistency, command_log):
+    options: dict[str, argparse.ArgumentParser] = {}
+    for function in (
+        command_checkpoint,
+        command_proof,
+        command_consistency,
+        command_log,
+        command_evidence,
+        command_fraud,
+    ):
         name = function.__name__.removeprefix("command_")
-        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command = options[name] = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
         command.add_argument("--vkey", required=True, help="the log's public key, literally or as @FILE")
         command.add_argument("--json", action="store_true", help="print the verdict as JSON")
-        command.add_argument("file", help="the directory of the export" if name == "log" else f"the {name} file")
-        if name == "proof":
-            command.add_argument("--event", required=True, help="the .event.json file")
-            command.add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
-        if name == "consistency":
-            command.add_argument(
-                "--old", required=True, help="the older checkpoint; the proof file carries the newer one"
-            )
-        if name == "log":
-            command.add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
+        what = {"log": "the directory of the export", "evidence": "the bundle", "fraud": "the evidence bundle"}
+        command.add_argument("proof" if name == "proof" else "file", help=what.get(name, f"the {name} file"))
+    options["fraud"].add_argument("--proof", required=True, help="the event's .tlog-proof file")
+    for name in ("proof", "fraud"):
+        options[name].add_argument("--event", required=True, help="the event's .event.json file")
+    options["proof"].add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
+    options["consistency"].add_argument(
+        "--old", required=True, help="the older checkpoint; the proof has the newer one"
+    )
+    options["log"].add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
+    asks = "resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…; repeatable, all have to apply"
+    options["evidence"].add_argument("--ask", action="append", default=[], required=True, help=asks)
+    options["evidence"].add_argument(
+        "--from", dest="since", help="happened then or later, says its producer: 2026-03-01[T08:00:00Z]"
+    )
+    options["evidence"].add_argument("--to", help="happened before")
+    options["evidence"].add_argument("--logged-from", help="logged then or later, by the log's clock")
+    options["evidence"].add_argument("--logged-to", help="logged before")
+    options["evidence"].add_argument(
+        "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
+    )
     arguments = parser.parse_args(argv)
     summary, details, checked, problems, code = "", [], {}, [], 0
     try:
         summary, details, checked = arguments.function(arguments)
     except tuple(CODES) as error:
         problems, code = str(error).split("\n"), CODES[type(error)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error, RecursionError):
+        problems, code = ["the file does not have the members its format needs"], CODES[MalformedError]
     except OSError as error:
         problems, code = [f"{error.filename}: {error.strerror}"], CODES[MalformedError]
     if arguments.json:

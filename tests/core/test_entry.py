@@ -19,8 +19,10 @@ from tlog.core.commitment import check_disclosure
 from tlog.core.entry import (
     DraftEntry,
     EventEntry,
+    IndexEntry,
     IndexKeysEntry,
     draft_event,
+    draft_index,
     draft_index_keys,
     format_logged_at,
     from_microseconds,
@@ -63,6 +65,7 @@ def b64url(data: bytes) -> str:
 DRAFT = draft(EVENT)
 ENTRY = DRAFT.entry(LOGGED_AT)
 SHORT_ENTRY = draft(without("outcome", "source", "details", "metadata")).entry(LOGGED_AT)
+INDEX_ENTRY = draft_index([65536, 70000], bytes(range(32))).entry(LOGGED_AT)
 INDEX_KEYS_ENTRY = draft_index_keys(KEYS.bits, KEYS.root()).entry(LOGGED_AT)
 FIELDS = json.loads(ENTRY)
 
@@ -141,6 +144,22 @@ def test_an_index_keys_entry():
     assert isinstance(entry, IndexKeysEntry)
     assert (entry.bits, entry.root_hash()) == (4, KEYS.root())
     assert draft_index_keys(4, KEYS.root()).event_id is None
+
+
+def test_an_index_entry():
+    members = {
+        "ends": [65536, 70000],
+        "loggedAt": "2026-11-24T05:12:00.123456Z",
+        "size": 70000,
+        "table": b64url(bytes(range(32))),
+        "type": "index",
+        "v": 1,
+    }
+    assert rfc8785.dumps(members) == INDEX_ENTRY
+    entry = parse_entry(INDEX_ENTRY)
+    assert isinstance(entry, IndexEntry)
+    assert (entry.ends, entry.size, entry.table_hash()) == ([65536, 70000], 70000, bytes(range(32)))
+    assert draft_index([1], bytes(32)).event_id is None
 
 
 @given(events, st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
@@ -313,6 +332,12 @@ REFUSED = {
     "index-keys with impossible loggedAt": draft_index_keys(4, bytes(32)).entry(b"2026-13-01T00:00:00.000000Z"),
     "index-keys with extra member": INDEX_KEYS_ENTRY.replace(b',"root"', b',"note":"x","root"'),
     "index-keys with white space": INDEX_KEYS_ENTRY.replace(b":4", b": 4"),
+    "index without ends": INDEX_ENTRY.replace(b"[65536,70000]", b"[]"),
+    "index with ends that fall": INDEX_ENTRY.replace(b"[65536,70000]", b"[70001,70000]"),
+    "index with an end twice": INDEX_ENTRY.replace(b"[65536,70000]", b"[70000,70000]"),
+    "index with an end of zero": INDEX_ENTRY.replace(b"[65536,", b"[0,"),
+    "index with another size": INDEX_ENTRY.replace(b'"size":70000', b'"size":70001'),
+    "index with a table of 31 bytes": draft_index([70000], bytes(31)).entry(LOGGED_AT),
     "index-keys with leading zero": INDEX_KEYS_ENTRY.replace(b":4", b":04"),
 }
 

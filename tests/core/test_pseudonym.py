@@ -10,6 +10,8 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlog.core.merkle import leaf_hash
+from tlog.core.proof import verify_joint
 from tlog.core.pseudonym import (
     KEY_SIZE,
     MAX_BITS,
@@ -90,3 +92,13 @@ def test_the_representation_shows_no_key():
 def test_one_instance_does_not_answer_for_another():
     other = BucketKeys(bytes(32 << BITS))
     assert BucketKeys(KEYS).actor("u-1") != other.actor("u-1")
+
+
+@pytest.mark.parametrize("bits", [0, 1, 4, 8, 9, 11])
+def test_a_bucket_key_is_proved_under_the_root(bits: int):
+    keys = BucketKeys((bytes(range(256)) * 256)[: 32 << bits])
+    for user in ("u", "v", "w"):
+        ident = actor_ident(user)
+        key, hashes = keys.prove(ident)
+        assert index_key(key, ident) == keys.actor(user)
+        verify_joint(1 << bits, {bucket_of(ident, bits): leaf_hash(key)}, hashes, keys.root())

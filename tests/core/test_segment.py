@@ -17,11 +17,13 @@ from tlog.core.posting import (
     KEYS_TEXT_SIZE,
     NO_KEYS,
     RUN_SIZE,
+    LoggedKeys,
     Merge,
     Postings,
     SegmentBuilder,
     build_segment,
     decode_keys,
+    find_posting,
     from_bytes,
     join_postings,
     sort_postings,
@@ -71,9 +73,7 @@ def built(entries: list[list[bytes]]) -> tuple[Segment, bytes, dict[tuple[int, i
 
 def entries_of(count: int, *, distinct: int = 9, seed: int = 1) -> list[list[bytes]]:
     rng = random.Random(seed)
-    return [
-        [key(each) for each in rng.sample(range(distinct), 3)] if rng.random() < 0.9 else [] for _ in range(count)
-    ]
+    return [[key(each) for each in rng.sample(range(distinct), 3)] if rng.random() < 0.9 else [] for _ in range(count)]
 
 
 def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list[int]) -> RangeProof:
@@ -152,9 +152,7 @@ def test_every_key_and_window_is_proved_whole(count):
     for number in range(25):  # the last five are in no entry
         for _ in range(10):
             start, end = sorted(rng.choices(range(-3, count + 5), k=2))
-            expected = [
-                index for index, keys in enumerate(entries) if start <= index < end and key(number) in keys
-            ]
+            expected = [index for index, keys in enumerate(entries) if start <= index < end and key(number) in keys]
             low, high = segment.bounds(key(number), start, end)
             proof = honest(pages, tiles, low, high)
             assert [offset_of(each) for each in verify_range(segment, low, high, proof)] == expected
@@ -278,6 +276,34 @@ def test_a_large_segment_is_built_in_runs_and_full_tiles(monkeypatch):
     assert kept
     assert kept | rest == tiles
     assert RUN_SIZE == 64 * PAGE_SIZE
+
+
+def test_logged_keys_are_the_young_end_of_the_index():
+    entries = entries_of(90, distinct=6)
+    texts = [keys_text(*keys) if keys else NO_KEYS for keys in entries]
+    logged = LoggedKeys(0)
+    assert logged.extend(b"".join(texts[:50]), 50) == 3 * sum(map(bool, entries[:50]))
+    logged.extend(b"".join(texts[50:]), 40)
+    assert (logged.start, logged.end) == (0, 90)
+    for start, end in ((0, 90), (10, 60), (30, 30)):
+        expected = naive(entries[start:end])
+        assert split_postings(logged.postings(start, end).to_bytes()) == expected
+    for number in range(7):
+        assert logged.find(key(number)) == [index for index, keys in enumerate(entries) if key(number) in keys]
+    logged.forget(40)
+    assert split_postings(logged.postings(40, 90).to_bytes()) == naive(entries[40:])
+    assert logged.find(key(0)) == [index for index in range(40, 90) if key(0) in entries[index]]
+
+
+def test_a_posting_is_found_among_sorted_ones():
+    entries = entries_of(200, distinct=5)
+    _, pages, _ = built(entries)
+    postings = from_bytes(pages)
+    for number in range(6):
+        for low, high in ((0, 200), (50, 60), (70, 70)):
+            first, last = find_posting(postings, key(number), low, high)
+            expected = [index for index in range(low, high) if key(number) in entries[index]]
+            assert list(postings.offsets[first:last]) == expected
 
 
 def test_postings_read_back():

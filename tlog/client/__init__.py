@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import httpx2
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from tlog.errors import MalformedInputError, OverloadedError, TlogError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _TIMEOUT: Final = 30.0
 _UNAVAILABLE: Final = 503
@@ -70,14 +70,32 @@ class Client:
         document = msgspec.json.decode(response.content)
         return document["proof"].encode(), document["eventFile"].encode()
 
+    def ask(self, question: Mapping[str, str], **parameters: str | int) -> dict[str, Any]:
+        """Return a page of the answer to a question (docs/reference/http.md); `parameters` are limit, cursor and so on."""
+        response = self._send("GET", "/v1/audit/events", params={**question, **parameters})
+        answer: dict[str, Any] = msgspec.json.decode(response.content)
+        return answer
+
+    def export(self, form: str, question: Mapping[str, str], **parameters: str) -> Iterator[bytes]:
+        """Yield the export of all that answers a question: form "ndjson", "csv" or "evidence"; evidence is not verified."""
+        params = {"format": form, **question, **parameters}
+        with self._http.stream("GET", "/v1/audit/export", params=params) as response:
+            if not response.is_success:
+                response.read()
+                self._raise(response)
+            yield from response.iter_bytes()
+
     def _send(self, method: str, path: str, **arguments: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2's own
         try:
             response = self._http.request(method, path, **arguments)
         except httpx2.TransportError as error:
             message = f"the log at {self._http.base_url} cannot be reached ({type(error).__name__})"
             raise OverloadedError(message) from error
-        if response.is_success:
-            return response
+        if not response.is_success:
+            self._raise(response)
+        return response
+
+    def _raise(self, response: httpx2.Response) -> NoReturn:
         try:
             problem = msgspec.json.decode(response.content)
             message = f"{problem['title']}: {problem['detail']}"

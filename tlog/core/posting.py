@@ -223,7 +223,9 @@ class SegmentBuilder:
         self._pages += len(hashes)
 
 
-def build_segment(start: int, end: int, postings: Postings) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
+def build_segment(
+    start: int, end: int, postings: Postings
+) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
     """Return a small segment at once: its row, its runs of pages, and the tiles over them."""
     builder = SegmentBuilder(start, end)
     runs = [*builder.add(postings), builder.finish()]

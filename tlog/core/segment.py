@@ -17,7 +17,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, MAX_TREE_SIZE, leaf_hash
+from tlog.core.merkle import EMPTY_ROOT, MAX_TREE_SIZE, leaf_hash
 from tlog.core.proof import verify_joint
 from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.errors import MalformedInputError, VerificationError
@@ -108,7 +108,9 @@ def parse_table(data: bytes) -> list[Segment]:
         for segment, start in zip(segments, starts, strict=False)
     )
     if rest or not segments or not gapless or segments[-1].end > MAX_TREE_SIZE:
-        message = "the segment table does not cover the log from its first entry, without gap, in segments below 2^32 entries"
+        message = (
+            "the segment table does not cover the log from its first entry, without gap, in segments below 2^32 entries"
+        )
         raise MalformedInputError(message)
     if any(segment.count == 0 and segment.root != EMPTY_ROOT for segment in segments):
         message = "a segment without postings has another root than that of no pages"

@@ -45,6 +45,9 @@ def create_app(log: Log, authenticator: Authenticator) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/audit/events", append_events, methods=["POST"]),
+            Route("/v1/audit/events", audit.events),
+            Route("/v1/audit/export", audit.export),
+            Route("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log),
             Route("/v1/audit/events/{event_id:uuid}", audit.event),
             Route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof),
             Route("/v1/proof/inclusion", read.inclusion),

@@ -1,36 +1,94 @@
-"""The auditor's half: events and their proofs, personal data included. Every question is journaled before its answer."""
+"""The auditor's half: questions about events, personal data included. Every one is journaled before its answer leaves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from tlog.core.evidence import format_evidence
+from tlog.core.question import parse_question
+from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError
+from tlog.evidence import Mode, check_provable, make_evidence
+from tlog.export import EventFormat, export_events
+from tlog.journal import journal
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.query import event_document
-from tlog.server.journal import journal
+from tlog.query import DEFAULT_LIMIT, MAX_LIMIT, answer_document, event_document, parse_cursor
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from tlog.core.question import Question
+    from tlog.query import Answer
     from tlog.server.app import Service
     from tlog.storage.log import FoundEvent
 
 _PRIVATE: Final = {"Cache-Control": "no-store"}
+_MEDIA_TYPES: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+
+
+async def events(request: Request) -> Response:
+    """Return a page of the events that answer a question; `?proof=true` adds the evidence bundle."""
+    parameters = _parameters(request)
+    proof, mode, disclose = _proof_parameters(parameters)
+    question = parse_question(parameters.question)
+    if proof:
+        check_provable(question, mode)
+    await _journaled(request, "read", {"ask": "events", **question.document(), **parameters.other})
+    answer = await _ask(request, parameters, question)
+    document = answer_document(answer, question)
+    if proof:
+        document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
+    return _json(document)
+
+
+async def access_log(request: Request) -> Response:
+    """Return a page of who accessed a resource."""
+    parameters = _parameters(request)
+    resource = {"resourceType": request.path_params["type"], "resourceId": request.path_params["id"]}
+    for name in sorted(resource.keys() & parameters.question.keys()):
+        message = f"'{name}' is in the path already"
+        raise MalformedInputError(message, f"/{name}")
+    question = parse_question({**parameters.question, **resource})
+    await _journaled(request, "read", {"ask": "access-log", **question.document(), **parameters.other})
+    document = answer_document(await _ask(request, parameters, question), question)
+    return _json({**resource, "accessLog": document.pop("events"), **document})
+
+
+async def export(request: Request) -> Response:
+    """Return everything that answers a question: as a stream of NDJSON or CSV, or as one evidence bundle."""
+    parameters = _parameters(request)
+    form = parameters.other.get("format", "ndjson")
+    proof, mode, disclose = _proof_parameters(parameters)
+    if form not in (*get_args(EventFormat), "evidence") or proof:
+        message = f"'format' is one of {', '.join(get_args(EventFormat))}, evidence"
+        raise MalformedInputError(message, "/format")
+    question = parse_question(parameters.question)
+    if form == "evidence":
+        check_provable(question, mode)
+    await _journaled(request, "export", {"ask": "export", **question.document(), **parameters.other})
+    if form == "evidence":
+        data = await _evidence(request, question, mode, disclose=disclose)
+        return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
+    service: Service = request.app.state.service
+    stream = export_events(service.log.searcher, question, form)
+    # Formulas are neutralised in CSV, so it is not even what was sent: the name says so.
+    name = "events.not-evidence.csv" if form == "csv" else "events.ndjson"
+    return StreamingResponse(stream, headers=_attachment(name), media_type=_MEDIA_TYPES[form])
 
 
 async def event(request: Request) -> Response:
     """Return an event as it was sent, and where it is in the log."""
-    found, _ = await _ask(request, {"ask": "event"})
-    return _json(event_document(found))
+    return _json(event_document(await _find(request, {"ask": "event"})))
 
 
 async def event_proof(request: Request) -> Response:
     """Return the tlog-proof of an event and its event file; `?disclose=true` includes its personal data."""
-    disclose = _flag(request, "disclose")
-    found, service = await _ask(request, {"ask": "proof", "disclose": disclose})
+    disclose = _flag(dict(request.query_params), "disclose")
+    found = await _find(request, {"ask": "proof", "disclose": disclose})
+    service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
     proof = await prove_inclusion(service.log.reader, found.leaf, latest)
     document = {
@@ -42,25 +100,83 @@ async def event_proof(request: Request) -> Response:
     return _json(document)
 
 
-async def _ask(request: Request, question: dict[str, object]) -> tuple[FoundEvent, Service]:
-    """Check the key, journal the question, and find the event it is about; what is not found was asked all the same."""
+class _Parameters(msgspec.Struct):
+    """The query parameters: those that are the question, and those about the answer's form."""
+
+    question: dict[str, str]
+    other: dict[str, str]
+
+
+_OTHER: Final = {"cursor", "disclose", "format", "limit", "mode", "proof"}
+
+
+def _parameters(request: Request) -> _Parameters:
+    items = request.query_params.multi_items()
+    given = dict(items)
+    if len(given) != len(items):
+        message = "a query parameter is given twice"
+        raise MalformedInputError(message)
+    other = {name: value for name, value in given.items() if name in _OTHER}
+    return _Parameters({name: value for name, value in given.items() if name not in _OTHER}, other)
+
+
+def _proof_parameters(parameters: _Parameters) -> tuple[bool, Mode, bool]:
+    modes: dict[str, Mode] = {"answer": "answer", "count": "count"}
+    mode = modes.get(parameters.other.get("mode", "answer"))
+    if mode is None:
+        message = "'mode' is 'answer' or 'count'"
+        raise MalformedInputError(message, "/mode")
+    return _flag(parameters.other, "proof"), mode, _flag(parameters.other, "disclose")
+
+
+async def _journaled(request: Request, action: Literal["read", "export"], question: dict[str, object]) -> None:
+    """Check the key and journal the question; what is not answered in the end was asked all the same."""
     service: Service = request.app.state.service
     key = await service.authenticator.check(request.headers.get("authorization"), "read")
+    await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
+
+
+async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
+    service: Service = request.app.state.service
+    text = parameters.other.get("limit", str(DEFAULT_LIMIT))
+    limit = parse_decimal(text.encode(errors="replace"), "'limit'")
+    if not 1 <= limit <= MAX_LIMIT:
+        message = f"'limit' is between 1 and {MAX_LIMIT}"
+        raise MalformedInputError(message, "/limit")
+    cursor = parameters.other.get("cursor")
+    return await service.log.searcher.ask(
+        question, limit=limit, cursor=None if cursor is None else parse_cursor(cursor, question)
+    )
+
+
+async def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> bytes:
+    log = request.app.state.service.log
+    bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
+    return format_evidence(bundle)
+
+
+async def _find(request: Request, question: dict[str, object]) -> FoundEvent:
+    """Journal the question about one event, and find it."""
+    service: Service = request.app.state.service
     event_id = str(request.path_params["event_id"])
-    await journal(service.log, key, "read", {**question, "eventId": event_id})
+    await _journaled(request, "read", {**question, "eventId": event_id})
     found = await service.log.reader.find([event_id])
     if not found:
         message = "no event of this eventId is in the log"
         raise NotFoundError(message)
-    return found[0], service
+    return found[0]
 
 
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false")
+def _flag(parameters: dict[str, str], name: str) -> bool:
+    value = parameters.get(name, "false")
     if value not in ("true", "false"):
         message = f"the query parameter '{name}' is 'true' or 'false'"
-        raise MalformedInputError(message)
+        raise MalformedInputError(message, f"/{name}")
     return value == "true"
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
 
 
 def _json(document: object) -> Response:

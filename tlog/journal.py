@@ -1,7 +1,8 @@
 """The read journal: who asked what of the events, logged as an event itself before the answer leaves.
 
-A journal entry is a normal event: the actor is the API key's principal, the resource is the log, `details.query` the
-question in canonical JSON. Questions about public data (checkpoints, tiles, proofs by index) are not journaled.
+A journal entry is a normal event: the actor is the API key's principal, or the local user of the command line, the
+resource is the log, `details.query` the question in canonical JSON. Questions about public data (checkpoints, tiles, proofs
+by index) are not journaled.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tlog.lifecycle import Log
-    from tlog.storage.keys import ApiKey
 
 RESOURCE_TYPE = "log"
 
 
-async def journal(log: Log, key: ApiKey, action: Literal["read", "export"], question: Mapping[str, object]) -> None:
+async def journal(
+    log: Log, principal: str, role: str, action: Literal["read", "export"], question: Mapping[str, object]
+) -> None:
     """Append the journal entry of one question; returns when it is durable, so that the answer may leave.
 
     Args:
         log: the log that is asked.
-        key: the API key the question came with.
+        principal: who asks.
+        role: with what right, such as the ID of an API key.
         action: "read" for an answer, "export" for a bulk one.
         question: what was asked, a JSON object.
 
@@ -40,7 +43,7 @@ async def journal(log: Log, key: ApiKey, action: Literal["read", "export"], ques
     event = {
         "eventId": str(uuid4()),
         "timestamp": format_logged_at(log.clock()).decode(),
-        "actor": {"userId": key.principal, "role": f"api-key:{key.key_id}"},
+        "actor": {"userId": principal, "role": role},
         "action": action,
         "resource": {"type": RESOURCE_TYPE, "id": log.verifier.name},
         "details": {"query": canonical(dict(question)).decode()},
