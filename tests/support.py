@@ -112,9 +112,26 @@ class Server:
             return self.process.wait()
 
 
-def start_server(data: Path, *options: object, token: str = "", token_options: Sequence[object] = ()) -> Server:
+# `tlog` with base segments of 64 entries instead of 65,536, so that few entries are merged often.
+SMALL_SEGMENTS = """
+from tlog import cli, indexer
+from tlog.core import segment
+segment.BASE = indexer.BASE = 64
+segment._MERGED_SIZES = {64, 256, 1024, 4096, 16384}
+indexer._CUTS = (16, 4)
+cli.main()
+"""
+
+
+def start_server(
+    data: Path,
+    *options: object,
+    token: str = "",
+    token_options: Sequence[object] = (),
+    program: Sequence[str] = ("-m", "tlog"),
+) -> Server:
     """Start `tlog serve` on a free port and wait until it says where."""
-    command = [sys.executable, "-m", "tlog", "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
+    command = [sys.executable, *program, "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
     said = data.with_name(f"{data.name}-{next(_numbers)}.stderr")
     with said.open("w") as stderr:
         process = subprocess.Popen([*command, *map(str, options)], stderr=stderr, cwd=ROOT)

@@ -7,11 +7,26 @@ import asyncio
 import pytest
 from support import append, fill, sample_events
 
+from tlog import indexer, replay
+from tlog.anchor import Anchor
+from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
+from tlog.fsck import fsck
+from tlog.storage.database import Database
+from tlog.storage.log import ReadStore
 
 pytestmark = pytest.mark.anyio
+
+
+def small_segments(monkeypatch, base):
+    """Make base segments of `base` entries, so that few entries are merged often."""
+    for module in (segments_format, indexer, replay):
+        monkeypatch.setattr(module, "BASE", base)
+    sizes = {base * 4**level for level in range(6)}
+    monkeypatch.setattr(segments_format, "_MERGED_SIZES", sizes)
+    monkeypatch.setattr(indexer, "_CUTS", (base // 8, base // 64) if base > 64 else (16, 4))
 
 
 def naive(entries, start, end):
@@ -74,3 +89,27 @@ async def test_an_idle_log_makes_no_epochs(opened):
         await log.wait_sealed(size - 1, 10)
         await asyncio.sleep(0.5)
         assert (await log.reader.state()).size == size == epoch.entry_index + 1
+
+
+async def check_log(location):
+    directory = location.directory
+    reader = ReadStore(Database(location.database, location.admin), connections=1)
+    await reader.open()
+    try:
+        return await fsck(reader, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
+    finally:
+        await reader.close()
+
+
+@pytest.mark.parametrize("base", [64, 1 << 16])
+async def test_fsck_replays_every_epoch(opened, location, monkeypatch, base):
+    small_segments(monkeypatch, base)
+    async with opened(index=True, interval=0.05) as log:
+        for seed in range(12):
+            receipts = await append(log, sample_events(90, seed=seed))
+            await log.wait_indexed(receipts[-1].index + 1, 20)
+        await log.wait_sealed((await log.reader.state()).size - 1, 20)
+    report = await check_log(location)
+    assert report.problems == []
+    assert report.checked["epochs"] >= 12
+    assert report.checked["segments"] > 0

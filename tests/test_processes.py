@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -10,8 +11,9 @@ import threading
 import time
 from collections import Counter
 
+import psycopg
 import pytest
-from support import sample_events, start_server, tlog, verify_offline
+from support import SMALL_SEGMENTS, sample_events, start_server, tlog, verify_offline
 
 from tlog.client import Client
 from tlog.errors import OverloadedError
@@ -129,6 +131,34 @@ def test_postgres_killed_under_load_loses_nothing_acknowledged(directory):
     again.seal()
     assert again.stop() == 0, again.said.read_text()
     check(data, server.vkey, load)
+
+
+def test_killed_while_it_indexes_merges_and_seals(directory):
+    """After any crash the index is what a replay of the entries makes, byte for byte. TLOG_TEST_KILLS=50 for all of them."""
+    rng, data, token, seed = random.Random(4), directory / "data", "", itertools.count()
+    for _ in range(int(os.environ.get("TLOG_TEST_KILLS", "4"))):
+        server = start_server(data, token=token, program=("-c", SMALL_SEGMENTS))
+        token = server.token
+        deadline = time.monotonic() + rng.uniform(0.05, 1.5)
+        while time.monotonic() < deadline:
+            server.append([json.loads(raw) for raw in sample_events(rng.randrange(1, 200), seed=next(seed))])
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+    server = start_server(data, token=token, program=("-c", SMALL_SEGMENTS))
+    server.append([json.loads(raw) for raw in sample_events(10, seed=next(seed))])
+    with Client(server.url, token) as client:
+        deadline = time.monotonic() + 30
+        while client.ask({})["asOf"]["indexed"] < client.log()["size"] - 10:
+            assert time.monotonic() < deadline, "not indexed"
+    assert server.stop() == 0, server.said.read_text()
+    report = json.loads(tlog("fsck", "--data", data, "--json").stdout)
+    assert report["verdict"] == "verified", report["problems"]
+    assert report["checked"]["epochs"] > 0
+    with EmbeddedPostgres(data / "postgres") as postgres:
+        admin = psycopg.connect(postgres.conninfo(user="postgres"))
+        sizes = {end - start for start, end in admin.execute("SELECT start_index, end_index FROM tlog.index_segment")}
+        admin.close()
+    assert 256 in sizes or report["size"] < 256, "nothing was merged"
 
 
 def test_sigterm_ends_cleanly_and_the_last_one_stops_postgres(directory):

@@ -38,6 +38,7 @@ from tlog.errors import MalformedInputError, NotFoundError, TlogError
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
 from tlog.fsck import fsck as run_fsck
+from tlog.fsck import parse_verified
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
@@ -266,30 +267,44 @@ def prove(  # noqa: PLR0917 - the options of a command line
 
 
 @app.command()
-def fsck(
+def fsck(  # noqa: PLR0917 - the options of a command line
     data: Data = _DATA,
     database: DatabaseUrl = None,
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Recompute root and inclusion proofs with pymerkle as well.")
     ] = False,
+    since: Annotated[
+        Path | None, typer.Option(help="Check only what came behind an earlier check: the file that --save wrote then.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="If nothing is wrong, write where this check ended; a later one can continue.")
+    ] = None,
     json_output: Json = False,
+    progress_json: Annotated[
+        bool, typer.Option("--progress-json", help="Report progress on stderr as lines of JSON, for programs.")
+    ] = False,
 ) -> None:
     """Check everything the database holds against entries, tiles, checkpoints and anchor; name what broke."""
     directory = DataDirectory(data)
+    earlier = None if since is None else _guard(lambda: parse_verified(since.read_bytes()))
 
     async def work() -> Any:  # noqa: ANN401 - fsck's report
         async with _reader(Location(directory, database)) as reader:
-            with _progress("checking", "entries") as report:
+            with _progress_lines() if progress_json else _progress("checking", "entries") as report:
                 return await run_fsck(
                     reader,
                     directory.verifier(),
                     directory.bucket_keys(),
                     Anchor(directory.anchor).read,
                     second_opinion=second_opinion,
+                    since=earlier,
                     progress=report,
                 )
 
     report = _run(work())
+    if save is not None and report.verified is not None:
+        with _output(save) as file:
+            file.write(msgspec.json.encode(report.verified))
     print(json.dumps(report.to_json()) if json_output else report.text())
     raise typer.Exit(report.exit_code)
 
@@ -787,6 +802,11 @@ def _progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as progress:
         task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def _progress_lines() -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: print(json.dumps({"done": done, "total": total}), file=sys.stderr, flush=True)
 
 
 def _token(file: Path | None) -> str | None:

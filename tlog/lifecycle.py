@@ -66,6 +66,7 @@ class Location:
 class Log:
     """An open log: everything the server and the command line work with."""
 
+    location: Location
     directory: DataDirectory
     database: Database
     verifier: Verifier
@@ -231,7 +232,17 @@ async def open_log(
         )
         searcher = Searcher(reader, bucket_keys)
         yield Log(
-            directory, database, signer.verifier, bucket_keys, reader, searcher, appender, sealing, indexing, clock
+            location,
+            directory,
+            database,
+            signer.verifier,
+            bucket_keys,
+            reader,
+            searcher,
+            appender,
+            sealing,
+            indexing,
+            clock,
         )
 
 

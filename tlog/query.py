@@ -234,8 +234,8 @@ def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
         "next": None if answer.next is None else answer.next.text(question),
         "asOf": {
             "size": answer.size,
-            "sealed": 0 if position.checkpoint is None else position.checkpoint.size,
-            "indexed": 0 if position.epoch is None else position.epoch.size,
+            "sealed": 0 if position.checkpoint is None else min(answer.size, position.checkpoint.size),
+            "indexed": 0 if position.epoch is None else min(answer.size, position.epoch.size),
             "checkpoint": None if position.checkpoint is None else position.checkpoint.note.decode(),
         },
         "notLookedAt": question.not_looked_at(),

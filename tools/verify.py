@@ -113,7 +113,8 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
             value = None
     except (ValueError, RecursionError):
         value = None
-    require(isinstance(value, dict), f"{what} is not a JSON object in canonical form (RFC 8785)", MalformedError)
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what} is not a JSON object in canonical form (RFC 8785)")
     return value
 
 

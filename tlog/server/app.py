@@ -12,10 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from tlog.errors import TlogError
-from tlog.server import audit, health, openapi, read
+from tlog.server import audit, health, openapi, read, verification
 from tlog.server.append import append_events
 from tlog.server.health import Metrics
 from tlog.server.problems import on_error
+from tlog.server.verification import Verification
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,16 +38,18 @@ class Service:
     log: Log
     authenticator: Authenticator
     metrics: Metrics
+    verification: Verification
 
 
 def create_app(log: Log, authenticator: Authenticator) -> Starlette:
     """Return the ASGI application of an open log."""
-    service = Service(log, authenticator, Metrics(log))
+    service = Service(log, authenticator, Metrics(log), Verification(log.location, log.clock))
     app = Starlette(
         routes=[
             Route("/v1/audit/events", append_events, methods=["POST"]),
             Route("/v1/audit/events", audit.events),
             Route("/v1/audit/export", audit.export),
+            Route("/v1/audit/verify", verification.verify),
             Route("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log),
             Route("/v1/audit/events/{event_id:uuid}", audit.event),
             Route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof),

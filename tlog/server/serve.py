@@ -65,9 +65,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
-    authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
+    app = create_app(log, Authenticator(log.reader.api_key, log.directory.pepper(), log.clock))
     config = uvicorn.Config(
-        create_app(log, authenticator),
+        app,
         http="httptools",  # refuses conflicting Content-Length and Transfer-Encoding; h11 would execute both
         lifespan="off",
         log_config=None,
@@ -94,6 +94,7 @@ async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], No
         announcing = asyncio.create_task(_announce(server, listener, on_ready))
         await server.serve([listener])
         announcing.cancel()
+        await app.state.service.verification.stop()
 
 
 class _Server(uvicorn.Server):

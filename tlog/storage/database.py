@@ -144,13 +144,13 @@ class Database:
 
 
 @asynccontextmanager
-async def snapshot(connection: Connection) -> AsyncIterator[None]:
-    """Read everything inside from one repeatable-read snapshot, through sequential scans of the real tables only."""
+async def snapshot(connection: Connection, *, index_scans: bool = False) -> AsyncIterator[None]:
+    """Read everything inside from one repeatable-read snapshot of the real tables, by default through sequential scans."""
     with translated():
         await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
         async with connection.transaction():
-            await connection.execute(QUERIES["snapshot_settings"])
+            await connection.execute(QUERIES["snapshot_settings"], {"index_scans": "on" if index_scans else "off"})
             yield
 
 

@@ -16,6 +16,7 @@ import psycopg
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
+from tlog.core.segment import Segment
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError
 from tlog.storage.database import Connection, Database, snapshot, translated
@@ -45,7 +46,8 @@ _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
 _LEADER_LOCK: Final = 0x746C6F67_7365616C  # "tlogseal"
 _SCAN_ROWS: Final = 5_000
-_SCAN_TILES: Final = 500
+_SCAN_LARGE: Final = 200
+_LARGE_ROWS: Final = ("scan_tiles", "scan_runs", "scan_index_tiles")
 
 
 class State(NamedTuple):
@@ -380,11 +382,11 @@ class ReadStore:
                     yield View(connection)
 
     @asynccontextmanager
-    async def scan(self) -> AsyncIterator[Scan]:
-        """Open one snapshot of everything, read by sequential scans."""
+    async def scan(self, start: int = 0) -> AsyncIterator[Scan]:
+        """Open one snapshot of everything, read by sequential scans; or of what came behind the first `start` entries."""
         connection = await self._database.connect("tlog_reader")
-        async with connection, snapshot(connection):
-            yield Scan(connection)
+        async with connection, snapshot(connection, index_scans=start > 0):
+            yield Scan(connection, start)
 
 
 class View:
@@ -447,10 +449,11 @@ class View:
 
 
 class Scan:
-    """Everything the log's tables hold at one moment, in order, a few thousand rows at a time."""
+    """What the log's tables hold at one moment from entry `start` on, in order, a few thousand rows at a time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, start: int) -> None:
         self._connection = connection
+        self._start = start
 
     @property
     def connection(self) -> Connection:
@@ -481,11 +484,33 @@ class Scan:
         async for rows in self._rows("scan_checkpoints"):
             yield [SealedCheckpoint(*row) for row in rows]
 
+    async def epochs(self) -> list[Epoch]:
+        """Return all stored index epochs by size; there are few."""
+        return [Epoch(*row) async for rows in self._rows("scan_epochs") for row in rows]
+
+    async def segments(self) -> AsyncIterator[tuple[int, Segment]]:
+        """Yield all finished segments with their IDs."""
+        async for rows in self._rows("scan_segments"):
+            for segment_id, start, end, postings, root in rows:
+                yield segment_id, Segment(start, end, postings, root)
+
+    async def runs(self) -> AsyncIterator[tuple[int, int, bytes, bytes]]:
+        """Yield all runs of pages as (segment ID, run, first posting, pages), in this order."""
+        async for rows in self._rows("scan_runs"):
+            for segment_id, run, first_posting, pages in rows:
+                yield segment_id, run, first_posting, pages
+
+    async def index_tiles(self) -> AsyncIterator[tuple[int, int, int, bytes]]:
+        """Yield all tiles over pages as (segment ID, level, index, hashes), in this order."""
+        async for rows in self._rows("scan_index_tiles"):
+            for segment_id, level, index, hashes in rows:
+                yield segment_id, level, index, hashes
+
     async def _rows(self, query: str) -> AsyncIterator[list[tuple[Any, ...]]]:
         with translated():
             async with self._connection.cursor(name=query) as cursor:
-                await cursor.execute(QUERIES[query].rstrip(";"), binary=True)
-                while rows := await cursor.fetchmany(_SCAN_TILES if query == "scan_tiles" else _SCAN_ROWS):
+                await cursor.execute(QUERIES[query].rstrip(";"), {"start": self._start}, binary=True)
+                while rows := await cursor.fetchmany(_SCAN_LARGE if query in _LARGE_ROWS else _SCAN_ROWS):
                     yield rows
 
 

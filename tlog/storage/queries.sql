@@ -146,21 +146,38 @@ UPDATE tlog.api_key SET revoked_at = %(now)s WHERE key_id = %(key_id)s AND revok
 SELECT
     pg_catalog.set_config('search_path', '', true),
     pg_catalog.set_config('row_security', 'off', true),
-    pg_catalog.set_config('enable_indexscan', 'off', true),
-    pg_catalog.set_config('enable_indexonlyscan', 'off', true),
-    pg_catalog.set_config('enable_bitmapscan', 'off', true);
+    pg_catalog.set_config('enable_indexscan', %(index_scans)s, true),
+    pg_catalog.set_config('enable_indexonlyscan', %(index_scans)s, true),
+    pg_catalog.set_config('enable_bitmapscan', %(index_scans)s, true);
 
 -- name: scan_leaves
-SELECT index, event_id, entry, leaf_hash, chain_hash FROM tlog.leaf ORDER BY index;
+SELECT index, event_id, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
 
 -- name: scan_disclosures
-SELECT index, actor, resource FROM tlog.disclosure ORDER BY index;
+SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s ORDER BY index;
 
 -- name: scan_tiles
-SELECT level, tile_index, hashes FROM tlog.tile ORDER BY level, tile_index;
+-- Of each level the tile in which the tree of `start` entries ends, and those behind it.
+SELECT level, tile_index, hashes FROM tlog.tile
+WHERE tile_index >= %(start)s::bigint >> (8 * (level + 1))
+ORDER BY level, tile_index;
 
 -- name: scan_checkpoints
-SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint ORDER BY size;
+SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size > %(start)s ORDER BY size;
+
+-- name: scan_epochs
+SELECT size, entry_index, segment_table, segment_ids FROM tlog.index_epoch ORDER BY size;
+
+-- name: scan_segments
+SELECT segment_id, start_index, end_index, postings, root_hash FROM tlog.index_segment
+WHERE root_hash IS NOT NULL
+ORDER BY segment_id;
+
+-- name: scan_runs
+SELECT segment_id, run, first_posting, pages FROM tlog.index_run ORDER BY segment_id, run;
+
+-- name: scan_index_tiles
+SELECT segment_id, level, tile_index, hashes FROM tlog.index_tile ORDER BY segment_id, level, tile_index;
 
 -- name: check_relations
 SELECT relation.relname, relation.relkind, relation.relrowsecurity, relation.relhasrules

@@ -1,0 +1,159 @@
+"""Replay: derive every segment of the index again from the entries, as an index that is honest must have.
+
+Entries are taken in order. What is complete is kept as files of sorted postings below a temporary directory, so that
+memory stays bounded for a log of any length; any range of entries can be derived from them, whatever the tiling.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
+
+import numpy as np
+
+from tlog.core.posting import (
+    NO_KEYS,
+    RUN_SIZE,
+    LoggedKeys,
+    Merge,
+    Postings,
+    SegmentBuilder,
+    build_segment,
+    from_bytes,
+)
+from tlog.core.segment import BASE, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PORTION: Final = 4_096
+_KEPT_BASES: Final = 4
+_REMEMBERED: Final = 1_000
+_CHUNK: Final = 16 * RUN_SIZE
+
+
+class _Source(NamedTuple):
+    """Sorted postings of the entries [start, end) in a file."""
+
+    start: int
+    end: int
+    path: Path
+
+
+class Replay:
+    """The index of the entries taken so far. A context manager: its files go with it."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="tlog-replay-")
+        self._logged = LoggedKeys(0)
+        self._texts: list[bytes] = []
+        self._sources: list[_Source] = []
+        self._known: OrderedDict[tuple[int, int], Segment] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        """Return the replay."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete its files."""
+        self._directory.cleanup()
+
+    def take(self, keys: Sequence[str] | None) -> None:
+        """Take the next entry: its keys as they stand in it, None for an entry without keys."""
+        self._texts.append('","'.join(keys).encode() if keys else NO_KEYS)
+        if len(self._texts) == _PORTION:
+            self._flush()
+
+    def table(self, ends: Sequence[int]) -> list[Segment]:
+        """Return the segments that end at `ends`; all entries below have been taken."""
+        self._flush()
+        return [self.segment(start, end) for start, end in pairwise((0, *ends))]
+
+    def segment(self, start: int, end: int) -> Segment:
+        """Return the segment over the entries [start, end)."""
+        known = self._known.get((start, end))
+        if known is None:
+            if start >= self._logged.start:
+                known = build_segment(start, end, self._logged.postings(start, end))[0]
+            else:
+                known = self._merge(start, end)
+            self._known[start, end] = known
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return known
+
+    def _flush(self) -> None:
+        if self._texts:
+            self._logged.extend(b"".join(self._texts), len(self._texts))
+            self._texts.clear()
+        written = self._sources[-1].end if self._sources else 0
+        while self._logged.end - written >= BASE:
+            path = Path(self._directory.name) / f"{written}"
+            path.write_bytes(self._logged.postings(written, written + BASE).to_bytes())
+            self._sources.append(_Source(written, written + BASE, path))
+            written += BASE
+        if written - self._logged.start > _KEPT_BASES * BASE:
+            self._logged.forget(written)
+
+    def _merge(self, start: int, end: int) -> Segment:
+        """Derive a segment from files, and from young keys where it reaches that far."""
+        sources = [source for source in self._sources if source.start < end and source.end > start]
+        rest = max(self._logged.start, sources[-1].end)
+        shifts = [source.start - start for source in sources]
+        young = self._logged.postings(rest, end) if rest < end else None
+        merge, builder = Merge([0] * (len(sources) + (young is not None))), SegmentBuilder(start, end)
+        whole = sources[0].start == start and sources[-1].end == end and young is None
+        path = Path(self._directory.name) / f"{start}-{end}"
+        files = [source.path.open("rb") for source in sources]
+        with path.open("wb") as out:
+            pieces = [_Pieces(file, shift, end - start) for file, shift in zip(files, shifts, strict=True)]
+            while True:
+                for number in merge.wants():
+                    if number < len(pieces):
+                        merge.feed(number, pieces[number].read())
+                    else:
+                        shifted = b"" if young is None else _shifted(young, rest - start).to_bytes()
+                        merge.feed(number, shifted)
+                        young = None
+                postings = None if merge.wants() else merge.merged()
+                if postings is not None:
+                    for run in builder.add(postings):
+                        out.write(run)
+                elif not merge.wants():
+                    break
+            out.write(builder.finish())
+        for file in files:
+            file.close()
+        if whole and len(sources) > 1:
+            first = self._sources.index(sources[0])
+            self._sources[first : first + len(sources)] = [_Source(start, end, path)]
+            for source in sources:
+                source.path.unlink()
+        else:
+            path.unlink()
+        return builder.tree()[0]
+
+
+class _Pieces:
+    """Reads a file of postings piece by piece, those in [0, length) after shifting."""
+
+    def __init__(self, file: BinaryIO, shift: int, length: int) -> None:
+        self._file = file
+        self._shift = shift
+        self._length = length
+
+    def read(self) -> bytes:
+        while data := self._file.read(_CHUNK):
+            postings = from_bytes(data)
+            offsets = postings.offsets.astype(np.int64) + self._shift
+            inside = (offsets >= 0) & (offsets < self._length)
+            if inside.any():
+                return Postings(postings.keys[inside], offsets[inside].astype(np.uint32)).to_bytes()
+        return b""
+
+
+def _shifted(postings: Postings, shift: int) -> Postings:
+    return Postings(postings.keys, postings.offsets + np.uint32(shift))
