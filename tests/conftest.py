@@ -16,8 +16,8 @@ import pytest
 from psycopg import sql
 from support import ORIGIN, Server, TestDatabase, start_server
 
-from tlog.config import DataDirectory
-from tlog.lifecycle import Location, Log, create_log, open_log, running
+from tlog.config import DataDirectory, Location
+from tlog.lifecycle import Log, create_log, open_log, running
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
 
@@ -94,7 +94,7 @@ def opened(location: Location) -> Callable[..., AbstractAsyncContextManager[Log]
     async def open_it(*, index: bool = False, **options: Any) -> AsyncIterator[Log]:
         if not location.directory.anchor.exists():
             await create_log(location, ORIGIN)
-        async with open_log(location, **{"interval": 60.0, **options}) as log, running(log, index=index):
+        async with open_log(location, index=index, **{"interval": 60.0, **options}) as log, running(log):
             yield log
 
     return open_it

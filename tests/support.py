@@ -151,7 +151,7 @@ def start_server(
             "--scope",
             "admin",
             "--json",
-            *options,
+            *(option for option in options if option not in ("--sealing", "here")),
             *token_options,
         )
         token = json.loads(created.stdout)["token"]

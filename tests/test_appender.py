@@ -45,7 +45,7 @@ async def test_same_event_again_gets_its_first_receipt(opened):
     async with opened() as log:
         first = await append(log, events)
         again = await append(log, events)
-        assert again == [receipt._replace(duplicate=True) for receipt in first]
+        assert list(again) == [receipt._replace(duplicate=True) for receipt in first]
         assert len(await rows(log)) == 6
 
 

@@ -181,7 +181,7 @@ async def test_a_verifier_of_the_chain_alone_is_fooled(opened, location, databas
     """Why the chain never replaces the tree (threat 02): its recomputation passes a chain-only check."""
     async with opened() as log:
         await fill(log, 300)
-        log.sealing.stop()
+        log.background.stop()
         with database.connect_admin() as admin:
             admin.execute(OFF + f"{EDIT}; {REHASH}; {RECHAIN}" + ON)
         chain = CHAIN_START

@@ -14,7 +14,7 @@ import pytest
 from support import ORIGIN, fill, sample_events, tlog
 
 from tlog.anchor import Anchor
-from tlog.config import DataDirectory
+from tlog.config import DataDirectory, Location
 from tlog.core.note import parse_skey
 from tlog.errors import (
     AnchorMissingError,
@@ -26,7 +26,7 @@ from tlog.errors import (
     RollbackError,
     UnsafeDatabaseError,
 )
-from tlog.lifecycle import Location, create_log, open_log, running
+from tlog.lifecycle import create_log, open_log, running
 from tlog.storage.database import Database
 from tlog.storage.migrate import migrations
 
@@ -79,7 +79,7 @@ async def test_bad_origin_is_refused_before_anything_is_made(location):
 
 async def make(location, count=3):
     await create_log(location, ORIGIN)
-    async with open_log(location, interval=60) as log, running(log, index=False):  # an epoch would be one more entry
+    async with open_log(location, interval=60, index=False) as log, running(log):  # an epoch would be one more entry
         await fill(log, count)
 
 

@@ -137,14 +137,14 @@ def test_killed_while_it_indexes_merges_and_seals(directory):
     """After any crash the index is what a replay of the entries makes, byte for byte. TLOG_TEST_KILLS=50 for all of them."""
     rng, data, token, seed = random.Random(4), directory / "data", "", itertools.count()
     for _ in range(int(os.environ.get("TLOG_TEST_KILLS", "4"))):
-        server = start_server(data, token=token, program=("-c", SMALL_SEGMENTS))
+        server = start_server(data, "--sealing", "here", token=token, program=("-c", SMALL_SEGMENTS))
         token = server.token
         deadline = time.monotonic() + rng.uniform(0.05, 1.5)
         while time.monotonic() < deadline:
             server.append([json.loads(raw) for raw in sample_events(rng.randrange(1, 200), seed=next(seed))])
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
-    server = start_server(data, token=token, program=("-c", SMALL_SEGMENTS))
+    server = start_server(data, "--sealing", "here", token=token, program=("-c", SMALL_SEGMENTS))
     server.append([json.loads(raw) for raw in sample_events(10, seed=next(seed))])
     with Client(server.url, token) as client:
         deadline = time.monotonic() + 30
@@ -158,7 +158,7 @@ def test_killed_while_it_indexes_merges_and_seals(directory):
         admin = psycopg.connect(postgres.conninfo(user="postgres"))
         sizes = {end - start for start, end in admin.execute("SELECT start_index, end_index FROM tlog.index_segment")}
         admin.close()
-    assert 256 in sizes or report["size"] < 256, "nothing was merged"
+    assert sizes & {256, 1024, 4096} or report["size"] < 256, "nothing was merged"
 
 
 def test_sigterm_ends_cleanly_and_the_last_one_stops_postgres(directory):

@@ -192,7 +192,7 @@ def test_bad_event_is_named_and_nothing_is_appended(http, defect):
 
 
 def test_several_bad_events_are_all_named(http):
-    answer = http.post("/v1/audit/events", json=[fresh()[0], {}, {"eventId": "1"}])
+    answer = http.post("/v1/audit/events", json=[fresh()[0], {}, {**fresh()[0], "eventId": "1"}])
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/1/action", "/2/eventId"]
 
 

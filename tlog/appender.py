@@ -4,6 +4,10 @@ The order of the log is the order in which transactions take the row lock on the
 append at once. Under the lock: loggedAt = max(clock, last loggedAt), leaf hash, chain hash, COPY, new state, commit. A
 request is acknowledged only after the commit is on disk; each is appended whole or not at all.
 
+What a request becomes follows from the state it continues. While nobody else appends, that state is known before the lock
+is taken, so requests are hashed and packed as they arrive, while PostgreSQL writes the group before them. Under the lock
+the state is compared; if it is another one after all, the group is hashed and packed anew.
+
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
 is the group taken apart: known events with the same content get their first receipt, with other content a conflict.
 """
@@ -13,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, overload
 
 import structlog
 
@@ -23,28 +28,29 @@ from tlog.core.chain import chain_hash
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.entry import (
     EventEntry,
-    draft_event,
+    draft_entries,
     format_logged_at,
     from_microseconds,
     parse_entry,
     to_microseconds,
 )
-from tlog.core.event import parse_event
+from tlog.core.event import parse_certain, parse_event
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
-from tlog.storage.log import Disclosure, DuplicateEventIdError, FoundEvent, Leaf
+from tlog.storage.log import DuplicateEventIdError, FoundEvent, Leaf, PackedRows, State, pack_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from datetime import datetime
 
     from tlog.core.entry import DraftEntry
+    from tlog.core.event import ParsedEvent
     from tlog.core.pseudonym import BucketKeys
-    from tlog.storage.log import Append, AppendStore, State
+    from tlog.storage.log import AppendStore
 
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
-_MAX_REPORTED: Final = 20
+MAX_REPORTED: Final = 20
 _log: Final = structlog.get_logger()
 
 
@@ -55,23 +61,28 @@ def draft_events(raws: Sequence[bytes], keys: BucketKeys) -> list[DraftEntry]:
         InvalidBatchError: at least one is not; it names the first twenty.
 
     """
+    parsed = parse_certain(raws)
+    if parsed is None:
+        parsed = _parse_one_by_one(raws)
     # One call for the whole batch: asking the kernel costs more than cutting the bytes.
-    salts = os.urandom(2 * SALT_SIZE * len(raws))
-    drafts = []
+    return draft_entries(parsed, keys, os.urandom(2 * SALT_SIZE * len(raws)))
+
+
+def _parse_one_by_one(raws: Sequence[bytes]) -> list[ParsedEvent]:
+    parsed = []
     positions: list[int] = []
     found: list[InvalidEventError] = []
     for position, raw in enumerate(raws):
         try:
-            salt = salts[2 * SALT_SIZE * position : 2 * SALT_SIZE * (position + 1)]
-            drafts.append(draft_event(parse_event(raw), keys, salt))
+            parsed.append(parse_event(raw))
         except InvalidEventError as error:
             positions.append(position)
             found.append(error)
-            if len(found) == _MAX_REPORTED:
+            if len(found) == MAX_REPORTED:
                 break
     if found:
         raise InvalidBatchError(positions, found)
-    return drafts
+    return parsed
 
 
 class Receipt(NamedTuple):
@@ -85,9 +96,120 @@ class Receipt(NamedTuple):
     duplicate: bool = False
 
 
+class _Rows(NamedTuple):
+    """What drafts become when they continue `start`."""
+
+    start: State
+    end: State
+    leaf_hashes: list[bytes]
+    chain_hashes: list[bytes]
+    packed: PackedRows
+
+
+class Receipts(Sequence[Receipt]):
+    """The receipts of one request in order, each made when it is looked at: many callers ask for counts only.
+
+    Attributes:
+        duplicates: how many of the events were in the log already.
+        last_index: the largest index.
+
+    """
+
+    def __init__(self, length: int, make: Callable[[int], Receipt], *, duplicates: int, last_index: int) -> None:
+        self._length = length
+        self._make = make
+        self.duplicates = duplicates
+        self.last_index = last_index
+
+    @classmethod
+    def of_rows(cls, drafts: Sequence[DraftEntry], rows: _Rows) -> Receipts:
+        """Return the receipts of drafts that were all appended."""
+        logged_at = format_logged_at(from_microseconds(rows.end.last_logged_at)).decode()
+
+        def make(at: int) -> Receipt:
+            hashes = rows.leaf_hashes[at], rows.chain_hashes[at]
+            return Receipt(drafts[at].event_id, rows.start.size + at, *hashes, logged_at)
+
+        return cls(len(drafts), make, duplicates=0, last_index=rows.end.size - 1)
+
+    @classmethod
+    def of(cls, receipts: Sequence[Receipt]) -> Receipts:
+        """Return receipts that were made one by one."""
+        duplicates = sum(receipt.duplicate for receipt in receipts)
+        last_index = max((receipt.index for receipt in receipts), default=-1)
+        return cls(len(receipts), receipts.__getitem__, duplicates=duplicates, last_index=last_index)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._length
+
+    @overload
+    def __getitem__(self, at: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Receipt]: ...
+    def __getitem__(self, at: int | slice) -> Receipt | list[Receipt]:
+        """Return one receipt, or several."""
+        if isinstance(at, slice):
+            return [self._make(each) for each in range(self._length)[at]]
+        return self._make(range(self._length)[at])
+
+
 class _Request(NamedTuple):
     drafts: Sequence[DraftEntry]
-    done: asyncio.Future[list[Receipt]]
+    done: asyncio.Future[Receipts]
+
+
+class _Group:
+    """The requests of one transaction in order, and the rows of as many of them as are chained already."""
+
+    def __init__(self) -> None:
+        self.requests: list[_Request] = []
+        self.events = 0
+        self.repeats = False
+        self._start: State | None = None
+        self._rows: list[_Rows] = []
+        self._event_ids: set[str] = set()
+
+    @property
+    def end(self) -> State | None:
+        """The state behind it, None while it is not chained whole."""
+        return self._rows[-1].end if self._rows and len(self._rows) == len(self.requests) else None
+
+    @property
+    def event_ids(self) -> list[str]:
+        """The eventIds of all requests."""
+        return list(self._event_ids)
+
+    def add(self, request: _Request) -> None:
+        """Take in a request."""
+        self.requests.append(request)
+        self.events += len(request.drafts)
+        known = len(self._event_ids)
+        event_ids = [draft.event_id for draft in request.drafts if draft.event_id is not None]
+        self._event_ids.update(event_ids)
+        self.repeats = self.repeats or len(self._event_ids) != known + len(event_ids)
+
+    def drop_cancelled(self) -> None:
+        """Leave out the requests whose client went away."""
+        if any(request.done.cancelled() for request in self.requests):
+            self.requests = [request for request in self.requests if not request.done.cancelled()]
+            self._start, self._rows = None, []
+
+    def chain_one(self, start: State, now: int) -> bool:
+        """Chain one more request, the first of them to `start`; tell whether there was one left."""
+        if self._start != start:
+            self._start, self._rows = start, []
+        if len(self._rows) == len(self.requests):
+            return False
+        continued = self._rows[-1].end if self._rows else start
+        self._rows.append(chain_drafts(continued, self.requests[len(self._rows)].drafts, now))
+        return True
+
+    def chain(self, start: State, now: int) -> list[_Rows]:
+        """Return the rows of all requests when the first of them continues `start`."""
+        while self.chain_one(start, now):
+            pass
+        return self._rows
 
 
 class Appender:
@@ -107,17 +229,19 @@ class Appender:
         self._store = store
         self._clock = clock
         self._max_waiting = max_waiting
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[_Group] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
         self._closing = False
+        self._committed: State | None = None  # behind the last group that was committed here
+        self._foreseen: State | None = None  # behind the one that is being committed, if nobody else appends
 
     @property
     def waiting_events(self) -> int:
-        """How many events wait for their group."""
+        """How many events wait for their group's turn."""
         return self._waiting_events
 
-    async def append(self, drafts: Sequence[DraftEntry]) -> list[Receipt]:
+    async def append(self, drafts: Sequence[DraftEntry]) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Raises:
@@ -126,13 +250,16 @@ class Appender:
 
         """
         if not drafts:
-            return []
+            return Receipts.of([])
         if self._closing or self._waiting_events + len(drafts) > self._max_waiting:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
         request = _Request(drafts, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
+        if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
+            self._waiting.append(_Group())
+        self._waiting[-1].add(request)
         self._waiting_events += len(drafts)
+        self._chain_ahead()
         self._wake.set()
         return await request.done
 
@@ -141,15 +268,18 @@ class Appender:
         try:
             while not self._closing or self._waiting:
                 if self._waiting:
-                    await self._append_group(self._take_group())
+                    group = self._waiting.popleft()
+                    self._waiting_events -= group.events
+                    await self._append_group(group)
                 else:
                     self._wake.clear()
                     await self._wake.wait()
         finally:
             self._closing = True
-            for request in self._waiting:
-                if not request.done.done():
-                    request.done.set_exception(OverloadedError("the log is closing"))
+            for group in self._waiting:
+                for request in group.requests:
+                    if not request.done.done():
+                        request.done.set_exception(OverloadedError("the log is closing"))
             await self._store.close()
 
     def close(self) -> None:
@@ -157,93 +287,104 @@ class Appender:
         self._closing = True
         self._wake.set()
 
-    def _take_group(self) -> list[_Request]:
-        group: list[_Request] = []
-        events = 0
-        while self._waiting and (not group or events + len(self._waiting[0].drafts) <= MAX_GROUP_EVENTS):
-            request = self._waiting.popleft()
-            self._waiting_events -= len(request.drafts)
-            # Whose client went away before the group was formed is not appended at all.
-            if not request.done.cancelled():
-                group.append(request)
-                events += len(request.drafts)
-        return group
+    def _now(self) -> int:
+        return to_microseconds(self._clock())
 
-    async def _append_group(self, group: Sequence[_Request]) -> None:
-        if not group:
-            return
+    async def _append_group(self, group: _Group) -> None:
+        if self._foreseen is not None:
+            self._foreseen = group.end
+        outcomes: Sequence[Receipts | TlogError]
         try:
             outcomes = await self._commit(group)
         except TlogError as error:
-            outcomes = [error] * len(group)
+            self._foreseen = self._committed = None
+            outcomes = [error] * len(group.requests)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it
             # Class and place only: a message could quote an event.
             place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
             _log.error("append failed", error=type(error).__name__, place=place)
-            outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group)
-        for request, outcome in zip(group, outcomes, strict=True):
+            self._foreseen = self._committed = None
+            outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group.requests)
+        for request, outcome in zip(group.requests, outcomes, strict=True):
             with suppress(asyncio.InvalidStateError):  # its client went away meanwhile
                 if isinstance(outcome, TlogError):
                     request.done.set_exception(outcome)
                 else:
                     request.done.set_result(outcome)
 
-    async def _commit(self, group: Sequence[_Request]) -> list[list[Receipt] | TlogError]:
-        drafts = [draft for request in group for draft in request.drafts]
-        event_ids = [draft.event_id for draft in drafts if draft.event_id is not None]
-        if len(set(event_ids)) == len(event_ids):
+    async def _commit(self, group: _Group) -> Sequence[Receipts | TlogError]:
+        group.drop_cancelled()
+        if not group.repeats:
             with suppress(DuplicateEventIdError):
-                async with self._store.transaction(len(drafts)) as append:
-                    receipts = iter(await self._insert(append, drafts))
-                return [[next(receipts) for _ in request.drafts] for request in group]
-        return await self._commit_carefully(group, len(drafts), event_ids)
+                async with self._store.transaction(group.events) as append:
+                    rows = group.chain(append.state, self._now())
+                    end = rows[-1].end if rows else append.state
+                    self._foresee(append.state, end)
+                    if rows:
+                        await append.insert([each.packed for each in rows], end)
+                self._committed = end
+                return [
+                    Receipts.of_rows(request.drafts, each) for request, each in zip(group.requests, rows, strict=True)
+                ]
+        return await self._commit_carefully(group)
 
-    async def _commit_carefully(
-        self, group: Sequence[_Request], room: int, event_ids: Sequence[str]
-    ) -> list[list[Receipt] | TlogError]:
+    def _foresee(self, start: State, end: State) -> None:
+        """Let the next group continue where this one ends, unless others append too: then it would be in vain."""
+        self._foreseen = end if self._committed in (None, start) else None
+        asyncio.get_running_loop().call_soon(self._chain_ahead)
+
+    def _chain_ahead(self) -> None:
+        """Chain one request that waits, if what it continues is foreseen; come back for the next one."""
+        start = self._foreseen
+        for group in self._waiting:
+            if start is None:
+                return
+            if group.chain_one(start, self._now()):
+                asyncio.get_running_loop().call_soon(self._chain_ahead)
+                return
+            start = group.end
+
+    async def _commit_carefully(self, group: _Group) -> list[Receipts | TlogError]:
         """Append what is new of each request, after looking up what is known, all in one transaction."""
-        async with self._store.transaction(room) as append:
-            known = {event.leaf.event_id: event for event in await append.find(event_ids)}
+        async with self._store.transaction(group.events) as append:
+            known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
             conflicts: list[EventConflictError | None] = []
-            for request in group:
+            for request in group.requests:
                 added, conflict = _sort_out(request.drafts, known, fresh)
                 conflicts.append(conflict)
                 if conflict is None:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
                     ordered += added
-            receipts = await self._insert(append, ordered) if ordered else []
+            rows = chain_drafts(append.state, ordered, self._now())
+            self._foresee(append.state, rows.end)
+            if ordered:
+                await append.insert([rows.packed], rows.end)
+        self._committed = rows.end
+        receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
-        outcomes: list[list[Receipt] | TlogError] = []
-        for request, conflict in zip(group, conflicts, strict=True):
-            outcomes.append(conflict or [_receipt(draft, first, fresh, known) for draft in request.drafts])
-        return outcomes
-
-    async def _insert(self, append: Append, drafts: Sequence[DraftEntry]) -> list[Receipt]:
-        logged_at = max(to_microseconds(self._clock()), append.state.last_logged_at)
-        leaves = chain_leaves(append.state, drafts, format_logged_at(from_microseconds(logged_at)))
-        disclosures = [
-            Disclosure(leaf.index, draft.actor, draft.resource)
-            for leaf, draft in zip(leaves, drafts, strict=True)
-            if draft.event_id is not None
+        return [
+            conflict or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
+            for request, conflict in zip(group.requests, conflicts, strict=True)
         ]
-        await append.insert(leaves, disclosures, logged_at)
-        text = format_logged_at(from_microseconds(logged_at)).decode()
-        return [Receipt(leaf.event_id, leaf.index, leaf.leaf_hash, leaf.chain_hash, text) for leaf in leaves]
 
 
-def chain_leaves(state: State, drafts: Iterable[DraftEntry], logged_at: bytes) -> list[Leaf]:
-    """Return the rows that `drafts` become when they continue `state` at `logged_at`."""
-    index, chain = state.size, state.chain_hash
-    leaves = []
-    for draft in drafts:
-        entry = draft.entry(logged_at)
-        leaf = leaf_hash(entry)
+def chain_drafts(start: State, drafts: Sequence[DraftEntry], now: int) -> _Rows:
+    """Return the rows that `drafts` become when they continue `start` at `now` (microseconds since 1970)."""
+    logged_at = max(now, start.last_logged_at) if drafts else start.last_logged_at
+    text = format_logged_at(from_microseconds(logged_at))
+    entries = [draft.head + text + draft.tail for draft in drafts]
+    leaf_hashes = list(map(leaf_hash, entries))
+    chain_hashes = []
+    chain = start.chain_hash
+    for leaf in leaf_hashes:
         chain = chain_hash(chain, leaf)
-        leaves.append(Leaf(index, draft.event_id, entry, leaf, chain))
-        index += 1
-    return leaves
+        chain_hashes.append(chain)
+    end = State(start.size + len(drafts), chain, logged_at)
+    return _Rows(
+        start, end, leaf_hashes, chain_hashes, pack_rows(start.size, drafts, entries, leaf_hashes, chain_hashes)
+    )
 
 
 def _sort_out(

@@ -29,7 +29,7 @@ from rich.table import Table
 from tlog import verify as verification
 from tlog.anchor import Anchor
 from tlog.client import Client
-from tlog.config import DataDirectory, offline_verifier, utc_now
+from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
@@ -46,11 +46,11 @@ from tlog.journal import journal
 from tlog.lifecycle import (
     DEFAULT_INTERVAL,
     DEFAULT_ORIGIN,
-    Location,
     create_log,
     database_of,
     is_log,
     open_log,
+    run_sealing,
     running,
 )
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
@@ -96,6 +96,14 @@ _spooled: BinaryIO | None = None
 Result = TypeVar("Result")
 
 
+class Sealing(StrEnum):
+    """Where a service's log is sealed and indexed."""
+
+    BESIDE = "beside"
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+
+
 class Scope(StrEnum):
     """What an API key may do."""
 
@@ -120,6 +128,7 @@ AdminUrl = Annotated[
         help="postgresql://… of a role that may create roles and tables, for migrations and API keys; --database if absent.",
     ),
 ]
+Interval = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")]
 Origin = Annotated[str, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")]
 Url = Annotated[str | None, typer.Option(help="URL of a running log, instead of opening the data directory.")]
 TokenFile = Annotated[Path | None, typer.Option(help="File with the API key, with --url; or set TLOG_TOKEN.")]
@@ -157,7 +166,10 @@ def serve(  # noqa: PLR0917 - the options of a command line
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = DEFAULT_PORT,
     origin: Origin = DEFAULT_ORIGIN,
-    interval: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")] = DEFAULT_INTERVAL,
+    interval: Interval = DEFAULT_INTERVAL,
+    sealing: Annotated[
+        Sealing, typer.Option(help="Seal in a process of its own, in this one, or leave it to a 'tlog seal' elsewhere.")
+    ] = Sealing.BESIDE,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
 ) -> None:
@@ -172,9 +184,21 @@ def serve(  # noqa: PLR0917 - the options of a command line
             verifier = await create_log(location, origin)
             _console.print(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
             _console.print("make an API key with 'tlog token create'")
-        await run_server(location, host=host, port=port, interval=interval, on_ready=ready)
+        await run_server(location, host=host, port=port, interval=interval, sealing=sealing.value, on_ready=ready)
 
     _run(work())
+
+
+@app.command()
+def seal(
+    data: Data = _DATA,
+    interval: Interval = DEFAULT_INTERVAL,
+    database: DatabaseUrl = None,
+    *,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
+    _run(run_sealing(Location(DataDirectory(data), database), interval, supervised=supervised))
 
 
 @app.command()
@@ -557,7 +581,7 @@ def main() -> None:
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    return _guard(lambda: asyncio.run(work))
+    return _guard(lambda: run_loop(work))
 
 
 def _guard(work: Callable[[], Result]) -> Result:

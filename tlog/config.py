@@ -10,19 +10,29 @@ Key files are written once, complete or not at all, and never replaced.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import secrets
 import stat
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if sys.platform != "win32":
+    import uvloop
 
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
 from tlog.core.pseudonym import DEFAULT_BITS, BucketKeys
 from tlog.errors import KeyMismatchError, MalformedInputError
 
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+Result = TypeVar("Result")
 _SEED_SIZE: Final = 32
 _PEPPER_SIZE: Final = 32
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -127,6 +137,37 @@ class DataDirectory:
 
         """
         return _read_secret(self._keys / "pepper")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a log is: its data directory, and its own PostgreSQL if it does not use the embedded one."""
+
+    directory: DataDirectory
+    database: str | None = None
+    admin: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for a child process that works on the same log, given its data directory.
+
+        The database's address goes there and not on a command line, which everyone can read: it may hold a password.
+        """
+        environment = {name: value for name, value in os.environ.items() if name != "TLOG_DATABASE"}
+        return environment if self.database is None else {**environment, "TLOG_DATABASE": self.database}
+
+
+def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a program's asynchronous work in a new event loop, uvloop's where there is one."""
+    factory = None if sys.platform == "win32" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+def tune_memory() -> None:
+    """Make collections of garbage rare in a process that runs long: what it makes by the thousand holds no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def offline_verifier() -> Path:

@@ -404,8 +404,11 @@ class _Check:
             except msgspec.MsgspecError:
                 report.add("disclosure mismatch", place, "what it discloses is no actor and resource of an event")
                 return
-            expected = [self._bucket_keys.actor(actor.userId), self._bucket_keys.resource(resource.type, resource.id)]
-            if entry.index_keys()[:2] != expected or entry.resourceType != resource.type:
+            expected = [
+                self._bucket_keys.actor_text(actor.userId).decode(),
+                self._bucket_keys.resource_text(resource.type, resource.id).decode(),
+            ]
+            if entry.keys[:2] != expected or entry.resourceType != resource.type:
                 report.add("index keys wrong", place, "its index keys are not those of its actor and resource")
             report.checked["index keys"] += 2
 

@@ -28,7 +28,7 @@ from tlog.storage.index import Epoch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tlog.appender import Receipt
+    from tlog.appender import Receipts
     from tlog.core.entry import DraftEntry
     from tlog.storage.index import IndexStore
 
@@ -57,7 +57,7 @@ class Indexer:
     def __init__(
         self,
         store: IndexStore,
-        append: Callable[[Sequence[DraftEntry]], Awaitable[list[Receipt]]],
+        append: Callable[[Sequence[DraftEntry]], Awaitable[Receipts]],
         seal: Callable[[], None],
         again: Callable[[], None],
         interval: float,

@@ -8,15 +8,15 @@ refuses and says what to bring back, because a silently made new one would hide 
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.anchor import Anchor, Anchored
 from tlog.appender import Appender
-from tlog.config import DataDirectory, utc_now
+from tlog.background import Beside, Elsewhere, Here, obey_parent, report, report_error
+from tlog.config import DataDirectory, Location, tune_memory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
 from tlog.core.merkle import EMPTY_ROOT
@@ -29,37 +29,26 @@ from tlog.errors import (
     RollbackError,
     TlogError,
 )
-from tlog.indexer import Indexer
-from tlog.leader import LeaderLoop
 from tlog.query import Searcher
-from tlog.sealer import Sealer, check_anchored
+from tlog.sealer import check_anchored
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
-from tlog.storage.index import IndexStore
-from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
+from tlog.storage.log import AppendStore, ReadStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
+    from tlog.background import Background
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
     from tlog.storage.index import Epoch
+    from tlog.storage.log import SealedCheckpoint
 
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"
+Sealing = Literal["here", "beside", "elsewhere"]
 _SEALED_POLL: Final = 0.05
-_MAX_INDEX_GAP: Final = 0.5
-_log: Final = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a log is: its data directory, and its own PostgreSQL if it does not use the embedded one."""
-
-    directory: DataDirectory
-    database: str | None = None
-    admin: str | None = None
 
 
 @dataclass
@@ -74,8 +63,7 @@ class Log:
     reader: ReadStore
     searcher: Searcher
     appender: Appender
-    sealing: LeaderLoop[SealStore, SealedCheckpoint]
-    indexing: LeaderLoop[IndexStore, Epoch]
+    background: Background
     clock: Callable[[], datetime]
 
     async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
@@ -88,7 +76,7 @@ class Log:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
-                    self.sealing.request()
+                    self.background.request()
                     checkpoint = await self.reader.latest_checkpoint()
                     if checkpoint is not None and checkpoint.size > index:
                         return checkpoint
@@ -106,8 +94,7 @@ class Log:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
-                    self.sealing.request()
-                    self.indexing.request()
+                    self.background.request()
                     epoch = await self.reader.sealed_epoch()
                     if epoch is not None and epoch.size >= size:
                         return epoch
@@ -186,7 +173,12 @@ def is_log(location: Location) -> bool:
 
 @asynccontextmanager
 async def open_log(
-    location: Location, *, interval: float = DEFAULT_INTERVAL, clock: Callable[[], datetime] = utc_now
+    location: Location,
+    *,
+    interval: float = DEFAULT_INTERVAL,
+    clock: Callable[[], datetime] = utc_now,
+    sealing: Sealing = "here",
+    index: bool = True,
 ) -> AsyncIterator[Log]:
     """Open a log for appending, sealing and reading; close it in order at the end.
 
@@ -194,6 +186,8 @@ async def open_log(
         location: where it is.
         interval: seconds between two seals.
         clock: the log's clock.
+        sealing: where the log is sealed and indexed: in this process, in a child of it, or by others.
+        index: whether to index at all, if that is in this process.
 
     Raises:
         OperatorError: the log must not go on as it is; the message says what to do. Raised inside the `async with`
@@ -215,21 +209,13 @@ async def open_log(
         await _check_bucket_keys(reader, bucket_keys)
         appender = Appender(AppendStore(database), clock)
 
-        async def begin_sealing(store: SealStore) -> Callable[[], Awaitable[SealedCheckpoint | None]]:
-            sealer = Sealer(store, anchor, signer, clock)
-            await sealer.recover()
-            return sealer.seal
-
-        async def begin_indexing(store: IndexStore) -> Callable[[], Awaitable[Epoch | None]]:
-            gap = min(interval, _MAX_INDEX_GAP)
-            indexer = Indexer(store, appender.append, sealing.request, indexing.request, gap)
-            await indexer.recover()
-            return indexer.index
-
-        indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)
-        sealing = LeaderLoop(
-            "sealing", lambda: SealStore.open(database), begin_sealing, interval, done=lambda _: indexing.request()
-        )
+        background: Background
+        if sealing == "here":
+            background = Here(
+                database, anchor, signer, appender=appender, clock=clock, interval=interval, index=index
+            )
+        else:
+            background = Beside(location, interval) if sealing == "beside" else Elsewhere()
         searcher = Searcher(reader, bucket_keys)
         yield Log(
             location,
@@ -240,39 +226,57 @@ async def open_log(
             reader,
             searcher,
             appender,
-            sealing,
-            indexing,
+            background,
             clock,
         )
 
 
 @asynccontextmanager
-async def running(log: Log, *, index: bool = True) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the appender, the sealer and, unless told otherwise, the indexer in the background while the body runs.
+async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the appender, and what goes on in the background, while the body runs.
 
-    Yields the sealer's task: it ends only by an error, and then the process must end too. Without the indexer the log
-    goes on and stays searchable, so its error is only reported.
+    Yields the task of the background: it ends only by an error of the sealer, and then the process must end too.
     """
     appending = asyncio.create_task(log.appender.run(), name="appender")
-    sealing = asyncio.create_task(log.sealing.run(), name="sealer")
-    indexing = asyncio.create_task(_keep_indexing(log), name="indexer") if index else None
+    background = asyncio.create_task(log.background.run(), name="background")
     try:
-        yield sealing
+        yield background
     finally:
-        log.indexing.stop()
-        if indexing is not None:
-            await indexing
-        log.appender.close()
-        await appending
-        log.sealing.stop()
-        await sealing
+        log.background.stop()
+        try:
+            await background
+        finally:
+            log.appender.close()
+            await appending
 
 
-async def _keep_indexing(log: Log) -> None:
+async def run_sealing(location: Location, interval: float, *, supervised: bool) -> None:
+    """Seal and index a log until a signal ends it, or, under supervision, until the parent does.
+
+    Raises:
+        OperatorError: the log cannot be opened, or sealing met something only the operator can settle.
+
+    """
     try:
-        await log.indexing.run()
+        async with open_log(location, interval=interval) as log, running(log) as background:
+            loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+            background.add_done_callback(lambda _: stopped.set())
+            tune_memory()
+            if not supervised:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, stopped.set)
+                await stopped.wait()
+                return
+            reporting = asyncio.create_task(report(log.background))
+            obeying = asyncio.create_task(obey_parent(log.background))
+            obeying.add_done_callback(lambda _: stopped.set())
+            await stopped.wait()
+            reporting.cancel()
+            obeying.cancel()
     except TlogError as error:
-        _log.error("indexing stopped", reason=str(error))
+        if supervised:
+            report_error(error)
+        raise
 
 
 async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:

@@ -35,12 +35,12 @@ from tlog.errors import (
 from tlog.storage.log import SealedCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tlog.anchor import Anchor, Anchored
     from tlog.core.note import Signer, Verifier
-    from tlog.storage.log import Leaf, SealStore
+    from tlog.storage.log import SealStore
 
 _ROWS: Final = 8_192
 _LOGGED_AT: Final = b'"loggedAt":"'
@@ -89,7 +89,7 @@ class Sealer:
         hashes = nodes_from_tiles(whole, edge)
         self._frontier = Frontier(anchored.size, [hashes[node] for node in whole[0].nodes()])
         self._chain = anchored.chain_hash
-        self._logged_at = b"" if last_leaf is None else _logged_at(last_leaf)
+        self._logged_at = b"" if last_leaf is None else _logged_at(last_leaf.entry)
         self._last = anchored
         if anchored.note and (published is None or published.size < anchored.size):
             await self._publish(anchored)
@@ -120,9 +120,8 @@ class Sealer:
     async def _take_in(self, end: int) -> None:
         """Read rows back, check them, and extend tree and tiles to `end`."""
         start = self._frontier.size
-        rows = await self._store.leaves(start, end)
-        chain, logged_at = check_rows(rows, start, end, self._chain, self._logged_at)
-        hashes = [row.leaf_hash for row in rows]
+        rows = await self._store.rows(start, end)
+        hashes, chain, logged_at = check_rows(rows, start, end, self._chain, self._logged_at)
         edge = await self._store.tiles(tiles_of(start))
         await self._store.write_tiles(integrate(start, edge, hashes))
         self._frontier.extend(hashes)
@@ -209,48 +208,53 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
         raise ForkError(message)
 
 
-def check_rows(rows: list[Leaf], start: int, end: int, chain: bytes, logged_at: bytes) -> tuple[bytes, bytes]:
+def check_rows(
+    rows: Sequence[tuple[int, bytes, bytes, bytes]], start: int, end: int, chain: bytes, logged_at: bytes
+) -> tuple[list[bytes], bytes, bytes]:
     """Check rows that were read back: complete, in order, hashed right, chained right, time never going back.
 
     Args:
-        rows: the rows of [start, end).
+        rows: (index, entry, leaf hash, chain hash) of [start, end).
         start: index of the first.
         end: index behind the last.
         chain: 32-byte chain hash before `start`.
         logged_at: loggedAt of entry start - 1, empty for none.
 
     Returns:
-        The chain hash and loggedAt of the last row.
+        The leaf hashes, and chain hash and loggedAt of the last row.
 
     Raises:
         DamagedLogError: naming the first index that is wrong.
 
     """
-    for index, row in enumerate(rows, start):
-        if row.index != index:
-            raise DamagedLogError(_damage(index, "is missing"))
-        if leaf_hash(row.entry) != row.leaf_hash:
+    hashes = []
+    for expected, (index, entry, stored_hash, stored_chain) in enumerate(rows, start):
+        if index != expected:
+            raise DamagedLogError(_damage(expected, "is missing"))
+        leaf = leaf_hash(entry)
+        if leaf != stored_hash:
             raise DamagedLogError(_damage(index, "does not hash to its leaf hash"))
-        chain = chain_hash(chain, row.leaf_hash)
-        if chain != row.chain_hash:
+        chain = chain_hash(chain, leaf)
+        if chain != stored_chain:
             raise DamagedLogError(_damage(index, "does not continue the chain"))
-        now = _logged_at(row)
+        now = _logged_at(entry)
         if now < logged_at:
             raise DamagedLogError(_damage(index, "is logged earlier than the entry before"))
         logged_at = now
+        hashes.append(leaf)
     if len(rows) != end - start:
         raise DamagedLogError(_damage(start + len(rows), "is missing"))
-    return chain, logged_at
+    return hashes, chain, logged_at
 
 
 def _damage(index: int, what: str) -> str:
     return f"entry {index} {what}; nothing is signed on top of it. Run 'tlog fsck' to see what else is damaged"
 
 
-def _logged_at(row: Leaf) -> bytes:
+def _logged_at(entry: bytes) -> bytes:
     # A full parse is fsck's; here the fixed form is enough to compare times as text.
-    start = row.entry.find(_LOGGED_AT) + len(_LOGGED_AT)
-    return row.entry[start : start + _LOGGED_AT_SIZE]
+    start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
+    return entry[start : start + _LOGGED_AT_SIZE]
 
 
 def _check_root(size: int, edge: dict[tuple[int, int], bytes], root: bytes) -> None:

@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from make_events import RESOURCES, TYPES, make_events
 
 from tlog.appender import MAX_GROUP_EVENTS, draft_events
-from tlog.config import DataDirectory
-from tlog.lifecycle import Location, create_log, is_log, open_log, running
+from tlog.config import DataDirectory, Location
+from tlog.lifecycle import create_log, is_log, open_log, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,7 +249,17 @@ def verify_offline(vkey: str, ask_for: str, bundle: bytes) -> float:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         file.write(bundle)
         file.flush()
-        command = [sys.executable, "-I", "-S", str(ROOT / "tools" / "verify.py"), "evidence", "--vkey", vkey, "--ask", ask_for]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(ROOT / "tools" / "verify.py"),
+            "evidence",
+            "--vkey",
+            vkey,
+            "--ask",
+            ask_for,
+        ]
         started = time.perf_counter()
         done = subprocess.run([*command, file.name], capture_output=True, text=True, check=False)  # noqa: S603 - fixed
         seconds = time.perf_counter() - started

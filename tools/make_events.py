@@ -34,7 +34,7 @@ _TEMPLATE = (
 def popular(rng: np.random.Generator, count: int, among: int, exponent: float = 1.07) -> np.ndarray:
     """Return `count` numbers below `among`; number k is drawn about in proportion to (k + 1) ** -exponent."""
     weights = np.cumsum(np.arange(1, among + 1, dtype=np.float64) ** -exponent)
-    return np.searchsorted(weights, rng.random(count) * weights[-1])
+    return np.asarray(np.searchsorted(weights, rng.random(count) * weights[-1]))
 
 
 def make_events(count: int, *, seed: int = 1) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from tlog.core.entry import (
     EventEntry,
     IndexEntry,
     IndexKeysEntry,
-    draft_event,
+    draft_entries,
     draft_index,
     draft_index_keys,
     format_logged_at,
@@ -31,7 +31,7 @@ from tlog.core.entry import (
     to_microseconds,
 )
 from tlog.core.event import parse_event
-from tlog.core.pseudonym import BucketKeys, action_key
+from tlog.core.pseudonym import BucketKeys, action_key, actor_ident, resource_ident
 from tlog.errors import InvalidEventError, MalformedInputError
 
 KEYS = BucketKeys(b"".join(hashlib.sha256(b"bucket %d" % bucket).digest() for bucket in range(16)))
@@ -51,7 +51,7 @@ EVENT = {
 
 
 def draft(event: dict[str, Any]) -> DraftEntry:
-    return draft_event(parse_event(json.dumps(event).encode()), KEYS, SALTS)
+    return draft_entries([parse_event(json.dumps(event).encode())], KEYS, SALTS)[0]
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def change(**members: object) -> bytes:
 
 
 def test_an_event_entry():
-    actor_key = KEYS.actor("Dr. Jo Personal")
-    resource_key = KEYS.resource("patient_record", "p-Personal")
+    actor_key = KEYS.key(actor_ident("Dr. Jo Personal"))
+    resource_key = KEYS.key(resource_ident("patient_record", "p-Personal"))
     actor = SALTS[:16] + rfc8785.dumps(EVENT["actor"])
     group = {name: EVENT[name] for name in ("resource", "details", "metadata")}
     resource = SALTS[16:] + rfc8785.dumps(group)
@@ -165,7 +165,7 @@ def test_an_index_entry():
 @given(events, st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
 def test_entries_round_trip(event: dict[str, Any], salts: bytes, moment: datetime):
     parsed = parse_event(json.dumps(event).encode())
-    drafted = draft_event(parsed, KEYS, salts)
+    (drafted,) = draft_entries([parsed], KEYS, salts)
     data = drafted.entry(format_logged_at(moment))
     entry = parse_entry(data)
     assert isinstance(entry, EventEntry)
@@ -177,8 +177,8 @@ def test_entries_round_trip(event: dict[str, Any], salts: bytes, moment: datetim
     check_disclosure(entry.commitment("actor"), drafted.actor, "actor")
     check_disclosure(entry.commitment("resource"), drafted.resource, "resource")
     assert entry.index_keys() == [
-        KEYS.actor(event["actor"]["userId"]),
-        KEYS.resource(event["resource"]["type"], event["resource"]["id"]),
+        KEYS.key(actor_ident(event["actor"]["userId"])),
+        KEYS.key(resource_ident(event["resource"]["type"], event["resource"]["id"])),
         action_key(event["action"]),
     ]
 
@@ -194,14 +194,14 @@ def test_index_keys_that_begin_alike_are_refused():
     class Colliding:
         """Two index keys with the same first 8 bytes, which honest ones have once in 2^64."""
 
-        def actor(self, _: str) -> bytes:
-            return b"8 bytes." + b"actor..."
+        def actor_text(self, _: str) -> bytes:
+            return b64url(b"8 bytes." + b"actor...").encode()
 
-        def resource(self, _: str, __: str) -> bytes:
-            return b"8 bytes." + b"resource"
+        def resource_text(self, _: str, __: str) -> bytes:
+            return b64url(b"8 bytes." + b"resource").encode()
 
     with pytest.raises(InvalidEventError, match="two index keys of this event begin alike") as refused:
-        draft_event(parse_event(json.dumps(EVENT).encode()), Colliding(), SALTS)
+        draft_entries([parse_event(json.dumps(EVENT).encode())], Colliding(), SALTS)
     assert refused.value.pointer == "/resource/id"
 
 

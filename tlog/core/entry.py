@@ -15,11 +15,11 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tlog.core.bundle import MAX_ENTRY_SIZE
-from tlog.core.commitment import COMMITMENT_SIZE, commit
-from tlog.core.event import Action, Outcome, ParsedEvent, ResourceType, Source, Timestamp, Uuid, to_utc
+from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, commit
+from tlog.core.event import PATTERNS, Action, Outcome, ParsedEvent, ResourceType, Source, Timestamp, Uuid, to_utc
 from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
-from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, BucketKeys, action_key
-from tlog.core.strict import encode_base64url, parse_base64url
+from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, BucketKeys, action_key, action_text
+from tlog.core.strict import encode_base64url, encode_hashes_base64url, parse_base64url
 from tlog.errors import InvalidEventError, MalformedInputError
 
 if TYPE_CHECKING:
@@ -120,44 +120,63 @@ _CONTROL_DECODERS: Final[tuple[tuple[bytes, msgspec.json.Decoder[Any]], ...]] = 
 )
 
 
-def draft_event(parsed: ParsedEvent, keys: BucketKeys, salts: bytes) -> DraftEntry:
-    """Return the draft of an event's entry.
+def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes) -> list[DraftEntry]:
+    """Return the drafts of events' entries.
 
     Args:
-        parsed: the valid event.
+        events: valid ones.
         keys: the log's bucket keys.
-        salts: 32 fresh random bytes, 16 for each disclosure.
+        salts: 32 fresh random bytes for each event, 16 for each of its disclosures.
 
     Raises:
-        InvalidEventError: two index keys share their first 8 bytes (once in 2^64).
+        InvalidEventError: two index keys of an event share their first 8 bytes (once in 2^64).
 
     """
-    event = parsed.event
-    actor, resource = salts[:16] + parsed.actor_body, salts[16:32] + parsed.resource_body
-    index_keys = (
-        keys.actor(event.actor.userId),
-        keys.resource(event.resource.type, event.resource.id),
-        action_key(event.action),
-    )
-    if len({key[:DISTINCT_SIZE] for key in index_keys}) != len(index_keys):
+    disclosures = []
+    start = 0
+    for parsed in events:
+        disclosures.append(salts[start : start + SALT_SIZE] + parsed.actor_body)
+        disclosures.append(salts[start + SALT_SIZE : start + 2 * SALT_SIZE] + parsed.resource_body)
+        start += 2 * SALT_SIZE
+    commitments = encode_hashes_base64url(map(commit, disclosures))
+    drafts = []
+    columns = zip(events, disclosures[::2], disclosures[1::2], commitments[::2], commitments[1::2], strict=True)
+    for parsed, actor, resource, actor_hash, resource_hash in columns:
+        event = parsed.event
+        actor_key = keys.actor_text(event.actor.userId)
+        resource_key = keys.resource_text(event.resource.type, event.resource.id)
+        third = action_text(event.action)
+        # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
+        if actor_key[:10] == resource_key[:10] or actor_key[:10] == third[:10] or resource_key[:10] == third[:10]:
+            _check_distinct([actor_key, resource_key, third])
+        head = (
+            b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b",'
+            b'"keys":["%b","%b","%b"],"loggedAt":"'
+        ) % (
+            event.action.encode(),
+            actor_hash,
+            resource_hash,
+            parsed.event_id.encode(),
+            actor_key,
+            resource_key,
+            third,
+        )
+        source = event.source
+        tail = b'","outcome":"%b","resourceType":"%b",%b"timestamp":"%b","type":"event","v":1}' % (
+            b"unknown" if event.outcome is UNSET else event.outcome.encode(),
+            event.resource.type.encode(),
+            b"" if source is UNSET else b'"source":{"id":"%b","seq":%d},' % (source.id.encode(), source.seq),
+            parsed.timestamp.encode(),
+        )
+        drafts.append(DraftEntry(parsed.event_id, head, tail, actor, resource))
+    return drafts
+
+
+def _check_distinct(texts: Sequence[bytes]) -> None:
+    keys = [parse_base64url(text, "an index key", KEY_SIZE) for text in texts]
+    if len({key[:DISTINCT_SIZE] for key in keys}) != len(keys):
         message = "two index keys of this event begin alike; change the resource's id"
         raise InvalidEventError(message, "/resource/id")
-    head = b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b","%b","%b"],' % (
-        event.action.encode(),
-        encode_base64url(commit(actor)),
-        encode_base64url(commit(resource)),
-        parsed.event_id.encode(),
-        *map(encode_base64url, index_keys),
-    )
-    outcome = "unknown" if event.outcome is UNSET else event.outcome
-    source = b"" if event.source is UNSET else b'"source":%b,' % _encode(event.source)
-    tail = b'","outcome":"%b","resourceType":"%b",%b"timestamp":"%b","type":"event","v":1}' % (
-        outcome.encode(),
-        event.resource.type.encode(),
-        source,
-        parsed.timestamp.encode(),
-    )
-    return DraftEntry(parsed.event_id, head + b'"loggedAt":"', tail, actor, resource)
 
 
 def draft_index_keys(bits: int, root: bytes) -> DraftEntry:
@@ -211,6 +230,9 @@ def _check_event_entry(entry: EventEntry) -> None:
         raise MalformedInputError(message)
     if keys[2] != action_key(entry.action):
         message = "the third index key is not the one of the action"
+        raise MalformedInputError(message)
+    if entry.source is not UNSET and re.search(PATTERNS["/source/id"], entry.source.id) is None:
+        message = "the source's id is not one that an event can have"
         raise MalformedInputError(message)
     if entry.eventId != entry.eventId.lower() or entry.timestamp != to_utc(entry.timestamp):
         message = "the eventId is in lower case and the timestamp in UTC"

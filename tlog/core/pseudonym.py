@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tlog.core.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, fold_perfect, leaf_hash
 from tlog.core.proof import Subtree, plan_joint, prove
+from tlog.core.strict import encode_base64url
 from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for
 from tlog.errors import MalformedInputError
 
@@ -48,6 +49,12 @@ def action_key(action: str) -> bytes:
     return sha256(b"public\x00" + b"action\x00" + action.encode()).digest()[:KEY_SIZE]
 
 
+@lru_cache(maxsize=64)
+def action_text(action: str) -> bytes:
+    """Return the index key of an action as it stands in entries, base64url of 16 bytes."""
+    return encode_base64url(action_key(action))
+
+
 class BucketKeys:
     """The 2**bits bucket keys of a log. Their representation shows none of them."""
 
@@ -66,9 +73,9 @@ class BucketKeys:
             )
             raise MalformedInputError(message)
         self._keys = keys
-        # Popular actors and resources come again and again; the cache is bounded.
-        self.actor = lru_cache(maxsize=_CACHED_KEYS)(self._actor)
-        self.resource = lru_cache(maxsize=_CACHED_KEYS)(self._resource)
+        # As they stand in entries, base64url of 16 bytes. Popular ones come again and again; the cache is bounded.
+        self.actor_text = lru_cache(maxsize=_CACHED_KEYS)(self._actor_text)
+        self.resource_text = lru_cache(maxsize=_CACHED_KEYS)(self._resource_text)
 
     def __repr__(self) -> str:
         """Return the number of keys only."""
@@ -112,11 +119,11 @@ class BucketKeys:
         """Return the 16-byte index key of a personal `ident`."""
         return index_key(self.bucket_key(bucket_of(ident, self.bits)), ident)
 
-    def _actor(self, user_id: str) -> bytes:
-        return self.key(actor_ident(user_id))
+    def _actor_text(self, user_id: str) -> bytes:
+        return encode_base64url(self.key(actor_ident(user_id)))
 
-    def _resource(self, resource_type: str, resource_id: str) -> bytes:
-        return self.key(resource_ident(resource_type, resource_id))
+    def _resource_text(self, resource_type: str, resource_id: str) -> bytes:
+        return encode_base64url(self.key(resource_ident(resource_type, resource_id)))
 
 
 def bucket_of(ident: bytes, bits: int) -> int:

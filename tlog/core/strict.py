@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tlog.core.merkle import MAX_TREE_SIZE
 from tlog.errors import MalformedInputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # C2SP tlog-checkpoint: "the ASCII decimal representation of the number of leaves in the tree, with no leading zeroes".
 _DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
+_HASH_TEXT: Final = 43
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
@@ -60,6 +64,13 @@ def parse_base64(text: bytes, what: str, size: int | None = None) -> bytes:
 def encode_base64url(data: bytes) -> bytes:
     """Return unpadded URL-safe base64 (RFC 4648 section 5)."""
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def encode_hashes_base64url(hashes: Iterable[bytes]) -> list[bytes]:
+    """Return what `encode_base64url` returns of each 32-byte hash, for many in one go."""
+    # With one zero byte behind it a hash is 44 characters without padding, of which the first 43 are its own.
+    text = binascii.b2a_base64(b"\0".join((*hashes, b"")), newline=False).translate(_TO_URL)
+    return [text[start : start + _HASH_TEXT] for start in range(0, len(text), _HASH_TEXT + 1)]
 
 
 def parse_base64url(text: bytes, what: str, size: int) -> bytes:

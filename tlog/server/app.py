@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -39,6 +40,7 @@ class Service:
     authenticator: Authenticator
     metrics: Metrics
     verification: Verification
+    drafting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def create_app(log: Log, authenticator: Authenticator) -> Starlette:

@@ -12,11 +12,11 @@ from starlette.responses import PlainTextResponse, Response
 from tlog.errors import TlogError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
-    from tlog.appender import Receipt
+    from tlog.appender import Receipts
     from tlog.lifecycle import Log
     from tlog.server.app import Service
 
@@ -33,20 +33,19 @@ class Metrics:
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
         waiting.set_function(lambda: log.appender.waiting_events)
-        leading = Gauge("tlog_sealer_leading", "1 if this process seals", registry=self._registry)
-        leading.set_function(lambda: float(log.sealing.leading))
-        sealed = Gauge("tlog_sealed_size", "Tree size this process sealed last", registry=self._registry)
-        sealed.set_function(lambda: 0 if log.sealing.last is None else log.sealing.last.size)
-        indexing = Gauge("tlog_indexer_leading", "1 if this process indexes", registry=self._registry)
-        indexing.set_function(lambda: float(log.indexing.leading))
-        indexed = Gauge("tlog_indexed_size", "Tree size this process indexed last", registry=self._registry)
-        indexed.set_function(lambda: 0 if log.indexing.last is None else log.indexing.last.size)
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
+            "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
+            "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
+            "tlog_indexed_size": ("Tree size this service indexed last", lambda: log.background.status.indexed),
+        }
+        for name, (what, read) in gauges.items():
+            Gauge(name, what, registry=self._registry).set_function(read)
 
-    def appended(self, receipts: Sequence[Receipt]) -> None:
+    def appended(self, receipts: Receipts) -> None:
         """Count acknowledged events."""
-        duplicates = sum(receipt.duplicate for receipt in receipts)
-        self._appended.inc(len(receipts) - duplicates)
-        self._duplicates.inc(duplicates)
+        self._appended.inc(len(receipts) - receipts.duplicates)
+        self._duplicates.inc(receipts.duplicates)
 
     def responded(self, status: int) -> None:
         """Count an answer."""
@@ -71,7 +70,7 @@ async def readyz(request: Request) -> Response:
         return _ready(503, {"ready": False, "reason": str(error)})
     if latest is None:
         return _ready(503, {"ready": False, "reason": "no checkpoint is published yet"})
-    return _ready(200, {"ready": True, "size": latest.size, "leading": service.log.sealing.leading})
+    return _ready(200, {"ready": True, "size": latest.size, "leading": service.log.background.status.sealing})
 
 
 async def metrics(request: Request) -> Response:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
-from tlog.core.event import Event
+from tlog.core.event import PATTERNS, Event
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -85,6 +85,11 @@ async def page(_: Request) -> Response:
 def describe() -> _Document:
     """Return the OpenAPI document as a JSON value."""
     (event,), components = msgspec.json.schema_components([Event], ref_template="#/components/schemas/{name}")
+    for pointer, pattern in PATTERNS.items():
+        *parent, name = pointer.split("/")[1:]
+        # ECMA 262, which JSON Schema asks for, has no \Z; without the flag m its $ means the same.
+        member = components[parent[0].capitalize() if parent else "Event"]["properties"][name]
+        member["pattern"] = pattern.replace(r"\Z", "$")
     return {
         "openapi": "3.1.0",
         "info": {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from tlog.config import tune_memory
 from tlog.errors import OperatorError
 from tlog.lifecycle import DEFAULT_INTERVAL, open_log, running
 from tlog.server.app import create_app
@@ -18,7 +19,8 @@ from tlog.server.auth import Authenticator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tlog.lifecycle import Location, Log
+    from tlog.config import Location
+    from tlog.lifecycle import Log, Sealing
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -34,6 +36,7 @@ async def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     interval: float = DEFAULT_INTERVAL,
+    sealing: Sealing = "beside",
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -43,6 +46,7 @@ async def serve(
         host: address to listen on.
         port: TCP port, 0 for any free one.
         interval: seconds between two seals.
+        sealing: where the log is sealed and indexed (`tlog.lifecycle.open_log`).
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -50,7 +54,7 @@ async def serve(
 
     """
     with _listen(host, port) as listener:
-        async with open_log(location, interval=interval) as log:
+        async with open_log(location, interval=interval, sealing=sealing) as log:
             await _serve(log, listener, on_ready)
 
 
@@ -65,6 +69,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+    tune_memory()
     app = create_app(log, Authenticator(log.reader.api_key, log.directory.pepper(), log.clock))
     config = uvicorn.Config(
         app,
@@ -83,14 +88,14 @@ async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], No
     server = _Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-    async with running(log) as sealing:
+    async with running(log) as background:
 
         def stop(task: asyncio.Task[None]) -> None:
             server.should_exit = True
             if not task.cancelled():
                 task.exception()  # retrieved here, raised where the task is awaited
 
-        sealing.add_done_callback(stop)
+        background.add_done_callback(stop)
         announcing = asyncio.create_task(_announce(server, listener, on_ready))
         await server.serve([listener])
         announcing.cancel()

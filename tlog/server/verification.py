@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.lifecycle import Location
+    from tlog.config import Location
     from tlog.server.app import Service
 
 _FULL_EVERY: Final = timedelta(days=1)
@@ -110,10 +110,6 @@ class Verification:
     async def _run(self, arguments: list[str]) -> dict[str, Any] | None:
         """Run `tlog fsck` and follow its progress; return its report, None if it made none."""
         command = [sys.executable, "-m", "tlog", "fsck", "--data", str(self._location.directory.root.absolute())]
-        environment = dict(os.environ)
-        environment.pop("TLOG_DATABASE", None)
-        if self._location.database is not None:
-            environment["TLOG_DATABASE"] = self._location.database  # not on the command line: it may hold a password
         process = await asyncio.create_subprocess_exec(
             *command,
             *arguments,
@@ -121,7 +117,7 @@ class Verification:
             "--progress-json",
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment,
+            env=self._location.environment(),
         )
         with suppress(OSError):  # it ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)

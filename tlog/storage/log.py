@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
@@ -35,6 +36,8 @@ from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+
+    from tlog.core.entry import DraftEntry
 
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
@@ -102,6 +105,13 @@ class Disclosure(NamedTuple):
     resource: bytes
 
 
+class PackedRows(NamedTuple):
+    """Rows of the log and their disclosures, as they are copied into the database."""
+
+    leaves: bytes
+    disclosures: bytes
+
+
 class DuplicateEventIdError(Exception):
     """An eventId of this insertion is in the log already; the transaction is undone."""
 
@@ -117,7 +127,7 @@ class Append:
         """Return the events among `event_ids` that the log has."""
         return await _find(self._connection, event_ids)
 
-    async def insert(self, leaves: Sequence[Leaf], disclosures: Iterable[Disclosure], logged_at: int) -> None:
+    async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
         """Write rows that continue the state, and the state behind them.
 
         Raises:
@@ -127,14 +137,12 @@ class Append:
         cursor = self._connection.cursor()
         try:
             async with cursor.copy(QUERIES["copy_leaves"]) as copy:
-                await copy.write(_pack_leaves(leaves))
+                await copy.write(b"".join((_COPY_HEADER, *(each.leaves for each in rows), _COPY_END)))
         except psycopg.errors.UniqueViolation:
             raise DuplicateEventIdError from None
         async with cursor.copy(QUERIES["copy_disclosures"]) as copy:
-            await copy.write(_pack_disclosures(disclosures))
-        last = leaves[-1]
-        values = {"size": last.index + 1, "chain_hash": last.chain_hash, "last_logged_at": logged_at}
-        await cursor.execute(QUERIES["advance_state"], values)
+            await copy.write(b"".join((_COPY_HEADER, *(each.disclosures for each in rows), _COPY_END)))
+        await cursor.execute(QUERIES["advance_state"], end._asdict())
 
 
 class AppendStore:
@@ -236,12 +244,12 @@ class SealStore:
         """Return one row, None if it is not there."""
         return await _read_leaf(self._connection, index)
 
-    async def leaves(self, start: int, end: int) -> list[Leaf]:
-        """Return the rows [start, end) in order, as many as there are."""
+    async def rows(self, start: int, end: int) -> list[tuple[int, bytes, bytes, bytes]]:
+        """Return (index, entry, leaf hash, chain hash) of the rows [start, end) in order, as many as there are."""
         with translated():
             values = {"start": start, "end": end}
-            cursor = await self._connection.execute(QUERIES["read_leaves"], values, binary=True)
-            return [_leaf(row) for row in await cursor.fetchall()]
+            cursor = await self._connection.execute(QUERIES["read_rows"], values, binary=True)
+            return cast("list[tuple[int, bytes, bytes, bytes]]", await cursor.fetchall())
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
@@ -514,25 +522,26 @@ class Scan:
                     yield rows
 
 
-def _pack_leaves(leaves: Iterable[Leaf]) -> bytes:
-    parts = [_COPY_HEADER]
-    for index, event_id, entry, leaf_hash, chain_hash in leaves:
-        if event_id is None:
-            parts.append(_LEAF_WITHOUT_ID(5, 8, index, -1, len(entry)))
+def pack_rows(
+    start: int,
+    drafts: Sequence[DraftEntry],
+    entries: Sequence[bytes],
+    leaf_hashes: Sequence[bytes],
+    chain_hashes: Sequence[bytes],
+) -> PackedRows:
+    """Return rows from index `start` on: of each its draft, the entry it became, and its two 32-byte hashes."""
+    leaves: list[bytes] = []
+    disclosures: list[bytes] = []
+    columns = zip(count(start), drafts, entries, leaf_hashes, chain_hashes, strict=False)
+    for index, draft, entry, leaf_hash, chain_hash in columns:
+        if draft.event_id is None:
+            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
         else:
-            identifier = bytes.fromhex(event_id.replace("-", ""))
-            parts.append(_LEAF_WITH_ID(5, 8, index, 16, identifier, len(entry)))
-        parts += (entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
-    parts.append(_COPY_END)
-    return b"".join(parts)
-
-
-def _pack_disclosures(disclosures: Iterable[Disclosure]) -> bytes:
-    parts = [_COPY_HEADER]
-    for index, actor, resource in disclosures:
-        parts += (_DISCLOSURE(3, 8, index, len(actor)), actor, _LENGTH(len(resource)), resource)
-    parts.append(_COPY_END)
-    return b"".join(parts)
+            actor, resource = draft.actor, draft.resource
+            head = _LEAF_WITH_ID(5, 8, index, 16, bytes.fromhex(draft.event_id.replace("-", "")), len(entry))
+            disclosures += (_DISCLOSURE(3, 8, index, len(actor)), actor, _LENGTH(len(resource)), resource)
+        leaves += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    return PackedRows(b"".join(leaves), b"".join(disclosures))
 
 
 def _leaf(row: Sequence[Any]) -> Leaf:

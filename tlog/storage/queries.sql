@@ -80,8 +80,8 @@ ORDER BY leaf.index;
 -- name: read_entries_at
 SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s) ORDER BY leaf.index;
 
--- name: read_leaves
-SELECT index, event_id, entry, leaf_hash, chain_hash
+-- name: read_rows
+SELECT index, entry, leaf_hash, chain_hash
 FROM tlog.leaf
 WHERE index >= %(start)s AND index < %(end)s
 ORDER BY index;

@@ -1,0 +1,275 @@
+"""What goes on behind the appends of a log: sealing and indexing, in this process or in one of its own.
+
+`Here` does it in the running event loop, `Beside` in a child process (`tlog seal`), so that appending and answering never
+wait for it, and `Elsewhere` leaves it to others. All stand by while another process of the log leads. A child ends when its
+parent does: its standard input is then at its end. It reports by lines of JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+import structlog
+
+from tlog.errors import OperatorError, TlogError
+from tlog.indexer import Indexer
+from tlog.leader import LeaderLoop
+from tlog.sealer import Sealer
+from tlog.storage.index import IndexStore
+from tlog.storage.log import SealStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from tlog.anchor import Anchor
+    from tlog.appender import Appender
+    from tlog.config import Location
+    from tlog.core.note import Signer
+    from tlog.storage.database import Database
+    from tlog.storage.index import Epoch
+    from tlog.storage.log import SealedCheckpoint
+
+_MAX_INDEX_GAP: Final = 0.5
+_REPORT_SECONDS: Final = 0.2
+_END_SECONDS: Final = 30.0
+_log: Final = structlog.get_logger()
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far sealing and indexing are in a process, and whether it leads; with an error if they ended by one."""
+
+    sealed: int = 0
+    indexed: int = 0
+    sealing: bool = False
+    indexing: bool = False
+    error: str = ""
+    exit_code: int = 0
+
+
+class Background(Protocol):
+    """What seals and indexes a log."""
+
+    @property
+    def status(self) -> Status:
+        """How far it is."""
+
+    def request(self) -> None:
+        """Ask for a checkpoint and an index epoch now instead of at the next interval."""
+
+    def stop(self) -> None:
+        """Let `run` end after what it is doing."""
+
+    async def run(self) -> None:
+        """Seal and index until stopped.
+
+        Raises:
+            OperatorError: sealing met something only the operator can settle; the process must end.
+
+        """
+
+
+class Here:
+    """Sealing and, unless told otherwise, indexing in this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        anchor: Anchor,
+        signer: Signer,
+        *,
+        appender: Appender,
+        clock: Callable[[], datetime],
+        interval: float,
+        index: bool = True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            database: the log's.
+            anchor: what was signed last.
+            signer: the log's key.
+            appender: appends the entries of index epochs.
+            clock: the log's clock.
+            interval: seconds between two seals.
+            index: whether to index as well.
+
+        """
+
+        async def begin_sealing(store: SealStore) -> Callable[[], Awaitable[SealedCheckpoint | None]]:
+            sealer = Sealer(store, anchor, signer, clock)
+            await sealer.recover()
+            return sealer.seal
+
+        async def begin_indexing(store: IndexStore) -> Callable[[], Awaitable[Epoch | None]]:
+            gap = min(interval, _MAX_INDEX_GAP)
+            indexer = Indexer(store, appender.append, self._sealing.request, self._indexing.request, gap)
+            await indexer.recover()
+            return indexer.index
+
+        self._sealing = LeaderLoop(
+            "sealing",
+            lambda: SealStore.open(database),
+            begin_sealing,
+            interval,
+            done=lambda _: self._indexing.request(),
+        )
+        self._indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)
+        self._index = index
+
+    @property
+    def status(self) -> Status:
+        """How far it is."""
+        sealed, indexed = self._sealing.last, self._indexing.last
+        return Status(
+            sealed=0 if sealed is None else sealed.size,
+            indexed=0 if indexed is None else indexed.size,
+            sealing=self._sealing.leading,
+            indexing=self._indexing.leading,
+        )
+
+    def request(self) -> None:
+        """Ask for a checkpoint and an index epoch now instead of at the next interval."""
+        self._sealing.request()
+        self._indexing.request()
+
+    def stop(self) -> None:
+        """Let `run` end after what it is doing."""
+        self._indexing.stop()
+        self._sealing.stop()
+
+    async def run(self) -> None:
+        """Seal and index until stopped.
+
+        Without an index the log goes on and stays searchable, so an error of the indexer is only reported.
+
+        Raises:
+            OperatorError: sealing met something only the operator can settle; the process must end.
+
+        """
+        indexing = asyncio.create_task(self._keep_indexing(), name="indexer") if self._index else None
+        try:
+            await self._sealing.run()
+        finally:
+            self._indexing.stop()
+            if indexing is not None:
+                await indexing
+
+    async def _keep_indexing(self) -> None:
+        try:
+            await self._indexing.run()
+        except TlogError as error:
+            _log.error("indexing stopped", reason=str(error))
+
+
+class Beside:
+    """Sealing and indexing in a child process."""
+
+    def __init__(self, location: Location, interval: float) -> None:
+        self._location = location
+        self._interval = interval
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self.status = Status()
+
+    def request(self) -> None:
+        """Ask for a checkpoint and an index epoch now instead of at the next interval."""
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(b"\n")
+
+    def stop(self) -> None:
+        """Let `run` end after what it is doing."""
+        self._stopping = True
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def run(self) -> None:
+        """Seal and index until stopped.
+
+        Raises:
+            OperatorError: the child ended by itself; with its message and exit code.
+
+        """
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=self._location.environment(),
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent, which ends its child in order
+        )
+        if self._stopping:
+            self.stop()
+        assert process.stdout is not None  # noqa: S101 - PIPE; for the type checker
+        try:
+            async for line in process.stdout:
+                self.status = msgspec.json.decode(line, type=Status)
+            await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        if not self._stopping:
+            raise _ended(self.status, process.returncode)
+
+    def _command(self) -> list[str]:
+        data, interval = str(self._location.directory.root.absolute()), str(self._interval)
+        return [sys.executable, "-m", "tlog", "seal", "--data", data, "--interval", interval, "--supervised"]
+
+
+class Elsewhere:
+    """Sealing and indexing that is left to other processes of the log."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+        self.status = Status()
+
+    def request(self) -> None:
+        """Ask nobody: the others have their intervals."""
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Do nothing until stopped."""
+        await self._stopped.wait()
+
+
+def _ended(status: Status, code: int | None) -> OperatorError:
+    error = OperatorError(status.error or f"the process that seals the log ended with exit code {code}")
+    error.exit_code = status.exit_code or OperatorError.exit_code
+    return error
+
+
+async def report(background: Background) -> None:
+    """Write a line of JSON to standard output whenever the status changes; run it as a task."""
+    last: Status | None = None
+    while True:
+        if background.status != last:
+            last = background.status
+            _write(last)
+        await asyncio.sleep(_REPORT_SECONDS)
+
+
+def report_error(error: TlogError) -> None:
+    """Write the last line of a child that ends by an error."""
+    _write(Status(error=str(error), exit_code=error.exit_code))
+
+
+def _write(status: Status) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), msgspec.json.encode(status) + b"\n")
+
+
+async def obey_parent(background: Background) -> None:
+    """Pass the parent's requests on; return when standard input is at its end, because the parent is."""
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while await reader.read(1024):
+        background.request()
