@@ -34,7 +34,7 @@ from tlog.core.entry import (
     parse_entry,
     to_microseconds,
 )
-from tlog.core.event import parse_certain, parse_event
+from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
 from tlog.storage.log import DuplicateEventIdError, FoundEvent, Leaf, PackedRows, State, pack_rows
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
+_SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
 
 
@@ -61,11 +62,35 @@ def draft_events(raws: Sequence[bytes], keys: BucketKeys) -> list[DraftEntry]:
         InvalidBatchError: at least one is not; it names the first twenty.
 
     """
-    parsed = parse_certain(raws)
-    if parsed is None:
+    parsed = None
+    if max(map(len, raws), default=0) <= MAX_EVENT_SIZE:
+        parsed = parse_certain(b"\n".join(raws))
+    if parsed is None or len(parsed) != len(raws):
         parsed = _parse_one_by_one(raws)
+    return _draft(parsed, keys)
+
+
+def draft_lines(lines: bytes, keys: BucketKeys) -> list[DraftEntry]:
+    """Return the drafts of events, one in each line that is not blank, if every one of them is valid.
+
+    Raises:
+        InvalidBatchError: at least one is not; it names the first twenty.
+
+    """
+    parsed = parse_certain(lines.strip(_SPACE)) if len(lines) <= MAX_EVENT_SIZE else None
+    if parsed is None:
+        parsed = _parse_one_by_one(split_lines(lines))
+    return _draft(parsed, keys)
+
+
+def split_lines(lines: bytes) -> list[bytes]:
+    """Return the lines that are not blank."""
+    return [line for line in lines.split(b"\n") if line.strip(_SPACE)]
+
+
+def _draft(parsed: Sequence[ParsedEvent], keys: BucketKeys) -> list[DraftEntry]:
     # One call for the whole batch: asking the kernel costs more than cutting the bytes.
-    return draft_entries(parsed, keys, os.urandom(2 * SALT_SIZE * len(raws)))
+    return draft_entries(parsed, keys, os.urandom(2 * SALT_SIZE * len(parsed)))
 
 
 def _parse_one_by_one(raws: Sequence[bytes]) -> list[ParsedEvent]:

@@ -211,9 +211,7 @@ async def open_log(
 
         background: Background
         if sealing == "here":
-            background = Here(
-                database, anchor, signer, appender=appender, clock=clock, interval=interval, index=index
-            )
+            background = Here(database, anchor, signer, appender=appender, clock=clock, interval=interval, index=index)
         else:
             background = Beside(location, interval) if sealing == "beside" else Elsewhere()
         searcher = Searcher(reader, bucket_keys)

@@ -16,16 +16,13 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, get_args
+from typing import Annotated, Any, Final, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tlog.core.canonical import MAX_INTEGER, canonical, check_value, escape_pointer, parse_strict
 from tlog.errors import InvalidEventError, MalformedInputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MAX_EVENT_SIZE: Final = 65_535
 MAX_USER_ID: Final = 256
@@ -153,7 +150,7 @@ class ParsedEvent(Struct, frozen=True, gc=False):
     resource_body: bytes
 
 
-_decode: Final = msgspec.json.Decoder(Event).decode
+_decode_lines: Final = msgspec.json.Decoder(Event).decode_lines
 _encode: Final = msgspec.json.Encoder().encode
 _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 _UUID_LENGTH: Final = 36
@@ -176,22 +173,27 @@ def parse_event(raw: bytes) -> ParsedEvent:
         InvalidEventError: a rule of the format is broken; `pointer` names the member.
 
     """
-    certain = parse_certain((raw,))
-    return parse_event_slowly(raw) if certain is None else certain[0]
+    certain = parse_certain(raw) if len(raw) <= MAX_EVENT_SIZE else None
+    return parse_event_slowly(raw) if certain is None or len(certain) != 1 else certain[0]
 
 
-def parse_certain(raws: Sequence[bytes]) -> list[ParsedEvent] | None:
-    """Return what `parse_event` returns of each, None if the quick way is in doubt about any of them."""
-    text = b"".join(raws)
+def parse_certain(lines: bytes) -> list[ParsedEvent] | None:
+    """Return the events of lines, each one JSON text, None if the quick way is in doubt about any of them.
+
+    The caller checks that there are as many as expected, and that no line is longer than an event may be.
+    """
     # JSON has control characters only as escapes, but for DEL; an escape can also stand for a colon.
-    escapes = b"\\" in text or b"\x7f" in text
-    if (escapes and b"\\u003" in text) or max(map(len, raws), default=0) > MAX_EVENT_SIZE:
+    escapes = b"\\" in lines or b"\x7f" in lines
+    if escapes and b"\\u003" in lines:
         return None
     events = []
     colons = 0
     try:
-        for raw in raws:
-            event = _decode(raw)
+        decoded = _decode_lines(lines)
+        # Inside of one JSON text no "}" is followed by "{" without a comma: so these are where one ends and one begins.
+        if len(decoded) != 1 and not lines.count(b"\n") == lines.count(b"}\n{") == len(decoded) - 1:
+            return None
+        for event in decoded:
             if not _is_certain(event) or (
                 escapes and not (_has_no_control(event.actor.userId) and _has_no_control(event.resource.id))
             ):
@@ -208,7 +210,7 @@ def parse_certain(raws: Sequence[bytes]) -> list[ParsedEvent] | None:
         return None
     colons += b"".join([each.actor_body for each in events]).count(b":")
     colons += b"".join([each.resource_body for each in events]).count(b":")
-    return events if colons == text.count(b":") else None
+    return events if colons == lines.count(b":") else None
 
 
 def parse_event_slowly(raw: bytes) -> ParsedEvent:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import Response
 
-from tlog.appender import MAX_REPORTED, draft_events
+from tlog.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.prove import prove_inclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 MAX_EVENTS: Final = 10_000
 MAX_BODY_SIZE: Final = 16 << 20
 WAIT_SECONDS: Final = 10.0
-_PORTION: Final = 100
+_PORTION: Final = 50
+_PORTION_SIZE: Final = 32 << 10
 _JSON: Final = "application/json"
 _NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+Portion = bytes | list[bytes]  # NDJSON lines, or JSON texts
 _SPACE: Final = b" \t\r\n"
 
 
@@ -39,12 +41,15 @@ async def append_events(request: Request) -> Response:
     service: Service = request.app.state.service
     await service.authenticator.check(request.headers.get("authorization"), "append")
     wait = _wait_sealed(request)
-    raws, batch = split_events(await read_body(request), request.headers.get("content-type", _JSON))
+    portions, batch = split_body(await read_body(request), request.headers.get("content-type", _JSON))
     try:
         async with service.drafting:
-            drafts = await _draft_in_turns(raws, service.log.bucket_keys)
+            drafts = await _draft(portions, service.log.bucket_keys)
     except InvalidBatchError as error:
         raise error if batch else error.found[0] from None
+    if not drafts:
+        message = "the request holds no event"
+        raise MalformedInputError(message)
     try:
         receipts = await service.log.appender.append(drafts)
     except EventConflictError as error:
@@ -60,26 +65,34 @@ async def append_events(request: Request) -> Response:
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
 
 
-async def _draft_in_turns(raws: Sequence[bytes], keys: BucketKeys) -> list[DraftEntry]:
-    """Draft events in portions of about a millisecond, so that a large batch holds up nobody else.
+async def _draft(portions: Iterable[Portion], keys: BucketKeys) -> list[DraftEntry]:
+    """Draft events portion by portion, so that a large batch holds up nobody else.
 
     Raises:
-        InvalidBatchError: at least one is not valid; it names the first of them.
+        InvalidBatchError: at least one is not valid; it names the first twenty.
+        TooLargeError: there are more than 10,000.
 
     """
     drafts: list[DraftEntry] = []
     positions: list[int] = []
     found: list[InvalidEventError] = []
-    for start in range(0, len(raws), _PORTION):
-        if start:
+    events = 0
+    for portion in portions:
+        if events:
             await asyncio.sleep(0)
         try:
-            drafts += draft_events(raws[start : start + _PORTION], keys)
+            drafted = draft_lines(portion, keys) if isinstance(portion, bytes) else draft_events(portion, keys)
+            drafts += drafted
+            events += len(drafted)
         except InvalidBatchError as error:
-            positions += [start + position for position in error.positions]
+            positions += [events + position for position in error.positions]
             found += error.found
-            if len(found) >= MAX_REPORTED:
-                break
+            events += len(split_lines(portion)) if isinstance(portion, bytes) else len(portion)
+        if events > MAX_EVENTS:
+            message = f"a request has at most {MAX_EVENTS} events, this one has more"
+            raise TooLargeError(message)
+        if len(found) >= MAX_REPORTED:
+            break
     if found:
         raise InvalidBatchError(positions[:MAX_REPORTED], found[:MAX_REPORTED])
     return drafts
@@ -107,32 +120,23 @@ async def read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def split_events(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
-    """Return the JSON text of each event in a request body, and whether the body was a batch.
+def split_body(body: bytes, content_type: str) -> tuple[Iterable[Portion], bool]:
+    """Return the events of a request body in portions of about a millisecond's work, and whether it is a batch.
 
     Raises:
-        MalformedInputError: an unknown media type, no event at all, or an array that is none.
-        TooLargeError: more than 10,000 events.
+        MalformedInputError: an unknown media type, or an array that is none.
 
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in _NDJSON:
-        raws = [line for line in body.split(b"\n") if line.strip(_SPACE)]
-        batch = True
-    elif media_type != _JSON:
+        return _split_lines(body), True
+    if media_type != _JSON:
         message = f"the content type must be {_JSON} or {_NDJSON[0]}"
         raise MalformedInputError(message)
-    elif body.lstrip(_SPACE)[:1] == b"[":
-        raws, batch = _split_array(body), True
-    else:
-        raws, batch = [body], False
-    if not raws or not raws[0].strip(_SPACE):
-        message = "the request holds no event"
-        raise MalformedInputError(message)
-    if len(raws) > MAX_EVENTS:
-        message = f"a request has at most {MAX_EVENTS} events, this one has {len(raws)}"
-        raise TooLargeError(message)
-    return raws, batch
+    start = body.lstrip(_SPACE)[:1]
+    if start == b"[":
+        return _split_array(body), True
+    return [[body]] if start else [], False
 
 
 def receipt_document(receipt: Receipt) -> dict[str, Any]:
@@ -147,12 +151,22 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
     return {**document, "duplicate": True} if receipt.duplicate else document
 
 
-def _split_array(body: bytes) -> list[bytes]:
+def _split_lines(body: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(body):
+        # As many whole lines as fit, one line at least.
+        end = body.rfind(b"\n", start, start + _PORTION_SIZE) + 1 or body.find(b"\n", start + _PORTION_SIZE) + 1
+        yield body[start : end or len(body)]
+        start = end or len(body)
+
+
+def _split_array(body: bytes) -> Iterator[list[bytes]]:
     try:
-        return [bytes(raw) for raw in _ARRAY.decode(body)]
+        raws = [bytes(raw) for raw in _ARRAY.decode(body)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         message = "the request is not a JSON array of events"
         raise MalformedInputError(message) from None
+    return (raws[start : start + _PORTION] for start in range(0, len(raws), _PORTION))
 
 
 def _wait_sealed(request: Request) -> bool:
