@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from tlog.errors import OperatorError, TlogError
-from tlog.indexer import Indexer
+from tlog.indexer import FreshKeys, Indexer
 from tlog.leader import LeaderLoop
 from tlog.sealer import Sealer
 from tlog.storage.index import IndexStore
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealedCheckpoint
 
 _MAX_INDEX_GAP: Final = 0.5
+_TAKE_IN_SECONDS: Final = 0.1
 _REPORT_SECONDS: Final = 0.2
 _END_SECONDS: Final = 30.0
 _log: Final = structlog.get_logger()
@@ -100,23 +101,36 @@ class Here:
             index: whether to index as well.
 
         """
+        fresh = FreshKeys()
 
-        async def begin_sealing(store: SealStore) -> Callable[[], Awaitable[SealedCheckpoint | None]]:
-            sealer = Sealer(store, anchor, signer, clock)
+        async def begin_sealing(store: SealStore) -> Callable[[bool], Awaitable[SealedCheckpoint | None]]:
+            sealer = Sealer(store, anchor, signer, clock, taken_in=fresh.take_in)
             await sealer.recover()
-            return sealer.seal
+            due = 0.0
 
-        async def begin_indexing(store: IndexStore) -> Callable[[], Awaitable[Epoch | None]]:
+            async def step(requested: bool) -> SealedCheckpoint | None:  # noqa: FBT001 - what a LeaderLoop calls
+                nonlocal due
+                now = asyncio.get_running_loop().time()
+                if not requested and now < due:
+                    await sealer.take_in()
+                    return None
+                due = now + interval
+                return await sealer.seal()
+
+            return step
+
+        async def begin_indexing(store: IndexStore) -> Callable[[bool], Awaitable[Epoch | None]]:
             gap = min(interval, _MAX_INDEX_GAP)
-            indexer = Indexer(store, appender.append, self._sealing.request, self._indexing.request, gap)
+            indexer = Indexer(store, fresh, appender.append, self._sealing.request, self._indexing.request, gap)
             await indexer.recover()
-            return indexer.index
+            return lambda _: indexer.index()
 
         self._sealing = LeaderLoop(
             "sealing",
             lambda: SealStore.open(database),
             begin_sealing,
-            interval,
+            # Entries are taken in while their pages are still in PostgreSQL's memory, whenever it is that they are signed.
+            min(interval, _TAKE_IN_SECONDS),
             done=lambda _: self._indexing.request(),
         )
         self._indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)

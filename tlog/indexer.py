@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from tlog.core.entry import IndexEntry, draft_index, parse_entry
-from tlog.core.posting import LoggedKeys, Merge, Postings, SegmentBuilder, build_segment
+from tlog.core.posting import KEYS_TEXT_SIZE, LoggedKeys, Merge, Postings, SegmentBuilder, build_segment, keys_text
 from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.storage.index import Epoch
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _CUTS: Final = (1 << 13, 1 << 10)
 _MERGE_SECONDS: Final = 0.2
+_MAX_FRESH: Final = 4 * BASE
 _log: Final = structlog.get_logger()
 
 
@@ -51,12 +52,39 @@ class _Stored(NamedTuple):
     segment_id: int
 
 
+class FreshKeys:
+    """The keys of entries that the sealer of the same process has just read, so that they need not be read again."""
+
+    def __init__(self) -> None:
+        self._end = 0
+        self._texts = bytearray()  # KEYS_TEXT_SIZE bytes for each entry
+
+    def take_in(self, start: int, entries: Sequence[bytes]) -> None:
+        """Take in entries from index `start` on; what is too old for a slow indexer is forgotten."""
+        if start != self._end:
+            self._texts.clear()
+        self._texts += b"".join(map(keys_text, entries))
+        self._end = start + len(entries)
+        del self._texts[: -_MAX_FRESH * KEYS_TEXT_SIZE]
+
+    def give(self, start: int, end: int) -> bytes | None:
+        """Give away the keys of the entries [start, end) as `decode_keys` takes them, None if they are not all here."""
+        first = len(self._texts) - (self._end - start) * KEYS_TEXT_SIZE
+        last = first + (end - start) * KEYS_TEXT_SIZE
+        if first < 0 or last > len(self._texts):
+            return None
+        given = bytes(self._texts[first:last])
+        del self._texts[:last]
+        return given
+
+
 class Indexer:
     """Indexes one log. One instance leads; `recover` comes first, then `index` again and again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what it works with, each once
         self,
         store: IndexStore,
+        fresh: FreshKeys,
         append: Callable[[Sequence[DraftEntry]], Awaitable[Receipts]],
         seal: Callable[[], None],
         again: Callable[[], None],
@@ -66,6 +94,7 @@ class Indexer:
 
         Args:
             store: where segments go.
+            fresh: keys that need not be read again.
             append: appends the epochs' entries.
             seal: asks for a checkpoint, which makes an epoch citable.
             again: asks for `index` to be called again soon.
@@ -73,6 +102,7 @@ class Indexer:
 
         """
         self._store = store
+        self._fresh = fresh
         self._append = append
         self._seal = seal
         self._again = again
@@ -82,7 +112,7 @@ class Indexer:
         self._keys = LoggedKeys(0)
         self._size = 0  # of the last epoch
         self._last_epoch = float("-inf")
-        self._fresh_keys = 0
+        self._new_keys = 0
         self._merge: _Merging | None = None
 
     async def recover(self) -> None:
@@ -100,7 +130,7 @@ class Indexer:
             self._done, self._young, self._size = [], [], 0
         self._keys = LoggedKeys(self._done[-1].segment.end if self._done else 0)
         await self._read_keys(self._size)
-        self._fresh_keys = 0
+        self._new_keys = 0
         await self._store.collect_garbage(())
 
     async def index(self) -> Epoch | None:
@@ -119,7 +149,7 @@ class Indexer:
         else:
             sealed = await self._store.sealed_size()
             await self._read_keys(sealed)
-            if self._fresh_keys:
+            if self._new_keys:
                 epoch = await self._publish(sealed)
                 self._last_epoch = now
         await self._go_on_merging()
@@ -132,7 +162,8 @@ class Indexer:
         while self._keys.end < end:
             start = self._keys.end
             stop = min(end, start // BASE * BASE + BASE)
-            self._fresh_keys += self._keys.extend(await self._store.keys_text(start, stop), stop - start)
+            text = self._fresh.give(start, stop) or await self._store.keys_text(start, stop)
+            self._new_keys += self._keys.extend(text, stop - start)
             if stop % BASE == 0:
                 self._done.append(await self._write(stop - BASE, stop))
                 self._keys.forget(stop)
@@ -148,7 +179,7 @@ class Indexer:
         receipt = (await self._append([draft]))[0]
         epoch = Epoch(size, receipt.index, table, [each.segment_id for each in stored])
         await self._store.publish(epoch)
-        self._size, self._fresh_keys = size, 0
+        self._size, self._new_keys = size, 0
         self._seal()
         await self._store.collect_garbage(self._kept())
         return epoch

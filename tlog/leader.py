@@ -37,7 +37,7 @@ class LeaderLoop(Generic[Store, Result]):
         self,
         name: str,
         open_store: Callable[[], Awaitable[Store]],
-        begin: Callable[[Store], Awaitable[Callable[[], Awaitable[Result | None]]]],
+        begin: Callable[[Store], Awaitable[Callable[[bool], Awaitable[Result | None]]]],
         interval: float,
         *,
         done: Callable[[Result], None] = lambda _: None,
@@ -47,8 +47,9 @@ class LeaderLoop(Generic[Store, Result]):
         Args:
             name: of the work, for the log.
             open_store: opens a new connection to the database.
-            begin: takes up the work where it was left; returns what does one step of it, None for nothing to do.
-            interval: seconds between two looks for something to do.
+            begin: takes up the work where it was left; returns what does one step of it. It is told whether the step was
+                asked for, and returns None if there was nothing to do.
+            interval: seconds between two steps that nobody asked for.
             done: called with the result of each step that did something.
 
         """
@@ -96,17 +97,21 @@ class LeaderLoop(Generic[Store, Result]):
                     return
             step = await self._begin(store)
             self.leading = True
+            requested = True
             while not self._stopping:
-                result = await step()
+                result = await step(requested)
                 if result is not None:
                     self.last = result
                     self._done(result)
-                await self._pause()
+                requested = await self._pause()
         finally:
             await store.close()
 
-    async def _pause(self) -> None:
+    async def _pause(self) -> bool:
+        """Wait for the interval or a request; tell whether it was a request."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._interval)
+        requested = self._wake.is_set()
         if not self._stopping:
             self._wake.clear()
+        return requested

@@ -21,9 +21,9 @@ from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from tlog.core.entry import to_microseconds
 from tlog.core.integrate import integrate
-from tlog.core.merkle import Frontier, leaf_hash
+from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.proof import Subtree, plan_consistency, prove, verify_consistency
-from tlog.core.tile import nodes_from_tiles, root_from_tiles, tiles_for, tiles_of
+from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for, tiles_of
 from tlog.errors import (
     DamagedLogError,
     ForkError,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealStore
 
 _ROWS: Final = 8_192
+_FULL_TILE: Final = TILE_WIDTH * HASH_SIZE
 _LOGGED_AT: Final = b'"loggedAt":"'
 _LOGGED_AT_SIZE: Final = 27
 _log: Final = structlog.get_logger()
@@ -51,13 +52,33 @@ _log: Final = structlog.get_logger()
 class Sealer:
     """Seals one log. One instance leads; `recover` comes first, then `seal` again and again."""
 
-    def __init__(self, store: SealStore, anchor: Anchor, signer: Signer, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: SealStore,
+        anchor: Anchor,
+        signer: Signer,
+        clock: Callable[[], datetime],
+        *,
+        taken_in: Callable[[int, Sequence[bytes]], None] = lambda *_: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: where entries are read back, and tiles and checkpoints go.
+            anchor: what was signed last.
+            signer: the log's key.
+            clock: the log's clock.
+            taken_in: told of entries that were read back and checked: index of the first, and their bytes.
+
+        """
         self._store = store
         self._anchor = anchor
         self._signer = signer
         self._clock = clock
+        self._taken_in = taken_in
         self._last: Anchored | None = None
         self._frontier = Frontier()
+        self._edge: dict[tuple[int, int], bytes] = {}  # the partial right-most tiles, written when they are signed
         self._chain = CHAIN_START
         self._logged_at = b""
 
@@ -88,6 +109,7 @@ class Sealer:
         whole = [Subtree(0, anchored.size)]
         hashes = nodes_from_tiles(whole, edge)
         self._frontier = Frontier(anchored.size, [hashes[node] for node in whole[0].nodes()])
+        self._edge = edge
         self._chain = anchored.chain_hash
         self._logged_at = b"" if last_leaf is None else _logged_at(last_leaf.entry)
         self._last = anchored
@@ -103,33 +125,46 @@ class Sealer:
             OperatorError: something is wrong that only the operator can settle; nothing may be signed any more.
 
         """
+        await self.take_in()
         assert self._last is not None  # noqa: S101 - `recover` comes first
+        return None if self._frontier.size == self._last.size else await self._sign(self._last)
+
+    async def take_in(self) -> None:
+        """Read back and check everything that is committed, and extend the tree: what `seal` begins with.
+
+        Raises:
+            OverloadedError: the database is away.
+            OperatorError: something is wrong that only the operator can settle; nothing may be signed any more.
+
+        """
         state = await self._store.state()
         if state.size < self._frontier.size:
             message = f"ROLLBACK: the database went back to {state.size} entries, {self._frontier.size} were sealed"
             raise RollbackError(message)
         while self._frontier.size < state.size:
-            await self._take_in(min(state.size, self._frontier.size + _ROWS))
+            await self._extend(min(state.size, self._frontier.size + _ROWS))
         if self._chain != state.chain_hash:
             message = f"the chain over the entries below {state.size} does not lead to the log's state; run 'tlog fsck'"
             raise DamagedLogError(message)
-        if state.size == self._last.size:
-            return None
-        return await self._sign(self._last)
 
-    async def _take_in(self, end: int) -> None:
-        """Read rows back, check them, and extend tree and tiles to `end`."""
+    async def _extend(self, end: int) -> None:
+        """Read rows back, check them, and extend tree and tiles to `end`; tiles that are full now are written."""
         start = self._frontier.size
         rows = await self._store.rows(start, end)
         hashes, chain, logged_at = check_rows(rows, start, end, self._chain, self._logged_at)
-        edge = await self._store.tiles(tiles_of(start))
-        await self._store.write_tiles(integrate(start, edge, hashes))
+        changed = integrate(start, self._edge, hashes)
+        full = {key: tile for key, tile in changed.items() if len(tile) == _FULL_TILE}
+        await self._store.write_tiles(full)
+        self._edge = {key: tile for key, tile in (self._edge | changed).items() if len(tile) < _FULL_TILE}
         self._frontier.extend(hashes)
-        _check_root(end, await self._store.tiles(tiles_of(end)), self._frontier.root())
         self._chain, self._logged_at = chain, logged_at
+        self._taken_in(start, [row[1] for row in rows])
 
     async def _sign(self, last: Anchored) -> SealedCheckpoint | None:
         checkpoint = Checkpoint(last.origin, self._frontier.size, self._frontier.root())
+        _check_root(last.size, await self._store.tiles(tiles_of(last.size)), last.root)
+        await self._store.write_tiles(self._edge)
+        _check_root(checkpoint.size, await self._store.tiles(tiles_of(checkpoint.size)), checkpoint.root)
         await self._check_consistency(last, checkpoint)
         now = to_microseconds(self._clock())
         if now <= last.sealed_at:

@@ -2,9 +2,10 @@
 
 Parsing takes one of two ways to the same verdict. The fast one lets msgspec check types and lengths while it decodes, and
 then looks at each member just closely enough to be certain that it keeps its rule. It cannot see a member name that stands
-twice (the last value wins), so the number of colons in the text is compared with the number of colons in what was kept: a
-lost member loses at least the colon behind its name. Whenever anything is in doubt, the slow way decides and names the
-member (`tlog.core.canonical.parse_strict`, then the rules one by one).
+twice (the last value wins). Nothing was lost if the text is as long as what was kept, written without white space: what is
+kept is never written longer than it was sent, unless it has floating point numbers. Or if the text has as many colons as
+what was kept: a lost member loses at least the colon behind its name. Whenever anything is in doubt, the slow way decides
+and names the member (`tlog.core.canonical.parse_strict`, then the rules one by one).
 
 The format is own (docs/reference/event.md); timestamps are RFC 3339, e-mail addresses are what HTML accepts, UUIDs are
 RFC 9562, IP addresses RFC 4291 and dotted quads.
@@ -16,13 +17,16 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Annotated, Any, Final, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tlog.core.canonical import MAX_INTEGER, canonical, check_value, escape_pointer, parse_strict
 from tlog.errors import InvalidEventError, MalformedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_EVENT_SIZE: Final = 65_535
 MAX_USER_ID: Final = 256
@@ -141,13 +145,14 @@ class ResourceGroup(_Object, kw_only=True, frozen=True):
 
 
 class ParsedEvent(Struct, frozen=True, gc=False):
-    """A valid event, and its two disclosure bodies in canonical form."""
+    """A valid event, and its two disclosure bodies in canonical form; `care` if a number may have grown in that."""
 
     event: Event
     event_id: str
     timestamp: str
     actor_body: bytes
     resource_body: bytes
+    care: bool
 
 
 _decode_lines: Final = msgspec.json.Decoder(Event).decode_lines
@@ -156,6 +161,9 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 _UUID_LENGTH: Final = 36
 _UUID_BYTES: Final = 16
 _MICROSECONDS_LENGTH: Final = len("2026-11-24T05:11:59.123456Z")
+_BARE_LENGTH: Final = len('{"action":"","actor":,"eventId":"","timestamp":"",}') + _UUID_LENGTH - len("{}")
+_OUTCOME_LENGTH: Final = len(',"outcome":""')
+_SOURCE_LENGTH: Final = len(',"source":{"id":"","seq":}')
 _PUBLIC_LENGTH: Final = 129  # of what is matched and remembered: one more than any of it may have
 _PLACE: Final = r" - at `\$(?P<path>(?:\.[A-Za-z]+|\[[0-9]+\])+)`"
 # The place is what stands last; anything that looks like one before it is quoted from the sender.
@@ -186,31 +194,47 @@ def parse_certain(lines: bytes) -> list[ParsedEvent] | None:
     escapes = b"\\" in lines or b"\x7f" in lines
     if escapes and b"\\u003" in lines:
         return None
-    events = []
-    colons = 0
     try:
         decoded = _decode_lines(lines)
         # Inside of one JSON text no "}" is followed by "{" without a comma: so these are where one ends and one begins.
         if len(decoded) != 1 and not lines.count(b"\n") == lines.count(b"}\n{") == len(decoded) - 1:
             return None
+        events = []
+        care = False
+        length = len(decoded) - 1
         for event in decoded:
             if not _is_certain(event) or (
                 escapes and not (_has_no_control(event.actor.userId) and _has_no_control(event.resource.id))
             ):
                 return None
             parsed = _finish(event)
-            # eventId, timestamp, action and actor; the resource body has its own members' colons, `resource` included.
-            colons += 4 + event.timestamp.count(":")
+            # The members that every event has, and the two bodies; the resource's without its braces.
+            length += _BARE_LENGTH + len(event.action) + len(event.timestamp)
+            length += len(parsed.actor_body) + len(parsed.resource_body)
             if event.outcome is not UNSET:
-                colons += 1
+                length += _OUTCOME_LENGTH + len(event.outcome)
             if event.source is not UNSET:
-                colons += 3 + event.source.id.count(":")
+                length += _SOURCE_LENGTH + len(event.source.id) + len(str(event.source.seq))
+            care |= parsed.care
             events.append(parsed)
     except (msgspec.MsgspecError, ValueError, IndexError, RecursionError, InvalidEventError):
         return None
-    colons += b"".join([each.actor_body for each in events]).count(b":")
-    colons += b"".join([each.resource_body for each in events]).count(b":")
-    return events if colons == lines.count(b":") else None
+    whole = (length == len(lines) and not care) or _count_colons(events) == lines.count(b":")
+    return events if whole else None
+
+
+def _count_colons(events: Iterable[ParsedEvent]) -> int:
+    """Return how many colons JSON texts of these events have if nothing of them was lost and no escape hides one."""
+    colons = 0
+    for parsed in events:
+        event = parsed.event
+        # eventId, timestamp, action and actor; the resource body has its own members' colons, `resource` included.
+        colons += 4 + event.timestamp.count(":") + parsed.actor_body.count(b":") + parsed.resource_body.count(b":")
+        if event.outcome is not UNSET:
+            colons += 1
+        if event.source is not UNSET:
+            colons += 3 + event.source.id.count(":")
+    return colons
 
 
 def parse_event_slowly(raw: bytes) -> ParsedEvent:
@@ -295,7 +319,7 @@ def _finish(event: Event) -> ParsedEvent:
     if size > MAX_EVENT_SIZE:
         message = f"actor, resource, details and metadata have {size} bytes together, at most {MAX_EVENT_SIZE} fit"
         raise InvalidEventError(message)
-    return ParsedEvent(event, event.eventId.lower(), to_utc(event.timestamp), actor_body, resource_body)
+    return ParsedEvent(event, event.eventId.lower(), to_utc(event.timestamp), actor_body, resource_body, care)
 
 
 def _check_object(value: dict[str, Any], pointer: str) -> bool:

@@ -28,6 +28,7 @@ RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
 # Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
 KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
 NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
+_KEYS: Final = b'"keys":["'
 _POSTING: Final = np.dtype([("key", ">u8"), ("offset", ">u4")])
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _SIX_BITS: Final = np.zeros(256, np.uint64)
@@ -66,6 +67,12 @@ def from_bytes(pages: bytes) -> Postings:
     """Return the postings of pages."""
     packed = np.frombuffer(pages, _POSTING)
     return Postings(packed["key"].astype(np.uint64), packed["offset"].astype(np.uint32))
+
+
+def keys_text(entry: bytes) -> bytes:
+    """Return the keys of an entry as they stand in it, KEYS_TEXT_SIZE bytes; NO_KEYS of a control entry."""
+    start = entry.find(_KEYS)
+    return entry[start + len(_KEYS) : start + len(_KEYS) + KEYS_TEXT_SIZE] if start >= 0 else NO_KEYS
 
 
 def decode_keys(text: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
