@@ -47,7 +47,8 @@ _EMAIL = (
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*\Z"
 )
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IP = rf"^(?:{_OCTET}(?:\.{_OCTET}){{3}}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\Z"
+_IPV6 = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
+_IP = rf"^(?:{_OCTET}(?:\.{_OCTET}){{3}}|{_IPV6})\Z"
 _RESOURCE_TYPE = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z"
 _SOURCE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}\Z"
 NO_CONTROL = r"^[^\x00-\x1f\x7f]+\Z"
@@ -164,6 +165,8 @@ _MICROSECONDS_LENGTH: Final = len("2026-11-24T05:11:59.123456Z")
 _BARE_LENGTH: Final = len('{"action":"","actor":,"eventId":"","timestamp":"",}') + _UUID_LENGTH - len("{}")
 _OUTCOME_LENGTH: Final = len(',"outcome":""')
 _SOURCE_LENGTH: Final = len(',"source":{"id":"","seq":}')
+_IPV4_OCTETS: Final = 4
+_OCTETS: Final = frozenset(map(str, range(256)))
 _PUBLIC_LENGTH: Final = 129  # of what is matched and remembered: one more than any of it may have
 _PLACE: Final = r" - at `\$(?P<path>(?:\.[A-Za-z]+|\[[0-9]+\])+)`"
 # The place is what stands last; anything that looks like one before it is quoted from the sender.
@@ -335,12 +338,15 @@ def _check_object(value: dict[str, Any], pointer: str) -> bool:
         raise InvalidEventError(str(error), error.pointer) from None
 
 
-@lru_cache(maxsize=65_536)
 def _is_ip(text: str) -> bool:
-    if re.search(_IP, text) is None:
-        return False
+    octets = text.split(".")
+    return (len(octets) == _IPV4_OCTETS and _OCTETS.issuperset(octets)) or _is_ipv6(text)
+
+
+@lru_cache(maxsize=65_536)
+def _is_ipv6(text: str) -> bool:
     try:
-        return ":" not in text or bool(str(IPv6Address(text)))
+        return re.fullmatch(_IPV6, text) is not None and bool(str(IPv6Address(text)))
     except ValueError:
         return False
 
