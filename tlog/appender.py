@@ -4,9 +4,10 @@ The order of the log is the order in which transactions take the row lock on the
 append at once. Under the lock: loggedAt = max(clock, last loggedAt), leaf hash, chain hash, COPY, new state, commit. A
 request is acknowledged only after the commit is on disk; each is appended whole or not at all.
 
-What a request becomes follows from the state it continues. While nobody else appends, that state is known before the lock
-is taken, so requests are hashed and packed as they arrive, while PostgreSQL writes the group before them. Under the lock
-the state is compared; if it is another one after all, the group is hashed and packed anew.
+What a request becomes follows from the state it continues. While nobody else appends, that state is foreseen before the
+lock is taken: requests are hashed and packed as they arrive, and of a large group everything that needs no lock is written
+while the group before it is still being committed, over a second connection (a *lane*). Under the lock the state is
+compared; if it is another one after all, the group is hashed, packed and written anew.
 
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
 is the group taken apart: known events with the same content get their first receipt, with other content a conflict.
@@ -37,7 +38,16 @@ from tlog.core.entry import (
 from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
-from tlog.storage.log import DuplicateEventIdError, FoundEvent, Leaf, PackedRows, State, pack_rows
+from tlog.storage.log import (
+    Ahead,
+    DuplicateEventIdError,
+    FoundEvent,
+    Leaf,
+    OvertakenError,
+    PackedRows,
+    State,
+    pack_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +61,7 @@ if TYPE_CHECKING:
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
+_AHEAD_EVENTS = int(os.environ.get("AH","1000"))
 _SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
 
@@ -251,15 +262,18 @@ class Appender:
             max_waiting: events that may wait at most; a request beyond is refused.
 
         """
-        self._store = store
+        self._stores = store, store.twin()
         self._clock = clock
         self._max_waiting = max_waiting
         self._waiting: deque[_Group] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
         self._closing = False
-        self._committed: State | None = None  # behind the last group that was committed here
-        self._foreseen: State | None = None  # behind the one that is being committed, if nobody else appends
+        self._turn = asyncio.Lock()  # held from taking a group until the database's lock is held for it
+        self._taken: _Group | None = None  # the group for which it is held
+        self._under_way = 0  # how many groups are taken and not committed
+        self._last_end: State | None = None  # behind the last group that held the database's lock
+        self._foreseen: State | None = None  # behind the last group that was taken, if nobody else appends
 
     @property
     def waiting_events(self) -> int:
@@ -291,21 +305,15 @@ class Appender:
     async def run(self) -> None:
         """Append what waits until `close` is called and nothing waits any more."""
         try:
-            while not self._closing or self._waiting:
-                if self._waiting:
-                    group = self._waiting.popleft()
-                    self._waiting_events -= group.events
-                    await self._append_group(group)
-                else:
-                    self._wake.clear()
-                    await self._wake.wait()
+            await asyncio.gather(*map(self._lane, self._stores))
         finally:
             self._closing = True
             for group in self._waiting:
                 for request in group.requests:
                     if not request.done.done():
                         request.done.set_exception(OverloadedError("the log is closing"))
-            await self._store.close()
+            for store in self._stores:
+                await store.close()
 
     def close(self) -> None:
         """Refuse new requests and let `run` end after the waiting ones."""
@@ -315,20 +323,48 @@ class Appender:
     def _now(self) -> int:
         return to_microseconds(self._clock())
 
-    async def _append_group(self, group: _Group) -> None:
-        if self._foreseen is not None:
-            self._foreseen = group.end
+    async def _lane(self, store: AppendStore) -> None:
+        """Append group after group over one connection."""
+        while (group := await self._take()) is not None:
+            try:
+                await self._append_group(store, group)
+            finally:
+                self._pass_turn(group)
+                self._under_way -= 1
+                self._wake.set()
+
+    async def _take(self) -> _Group | None:
+        """Take the next group, and with it the turn; None if the appender is closing and nothing waits."""
+        await self._turn.acquire()
+        while not (self._waiting and (self._under_way == 0 or self._waiting[0].events >= _AHEAD_EVENTS)):
+            if self._closing and not self._waiting:
+                self._turn.release()
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        group = self._waiting.popleft()
+        self._waiting_events -= group.events
+        self._under_way += 1
+        self._taken = group
+        return group
+
+    def _pass_turn(self, group: _Group) -> None:
+        if self._taken is group:
+            self._taken = None
+            self._turn.release()
+
+    async def _append_group(self, store: AppendStore, group: _Group) -> None:
         outcomes: Sequence[Receipts | TlogError]
         try:
-            outcomes = await self._commit(group)
+            outcomes = await self._commit(store, group)
         except TlogError as error:
-            self._foreseen = self._committed = None
+            self._foreseen = self._last_end = None
             outcomes = [error] * len(group.requests)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it
             # Class and place only: a message could quote an event.
             place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
             _log.error("append failed", error=type(error).__name__, place=place)
-            self._foreseen = self._committed = None
+            self._foreseen = self._last_end = None
             outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group.requests)
         for request, outcome in zip(group.requests, outcomes, strict=True):
             with suppress(asyncio.InvalidStateError):  # its client went away meanwhile
@@ -337,25 +373,35 @@ class Appender:
                 else:
                     request.done.set_result(outcome)
 
-    async def _commit(self, group: _Group) -> Sequence[Receipts | TlogError]:
+    async def _commit(self, store: AppendStore, group: _Group) -> Sequence[Receipts | TlogError]:
         group.drop_cancelled()
+        ahead = None
+        if self._foreseen is not None:
+            ahead = Ahead(self._foreseen, [rows.packed for rows in group.chain(self._foreseen, self._now())])
+            self._foreseen = group.end
         if not group.repeats:
             with suppress(DuplicateEventIdError):
-                async with self._store.transaction(group.events) as append:
-                    rows = group.chain(append.state, self._now())
-                    end = rows[-1].end if rows else append.state
-                    self._foresee(append.state, end)
-                    if rows:
-                        await append.insert([each.packed for each in rows], end)
-                self._committed = end
-                return [
-                    Receipts.of_rows(request.drafts, each) for request, each in zip(group.requests, rows, strict=True)
-                ]
-        return await self._commit_carefully(group)
+                try:
+                    return await self._commit_quickly(store, group, ahead)
+                except OvertakenError:
+                    return await self._commit_quickly(store, group, None)
+        return await self._commit_carefully(store, group)
 
-    def _foresee(self, start: State, end: State) -> None:
-        """Let the next group continue where this one ends, unless others append too: then it would be in vain."""
-        self._foreseen = end if self._committed in (None, start) else None
+    async def _commit_quickly(self, store: AppendStore, group: _Group, ahead: Ahead | None) -> Sequence[Receipts]:
+        """Append everything in one transaction, in the hope that no eventId is known."""
+        async with store.transaction(group.events, ahead) as append:
+            rows = group.chain(append.state, self._now())
+            end = rows[-1].end if rows else append.state
+            self._locked(group, append.state, end)
+            if rows:
+                await append.insert([each.packed for each in rows], end)
+        return [Receipts.of_rows(request.drafts, each) for request, each in zip(group.requests, rows, strict=True)]
+
+    def _locked(self, group: _Group, start: State, end: State) -> None:
+        """Let the next group have its turn, to continue where this one ends, unless others append too."""
+        alone = self._last_end in (None, start)
+        self._last_end, self._foreseen = end, end if alone else None
+        self._pass_turn(group)
         asyncio.get_running_loop().call_soon(self._chain_ahead)
 
     def _chain_ahead(self) -> None:
@@ -369,9 +415,9 @@ class Appender:
                 return
             start = group.end
 
-    async def _commit_carefully(self, group: _Group) -> list[Receipts | TlogError]:
+    async def _commit_carefully(self, store: AppendStore, group: _Group) -> list[Receipts | TlogError]:
         """Append what is new of each request, after looking up what is known, all in one transaction."""
-        async with self._store.transaction(group.events) as append:
+        async with store.transaction(group.events) as append:
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
@@ -383,10 +429,9 @@ class Appender:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
                     ordered += added
             rows = chain_drafts(append.state, ordered, self._now())
-            self._foresee(append.state, rows.end)
+            self._locked(group, append.state, rows.end)
             if ordered:
                 await append.insert([rows.packed], rows.end)
-        self._committed = rows.end
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
         return [

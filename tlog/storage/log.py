@@ -116,11 +116,16 @@ class DuplicateEventIdError(Exception):
     """An eventId of this insertion is in the log already; the transaction is undone."""
 
 
+class OvertakenError(Exception):
+    """Another process appended first; the transaction is undone."""
+
+
 class Append:
     """An open append transaction that holds the lock."""
 
-    def __init__(self, connection: Connection, state: State) -> None:
+    def __init__(self, connection: Connection, state: State, *, disclosed: bool) -> None:
         self._connection = connection
+        self._disclosed = disclosed
         self.state = state
 
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
@@ -130,19 +135,26 @@ class Append:
     async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
         """Write rows that continue the state, and the state behind them.
 
+        Disclosures that were written ahead of the lock are not written again.
+
         Raises:
             DuplicateEventIdError: an eventId is there already.
 
         """
-        cursor = self._connection.cursor()
         try:
-            async with cursor.copy(QUERIES["copy_leaves"]) as copy:
-                await copy.write(b"".join((_COPY_HEADER, *(each.leaves for each in rows), _COPY_END)))
+            await _copy(self._connection, "copy_leaves", [each.leaves for each in rows])
         except psycopg.errors.UniqueViolation:
             raise DuplicateEventIdError from None
-        async with cursor.copy(QUERIES["copy_disclosures"]) as copy:
-            await copy.write(b"".join((_COPY_HEADER, *(each.disclosures for each in rows), _COPY_END)))
-        await cursor.execute(QUERIES["advance_state"], end._asdict())
+        if not self._disclosed:
+            await _copy(self._connection, "copy_disclosures", [each.disclosures for each in rows])
+        await self._connection.execute(QUERIES["advance_state"], end._asdict())
+
+
+class Ahead(NamedTuple):
+    """What can be written before the lock is taken, if the state is going to be `start`."""
+
+    start: State
+    rows: Sequence[PackedRows]
 
 
 class AppendStore:
@@ -153,6 +165,10 @@ class AppendStore:
         self._connection: Connection | None = None
         self._partition_end = 0
 
+    def twin(self) -> AppendStore:
+        """Return another store of the same log, with a connection of its own."""
+        return AppendStore(self._database)
+
     async def initialise(self, origin: str) -> None:
         """Write the first state of an empty log, if there is none."""
         connection = await self._database.connect("tlog_owner")
@@ -162,13 +178,15 @@ class AppendStore:
                 await connection.execute(QUERIES["initialise_state"], values)
 
     @asynccontextmanager
-    async def transaction(self, room: int = 0) -> AsyncIterator[Append]:
+    async def transaction(self, room: int = 0, ahead: Ahead | None = None) -> AsyncIterator[Append]:
         """Open a transaction that holds the lock, commit it at the end, and undo it on any error.
 
         Args:
             room: how many rows the caller may insert; the disclosure partitions for them are made first.
+            ahead: what to write while others hold the lock.
 
         Raises:
+            OvertakenError: the state is another one than `ahead` was made for; nothing is written.
             OverloadedError: the database is away. If that happens at the commit, the rows may be durable all the
                 same; the eventIds make a second try safe.
 
@@ -177,12 +195,18 @@ class AppendStore:
             connection = await self._connected()
             try:
                 async with connection.transaction():
+                    if ahead is not None:
+                        await self._ensure_partition(connection, ahead.start.size, ahead.start.size + room)
+                        await _copy(connection, "copy_disclosures", [each.disclosures for each in ahead.rows])
                     cursor = await connection.execute(QUERIES["lock_state"])
                     row = await cursor.fetchone()
                     assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
                     state = State(*row[:3])
-                    await self._ensure_partition(connection, state.size, state.size + room)
-                    yield Append(connection, state)
+                    if ahead is None:
+                        await self._ensure_partition(connection, state.size, state.size + room)
+                    elif ahead.start != state:
+                        raise OvertakenError
+                    yield Append(connection, state, disclosed=ahead is not None)
             except BaseException:
                 self._partition_end = 0  # a partition made in this transaction is undone with it
                 if connection.broken or connection.closed:
@@ -520,6 +544,11 @@ class Scan:
                 await cursor.execute(QUERIES[query].rstrip(";"), {"start": self._start}, binary=True)
                 while rows := await cursor.fetchmany(_SCAN_LARGE if query in _LARGE_ROWS else _SCAN_ROWS):
                     yield rows
+
+
+async def _copy(connection: Connection, query: str, parts: Iterable[bytes]) -> None:
+    async with connection.cursor().copy(QUERIES[query]) as copy:
+        await copy.write(b"".join((_COPY_HEADER, *parts, _COPY_END)))
 
 
 def pack_rows(
