@@ -118,7 +118,7 @@ from tlog import cli, indexer
 from tlog.core import segment
 segment.BASE = indexer.BASE = 64
 segment._MERGED_SIZES = {64, 256, 1024, 4096, 16384}
-indexer._CUTS = (16, 4)
+indexer._YOUNG, indexer._YOUNGEST = 16, 4
 cli.main()
 """
 

@@ -26,7 +26,8 @@ def small_segments(monkeypatch, base):
         monkeypatch.setattr(module, "BASE", base)
     sizes = {base * 4**level for level in range(6)}
     monkeypatch.setattr(segments_format, "_MERGED_SIZES", sizes)
-    monkeypatch.setattr(indexer, "_CUTS", (base // 8, base // 64) if base > 64 else (16, 4))
+    monkeypatch.setattr(indexer, "_YOUNG", max(16, base // 8))
+    monkeypatch.setattr(indexer, "_YOUNGEST", max(4, base // 64))
 
 
 def naive(entries, start, end):

@@ -33,7 +33,7 @@ async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
         frontier = Frontier()
         async with log.reader.scan() as scan:
             async for page in scan.leaves():
-                frontier.extend(row.leaf_hash for row in page)
+                frontier.extend([row.leaf_hash for row in page])
     assert (sealed.size, sealed.root) == (701, frontier.root())
     assert open_checkpoint(sealed.note, log.verifier).root == frontier.root()
     anchored = Anchor(log.directory.anchor).read()

@@ -20,6 +20,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import accumulate
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, NamedTuple, overload
 
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
-_AHEAD_EVENTS = int(os.environ.get("AH","1000"))
+_AHEAD_EVENTS = int(os.environ.get("AH", "1000"))
 _SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
 
@@ -272,6 +273,7 @@ class Appender:
         self._turn = asyncio.Lock()  # held from taking a group until the database's lock is held for it
         self._taken: _Group | None = None  # the group for which it is held
         self._under_way = 0  # how many groups are taken and not committed
+        self._failures = 0
         self._last_end: State | None = None  # behind the last group that held the database's lock
         self._foreseen: State | None = None  # behind the last group that was taken, if nobody else appends
 
@@ -325,8 +327,12 @@ class Appender:
 
     async def _lane(self, store: AppendStore) -> None:
         """Append group after group over one connection."""
+        failures = self._failures
         while (group := await self._take()) is not None:
             try:
+                if failures != self._failures:
+                    failures = self._failures
+                    await store.close()  # what broke the other lane's connection has probably broken this one too
                 await self._append_group(store, group)
             finally:
                 self._pass_turn(group)
@@ -358,6 +364,7 @@ class Appender:
         try:
             outcomes = await self._commit(store, group)
         except TlogError as error:
+            self._failures += 1
             self._foreseen = self._last_end = None
             outcomes = [error] * len(group.requests)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it
@@ -446,12 +453,8 @@ def chain_drafts(start: State, drafts: Sequence[DraftEntry], now: int) -> _Rows:
     text = format_logged_at(from_microseconds(logged_at))
     entries = [draft.head + text + draft.tail for draft in drafts]
     leaf_hashes = list(map(leaf_hash, entries))
-    chain_hashes = []
-    chain = start.chain_hash
-    for leaf in leaf_hashes:
-        chain = chain_hash(chain, leaf)
-        chain_hashes.append(chain)
-    end = State(start.size + len(drafts), chain, logged_at)
+    chain_hashes = list(accumulate(leaf_hashes, chain_hash, initial=start.chain_hash))[1:]
+    end = State(start.size + len(drafts), chain_hashes[-1] if drafts else start.chain_hash, logged_at)
     return _Rows(
         start, end, leaf_hashes, chain_hashes, pack_rows(start.size, drafts, entries, leaf_hashes, chain_hashes)
     )

@@ -3,9 +3,9 @@
     keys of sealed entries read → segments written → table → `index` entry appended → epoch published → garbage collected
 
 Segments follow from the entries alone, so a crash anywhere costs only work: what no epoch refers to is deleted, and what
-is missing is made again, to the same bytes. The tiling of the log into segments is a function of its size and of which
-merges are done. From old to young: merged segments, base segments of 2^16 entries, and a young end of up to three
-segments cut at multiples of 2^13 and 2^10, so that little is written anew when little was added.
+is missing is made again, to the same bytes. From old to young the log is tiled into merged segments, base segments of 2^16
+entries, and a young end: segments that had 2^13 entries or more when they were made stay until their base segment is
+complete, what is behind them is cut at a multiple of 2^10. So little is written anew, whether much was added or little.
 
 Nothing here has to be trusted: the epoch's entry commits to the table, and everyone who holds the entries can derive it
 again (`Replay`), which `tlog fsck` does.
@@ -32,17 +32,31 @@ if TYPE_CHECKING:
     from tlog.core.entry import DraftEntry
     from tlog.storage.index import IndexStore
 
-_CUTS: Final = (1 << 13, 1 << 10)
+_YOUNG: Final = 1 << 13
+_YOUNGEST: Final = 1 << 10
 _MERGE_SECONDS: Final = 0.2
 _MAX_FRESH: Final = 4 * BASE
 _log: Final = structlog.get_logger()
 
 
-def young_ends(size: int) -> list[int]:
-    """Return where the segments behind the last base segment end: at multiples of 2^13, of 2^10, and at `size`."""
+def young_ends(size: int, before: Sequence[int]) -> list[int]:
+    """Return where the segments behind the last base segment end in the epoch of `size`.
+
+    Args:
+        size: of the epoch.
+        before: where they ended in the epoch before.
+
+    """
     start = size // BASE * BASE
-    ends = {size // cut * cut for cut in _CUTS} | {size}
-    return sorted(end for end in ends if end > start)
+    ends = []
+    for end in before:
+        if end - start < _YOUNG:
+            break
+        ends.append(end)
+        start = end
+    if size - start < _YOUNG and size // _YOUNGEST * _YOUNGEST > start:
+        ends.append(size // _YOUNGEST * _YOUNGEST)
+    return ends if ends and ends[-1] == size else [*ends, size]
 
 
 class _Stored(NamedTuple):
@@ -170,7 +184,7 @@ class Indexer:
                 self._young = []
 
     async def _publish(self, size: int) -> Epoch:
-        starts = [self._keys.start, *young_ends(size)]
+        starts = [self._keys.start, *young_ends(size, [each.segment.end for each in self._young])]
         kept = {(each.segment.start, each.segment.end): each for each in self._young}
         self._young = [kept.get((start, end)) or await self._write(start, end) for start, end in pairwise(starts)]
         stored = [*self._done, *self._young]

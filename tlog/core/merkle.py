@@ -11,9 +11,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 HASH_SIZE: Final = 32
+_CHUNK: Final = 256
 MAX_TREE_SIZE: Final = 2**63 - 1
 # RFC 6962 section 2.1: "The hash of an empty list is the hash of an empty string".
 EMPTY_ROOT: Final = sha256(b"").digest()
@@ -74,18 +75,28 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one 32-byte leaf hash."""
-        subtrees = self.subtrees
-        carry = self.size
-        while carry & 1:
-            leaf = sha256(b"\x01" + subtrees.pop() + leaf).digest()
-            carry >>= 1
-        subtrees.append(leaf)
-        self.size += 1
+        self._append(leaf, 1)
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
+    def _append(self, subtree: bytes, width: int) -> None:
+        """Add the root of a perfect subtree of `width` leaves, a power of two that divides the size."""
+        subtrees = self.subtrees
+        carry = self.size // width
+        while carry & 1:
+            subtree = sha256(b"\x01" + subtrees.pop() + subtree).digest()
+            carry >>= 1
+        subtrees.append(subtree)
+        self.size += width
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
         """Add 32-byte leaf hashes in order."""
-        for leaf in leaves:
-            self.append(leaf)
+        start, end = 0, len(leaves)
+        while start < end:
+            # The largest perfect subtree that begins at this size, or what is left of the leaves.
+            width = min(self.size & -self.size or _CHUNK, _CHUNK)
+            if width > end - start:
+                width = 1 << (end - start).bit_length() - 1
+            self._append(fold_perfect(leaves[start : start + width]), width)
+            start += width
 
     def root(self) -> bytes:
         """Return the 32-byte root hash of the tree."""

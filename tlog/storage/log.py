@@ -548,7 +548,10 @@ class Scan:
 
 async def _copy(connection: Connection, query: str, parts: Iterable[bytes]) -> None:
     async with connection.cursor().copy(QUERIES[query]) as copy:
-        await copy.write(b"".join((_COPY_HEADER, *parts, _COPY_END)))
+        await copy.write(_COPY_HEADER)
+        for part in parts:
+            await copy.write(memoryview(part))  # psycopg cuts it into pieces, which need not be copies
+        await copy.write(_COPY_END)
 
 
 def pack_rows(
