@@ -199,8 +199,7 @@ def parse_certain(lines: bytes) -> list[ParsedEvent] | None:
         return None
     try:
         decoded = _decode_lines(lines)
-        # Inside of one JSON text no "}" is followed by "{" without a comma: so these are where one ends and one begins.
-        if len(decoded) != 1 and not lines.count(b"\n") == lines.count(b"}\n{") == len(decoded) - 1:
+        if len(decoded) != 1 and _count_lines(lines) != len(decoded):
             return None
         events = []
         care = False
@@ -224,6 +223,20 @@ def parse_certain(lines: bytes) -> list[ParsedEvent] | None:
         return None
     whole = (length == len(lines) and not care) or _count_colons(events) == lines.count(b":")
     return events if whole else None
+
+
+def _count_lines(lines: bytes) -> int:
+    """Return how many lines there are if each begins with "{" and ends with "}", 0 otherwise.
+
+    Inside of one JSON text no "}" is followed by "{" without a comma: so that is where one ends and the next one begins.
+    """
+    count, at = 1, lines.find(b"\n")
+    while at >= 0:
+        if lines[at - 1 : at + 2] != b"}\n{":
+            return 0
+        count += 1
+        at = lines.find(b"\n", at + 1)
+    return count
 
 
 def _count_colons(events: Iterable[ParsedEvent]) -> int:
