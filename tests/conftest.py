@@ -34,13 +34,25 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A fresh directory that PostgreSQL's own user can reach, unlike pytest's."""
+@contextlib.contextmanager
+def fresh_directory() -> Iterator[Path]:
+    """Make a directory that PostgreSQL's own user can reach, unlike pytest's."""
     path = Path(tempfile.mkdtemp(prefix="tlog-test-"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with fresh_directory() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def module_directory() -> Iterator[Path]:
+    with fresh_directory() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

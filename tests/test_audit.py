@@ -19,11 +19,9 @@ FORMULA = '=HYPERLINK("http://x")'
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(module_directory):
     """A server with a few hundred events, all indexed."""
-    path = tmp_path_factory.mktemp("audit")
-    for each in (path, *path.parents[:2]):
-        each.chmod(0o711)
+    path = module_directory
     server = start_server(path / "data")
     sent = [json.loads(raw) for raw in sample_events(400)]
     sent[7]["actor"]["userId"] = FORMULA

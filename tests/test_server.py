@@ -7,9 +7,7 @@ import json
 import re
 import shutil
 import socket
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -29,13 +27,10 @@ from tlog.verify import verify_event, verify_growth
 
 
 @pytest.fixture(scope="module")
-def server():
-    directory = Path(tempfile.mkdtemp(prefix="tlog-served-"))
-    directory.chmod(0o711)
-    server = start_server(directory / "data")
+def server(module_directory):
+    server = start_server(module_directory / "data")
     yield server
     assert server.stop() == 0
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

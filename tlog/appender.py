@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
-_AHEAD_EVENTS = int(os.environ.get("AH", "1000"))
+_AHEAD_EVENTS: Final = 1_000
 _SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealedCheckpoint
 
 _MAX_INDEX_GAP: Final = 0.5
-_TAKE_IN_SECONDS: Final = 0.1
+_TAKE_IN_SECONDS: Final = 0.2
 _REPORT_SECONDS: Final = 0.2
 _END_SECONDS: Final = 30.0
 _log: Final = structlog.get_logger()

@@ -167,7 +167,7 @@ def tune_memory() -> None:
     """Make collections of garbage rare in a process that runs long: what it makes by the thousand holds no cycles."""
     gc.collect()
     gc.freeze()
-    gc.disable() if os.environ.get("NOGC") else gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(100_000, 20, 100)
 
 
 def offline_verifier() -> Path:

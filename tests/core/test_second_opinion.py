@@ -34,7 +34,7 @@ def nodes() -> dict[Node, bytes]:
     for level in range(1, LIMIT.bit_length()):
         for index in range(LIMIT >> level):
             frontier = Frontier()
-            frontier.extend(hashes[Node(0, leaf)] for leaf in range(index << level, (index + 1) << level))
+            frontier.extend([hashes[Node(0, leaf)] for leaf in range(index << level, (index + 1) << level)])
             hashes[Node(level, index)] = frontier.root()
     return hashes
 

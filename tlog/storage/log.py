@@ -205,7 +205,7 @@ class AppendStore:
                     if ahead is None:
                         await self._ensure_partition(connection, state.size, state.size + room)
                     elif ahead.start != state:
-                        raise OvertakenError
+                        raise OvertakenError  # noqa: TRY301 - to undo the transaction is what it is for
                     yield Append(connection, state, disclosed=ahead is not None)
             except BaseException:
                 self._partition_end = 0  # a partition made in this transaction is undone with it
