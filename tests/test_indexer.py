@@ -13,7 +13,9 @@ from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
+from tlog.errors import DamagedLogError, OperatorError
 from tlog.fsck import fsck
+from tlog.lifecycle import open_log, reindex
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore
 
@@ -114,3 +116,43 @@ async def test_fsck_replays_every_epoch(opened, location, monkeypatch, base):
     assert report.problems == []
     assert report.checked["epochs"] >= 12
     assert report.checked["segments"] > 0
+
+
+async def test_the_index_can_be_made_again(opened, location, monkeypatch, database):
+    """Threats to the index itself: what is stored of it is noticed by fsck, and made again from the entries."""
+    small_segments(monkeypatch, 64)
+    async with opened(index=True, interval=0.05) as log:
+        for seed in range(4):
+            receipts = await append(log, sample_events(90, seed=seed))
+            await log.wait_indexed(receipts[-1].index + 1, 20)
+    with database.connect_admin() as admin:
+        admin.execute("UPDATE tlog.index_run SET pages = set_byte(pages, 3, 255 - get_byte(pages, 3)) WHERE run = 0")
+    report = await check_log(location)
+    assert {problem.damage for problem in report.problems} == {"index drift"}
+    assert "'tlog reindex'" in report.text()
+    async with open_log(location, interval=0.05) as log:
+        seen = []
+        size = await reindex(log, lambda done, total: seen.append((done, total)))
+    assert size >= receipts[-1].index + 1
+    assert seen
+    assert (await check_log(location)).problems == []
+
+
+async def test_only_who_leads_makes_the_index_again(opened, location):
+    async with opened(index=True) as log:
+        await fill(log, 3)
+        await log.wait_indexed(3, 20)
+        async with open_log(location, interval=60) as other:
+            with pytest.raises(OperatorError, match="another process indexes"):
+                await reindex(other, lambda *_: None)
+
+
+async def test_an_index_over_missing_entries_stops_and_says_so(opened, location, database):
+    async with opened() as log:
+        await fill(log, 30)
+    with database.connect_admin() as admin:
+        admin.execute("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; DELETE FROM tlog.leaf WHERE index = 7; "
+                      "ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only")  # fmt: skip
+    async with open_log(location, interval=0.05) as log:
+        with pytest.raises(DamagedLogError, match="one is missing"):
+            await reindex(log, lambda *_: None)

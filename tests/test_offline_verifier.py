@@ -928,7 +928,7 @@ def test_a_segment_without_postings_is_proved_empty(tmp_path, capsys):
 
 def test_it_is_short_and_needs_only_the_standard_library():
     text = VERIFIER.read_text()
-    assert len(text.splitlines()) < 600
+    assert len(text.splitlines()) <= 950, "docs/adr/0010-length-of-the-verifier.md"
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported <= {
         *[

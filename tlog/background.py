@@ -43,12 +43,16 @@ _log: Final = structlog.get_logger()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far sealing and indexing are in a process, and whether it leads; with an error if they ended by one."""
+    """How far sealing and indexing are in a process, and whether it leads.
+
+    `index_error` says why indexing stopped, while sealing goes on; `error` and `exit_code` why everything did.
+    """
 
     sealed: int = 0
     indexed: int = 0
     sealing: bool = False
     indexing: bool = False
+    index_error: str = ""
     error: str = ""
     exit_code: int = 0
 
@@ -135,6 +139,7 @@ class Here:
         )
         self._indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)
         self._index = index
+        self._index_error = ""
 
     @property
     def status(self) -> Status:
@@ -145,6 +150,7 @@ class Here:
             indexed=0 if indexed is None else indexed.size,
             sealing=self._sealing.leading,
             indexing=self._indexing.leading,
+            index_error=self._index_error,
         )
 
     def request(self) -> None:
@@ -178,6 +184,7 @@ class Here:
         try:
             await self._indexing.run()
         except TlogError as error:
+            self._index_error = str(error)
             _log.error("indexing stopped", reason=str(error))
 
 

@@ -53,6 +53,7 @@ from tlog.lifecycle import (
     run_sealing,
     running,
 )
+from tlog.lifecycle import reindex as make_index_again
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document
 from tlog.server.auth import new_token
@@ -331,6 +332,19 @@ def fsck(  # noqa: PLR0917 - the options of a command line
             file.write(msgspec.json.encode(report.verified))
     print(json.dumps(report.to_json()) if json_output else report.text())
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def reindex(data: Data = _DATA, database: DatabaseUrl = None, json_output: Json = False) -> None:
+    """Make the index again from the entries, for instance because fsck found it damaged. Nobody else may run the log."""
+
+    async def work() -> int:
+        async with open_log(Location(DataDirectory(data), database)) as log:
+            with _progress("indexing", "entries") as report:
+                return await make_index_again(log, report)
+
+    size = _run(work())
+    print(json.dumps({"indexed": size}) if json_output else f"indexed {size:,} entries")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import (
     AnchorMissingError,
+    DamagedLogError,
     KeyMismatchError,
     MalformedInputError,
     OperatorError,
@@ -33,6 +34,7 @@ from tlog.query import Searcher
 from tlog.sealer import check_anchored
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
+from tlog.storage.index import IndexStore
 from tlog.storage.log import AppendStore, ReadStore
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"
 Sealing = Literal["here", "beside", "elsewhere"]
+_REINDEX_SECONDS: Final = 24 * 3600.0
+_PROGRESS_SECONDS: Final = 0.5
 _SEALED_POLL: Final = 0.05
 
 
@@ -275,6 +279,34 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
         if supervised:
             report_error(error)
         raise
+
+
+async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
+    """Make the whole index of an open log, which nobody runs, again from its entries; return the size it covers then.
+
+    Raises:
+        OperatorError: another process indexes the log, or entries are damaged.
+        OverloadedError: the database is away.
+
+    """
+    store = await IndexStore.open(log.database)
+    try:
+        if not await store.lead():
+            message = "another process indexes this log; stop 'tlog serve' and 'tlog seal' first"
+            raise OperatorError(message)
+        await store.clear()
+        await store.collect_garbage(())
+    finally:
+        await store.close()
+    size = (await log.reader.state()).size
+    async with running(log):
+        waiting = asyncio.create_task(log.wait_indexed(size, _REINDEX_SECONDS))
+        while not waiting.done():
+            progress(min(await log.reader.indexed_size(), size), size)
+            if log.background.status.index_error:
+                raise DamagedLogError(log.background.status.index_error)
+            await asyncio.wait([waiting], timeout=_PROGRESS_SECONDS)
+        return (await waiting).size
 
 
 async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:

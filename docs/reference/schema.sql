@@ -200,9 +200,6 @@ ALTER TABLE ONLY tlog.api_key
 ALTER TABLE ONLY tlog.checkpoint
     ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (size);
 
-ALTER TABLE ONLY tlog.disclosure
-    ADD CONSTRAINT disclosure_pkey PRIMARY KEY (index);
-
 ALTER TABLE ONLY tlog.index_epoch
     ADD CONSTRAINT index_epoch_entry_index_key UNIQUE (entry_index);
 
@@ -229,6 +226,8 @@ ALTER TABLE ONLY tlog.log_state
 
 ALTER TABLE ONLY tlog.tile
     ADD CONSTRAINT tile_pkey PRIMARY KEY (level, tile_index);
+
+CREATE INDEX disclosure_index ON ONLY tlog.disclosure USING btree (index);
 
 CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run USING btree (segment_id, first_posting) INCLUDE (run);
 

@@ -70,7 +70,11 @@ async def readyz(request: Request) -> Response:
         return _ready(503, {"ready": False, "reason": str(error)})
     if latest is None:
         return _ready(503, {"ready": False, "reason": "no checkpoint is published yet"})
-    return _ready(200, {"ready": True, "size": latest.size, "leading": service.log.background.status.sealing})
+    status = service.log.background.status
+    document: dict[str, object] = {"ready": True, "size": latest.size, "leading": status.sealing}
+    if status.index_error:
+        document["indexing"] = status.index_error
+    return _ready(200, document)
 
 
 async def metrics(request: Request) -> Response:

@@ -14,6 +14,8 @@ import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from tlog.core.event import PATTERNS, Event
+from tlog.core.question import Question
+from tlog.query import MAX_LIMIT
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,6 +59,26 @@ _PROBLEM: Final[_Document] = {
 }
 
 
+_VERIFICATION: Final[_Document] = {
+    "type": "object",
+    "required": ["verified", "totalEvents", "brokenAt", "errors", "running", "failure"],
+    "properties": {
+        "verified": {"type": ["boolean", "null"], "description": "null: no check has ended yet"},
+        "totalEvents": {"type": ["integer", "null"]},
+        "brokenAt": {"type": ["integer", "null"], "description": "The first entry that is damaged"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+        "unchecked": {"type": "array", "items": {"type": "string"}},
+        "treeSize": _NUMBER,
+        "checkedFrom": {**_NUMBER, "description": "Entries before it were checked earlier"},
+        "checkedAt": {"type": "string"},
+        "ageSeconds": _NUMBER,
+        "fullCheckAt": {"type": ["string", "null"]},
+        "running": {"type": ["object", "null"], "description": "How far a check that runs now is"},
+        "failure": {"type": ["string", "null"]},
+    },
+}
+
+
 async def document(_: Request) -> Response:
     """Return the OpenAPI document."""
     return Response(msgspec.json.encode(describe()), media_type="application/json")
@@ -95,7 +117,7 @@ def describe() -> _Document:
         "info": {
             "title": "tlog",
             "version": version("tlog-audit"),
-            "description": "A tamper-evident audit log: append events, read signed checkpoints, fetch proofs.",
+            "description": "A tamper-evident audit log: append events, ask who did what, fetch evidence and proofs.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _paths(event),
@@ -145,10 +167,66 @@ def _paths(event: _Document) -> _Document:
         scope="read",
         errors=("400", "401", "403", "404", "503"),
     )
+    asked = _question_parameters()
+    paged = [
+        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, "How many events at most"),
+        _parameter("cursor", {"type": "string"}, "`next` of the page before; the same question goes with it"),
+    ]
+    proved = [
+        _parameter("mode", {"type": "string", "enum": ["answer", "count"]}, "Prove the answer, or the number alone"),
+        _parameter("disclose", _FLAG, "Include personal data in the evidence"),
+    ]
+    events = _operation(
+        "Events that answer a question, newest first",
+        {"200": ("A page of them", json, _answer("events"))},
+        [*asked, *paged, _parameter("proof", _FLAG, "Add the evidence bundle"), *proved],
+        scope="read",
+        errors=("400", "401", "403", "404", "413", "503"),
+    )
+    access_log = _operation(
+        "Who accessed a resource, newest first",
+        {"200": ("A page of the access log", json, _answer("accessLog"))},
+        [
+            {**_parameter("type", {"type": "string"}, "The resource's type"), "in": "path", "required": True},
+            {**_parameter("id", {"type": "string"}, "The resource's ID"), "in": "path", "required": True},
+            *(each for each in asked if each["name"] not in ("resourceType", "resourceId")),
+            *paged,
+        ],
+        scope="read",
+        errors=("400", "401", "403", "404", "503"),
+    )
+    export = _operation(
+        "All events that answer a question, as a stream; or the evidence of the answer",
+        {"200": ("The export", "application/x-ndjson", None)},
+        [
+            _parameter("format", {"type": "string", "enum": ["ndjson", "csv", "evidence"]}, "ndjson if absent"),
+            *asked,
+            *proved,
+        ],
+        scope="read",
+        errors=("400", "401", "403", "404", "413", "503"),
+    )
+    export["responses"]["200"]["content"] |= {
+        "text/csv": {"schema": {"type": "string"}},
+        json: {"schema": {"type": "object", "description": "An evidence bundle, docs/reference/formats.md"}},
+    }
+    verification = _operation(
+        "The result of the last full verification; starts one that runs aside",
+        {"200": ("What was verified, and how far a running one is", json, _VERIFICATION)},
+        [
+            _parameter("full", _FLAG, "Check everything again, not only what is new"),
+            _parameter("wait", {"type": "integer", "minimum": 0, "maximum": 60}, "Seconds to wait for it"),
+        ],
+        scope="read",
+        errors=("400", "401", "403", "503"),
+    )
     tile_path = {**_parameter("path", {"type": "string"}, "As c2sp.org/tlog-tiles"), "in": "path", "required": True}
     size = _parameter("size", _NUMBER, "Size of a published checkpoint; the latest if absent")
     return {
-        "/v1/audit/events": {"post": append},
+        "/v1/audit/events": {"get": events, "post": append},
+        "/v1/audit/export": {"get": export},
+        "/v1/audit/verify": {"get": verification},
+        "/v1/audit/resource/{type}/{id}/access-log": {"get": access_log},
         "/v1/audit/events/{event_id}": {"get": one_event},
         "/v1/audit/events/{event_id}/proof": {"get": event_proof},
         "/checkpoint": {"get": _operation("The latest checkpoint", {"200": ("The signed note", text, None)})},
@@ -190,6 +268,52 @@ def _paths(event: _Document) -> _Document:
             )
         },
         "/metrics": {"get": _operation("Prometheus metrics", {"200": ("Metrics", text, None)}, errors=())},
+    }
+
+
+def _question_parameters() -> list[_Document]:
+    """Return the members of a question as query parameters; times may be dates, so they have no format here."""
+    _, components = msgspec.json.schema_components([Question], ref_template="#/{name}")
+    members = components["Question"]["properties"]
+    what = {
+        "userId": "Who acted",
+        "resourceType": "What was acted on, its type",
+        "resourceId": "What was acted on, its ID; needs resourceType",
+        "from": "Happened then or later, by the producer's clock",
+        "to": "Happened before",
+        "loggedFrom": "Logged then or later, by the log's clock",
+        "loggedTo": "Logged before",
+    }
+    parameters = []
+    for name, schema in members.items():
+        plain = {key: value for key, value in schema.items() if key not in ("pattern", "default")}
+        if name in ("from", "to", "loggedFrom", "loggedTo"):
+            plain["examples"] = ["2026-03-01", "2026-03-01T08:00:00Z"]
+        parameters.append(_parameter(name, plain, what.get(name, f"The event's {name}")))
+    return parameters
+
+
+def _answer(events: str) -> _Document:
+    return {
+        "type": "object",
+        "required": [events, "count", "next", "asOf", "notLookedAt"],
+        "properties": {
+            events: {"type": "array", "items": {"type": "object"}},
+            "count": _NUMBER,
+            "next": {"type": ["string", "null"], "description": "Cursor of the next page"},
+            "asOf": {
+                "type": "object",
+                "required": ["size", "sealed", "indexed", "checkpoint"],
+                "properties": {
+                    "size": {**_NUMBER, "description": "Tree size that was looked at"},
+                    "sealed": {**_NUMBER, "description": "Of that, covered by the checkpoint"},
+                    "indexed": {**_NUMBER, "description": "Of that, covered by an index epoch"},
+                    "checkpoint": {"type": ["string", "null"]},
+                },
+            },
+            "notLookedAt": {"type": "array", "items": {"type": "string"}, "description": "What the answer leaves out"},
+            "evidence": {"type": "string", "description": "With proof=true: the evidence bundle"},
+        },
     }
 
 

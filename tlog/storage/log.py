@@ -391,6 +391,14 @@ class ReadStore:
         async with self._pool.connection() as connection:
             return await read_epoch(connection, sealed=True)
 
+    async def indexed_size(self) -> int:
+        """Return up to where finished segments reach, whether an epoch has them already or not."""
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES["read_indexed_size"])
+                row = await cursor.fetchone()
+                return 0 if row is None else int(row[0])
+
     async def api_key(self, key_id: str) -> ApiKey | None:
         """Return an API key, None if there is none of this ID."""
         with translated():

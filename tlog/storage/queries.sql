@@ -291,6 +291,9 @@ WHERE entry_index < (SELECT max(checkpoint.size) FROM tlog.checkpoint)
 ORDER BY size DESC
 LIMIT 1;
 
+-- name: read_indexed_size
+SELECT coalesce(max(end_index), 0) FROM tlog.index_segment WHERE root_hash IS NOT NULL;
+
 -- name: delete_old_epochs
 -- Older than the newest one that is sealed: nobody is answered from them any more.
 DELETE FROM tlog.index_epoch
