@@ -28,7 +28,7 @@ from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.query import MAX_LIMIT, event_document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
     from tlog.core.question import Question
@@ -47,7 +47,7 @@ _COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
-async def export_events(searcher: Searcher, question: Question, form: str) -> AsyncIterator[bytes]:
+async def export_events(searcher: Searcher, question: Question, form: str) -> AsyncGenerator[bytes, None]:
     """Yield all events that answer a question, newest first, a page at a time, as of the moment of the first page.
 
     Args:

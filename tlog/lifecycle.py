@@ -100,7 +100,7 @@ class Log:
                 while True:
                     self.background.request()
                     epoch = await self.reader.sealed_epoch()
-                    if epoch is not None and epoch.size >= size:
+                    if epoch is not None and not await self.reader.has_events(epoch.size, size):
                         return epoch
                     await asyncio.sleep(_SEALED_POLL)
         message = f"the entries below {size} are durable, but were not indexed within {timeout:.0f} s"

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import binascii
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
 
 from tlog.core.commitment import SALT_SIZE
-from tlog.core.entry import EventEntry
+from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
 from tlog.core.posting import LoggedKeys, find_posting, from_bytes
 from tlog.core.question import Matcher
 from tlog.core.segment import BASE, parse_table, posting
@@ -25,7 +25,7 @@ from tlog.core.strict import encode_base64, encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
@@ -37,7 +37,23 @@ DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
 _MAX_UNINDEXED: Final = 4 << 20
-_EVENT: Final = msgspec.json.Decoder(EventEntry)
+
+
+class StoredEvent(Struct, frozen=True, gc=False):
+    """What answers need of a stored event's entry, read quickly; verifiers read `tlog.core.entry.EventEntry`."""
+
+    action: str
+    eventId: str  # noqa: N815 - the format's name
+    keys: list[str]
+    loggedAt: str  # noqa: N815 - the format's name
+    outcome: str
+    resourceType: str  # noqa: N815 - the format's name
+    timestamp: str
+    type: Literal["event"]
+    source: Source | UnsetType = UNSET
+
+
+_EVENT: Final = msgspec.json.Decoder(StoredEvent)
 _RESOURCE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 
@@ -115,7 +131,7 @@ class Searcher:
             end = end if cursor is None else min(end, cursor.before)
             search = _Search(Matcher(question, keys), limit)
             indexes = self._indexes(view, position, keys[0], start, end) if keys else _downwards(start, end)
-            async for portion in indexes:
+            async for portion in _portions(indexes, limit + 1):
                 if not await search.look_at(view, portion):
                     break
             before = search.next_before
@@ -123,16 +139,15 @@ class Searcher:
 
     async def _indexes(
         self, view: View, position: Position, key: bytes, start: int, end: int
-    ) -> AsyncIterator[list[int]]:
-        """Yield the indexes of all entries in [start, end) that have `key`, falling, in portions."""
+    ) -> AsyncIterator[Sequence[int]]:
+        """Yield the indexes of all entries in [start, end) that have `key`, falling, some at a time."""
         epoch = position.epoch
         indexed = 0 if epoch is None else epoch.size
         young = await self._young_indexes(view, indexed, position.size, key)
-        for portion in _portions([index for index in reversed(young) if start <= index < end]):
-            yield portion
+        yield [index for index in reversed(young) if start <= index < end]
         if epoch is not None:
-            async for portion in _indexed(view, epoch, key, start, min(end, indexed)):
-                yield portion
+            async for found in _indexed(view, epoch, key, start, min(end, indexed)):
+                yield found
 
     async def _young_indexes(self, view: View, indexed: int, size: int, key: bytes) -> list[int]:
         """Return the indexes of the entries in [indexed, size) that have `key`, rising."""
@@ -188,17 +203,28 @@ class _Search:
         return True
 
 
-async def _downwards(start: int, end: int) -> AsyncIterator[list[int]]:
-    for portion in _portions(range(end - 1, start - 1, -1)):
-        yield portion
+async def _downwards(start: int, end: int) -> AsyncIterator[Sequence[int]]:
+    yield range(end - 1, start - 1, -1)
 
 
-def _portions(indexes: range | list[int]) -> list[list[int]]:
-    return [list(indexes[at : at + _PORTION]) for at in range(0, len(indexes), _PORTION)]
+async def _portions(found: AsyncIterator[Sequence[int]], first: int) -> AsyncIterator[list[int]]:
+    """Yield what is found in portions that are worth one reading: a first one that may be all that is asked for."""
+    waiting: list[int] = []
+    size = first
+    async for indexes in found:
+        at = 0
+        while len(waiting) + len(indexes) - at >= size:
+            portion = [*waiting, *indexes[at : at + size - len(waiting)]]
+            at += size - len(waiting)
+            waiting, size = [], _PORTION
+            yield portion
+        waiting += indexes[at:]
+    if waiting:
+        yield waiting
 
 
 async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -> AsyncIterator[list[int]]:
-    """Yield the indexes of the indexed entries in [start, end) that have `key`, falling, in portions."""
+    """Yield the indexes of the indexed entries in [start, end) that have `key`, falling, a run of pages at a time."""
     asked = [
         (segment, segment_id, max(start - segment.start, 0), min(end, segment.end) - segment.start)
         for segment, segment_id in zip(parse_table(epoch.table)[::-1], epoch.segment_ids[::-1], strict=True)
@@ -207,22 +233,15 @@ async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -
     # The first run of each segment in one go: for most keys that is all there is.
     runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked])
     found = {run.segment: run for run in runs}
-    waiting: list[int] = []
     for number, (segment, segment_id, low, high) in enumerate(asked):
         run = found.get(number)
         while run is not None:
             postings = from_bytes(run.pages)
             first, last = find_posting(postings, key, low, high)
-            waiting += [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
-            if len(waiting) >= _PORTION:
-                for portion in _portions(waiting):
-                    yield portion
-                waiting = []
+            yield [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
             earlier = first == 0 and run.run > 0
             more = await view.find_last_runs([(segment_id, run.pages[:12])]) if earlier else []
             run = more[0] if more else None
-    for portion in _portions(waiting):
-        yield portion
 
 
 def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
@@ -242,7 +261,7 @@ def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
     }
 
 
-def decode_event(entry: bytes) -> EventEntry:
+def decode_event(entry: bytes) -> StoredEvent:
     """Return the members of a stored event entry, read without the strictness of a verifier.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -22,8 +22,6 @@ from tlog.errors import InvalidEventError, MalformedInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from tlog.core.entry import EventEntry
 
 PERMITTED_SKEW: Final = timedelta(hours=24)
 _TIMES: Final = {"from", "loggedFrom", "loggedTo", "to"}
@@ -91,6 +89,26 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tr
         return asked in ({"resourceId", "resourceType"}, {"userId"}, {"action"})
 
 
+class Answerable(Protocol):
+    """What a question is compared with: an event's entry, or as much of it as this needs."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Its index keys."""
+
+    @property
+    def outcome(self) -> str:
+        """How it ended."""
+
+    @property
+    def resourceType(self) -> str:  # noqa: N802 - the format's name
+        """The type of what was acted on."""
+
+    @property
+    def timestamp(self) -> str:
+        """The producer's clock, in UTC."""
+
+
 class Matcher:
     """Tells whether an entry answers a question."""
 
@@ -101,7 +119,7 @@ class Matcher:
         self._start = "" if question.start is UNSET else comparable(question.start)
         self._end = "~" if question.end is UNSET else comparable(question.end)
 
-    def matches(self, entry: EventEntry) -> bool:
+    def matches(self, entry: Answerable) -> bool:
         """Tell whether everything asked applies to an entry."""
         question = self._question
         return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
@@ -18,6 +20,8 @@ from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import DEFAULT_LIMIT, MAX_LIMIT, answer_document, event_document, parse_cursor
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
     from starlette.requests import Request
 
     from tlog.core.question import Question
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from tlog.server.app import Service
     from tlog.storage.log import FoundEvent
 
+Result = TypeVar("Result")
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 _MEDIA_TYPES: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
@@ -36,12 +41,15 @@ async def events(request: Request) -> Response:
     question = parse_question(parameters.question)
     if proof:
         check_provable(question, mode)
-    await _journaled(request, "read", {"ask": "events", **question.document(), **parameters.other})
-    answer = await _ask(request, parameters, question)
-    document = answer_document(answer, question)
-    if proof:
-        document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
-    return _json(document)
+
+    async def work() -> dict[str, Any]:
+        document = answer_document(await _ask(request, parameters, question), question)
+        if proof:
+            document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
+        return document
+
+    asked = {"ask": "events", **question.document(), **parameters.other}
+    return _json(await _journaled(request, "read", asked, work))
 
 
 async def access_log(request: Request) -> Response:
@@ -52,8 +60,9 @@ async def access_log(request: Request) -> Response:
         message = f"'{name}' is in the path already"
         raise MalformedInputError(message, f"/{name}")
     question = parse_question({**parameters.question, **resource})
-    await _journaled(request, "read", {"ask": "access-log", **question.document(), **parameters.other})
-    document = answer_document(await _ask(request, parameters, question), question)
+    asked = {"ask": "access-log", **question.document(), **parameters.other}
+    answer = await _journaled(request, "read", asked, partial(_ask, request, parameters, question))
+    document = answer_document(answer, question)
     return _json({**resource, "accessLog": document.pop("events"), **document})
 
 
@@ -68,15 +77,24 @@ async def export(request: Request) -> Response:
     question = parse_question(parameters.question)
     if form == "evidence":
         check_provable(question, mode)
-    await _journaled(request, "export", {"ask": "export", **question.document(), **parameters.other})
+    asked = {"ask": "export", **question.document(), **parameters.other}
     if form == "evidence":
-        data = await _evidence(request, question, mode, disclose=disclose)
+        work = partial(_evidence, request, question, mode, disclose=disclose)
+        data = await _journaled(request, "export", asked, work)
         return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
     service: Service = request.app.state.service
+    # The first page is found while the question is journaled; the others follow as they are sent.
     stream = export_events(service.log.searcher, question, form)
+    first = await _journaled(request, "export", asked, stream.__anext__)
+
+    async def pages() -> AsyncIterator[bytes]:
+        yield first
+        async for page in stream:
+            yield page
+
     # Formulas are neutralised in CSV, so it is not even what was sent: the name says so.
     name = "events.not-evidence.csv" if form == "csv" else "events.ndjson"
-    return StreamingResponse(stream, headers=_attachment(name), media_type=_MEDIA_TYPES[form])
+    return StreamingResponse(pages(), headers=_attachment(name), media_type=_MEDIA_TYPES[form])
 
 
 async def event(request: Request) -> Response:
@@ -129,11 +147,25 @@ def _proof_parameters(parameters: _Parameters) -> tuple[bool, Mode, bool]:
     return _flag(parameters.other, "proof"), mode, _flag(parameters.other, "disclose")
 
 
-async def _journaled(request: Request, action: Literal["read", "export"], question: dict[str, object]) -> None:
-    """Check the key and journal the question; what is not answered in the end was asked all the same."""
+async def _journaled(
+    request: Request,
+    action: Literal["read", "export"],
+    question: dict[str, object],
+    answering: Callable[[], Coroutine[Any, Any, Result]],
+) -> Result:
+    """Check the key, journal the question while it is being answered, and return the answer once it is journaled.
+
+    What is not answered in the end, for instance because nothing was found, was asked all the same.
+    """
     service: Service = request.app.state.service
     key = await service.authenticator.check(request.headers.get("authorization"), "read")
-    await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
+    answer = asyncio.create_task(answering())
+    try:
+        await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
+        return await answer
+    finally:
+        if not answer.cancel() and not answer.cancelled():
+            answer.exception()  # which is raised above, unless it was not even journaled
 
 
 async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
@@ -159,8 +191,8 @@ async def _find(request: Request, question: dict[str, object]) -> FoundEvent:
     """Journal the question about one event, and find it."""
     service: Service = request.app.state.service
     event_id = str(request.path_params["event_id"])
-    await _journaled(request, "read", {**question, "eventId": event_id})
-    found = await service.log.reader.find([event_id])
+    asked = {**question, "eventId": event_id}
+    found = await _journaled(request, "read", asked, partial(service.log.reader.find, [event_id]))
     if not found:
         message = "no event of this eventId is in the log"
         raise NotFoundError(message)

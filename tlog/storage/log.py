@@ -391,6 +391,14 @@ class ReadStore:
         async with self._pool.connection() as connection:
             return await read_epoch(connection, sealed=True)
 
+    async def has_events(self, start: int, end: int) -> bool:
+        """Tell whether any of the entries [start, end) is an event."""
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES["has_events"], {"start": start, "end": end})
+                row = await cursor.fetchone()
+                return row is not None and bool(row[0])
+
     async def indexed_size(self) -> int:
         """Return up to where finished segments reach, whether an epoch has them already or not."""
         with translated():
@@ -418,7 +426,8 @@ class ReadStore:
         with translated():
             async with self._pool.connection() as connection:
                 await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-                async with connection.transaction():
+                # In a pipeline, the beginning of the transaction travels with its first question.
+                async with connection.pipeline(), connection.transaction():
                     yield View(connection)
 
     @asynccontextmanager
@@ -475,12 +484,20 @@ class View:
 
     async def events(self, indexes: Collection[int]) -> list[FoundEvent]:
         """Return the rows of `indexes` with their disclosures, by index, as many as there are."""
-        cursor = await self._connection.execute(QUERIES["read_events"], {"indexes": list(indexes)}, binary=True)
-        return [FoundEvent(_leaf(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+        values = {"indexes": _array(indexes)}
+        # One round trip. Bitmap scans read the pages in order and several at a time, which the planner does not expect to pay.
+        await self._connection.execute(QUERIES["prefer_bitmaps"])
+        leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
+        disclosures = await self._connection.execute(QUERIES["read_disclosures_at"], values, binary=True)
+        await self._connection.execute(QUERIES["prefer_nothing"])
+        disclosed = {row[0]: row for row in await disclosures.fetchall()}
+        nothing = (None, None, None)
+        found = [(_leaf(row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
+        return [FoundEvent(leaf, row[1], row[2]) for leaf, row in sorted(found)]
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:
         """Return the entries of `indexes`, as many as there are."""
-        cursor = await self._connection.execute(QUERIES["read_entries_at"], {"indexes": list(indexes)}, binary=True)
+        cursor = await self._connection.execute(QUERIES["read_entries_at"], {"indexes": _array(indexes)}, binary=True)
         return dict(await cursor.fetchall())
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
@@ -584,9 +601,13 @@ def pack_rows(
     return PackedRows(b"".join(leaves), b"".join(disclosures))
 
 
+def _array(numbers: Iterable[int]) -> str:
+    """Return numbers as the text of an array: adapting hundreds one by one would take longer than reading the rows."""
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
 def _leaf(row: Sequence[Any]) -> Leaf:
-    index, event_id, entry, leaf_hash, chain_hash = row
-    return Leaf(index, None if event_id is None else str(event_id), entry, leaf_hash, chain_hash)
+    return Leaf(*row)
 
 
 async def _find(connection: Connection, event_ids: Collection[str]) -> list[FoundEvent]:

@@ -28,13 +28,13 @@ COPY tlog.disclosure (index, actor, resource) FROM STDIN (FORMAT BINARY);
 SELECT tlog.ensure_disclosure_partition(%(index)s);
 
 -- name: find_events
-SELECT leaf.index, leaf.event_id, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
+SELECT leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
 FROM tlog.leaf
 LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
 WHERE leaf.event_id = ANY(%(event_ids)s);
 
 -- name: read_leaf
-SELECT index, event_id, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
+SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
 
 -- name: read_position
 -- Where the log is: all of it, what is sealed, what is indexed (%(sealed)s: by an epoch that is sealed itself).
@@ -70,15 +70,20 @@ WITH RECURSIVE search (low, high) AS (
 )
 SELECT low FROM search WHERE low = high;
 
--- name: read_events
-SELECT leaf.index, leaf.event_id, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
-FROM tlog.leaf
-LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
-WHERE leaf.index = ANY (%(indexes)s)
-ORDER BY leaf.index;
+-- name: prefer_bitmaps
+SET LOCAL enable_indexscan = off;
+
+-- name: prefer_nothing
+SET LOCAL enable_indexscan = on;
+
+-- name: read_leaves_at
+SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
+
+-- name: read_disclosures_at
+SELECT index, actor, resource FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_entries_at
-SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s) ORDER BY leaf.index;
+SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s::bigint[]) ORDER BY leaf.index;
 
 -- name: read_rows
 SELECT index, entry, leaf_hash, chain_hash
@@ -151,7 +156,7 @@ SELECT
     pg_catalog.set_config('enable_bitmapscan', %(index_scans)s, true);
 
 -- name: scan_leaves
-SELECT index, event_id, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
+SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
 
 -- name: scan_disclosures
 SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s ORDER BY index;
@@ -290,6 +295,11 @@ FROM tlog.index_epoch
 WHERE entry_index < (SELECT max(checkpoint.size) FROM tlog.checkpoint)
 ORDER BY size DESC
 LIMIT 1;
+
+-- name: has_events
+SELECT EXISTS (
+    SELECT FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NOT NULL
+);
 
 -- name: read_indexed_size
 SELECT coalesce(max(end_index), 0) FROM tlog.index_segment WHERE root_hash IS NOT NULL;
