@@ -213,3 +213,43 @@ def test_real_import_end_to_end(directory):
             file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
             assert verify_offline("proof", "--vkey", vkey, "--event", *files).returncode in (1, 2)
             file.write_bytes(content)
+
+
+@needs_data
+def test_an_auditors_three_questions(directory):
+    """What did bert-jan do, who touched this bucket, who used nothing at all: answered, proved, and themselves logged."""
+    data, bundle = directory / "data", directory / "bundle.json"
+    tlog("init", "--data", data, "--origin", "example.com/trail")
+    tlog("import", "cloudtrail", *REAL, "--data", data)
+    vkey = tlog("keys", "show", "--data", data).stdout.strip()
+    mapped = [event for path in REAL for event in read_cloudtrail(path.read_bytes(), path.name)]
+    bucket = "arn:aws:s3:::stratus-red-team-ctlr-bucket-zqfsvooxqj"
+    resource = next(event["resource"] for event in mapped if event["resource"]["id"] == bucket)
+    by_type = ["--ask", f"resourceType={resource['type']}", "--ask", f"resourceId={bucket}"]
+    questions = [
+        (
+            ["--user", "bert-jan"],
+            ["--ask", "actor=bert-jan"],
+            [e for e in mapped if e["actor"]["userId"] == "bert-jan"],
+        ),
+        (
+            ["--resource-type", resource["type"], "--resource-id", bucket],
+            by_type,
+            [e for e in mapped if e["resource"]["id"] == bucket],
+        ),
+        (["--user", "nobody-at-all"], ["--ask", "actor=nobody-at-all"], []),
+    ]
+    for asked, ask, expected in questions:
+        answer = json.loads(tlog("query", *asked, "--limit", "1000", "--data", data, "--json").stdout)
+        assert {event["eventId"] for event in answer["events"]} <= {event["eventId"] for event in expected}
+        assert answer["count"] == min(len(expected), 1000)
+        tlog("export", "--evidence", bundle, "--disclose", *asked, "--data", data)
+        verdict = json.loads(verify_offline("evidence", "--vkey", vkey, *ask, "--json", bundle).stdout)
+        assert (verdict["verdict"], verdict["checked"]["disclosures"]) == ("verified", 2 * len(expected))
+        assert len([line for line in verdict["details"] if line.startswith("entry ")]) == len(expected)
+        assert verify_offline("evidence", "--vkey", vkey, "--ask", "actor=benjamin", bundle).returncode == 1
+    journal = json.loads(tlog("query", "--resource-type", "log", "--data", data, "--json").stdout)["events"]
+    logged = [json.loads(event["details"]["query"]) for event in journal]
+    for question in ({"userId": "bert-jan"}, {"resourceId": bucket}, {"userId": "nobody-at-all"}):
+        asked = [each["ask"] for each in logged if question.items() <= each.items()]
+        assert sorted(asked) == ["events", "export"], question

@@ -139,7 +139,10 @@ User = Annotated[str | None, typer.Option(help="Who acted: the actor's userId.")
 ResourceName = Annotated[
     str | None, typer.Option(metavar="TYPE:ID", help="What was acted on, such as patient_record:P-1001.")
 ]
-ResourceKind = Annotated[str | None, typer.Option(help="A type of resource, any ID.")]
+ResourceKind = Annotated[str | None, typer.Option(help="A type of resource; without --resource-id of any ID.")]
+ResourceNumber = Annotated[
+    str | None, typer.Option(help="With --resource-type, if a type with a colon makes TYPE:ID ambiguous.")
+]
 ActionName = Annotated[str | None, typer.Option(help="read, create, update, delete, export, login, …")]
 OutcomeName = Annotated[str | None, typer.Option(help="success, failure or unknown.")]
 From = Annotated[str | None, typer.Option("--from", help="Happened at this time or later: 2026-03-01[T08:00:00Z].")]
@@ -352,6 +355,7 @@ def query(  # noqa: PLR0917 - the options of a command line
     user: User = None,
     resource: ResourceName = None,
     resource_type: ResourceKind = None,
+    resource_id: ResourceNumber = None,
     action: ActionName = None,
     outcome: OutcomeName = None,
     from_: From = None,
@@ -366,7 +370,7 @@ def query(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Ask who did what: events that match everything given, newest first. The question itself is logged."""
-    asked = _question(user, resource, resource_type, action, outcome, from_, to, logged_from, logged_to)
+    asked = _question(user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to)
     if url is not None:
         with Client(url, _token(token_file)) as client:
             answer = _guard(lambda: client.ask(asked.document(), limit=limit))
@@ -406,6 +410,7 @@ def export(  # noqa: PLR0917 - the options of a command line
     user: User = None,
     resource: ResourceName = None,
     resource_type: ResourceKind = None,
+    resource_id: ResourceNumber = None,
     action: ActionName = None,
     outcome: OutcomeName = None,
     from_: From = None,
@@ -432,7 +437,7 @@ def export(  # noqa: PLR0917 - the options of a command line
     if static is not None:
         _export_static(location, static, json_output=json_output)
         return
-    asked = _question(user, resource, resource_type, action, outcome, from_, to, logged_from, logged_to)
+    asked = _question(user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to)
     form, path = next(iter(given.items()))
     options = {"mode": "count" if count else "answer", "disclose": str(disclose).lower()} if form == "evidence" else {}
     size = 0
@@ -715,6 +720,7 @@ def _question(  # noqa: PLR0917 - the options of a command line
     user: str | None,
     resource: str | None,
     resource_type: str | None,
+    resource_id: str | None,
     action: str | None,
     outcome: str | None,
     from_: str | None,
@@ -725,6 +731,7 @@ def _question(  # noqa: PLR0917 - the options of a command line
     members = {
         "userId": user,
         "resourceType": resource_type,
+        "resourceId": resource_id,
         "action": action,
         "outcome": outcome,
         "from": from_,
@@ -733,6 +740,9 @@ def _question(  # noqa: PLR0917 - the options of a command line
         "loggedTo": logged_to,
     }
     if resource is not None:
+        if resource_type is not None or resource_id is not None:
+            _complain("--resource has type and ID already; leave out --resource-type and --resource-id")
+            raise typer.Exit(MalformedInputError.exit_code)
         members["resourceType"], _, members["resourceId"] = resource.partition(":")
     given = {name: value for name, value in members.items() if value is not None}
     return _guard(lambda: parse_question(given))

@@ -59,6 +59,7 @@ ASKS = {
     "action": ("action",),
     "outcome": ("outcome",),
     "resourceType": ("resourceType",),
+    "resourceId": ("resourceId",),
 }
 CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
 VERDICTS = "verified", "failed", "malformed", "incomplete"
@@ -871,7 +872,7 @@ def main(argv: list[str] | None = None) -> int:
         "--old", required=True, help="the older checkpoint; the proof has the newer one"
     )
     options["log"].add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
-    asks = "resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…; repeatable, all have to apply"
+    asks = "resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…, resourceId=…; repeatable, all apply"
     options["evidence"].add_argument("--ask", action="append", default=[], required=True, help=asks)
     options["evidence"].add_argument(
         "--from", dest="since", help="happened then or later, says its producer: 2026-03-01[T08:00:00Z]"
