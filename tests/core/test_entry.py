@@ -205,6 +205,21 @@ def test_index_keys_that_begin_alike_are_refused():
     assert refused.value.pointer == "/resource/id"
 
 
+def test_index_keys_that_differ_in_the_last_bits_of_8_bytes_are_taken():
+    class Near:
+        """Two index keys whose base64url texts share ten characters, 60 of the 64 bits that have to differ."""
+
+        def actor_text(self, _: str) -> bytes:
+            return b64url(b"7 bytes\x10" + b"actor...").encode()
+
+        def resource_text(self, _: str, __: str) -> bytes:
+            return b64url(b"7 bytes\x11" + b"resource").encode()
+
+    (draft,) = draft_entries([parse_event(json.dumps(EVENT).encode())], Near(), SALTS)
+    entry = parse_entry(draft.entry(LOGGED_AT))
+    assert [key[:8] for key in entry.index_keys()[:2]] == [b"7 bytes\x10", b"7 bytes\x11"]
+
+
 # --- One byte string for one entry ------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from strategies import ACTIONS, Writer, count_objects, events
 
 from tlog.core import event as event_module
 from tlog.core.canonical import escape_pointer
-from tlog.core.event import MAX_EVENT_SIZE, ParsedEvent, parse_event, parse_event_slowly, to_utc
+from tlog.core.event import MAX_EVENT_SIZE, ParsedEvent, parse_certain, parse_event, parse_event_slowly, to_utc
 from tlog.errors import InvalidEventError
 
 SMALL = {
@@ -652,3 +652,16 @@ def test_compact_texts_are_not_counted(monkeypatch):
     twice = raw(SMALL).replace(b" ", b"")[:-1] + b',"metadata":{"a":1e1,"a":1e20},"outcome":"success"}'
     monkeypatch.undo()
     assert refused(twice) == (TWICE, "/metadata/a")
+
+
+def test_lines_are_parsed_together_or_not_at_all():
+    lines = [
+        json.dumps(put(FULL, "/action", action), separators=(",", ":")).encode()
+        for action in ("read", "update", "delete")
+    ]
+    for count in (1, 2, 3):
+        assert parse_certain(b"\n".join(lines[:count])) == [parse_event_slowly(line) for line in lines[:count]]
+    for joint in (b"\n\n", b"\r\n", b" \n", b"\n ", b" "):
+        assert parse_certain(joint.join(lines)) is None
+    for bad in (b"", b"{}", lines[0][:-1], lines[0] + b",", b"[]", b"7"):
+        assert parse_certain(b"\n".join([lines[0], bad, lines[1]])) is None

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 from bundles import canonical, file_of, sample_log
 
-from tlog.core.evidence import find_fraud, parse_evidence, verify_evidence
+from tlog.core.evidence import RangeText, find_fraud, format_range, parse_evidence, verify_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
+from tlog.core.segment import PageRun, RangeProof
 from tlog.errors import MalformedInputError, TlogError, VerificationError
 
 LOG = sample_log()
@@ -49,6 +50,13 @@ def test_counts_are_proved(name):
     expected = sum(bundles.applies(event, question) for event in LOG.events.values())
     proved = verify(LOG.bundle(question, mode="count"), question)
     assert (proved.count, proved.answers) == (expected, None)
+
+
+def test_a_range_proof_is_written_as_it_stands_in_a_bundle():
+    proof = RangeProof(runs=(PageRun(3, b"p" * 384),), hashes=(b"h" * 32, b"i" * 32))
+    assert format_range(proof) == RangeText(
+        hashes=bundles.b64(b"h" * 32 + b"i" * 32), runs=[(3, bundles.b64(b"p" * 384))]
+    )
 
 
 def windowed(start, end):
@@ -105,6 +113,7 @@ WRONG = {
     "bucket key changed": change(BUNDLE, "buckets", 0, "key", to=bundles.b64(bytes(32))),
     "bucket keys swapped": change(BUNDLE, "buckets", to=lambda buckets: buckets[::-1]),
     "bucket key left out": change(BUNDLE, "buckets", to=drop),
+    "no bucket keys": change(BUNDLE, "buckets", to=[]),
     "bucket key more": change(BUNDLE, "buckets", to=lambda buckets: [*buckets, buckets[0]]),
     "window too late": change(BUNDLE, "start", to=1),
     "window too early": change(BUNDLE, "end", to=lambda end: end - 1),

@@ -306,6 +306,12 @@ def test_a_posting_is_found_among_sorted_ones():
             assert list(postings.offsets[first:last]) == expected
 
 
+def test_the_keys_of_an_entry_are_found_in_it():
+    text = keys_text(key(1), key(2), key(3))
+    assert making.keys_text(b'{"eventId":"e","keys":["' + text + b'"],"loggedAt":"t"}') == text
+    assert making.keys_text(b'{"bits":4,"root":"r","type":"index-keys","v":1}') == NO_KEYS
+
+
 def test_postings_read_back():
     entries = entries_of(50)
     _, pages, _ = built(entries)

@@ -51,7 +51,7 @@ listen_addresses = ''
 unix_socket_permissions = 0777 # in a directory that only tlog's user can enter
 max_connections = 60
 superuser_reserved_connections = 3
-shared_buffers = 1GB
+shared_buffers = %(shared_buffers)dMB
 wal_level = replica
 max_wal_size = 1GB
 min_wal_size = 256MB
@@ -273,7 +273,8 @@ class EmbeddedPostgres:
         """Write the configuration whole: nothing of initdb's defaults or of later edits decides who may connect."""
         me = pwd.getpwuid(os.geteuid()).pw_name
         identities = f"tlog {me} postgres\ntlog {me} tlog\n"
-        for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", _CONFIGURATION)):
+        configuration = _CONFIGURATION % {"shared_buffers": _shared_buffers()}
+        for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", configuration)):
             path = cluster / name
             path.unlink(missing_ok=True)
             path.touch(mode=0o600)
@@ -376,6 +377,12 @@ class EmbeddedPostgres:
                 "--data directory it can reach, such as /var/lib/tlog, or run tlog as another user than root"
             )
             raise EmbeddedPostgresError(message)
+
+
+def _shared_buffers() -> int:
+    """Return MB: an eighth of the memory, so that appends find the index of event IDs there, within bounds."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return min(max(memory // 8, 128), 1024)
 
 
 def _others_may_enter(path: Path) -> bool:
