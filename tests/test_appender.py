@@ -16,13 +16,14 @@ from tlog.core.entry import parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.log import AppendStore
+from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
 
 
 async def rows(log, start=0, end=10**6):
-    async with log.reader.scan() as scan:
-        return [row async for page in scan.leaves() for row in page][start:end]
+    async with scan(log.database) as snapshot:
+        return [row async for page in snapshot.leaves() for row in page][start:end]
 
 
 async def test_receipts_name_the_rows_that_are_stored(opened):

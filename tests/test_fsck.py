@@ -21,7 +21,7 @@ from tlog.errors import NotCheckedError
 from tlog.fsck import fsck
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
 
@@ -36,12 +36,7 @@ async def check(location, **options):
     """Check a log that no process serves, as its operator would after an alarm."""
     directory = location.directory
     given = {"bucket_keys": directory.bucket_keys(), "read_anchor": Anchor(directory.anchor).read, **options}
-    reader = ReadStore(Database(location.database, location.admin), connections=1)
-    await reader.open()
-    try:
-        return await fsck(reader, directory.verifier(), **given)
-    finally:
-        await reader.close()
+    return await fsck(Database(location.database, location.admin), directory.verifier(), **given)
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])
@@ -185,12 +180,12 @@ async def test_a_verifier_of_the_chain_alone_is_fooled(opened, location, databas
         with database.connect_admin() as admin:
             admin.execute(OFF + f"{EDIT}; {REHASH}; {RECHAIN}" + ON)
         chain = CHAIN_START
-        async with log.reader.scan() as scan:
-            async for page in scan.leaves():
+        async with scan(log.database) as snapshot:
+            async for page in snapshot.leaves():
                 for row in page:
                     chain = chain_hash(chain, leaf_hash(row.entry))
                     assert chain == row.chain_hash
-            assert (await scan.state()).chain_hash == chain
+            assert (await snapshot.state()).chain_hash == chain
         assert (await check(location)).exit_code == 1
 
 

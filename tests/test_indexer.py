@@ -17,7 +17,6 @@ from tlog.errors import DamagedLogError, OperatorError
 from tlog.fsck import fsck
 from tlog.lifecycle import open_log, reindex
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
 
 pytestmark = pytest.mark.anyio
 
@@ -96,12 +95,8 @@ async def test_an_idle_log_makes_no_epochs(opened):
 
 async def check_log(location):
     directory = location.directory
-    reader = ReadStore(Database(location.database, location.admin), connections=1)
-    await reader.open()
-    try:
-        return await fsck(reader, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
-    finally:
-        await reader.close()
+    database = Database(location.database, location.admin)
+    return await fsck(database, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
 
 
 @pytest.mark.parametrize("base", [64, 1 << 16])

@@ -16,6 +16,7 @@ from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
 from tlog.sealer import Sealer, check_rows
 from tlog.storage.log import SealStore
+from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
 
@@ -31,8 +32,8 @@ async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
         await fill(log, 700)
         sealed = await log.reader.latest_checkpoint()
         frontier = Frontier()
-        async with log.reader.scan() as scan:
-            async for page in scan.leaves():
+        async with scan(log.database) as snapshot:
+            async for page in snapshot.leaves():
                 frontier.extend([row.leaf_hash for row in page])
     assert (sealed.size, sealed.root) == (701, frontier.root())
     assert open_checkpoint(sealed.note, log.verifier).root == frontier.root()

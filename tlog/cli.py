@@ -317,10 +317,10 @@ def fsck(  # noqa: PLR0917 - the options of a command line
     earlier = None if since is None else _guard(lambda: parse_verified(since.read_bytes()))
 
     async def work() -> Any:  # noqa: ANN401 - fsck's report
-        async with _reader(Location(directory, database)) as reader:
+        async with database_of(Location(directory, database)) as log:
             with _progress_lines() if progress_json else _progress("checking", "entries") as report:
                 return await run_fsck(
-                    reader,
+                    log,
                     directory.verifier(),
                     directory.bucket_keys(),
                     Anchor(directory.anchor).read,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 import numpy as np
 
 from tlog.core.posting import (
-    NO_KEYS,
     RUN_SIZE,
     LoggedKeys,
     Merge,
@@ -29,8 +28,10 @@ from tlog.core.segment import BASE, Segment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PORTION: Final = 4_096
+    from numpy.typing import NDArray
+
 _KEPT_BASES: Final = 4
+_LEFT_BASES: Final = 2
 _REMEMBERED: Final = 1_000
 _CHUNK: Final = 16 * RUN_SIZE
 
@@ -49,7 +50,6 @@ class Replay:
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="tlog-replay-")
         self._logged = LoggedKeys(0)
-        self._texts: list[bytes] = []
         self._sources: list[_Source] = []
         self._known: OrderedDict[tuple[int, int], Segment] = OrderedDict()
 
@@ -61,15 +61,20 @@ class Replay:
         """Delete its files."""
         self._directory.cleanup()
 
-    def take(self, keys: Sequence[str] | None) -> None:
-        """Take the next entry: its keys as they stand in it, None for an entry without keys."""
-        self._texts.append('","'.join(keys).encode() if keys else NO_KEYS)
-        if len(self._texts) == _PORTION:
-            self._flush()
+    def take(self, keys: NDArray[np.uint64], positions: NDArray[np.uint32], count: int) -> None:
+        """Take the next `count` entries: their keys as `tlog.core.posting.decode_keys` gives them."""
+        self._logged.extend_decoded(keys, positions, count)
+        written = self._sources[-1].end if self._sources else 0
+        while self._logged.end - written >= BASE:
+            path = Path(self._directory.name) / f"{written}"
+            path.write_bytes(self._logged.postings(written, written + BASE).to_bytes())
+            self._sources.append(_Source(written, written + BASE, path))
+            written += BASE
+        if written - self._logged.start > _KEPT_BASES * BASE:
+            self._logged.forget(written - _LEFT_BASES * BASE)
 
     def table(self, ends: Sequence[int]) -> list[Segment]:
         """Return the segments that end at `ends`; all entries below have been taken."""
-        self._flush()
         return [self.segment(start, end) for start, end in pairwise((0, *ends))]
 
     def segment(self, start: int, end: int) -> Segment:
@@ -84,19 +89,6 @@ class Replay:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return known
-
-    def _flush(self) -> None:
-        if self._texts:
-            self._logged.extend(b"".join(self._texts), len(self._texts))
-            self._texts.clear()
-        written = self._sources[-1].end if self._sources else 0
-        while self._logged.end - written >= BASE:
-            path = Path(self._directory.name) / f"{written}"
-            path.write_bytes(self._logged.postings(written, written + BASE).to_bytes())
-            self._sources.append(_Source(written, written + BASE, path))
-            written += BASE
-        if written - self._logged.start > _KEPT_BASES * BASE:
-            self._logged.forget(written)
 
     def _merge(self, start: int, end: int) -> Segment:
         """Derive a segment from files, and from young keys where it reaches that far."""

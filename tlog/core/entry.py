@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -219,6 +219,47 @@ def parse_entry(data: bytes) -> Entry:
     else:
         _check_index_entry(entry)
     return entry
+
+
+def _quick_event() -> re.Pattern[bytes]:
+    day = (
+        r"(?!0000)[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+        r"|02-(?:0[1-9]|1[0-9]|2[0-8]))T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    )
+    hash32, key16 = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", "[A-Za-z0-9_-]{21}[AQgw]"
+    actions, outcomes = "|".join(get_args(Action)), "|".join(get_args(Outcome))
+    text = (
+        rf'{{"action":"({actions})","commitments":{{"actor":"({hash32})","resource":"({hash32})"}},'
+        rf'"eventId":"([0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}})",'
+        rf'"keys":\["({key16}","{key16}","{key16})"\],"loggedAt":"({day}\.[0-9]{{6}}Z)","outcome":"(?:{outcomes})",'
+        r'"resourceType":"([A-Za-z0-9][A-Za-z0-9_.:-]{0,63})",(?:"source":\{"id":"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}",'
+        r'"seq":(?:0|[1-9][0-9]{0,14})\},)?'
+        rf'"timestamp":"{day}(?:\.[0-9]{{1,6}})?Z","type":"event","v":1}}'
+    )
+    return re.compile(text.encode())
+
+
+_match_event: Final = _quick_event().fullmatch
+
+
+def match_event(data: bytes) -> tuple[bytes, ...] | None:
+    """Return what a check of many entries looks at, if leaf data is an event entry for certain.
+
+    Returns:
+        action, actor commitment, resource commitment, eventId, the text of the three keys between their outer quotes,
+        loggedAt, resource type: as they stand in the entry. None if only `parse_entry` can tell.
+
+    """
+    match = _match_event(data)
+    if match is None:
+        return None
+    facts = match.groups()
+    keys = facts[4]
+    actor, resource, action = keys[:10], keys[25:35], keys[50:60]
+    # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
+    if actor in (resource, action) or resource == action or keys[50:] != action_text(facts[0].decode()):
+        return None
+    return facts
 
 
 def _check_event_entry(entry: EventEntry) -> None:

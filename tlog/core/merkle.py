@@ -75,9 +75,9 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one 32-byte leaf hash."""
-        self._append(leaf, 1)
+        self.append_subtree(leaf, 1)
 
-    def _append(self, subtree: bytes, width: int) -> None:
+    def append_subtree(self, subtree: bytes, width: int) -> None:
         """Add the root of a perfect subtree of `width` leaves, a power of two that divides the size."""
         subtrees = self.subtrees
         carry = self.size // width
@@ -95,7 +95,7 @@ class Frontier:
             width = min(self.size & -self.size or _CHUNK, _CHUNK)
             if width > end - start:
                 width = 1 << (end - start).bit_length() - 1
-            self._append(fold_perfect(leaves[start : start + width]), width)
+            self.append_subtree(fold_perfect(leaves[start : start + width]), width)
             start += width
 
     def root(self) -> bytes:

@@ -118,7 +118,10 @@ class LoggedKeys:
 
     def extend(self, text: bytes, count: int) -> int:
         """Take in the next `count` entries' keys (`decode_keys`); return how many keys that were."""
-        keys, positions = decode_keys(text)
+        return self.extend_decoded(*decode_keys(text), count)
+
+    def extend_decoded(self, keys: NDArray[np.uint64], positions: NDArray[np.uint32], count: int) -> int:
+        """Take in the next `count` entries' keys as `decode_keys` gives them; return how many keys that were."""
         self._keys = np.concatenate((self._keys, keys))
         self._positions = np.concatenate((self._positions, positions + np.uint32(self.end - self.start)))
         self.end += count

@@ -81,6 +81,10 @@ class BucketKeys:
         """Return the number of keys only."""
         return f"BucketKeys(bits={self.bits})"
 
+    def to_bytes(self) -> bytes:
+        """Return the keys, to hand them to another process of the same user."""
+        return self._keys
+
     def root(self) -> bytes:
         """Return the 32-byte RFC 6962 root over the bucket keys, what the `index-keys` entry commits to."""
         count = 1 << self.bits

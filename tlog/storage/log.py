@@ -17,10 +17,9 @@ import psycopg
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
-from tlog.core.segment import Segment
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError
-from tlog.storage.database import Connection, Database, snapshot, translated
+from tlog.storage.database import Connection, Database, translated
 from tlog.storage.index import (
     Epoch,
     Run,
@@ -48,9 +47,6 @@ _DISCLOSURE: Final = struct.Struct(">hiqi").pack
 _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
 _LEADER_LOCK: Final = 0x746C6F67_7365616C  # "tlogseal"
-_SCAN_ROWS: Final = 5_000
-_SCAN_LARGE: Final = 200
-_LARGE_ROWS: Final = ("scan_tiles", "scan_runs", "scan_index_tiles")
 
 
 class State(NamedTuple):
@@ -262,7 +258,7 @@ class SealStore:
 
     async def state(self) -> State:
         """Return the committed state of the log."""
-        return await _read_state(self._connection)
+        return await read_state(self._connection)
 
     async def leaf(self, index: int) -> Leaf | None:
         """Return one row, None if it is not there."""
@@ -331,7 +327,7 @@ class ReadStore:
         """Return the committed state of the log."""
         with translated():
             async with self._pool.connection() as connection:
-                return await _read_state(connection)
+                return await read_state(connection)
 
     async def leaf(self, index: int) -> Leaf | None:
         """Return one row, None if it is not there."""
@@ -430,13 +426,6 @@ class ReadStore:
                 async with connection.pipeline(), connection.transaction():
                     yield View(connection)
 
-    @asynccontextmanager
-    async def scan(self, start: int = 0) -> AsyncIterator[Scan]:
-        """Open one snapshot of everything, read by sequential scans; or of what came behind the first `start` entries."""
-        connection = await self._database.connect("tlog_reader")
-        async with connection, snapshot(connection, index_scans=start > 0):
-            yield Scan(connection, start)
-
 
 class View:
     """The log as it is at one moment."""
@@ -505,72 +494,6 @@ class View:
         return await _read_tiles(self._connection, tiles)
 
 
-class Scan:
-    """What the log's tables hold at one moment from entry `start` on, in order, a few thousand rows at a time."""
-
-    def __init__(self, connection: Connection, start: int) -> None:
-        self._connection = connection
-        self._start = start
-
-    @property
-    def connection(self) -> Connection:
-        """The connection of the snapshot, for the checks of `tlog.storage.database`."""
-        return self._connection
-
-    async def state(self) -> State:
-        """Return the state of the log."""
-        return await _read_state(self._connection)
-
-    async def leaves(self) -> AsyncIterator[list[Leaf]]:
-        """Yield all rows by index."""
-        async for rows in self._rows("scan_leaves"):
-            yield [_leaf(row) for row in rows]
-
-    async def disclosures(self) -> AsyncIterator[list[Disclosure]]:
-        """Yield all disclosures by index."""
-        async for rows in self._rows("scan_disclosures"):
-            yield [Disclosure(*row) for row in rows]
-
-    async def tiles(self) -> AsyncIterator[list[tuple[int, int, bytes]]]:
-        """Yield all tiles as (level, index, hashes), by level and index."""
-        async for rows in self._rows("scan_tiles"):
-            yield [(level, index, hashes) for level, index, hashes in rows]
-
-    async def checkpoints(self) -> AsyncIterator[list[SealedCheckpoint]]:
-        """Yield all published checkpoints by size."""
-        async for rows in self._rows("scan_checkpoints"):
-            yield [SealedCheckpoint(*row) for row in rows]
-
-    async def epochs(self) -> list[Epoch]:
-        """Return all stored index epochs by size; there are few."""
-        return [Epoch(*row) async for rows in self._rows("scan_epochs") for row in rows]
-
-    async def segments(self) -> AsyncIterator[tuple[int, Segment]]:
-        """Yield all finished segments with their IDs."""
-        async for rows in self._rows("scan_segments"):
-            for segment_id, start, end, postings, root in rows:
-                yield segment_id, Segment(start, end, postings, root)
-
-    async def runs(self) -> AsyncIterator[tuple[int, int, bytes, bytes]]:
-        """Yield all runs of pages as (segment ID, run, first posting, pages), in this order."""
-        async for rows in self._rows("scan_runs"):
-            for segment_id, run, first_posting, pages in rows:
-                yield segment_id, run, first_posting, pages
-
-    async def index_tiles(self) -> AsyncIterator[tuple[int, int, int, bytes]]:
-        """Yield all tiles over pages as (segment ID, level, index, hashes), in this order."""
-        async for rows in self._rows("scan_index_tiles"):
-            for segment_id, level, index, hashes in rows:
-                yield segment_id, level, index, hashes
-
-    async def _rows(self, query: str) -> AsyncIterator[list[tuple[Any, ...]]]:
-        with translated():
-            async with self._connection.cursor(name=query) as cursor:
-                await cursor.execute(QUERIES[query].rstrip(";"), {"start": self._start}, binary=True)
-                while rows := await cursor.fetchmany(_SCAN_LARGE if query in _LARGE_ROWS else _SCAN_ROWS):
-                    yield rows
-
-
 async def _copy(connection: Connection, query: str, parts: Iterable[bytes]) -> None:
     async with connection.cursor().copy(QUERIES[query]) as copy:
         await copy.write(_COPY_HEADER)
@@ -616,7 +539,8 @@ async def _find(connection: Connection, event_ids: Collection[str]) -> list[Foun
     return [FoundEvent(_leaf(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
 
 
-async def _read_state(connection: Connection) -> State:
+async def read_state(connection: Connection) -> State:
+    """Return the state of the log, that of an empty one before it was initialised."""
     with translated():
         cursor = await connection.execute(QUERIES["read_state"])
         row = await cursor.fetchone()

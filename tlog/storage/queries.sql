@@ -158,14 +158,48 @@ SELECT
 -- name: scan_leaves
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
 
--- name: scan_disclosures
-SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s ORDER BY index;
-
--- name: scan_tiles
--- Of each level the tile in which the tree of `start` entries ends, and those behind it.
+-- name: scan_upper_tiles
+-- Of each level above 0 the tile in which the tree of `start` entries ends, and those behind it.
 SELECT level, tile_index, hashes FROM tlog.tile
-WHERE tile_index >= %(start)s::bigint >> (8 * (level + 1))
+WHERE level > 0 AND tile_index >= %(start)s::bigint >> (8 * (level + 1))
 ORDER BY level, tile_index;
+
+-- name: scan_lowest_tiles
+SELECT tile_index FROM tlog.tile WHERE level = 0 AND tile_index >= %(start)s::bigint >> 8 ORDER BY tile_index;
+
+-- name: count_leaves
+SELECT count(*), max(index) FROM tlog.leaf WHERE index >= %(start)s;
+
+-- name: count_disclosures
+SELECT count(*), count(*) FILTER (WHERE index >= %(end)s) FROM tlog.disclosure WHERE index >= %(start)s;
+
+-- name: find_stray_leaves
+-- Rows that no check of the entries [start, end) has met once: of an index that stands twice, below or behind it.
+SELECT index, count(*) FROM tlog.leaf WHERE index >= %(start)s GROUP BY index
+HAVING count(*) > 1 OR index >= %(end)s ORDER BY index LIMIT 1000;
+
+-- name: export_snapshot
+-- Others may read from it as long as this transaction is open, however long that takes.
+SELECT pg_catalog.pg_export_snapshot(), pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true);
+
+-- name: range_scans
+SELECT
+    pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+    pg_catalog.set_config('enable_indexscan', %(index_scans)s, true),
+    pg_catalog.set_config('enable_indexonlyscan', 'off', true),
+    pg_catalog.set_config('enable_bitmapscan', 'off', true),
+    pg_catalog.set_config('enable_seqscan', %(sequential)s, true);
+
+-- name: range_leaves
+SELECT index, pg_catalog.uuid_send(event_id), entry, leaf_hash, chain_hash FROM tlog.leaf
+WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
+
+-- name: range_disclosures
+SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
+
+-- name: range_tiles
+SELECT tile_index, hashes FROM tlog.tile
+WHERE level = 0 AND tile_index >= %(start)s AND tile_index < %(end)s ORDER BY tile_index;
 
 -- name: scan_checkpoints
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size > %(start)s ORDER BY size;

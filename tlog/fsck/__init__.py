@@ -1,0 +1,211 @@
+"""fsck: check everything the database holds, name what broke, and keep going after the first problem.
+
+Everything is read in one snapshot and recomputed from the entries' bytes: leaf hashes, chain, tiles of all levels, the root hash
+at every published checkpoint, commitments, index keys, the index. Where two of three witnesses of an entry agree (its bytes, its
+column, its tile) the third one is named. That no row is hidden is settled by sequential scans (`tlog.storage.scan`).
+
+    report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
+    join.py    ranges put together     event_ids.py  ids that stand twice                stored_index.py, opinion.py
+
+A check can start where an earlier one ended (`Verified`): then it looks at what came since, in seconds on a large log, and
+says that it looked at nothing else. Memory is bounded for a log of any length.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tlog.core.tile import TILE_WIDTH
+from tlog.errors import AnchorMissingError, MalformedInputError, UnsafeDatabaseError
+from tlog.fsck.event_ids import EventIds
+from tlog.fsck.join import Join
+from tlog.fsck.opinion import SecondOpinion
+from tlog.fsck.report import Problem, Report, Verified, parse_verified
+from tlog.fsck.stored_index import check_stored_index
+from tlog.fsck.workers import check_ranges, plan
+from tlog.replay import Replay
+from tlog.storage.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tlog.anchor import Anchored
+    from tlog.core.note import Verifier
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.storage.database import Database
+    from tlog.storage.log import SealedCheckpoint
+    from tlog.storage.scan import Scan
+
+__all__ = ["Problem", "Report", "Verified", "fsck", "parse_verified"]
+_SHOWN_ROWS: Final = 20
+
+
+async def fsck(
+    database: Database,
+    verifier: Verifier,
+    bucket_keys: BucketKeys | None,
+    read_anchor: Callable[[], Anchored] | None,
+    *,
+    second_opinion: bool = False,
+    since: Verified | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    reached: Callable[[Verified], None] = lambda _: None,
+) -> Report:
+    """Check a log's database, running or not; return what was checked and what is wrong.
+
+    Args:
+        database: the log's.
+        verifier: the log's public key.
+        bucket_keys: to check index keys against disclosures; without them that is reported as not checked.
+        read_anchor: reads what was signed last; without it that is reported as not checked.
+        second_opinion: recompute the root hash and a sample of inclusion proofs with pymerkle as well.
+        since: where an earlier check of this log ended; only what came since is checked, the index not at all.
+        progress: called with (entries done, entries in all).
+        reached: called now and then with how far nothing is wrong, from where a check that is broken off can go on.
+
+    Raises:
+        NotCheckedError: a second opinion is asked for, but pymerkle is not installed.
+        MalformedInputError: `since` is of another log, or a second opinion is asked for of a part.
+        OverloadedError: the database is away.
+
+    """
+    report = Report(start=0 if since is None else since.size)
+    if since is not None and (since.origin != verifier.name or second_opinion):
+        message = "a check that continues an earlier one is of the same log, and without a second opinion"
+        raise MalformedInputError(message)
+    opinion = SecondOpinion() if second_opinion else None
+    before = _read_anchor(report, read_anchor)
+    async with scan(database, report.start) as snapshot:
+        try:
+            await snapshot.check_relations()
+            # The log may be sealing meanwhile: the snapshot lies between what the anchor held before and holds now.
+            anchors = [each for each in (before, before and _read_anchor(report, read_anchor)) if each is not None]
+            with Replay() as replay, tempfile.TemporaryDirectory(prefix="tlog-fsck-") as directory:
+                join = Join(
+                    report,
+                    verifier=verifier,
+                    bucket_keys=bucket_keys,
+                    replay=replay,
+                    event_ids=EventIds(Path(directory)),
+                    since=since,
+                )
+                check = _Check(snapshot, database, report, join, bucket_keys)
+                await check.run(anchors, progress, reached, opinion, partial=since is not None)
+        except UnsafeDatabaseError as error:
+            report.add("schema", "database", str(error))
+            report.leave("what the database refuses to show, or shows from elsewhere")
+    return report
+
+
+def _read_anchor(report: Report, read_anchor: Callable[[], Anchored] | None) -> Anchored | None:
+    if read_anchor is None:
+        report.leave("the anchor (none was given)")
+        return None
+    try:
+        return read_anchor()
+    except AnchorMissingError as error:
+        report.add("anchor wrong", "anchor", str(error))
+        return None
+
+
+class _Check:
+    """One pass over a snapshot."""
+
+    def __init__(
+        self, snapshot: Scan, database: Database, report: Report, join: Join, bucket_keys: BucketKeys | None
+    ) -> None:
+        self._scan = snapshot
+        self._database = database
+        self._report = report
+        self._join = join
+        self._bucket_keys = bucket_keys
+
+    async def run(
+        self,
+        anchors: Sequence[Anchored],
+        progress: Callable[[int, int], None],
+        reached: Callable[[Verified], None],
+        opinion: SecondOpinion | None,
+        *,
+        partial: bool,
+    ) -> None:
+        """Check everything; `anchors` are what the anchor held before the snapshot was taken and after, if there is one."""
+        report, join = self._report, self._join
+        state = await self._scan.state()
+        report.size = state.size
+        checkpoints = await self._scan.checkpoints()
+        report.sealed = checkpoints[-1].size if checkpoints else report.start
+        await self._ranges(state.size, checkpoints, anchors, progress, reached)
+        join.finish(state)
+        join.compare_tiles({(level, index): hashes async for level, index, hashes in self._scan.upper_tiles()})
+        if not partial:
+            await check_stored_index(self._scan, report, join.epochs)
+        join.judge_suspects(checkpoints)
+        for each in checkpoints:
+            join.checkpoint(each)
+        if anchors:
+            join.anchor(anchors[0], anchors[-1], checkpoints[-1] if checkpoints else None, state.size)
+        if opinion is not None and checkpoints:
+            async for page in self._scan.leaves():
+                for row in page:
+                    opinion.append(row.entry)
+            opinion.check(report, checkpoints[-1].root)
+        if not report.problems:
+            report.verified = join.verified()
+        if self._bucket_keys is None:
+            report.leave("index keys against disclosures (no bucket keys were given)")
+
+    async def _ranges(
+        self,
+        size: int,
+        checkpoints: Sequence[SealedCheckpoint],
+        anchors: Sequence[Anchored],
+        progress: Callable[[int, int], None],
+        reached: Callable[[Verified], None],
+    ) -> None:
+        """Check the rows, and that they are all there are."""
+        report, join = self._report, self._join
+        there = await self._scan.count()
+        # Rows behind the end that the state tells are looked at too, but no gap as wide as a hostile index makes it.
+        end = max(size, min((there.last if there.last is not None else -1) + 1, report.start + there.leaves))
+        watched = sorted({each.size for each in checkpoints} | {each.size for each in anchors})
+        tasks = plan(report.start, end, watched, report.sealed, join.before())
+        signed = list(checkpoints)
+        name = await self._scan.share()
+        async for facts in check_ranges(tasks, self._scan.ranges(), self._database, name, self._bucket_keys):
+            join.take(facts)
+            progress(facts.end, end)
+            if not report.problems and not join.has_suspects and join.agrees(signed, facts.end):
+                reached(join.verified())
+        await self._scan.settle()
+        await self._nothing_hidden(there.leaves, end)
+
+    async def _nothing_hidden(self, leaves: int, end: int) -> None:
+        """Compare what was read through indexes with what sequential scans count."""
+        report, join = self._report, self._join
+        if join.stored_leaves != leaves:
+            strays = await self._scan.stray_leaves(end)
+            for index, rows in strays[:_SHOWN_ROWS]:
+                what = "an index stands twice" if rows > 1 else "it lies behind the end of the log"
+                report.add("order", f"entry {index}", what)
+            if not strays:
+                what = f"{leaves:,} rows are there, its index leads to {join.stored_leaves:,}"
+                report.add("row hidden", "table leaf", what)
+        disclosures, behind = await self._scan.count_disclosures(end)
+        if behind:
+            report.add("disclosure mismatch", f"entries from {end}", f"{behind:,} disclosures belong to no entry")
+        if join.stored_disclosures != disclosures - behind:
+            what = f"{disclosures - behind:,} rows are there, its index leads to {join.stored_disclosures:,}"
+            report.add("row hidden", "table disclosure", what)
+        await self._tiles(end)
+
+    async def _tiles(self, end: int) -> None:
+        stored = await self._scan.lowest_tiles()
+        needed = -(-end // TILE_WIDTH)
+        self._join.stray_tiles([index for index in stored if index >= needed])
+        inside = sum(index < needed for index in stored)
+        if inside != self._join.stored_tiles:
+            what = f"{inside:,} rows of level 0 are there, its index leads to {self._join.stored_tiles:,}"
+            self._report.add("row hidden", "table tile", what)

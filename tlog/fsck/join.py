@@ -1,0 +1,336 @@
+"""Joining checked ranges, in order, to what only the whole log can show: the tree, signed roots, the index, eventIds.
+
+The tree is followed twice where it has to be: as the entries make it, and as the stored tiles of level 0 do. What the log signed
+decides which of the two is genuine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tlog.core.chain import CHAIN_START
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.merkle import Frontier, fold_perfect, fold_right
+from tlog.core.segment import format_table, table_hash
+from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
+from tlog.errors import TlogError
+from tlog.fsck.ranges import BLOCK, Before
+from tlog.fsck.report import Verified
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tlog.anchor import Anchored
+    from tlog.core.entry import IndexEntry
+    from tlog.core.note import Verifier
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.fsck.event_ids import EventIds
+    from tlog.fsck.ranges import RangeFacts
+    from tlog.fsck.report import Report
+    from tlog.replay import Replay
+    from tlog.storage.log import SealedCheckpoint, State
+
+_SHOWN_GAPS: Final = 1_000
+
+
+class Join:
+    """The whole of the ranges given so far.
+
+    Args:
+        report: where problems go.
+        verifier: the log's public key.
+        bucket_keys: what entry 0 has to commit to, if known.
+        replay: derives the index again.
+        event_ids: finds those that stand twice.
+        since: where an earlier check ended, whose end the first range continues.
+
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        verifier: Verifier,
+        bucket_keys: BucketKeys | None,
+        replay: Replay,
+        event_ids: EventIds,
+        since: Verified | None = None,
+    ) -> None:
+        self._report = report
+        self._verifier = verifier
+        self._bucket_keys = bucket_keys
+        self._replay = replay
+        self._event_ids = event_ids
+        self._partial = since is not None
+        self._chain: bytes = CHAIN_START
+        self._logged_at = b""
+        self._damaged = False
+        self._suspects: list[int] = []
+        self._gap: range = range(0)
+        self._frontier = Frontier()  # of whole blocks
+        self._stored: Frontier | None = None
+        self._rest: tuple[list[bytes], list[bytes]] = ([], [])  # the perfect subtrees of the block that is open
+        self._edge: list[list[tuple[bytes, bytes]]] = [[]]
+        self._counts = [0]
+        self._upper: dict[tuple[int, int], list[tuple[bytes, bytes]]] = {}
+        self._roots: dict[int, tuple[bytes, bytes]] = {}
+        self._chains: dict[int, bytes] = {}
+        self.epochs: dict[int, bytes] = {}
+        self.size = 0
+        self.stored_leaves = self.stored_disclosures = self.stored_tiles = 0
+        self.missing: list[int] = []
+        if since is not None:
+            self._continue(since)
+
+    def _continue(self, since: Verified) -> None:
+        subtrees = since.subtrees()
+        whole = (since.size // BLOCK).bit_count()
+        self._frontier = Frontier(since.size // BLOCK * BLOCK, subtrees[:whole])
+        self._rest = subtrees[whole:], subtrees[whole:]
+        self._chain, self._logged_at = since.chain_hash, since.logged_at.encode()
+        self._edge = [[(each, each) for each in split_hashes(hashes)] for hashes in since.edge] or [[]]
+        self._counts = [since.size >> 8 * level for level in range(len(self._edge))]
+        root = fold_right(subtrees)
+        self._roots[since.size] = root, root
+        self._report.checked["events"] = since.events
+        self.size = since.size
+
+    def before(self) -> Before:
+        """Return what the range that begins here has to know."""
+        tile = tuple(computed for computed, _ in self._edge[0])
+        return Before(self._chain, tile, tuple(self._rest[0][: (self.size % BLOCK // TILE_WIDTH).bit_count()]))
+
+    def take(self, facts: RangeFacts) -> None:
+        """Join the next range."""
+        report = self._report
+        report.checked.update(facts.checked)
+        if self._logged_at and facts.first_logged_at and facts.first_logged_at < self._logged_at:
+            report.add("order", f"entry {facts.start}", "it is logged earlier than the entry before it")
+        for problem in facts.problems:
+            report.add(*problem)
+        report.more_problems += facts.more_problems
+        self._suspects += facts.suspects
+        self._damaged |= facts.damaged
+        self._note_gaps(facts)
+        self.stored_leaves += facts.read_leaves
+        self.stored_disclosures += facts.read_disclosures
+        self.stored_tiles += facts.read_tiles
+        self._grow(facts)
+        self._chain = facts.chain or self._chain
+        self._logged_at = facts.logged_at or self._logged_at
+        self.size = facts.end
+        self._event_ids.add(facts.event_ids, facts.event_indexes)
+        if facts.start == 0 and facts.end:
+            self._first_entry(facts)
+        if not self._partial:
+            self._replay.take(facts.keys, facts.positions, facts.end - facts.start)
+            for index, entry in facts.epochs:
+                self._epoch(index, entry)
+
+    def _note_gaps(self, facts: RangeFacts) -> None:
+        """Report missing rows, a gap that goes on as one."""
+        for index in facts.missing:
+            if index != self._gap.stop:
+                self._report_gap()
+                self._gap = range(index, index)
+            self._gap = range(self._gap.start, index + 1)
+        self.missing += facts.missing[: _SHOWN_GAPS - len(self.missing)]
+
+    def _report_gap(self) -> None:
+        if self._gap:
+            self._report.add("row missing", _entries(self._gap), "no row has this index")
+
+    def _first_entry(self, facts: RangeFacts) -> None:
+        if facts.first_entry is None:
+            if 0 not in facts.missing:
+                self._report.add("index keys wrong", "entry 0", "it does not commit to bucket keys")
+        elif self._bucket_keys is not None and (
+            (facts.first_entry.bits, facts.first_entry.root_hash())
+            != (self._bucket_keys.bits, self._bucket_keys.root())
+        ):
+            self._report.add("index keys wrong", "entry 0", "the bucket keys given are not the ones it commits to")
+
+    def _epoch(self, index: int, entry: IndexEntry) -> None:
+        """Derive the segments of a logged epoch again; a cheating index is one that commits to others."""
+        self.epochs[index] = entry.table_hash()
+        self._report.checked["epochs"] += 1
+        if entry.size > index:
+            self._report.add("index wrong", f"entry {index}", "its epoch covers entries that were not logged yet")
+        elif table_hash(format_table(self._replay.table(entry.ends))) != entry.table_hash():
+            if self._damaged:
+                self._report.leave("index epochs behind damaged entries")
+            else:
+                what = f"the epoch of size {entry.size} commits to segments that the entries do not lead to"
+                self._report.add("index wrong", f"entry {index}", what)
+
+    # --- The tree ----------------------------------------------------------------------------------------------------
+
+    def _grow(self, facts: RangeFacts) -> None:
+        for size, tree in facts.watched.items():
+            computed = fold_right(self._frontier.subtrees + tree.computed)
+            stored = fold_right((self._stored or self._frontier).subtrees + tree.stored)
+            self._roots[size], self._chains[size] = (computed, stored), tree.chain
+        for pair in facts.tiles:
+            self._add(1, pair)
+        self._edge[0] = facts.rest
+        self._rest = facts.subtrees, facts.stored_subtrees
+        if facts.end % BLOCK == 0 and facts.end > facts.start:
+            if self._stored is None and facts.subtrees != facts.stored_subtrees:
+                self._stored = Frontier(self._frontier.size, self._frontier.subtrees)
+            self._frontier.append_subtree(facts.subtrees[0], BLOCK)
+            if self._stored is not None:
+                self._stored.append_subtree(facts.stored_subtrees[0], BLOCK)
+            self._rest = [], []
+
+    def _add(self, level: int, item: tuple[bytes, bytes]) -> None:
+        """Add to the right-most tile of a level: the hash computed from below, and the one stored tiles lead to."""
+        if level == len(self._counts):
+            self._edge.append([])
+            self._counts.append(0)
+        hashes = self._edge[level]
+        hashes.append(item)
+        self._counts[level] += 1
+        if len(hashes) == TILE_WIDTH:
+            self._upper[level, self._counts[level] // TILE_WIDTH - 1] = hashes
+            self._edge[level] = []
+            computed = fold_perfect([each for each, _ in hashes])
+            same = all(each == stored for each, stored in hashes)
+            self._add(level + 1, (computed, computed if same else fold_perfect([stored for _, stored in hashes])))
+
+    def compare_tiles(self, stored: dict[tuple[int, int], bytes]) -> None:
+        """Compare the computed tiles above level 0 with stored ones, which may lag while entries are pending."""
+        report = self._report
+        for level, hashes in enumerate(self._edge):
+            if level and hashes:
+                self._upper[level, self._counts[level] // TILE_WIDTH] = hashes
+        for (level, index), hashes in sorted(self._upper.items()):
+            found = split_hashes(stored.pop((level, index), b""))
+            place = Tile(level, index, len(hashes)).path()
+            covered = max(0, min(len(hashes), (report.sealed >> 8 * level) - index * TILE_WIDTH))
+            if len(found) < covered:
+                first = index * TILE_WIDTH << 8 * level
+                what = f"the sealed entries from {first} need {covered} hashes, {len(found)} are stored"
+                report.add("tile missing", place, what)
+            elif len(found) > len(hashes):
+                what = f"it has {len(found)} hashes, there are entries for {len(hashes)}"
+                report.add("tile changed", place, what)
+            else:
+                # A hash may follow from either side; which one is genuine the signed roots decide.
+                wrong = [i for i, item in enumerate(found) if item not in hashes[i]]
+                for i in wrong[:1]:
+                    report.add("tile changed", place, f"its hash {i} is not that of the tiles below it")
+            report.checked["tiles"] += bool(found)
+        for level, index in stored:  # those that were compared are gone
+            report.add("tile changed", Tile(level, index).path(), "there are no entries for it")
+
+    # --- What was signed ---------------------------------------------------------------------------------------------
+
+    def finish(self, state: State | None) -> None:
+        """Judge what only the end shows: the state of the log, gaps, eventIds that stand twice."""
+        self._report_gap()
+        if state is not None:
+            size, have = state.size, self.size
+            if have > size:
+                self._report.add("state wrong", "log_state", f"it says {size} entries, there are {have}")
+            logged_at = to_microseconds(parse_logged_at(self._logged_at.decode())) if self._logged_at else 0
+            if (state.chain_hash, state.last_logged_at) != (self._chain, logged_at):
+                what = "chain hash or last loggedAt is not that of the last entry"
+                self._report.add("state wrong", "log_state", what)
+        for index in self._event_ids.twice():
+            self._report.add("duplicate id", f"entry {index}", "its eventId is logged twice")
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether there are entries that only a signed root can judge."""
+        return bool(self._suspects)
+
+    def agrees(self, checkpoints: list[SealedCheckpoint], end: int) -> bool:
+        """Tell whether the tree was signed as it is up to `end`; takes the checkpoints up to there off the list."""
+        while checkpoints and checkpoints[0].size <= end:
+            first = checkpoints.pop(0)
+            if self._roots.get(first.size, (b"",))[0] != first.root:
+                return False
+        return True
+
+    def stray_tiles(self, indexes: Sequence[int]) -> None:
+        """Report tiles of level 0 behind the last entry."""
+        for index in indexes:
+            self._report.add("tile changed", Tile(0, index).path(), "there are no entries for it")
+
+    def judge_suspects(self, checkpoints: Sequence[SealedCheckpoint]) -> None:
+        """Entries whose bytes and column agree against the tile: what the log signed decides which side is genuine."""
+        signed = {each.size: each.root for each in checkpoints}
+        for index in self._suspects:
+            size = min((size for size in signed if size > index and size in self._roots), default=None)
+            if size is not None and signed[size] == self._roots[size][0]:
+                tile = Tile(0, index // TILE_WIDTH)
+                what = f"its hash {index % TILE_WIDTH} is not that of entry {index}, which leads to the signed root"
+                self._report.add("tile changed", tile.path(), what)
+            else:
+                what = "its bytes and leaf_hash were both changed: they do not lead to the signed root"
+                self._report.add("entry changed", f"entry {index}", what)
+
+    def checkpoint(self, sealed: SealedCheckpoint) -> None:
+        """Check a published checkpoint: its signature, its columns, and the tree it signs."""
+        report, place = self._report, f"checkpoint {sealed.size}"
+        report.checked["checkpoints"] += 1
+        try:
+            opened = open_checkpoint(sealed.note, self._verifier)
+        except TlogError as error:
+            report.add("checkpoint wrong", place, str(error))
+            return
+        if (opened.size, opened.root) != (sealed.size, sealed.root):
+            report.add("checkpoint wrong", place, "its columns are not what its note says")
+        self._signed_root(opened.size, opened.root, place)
+        if self._chains.get(sealed.size, sealed.chain_hash) != sealed.chain_hash:
+            report.add("chain broken", place, "the chain over its entries ends in another hash than when it was signed")
+
+    def note(self, note: bytes, place: str) -> int | None:
+        """Check a signed note that is not in the database; return the size it signs, None if it does not open."""
+        try:
+            opened = open_checkpoint(note, self._verifier)
+        except TlogError as error:
+            self._report.add("anchor wrong" if place == "anchor" else "checkpoint wrong", place, str(error))
+            return None
+        if opened.size <= self.size:
+            self._signed_root(opened.size, opened.root, place)
+        return opened.size
+
+    def _signed_root(self, size: int, root: bytes, place: str) -> None:
+        if size > self.size:
+            self._report.add("ROLLBACK", place, f"{size} entries were signed, the database holds {self.size}")
+        elif size and root not in self._roots.get(size, (root,)):  # below where a partial check began there is none
+            self._report.add("root wrong", place, f"the first {size} entries lead to another root hash than was signed")
+
+    def anchor(self, before: Anchored, after: Anchored, newest: SealedCheckpoint | None, size: int) -> None:
+        """Check what the anchor held before the snapshot was taken, and after."""
+        report = self._report
+        if before.size > size:
+            what = f"ROLLBACK db={size} anchor={before.size}: signed entries are gone"
+            report.add("ROLLBACK", "anchor", what)
+        if newest is not None and newest.size > after.size:
+            report.add(
+                "anchor wrong", "anchor", f"it stops at {after.size}, a checkpoint of {newest.size} is published"
+            )
+        for anchored in {before, after}:
+            if newest is not None and newest.size == anchored.size and newest.note != anchored.note:
+                report.add("anchor wrong", "anchor", f"it holds another checkpoint of {newest.size} than is published")
+            elif anchored.note:
+                self.note(anchored.note, "anchor")
+
+    def verified(self) -> Verified:
+        """Return where the check has got to, for a later one to continue."""
+        return Verified(
+            origin=self._verifier.name,
+            size=self.size,
+            events=self._report.checked["events"],
+            chain_hash=self._chain,
+            logged_at=self._logged_at.decode(),
+            edge=[b"".join(computed for computed, _ in hashes) for hashes in self._edge],
+        )
+
+
+def _entries(indexes: range) -> str:
+    last = indexes.stop - 1
+    return f"entries {indexes.start} to {last}" if len(indexes) > 1 else f"entry {last}"

@@ -1,0 +1,486 @@
+"""Checking a range of consecutive entries by itself: what of a full check can be done anywhere, in any order.
+
+Whole ranges are compared at once; only where a comparison fails is looked at entry by entry, to name what is wrong. What a
+range cannot know (the tree before it, the index, other ranges' eventIds) it returns as small facts to who joins the ranges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from tlog.core.commitment import SALT_SIZE, check_disclosure, commit
+from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, match_event, parse_entry
+from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect
+from tlog.core.posting import NO_KEYS, decode_keys
+from tlog.core.segment import BASE
+from tlog.core.strict import encode_hashes_base64url, parse_base64url
+from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
+from tlog.errors import TlogError
+from tlog.fsck.report import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tlog.core.entry import Entry
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.fsck.report import Damage
+    from tlog.storage.scan import DisclosureRow, LeafRow
+
+BLOCK: Final = BASE
+_REMEMBERED: Final = 1_000
+_UUID_SIZE: Final = 16
+
+
+class _Who(msgspec.Struct, gc=False):
+    userId: str  # noqa: N815 - the format's name
+
+
+class _What(msgspec.Struct, gc=False):
+    type: str
+    id: str
+
+
+class _Touched(msgspec.Struct, gc=False):
+    resource: _What
+
+
+_WHO: Final = msgspec.json.Decoder(_Who).decode
+_TOUCHED: Final = msgspec.json.Decoder(_Touched).decode
+
+
+class Watched(NamedTuple):
+    """The tree at a size: the perfect subtrees of its block's part, as computed and as tiles have it, and the chain."""
+
+    computed: list[bytes]
+    stored: list[bytes]
+    chain: bytes
+
+
+class Before(NamedTuple):
+    """What is known of the entries before a range.
+
+    `tile` are the hashes of the partial tile that the range continues, `subtrees` the perfect subtrees of the part of its
+    block that is before it.
+    """
+
+    chain: bytes | None
+    tile: tuple[bytes, ...] = ()
+    subtrees: tuple[bytes, ...] = ()
+
+
+@dataclass
+class RangeFacts:
+    """What a range of entries is found to be.
+
+    `tiles` has for each tile of level 0 that is full at the end of the range the hash it folds to, computed and stored;
+    `rest` the same of each entry behind those. `subtrees` are the perfect subtrees of the block up to the end.
+    """
+
+    start: int
+    end: int
+    checked: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    more_problems: int = 0
+    suspects: list[int] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    damaged: bool = False
+    tiles: list[tuple[bytes, bytes]] = field(default_factory=list)
+    rest: list[tuple[bytes, bytes]] = field(default_factory=list)
+    subtrees: list[bytes] = field(default_factory=list)
+    stored_subtrees: list[bytes] = field(default_factory=list)
+    watched: dict[int, Watched] = field(default_factory=dict)
+    chain: bytes | None = None
+    first_logged_at: bytes = b""
+    logged_at: bytes = b""
+    first_entry: IndexKeysEntry | None = None
+    epochs: list[tuple[int, IndexEntry]] = field(default_factory=list)
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    positions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    event_ids: bytes = b""
+    event_indexes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    read_leaves: int = 0
+    read_disclosures: int = 0
+    read_tiles: int = 0
+
+    def add(self, damage: Damage, place: str, what: str) -> None:
+        """Note a problem; beyond a thousand they are only counted."""
+        if len(self.problems) < _REMEMBERED:
+            self.problems.append(Problem(damage, place, what))
+        else:
+            self.more_problems += 1
+
+
+class RangeCheck:
+    """The check of one range inside of one block; give it rows in order, then `finish`."""
+
+    def __init__(
+        self,
+        start: int,
+        before: Before,
+        watched: Sequence[int],
+        tiles: Mapping[int, bytes],
+        *,
+        sealed: int,
+        bucket_keys: BucketKeys | None,
+        columns: bool = True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            start: index of the first entry.
+            before: what is known of the entries before.
+            watched: tree sizes in (start, end] to return the tree of, rising.
+            tiles: the stored hashes of the tiles of level 0 in which the range is.
+            sealed: how many entries a checkpoint covers, which have to be in tiles.
+            bucket_keys: to check index keys against disclosures.
+            columns: whether rows have more than index and entry.
+
+        """
+        self.facts = RangeFacts(start, start, chain=before.chain)
+        self._watched = list(watched)
+        self._tiles = tiles
+        self._sealed = sealed
+        self._bucket_keys = bucket_keys
+        self._columns = columns
+        self._frontier = Frontier(start % BLOCK - len(before.tile), before.subtrees)
+        self._stored: Frontier | None = None
+        self._tile = list(before.tile)
+        self._seeded = len(before.tile)
+        self._stored_tile: list[bytes] | None = None
+        self._chains: dict[int, bytes] = {}
+        self._texts: list[bytes] = []
+        self._ids: list[bytes] = []
+        self._indexes: list[int] = []
+
+    # --- Rows --------------------------------------------------------------------------------------------------------
+
+    def take(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
+        """Check the next rows, by index, and the disclosures that belong to them."""
+        facts = self.facts
+        facts.read_leaves += len(rows)
+        facts.read_disclosures += len(disclosures)
+        by_index = {row[0]: (row[1], row[2]) for row in disclosures}
+        for run in _consecutive(rows):
+            if run[0][0] < facts.end:
+                facts.add("order", f"entry {run[0][0]}", "an index stands twice")
+                continue
+            self.skip(run[0][0])
+            self._run(run, by_index)
+            facts.end += len(run)
+
+    def skip(self, index: int) -> None:
+        """Note that the rows up to `index` are missing; their tiles stand in for them in the tree."""
+        facts = self.facts
+        if index == facts.end:
+            return
+        facts.damaged = True
+        for lost in range(facts.end, index):
+            facts.missing.append(lost)
+            hashes = self._stored_hashes(lost, 1)
+            self._texts.append(NO_KEYS)
+            self._chains[lost + 1] = facts.chain or bytes(HASH_SIZE)
+            self._grow(lost, [hashes or bytes(HASH_SIZE)], same=True)
+        facts.end = index
+
+    def finish(self) -> RangeFacts:
+        """Return what was found."""
+        facts = self.facts
+        if self._tile:
+            self._close_tile(facts.end // TILE_WIDTH)
+            stored = self._stored_tile or self._tile
+            facts.rest = list(zip(self._tile, stored, strict=True))
+        facts.subtrees, facts.stored_subtrees = self._trees(len(self._tile))
+        facts.keys, facts.positions = decode_keys(b"".join(self._texts))
+        facts.event_ids = b"".join(self._ids)
+        facts.event_indexes = np.array(self._indexes, np.uint64)
+        return facts
+
+    def _run(self, rows: Sequence[LeafRow], disclosures: Mapping[int, tuple[bytes, bytes]]) -> None:
+        """Check rows without a gap."""
+        first = rows[0][0]
+        _, event_ids, entries, leaf_hashes, chain_hashes = zip(*rows, strict=True)
+        computed = [sha256(b"\x00" + entry).digest() for entry in entries]
+        same = self._leaf_hashes(first, computed, leaf_hashes)
+        if self._columns:
+            self._chain(first, computed, chain_hashes)
+        self._entries(first, entries, event_ids, disclosures)
+        self._grow(first, computed, same=same)
+        self.facts.checked["entries"] += len(rows)
+
+    def _leaf_hashes(self, first: int, computed: list[bytes], columns: Sequence[bytes]) -> bool:
+        """Compare what entries hash to with column and tile; where two of the three agree, the third one is named."""
+        facts = self.facts
+        stored = self._stored_hashes(first, len(computed))
+        # Tiles may lag behind the entries; but behind a tile that is missing others may be wrong.
+        ends = (first + len(stored) // HASH_SIZE) // TILE_WIDTH
+        whole = len(stored) == len(computed) * HASH_SIZE or max(self._tiles, default=0) <= ends
+        if whole and b"".join(computed).startswith(stored) and (not self._columns or computed == list(columns)):
+            return True
+        same = True
+        for position, mine in enumerate(computed):
+            index, place = first + position, f"entry {first + position}"
+            tiled = self._stored_hashes(index, 1)
+            agree = tiled in (b"", mine)
+            if self._columns and mine != columns[position]:
+                if mine == tiled:
+                    facts.add("column changed", place, "its leaf_hash is not the hash of its bytes")
+                else:
+                    facts.add("entry changed", place, "its bytes do not hash to what was logged")
+            elif not agree:
+                facts.suspects.append(index)
+            facts.damaged |= not agree
+            same &= agree
+        return same
+
+    def _chain(self, first: int, computed: list[bytes], stored: Sequence[bytes]) -> None:
+        """Check each link from what is stored before it: one broken link is one problem, not one for every entry behind."""
+        facts = self.facts
+        before = facts.chain
+        previous = ((stored[0] if before is None else before), *stored[:-1])
+        links = [sha256(b"\x02" + link + leaf).digest() for link, leaf in zip(previous, computed, strict=True)]
+        if links != list(stored):
+            for position, link in enumerate(links):
+                if link != stored[position] and (position or before is not None):
+                    what = "its chain_hash does not continue the entries before it"
+                    facts.add("chain broken", f"entry {first + position}", what)
+        for size in self._watched:
+            if first < size <= first + len(stored):
+                self._chains[size] = stored[size - first - 1]
+        facts.chain = stored[-1]
+
+    # --- What entries say --------------------------------------------------------------------------------------------
+
+    def _entries(
+        self,
+        first: int,
+        entries: Sequence[bytes],
+        event_ids: Sequence[bytes | None],
+        disclosures: Mapping[int, tuple[bytes, bytes]],
+    ) -> None:
+        facts = self.facts
+        said = [match_event(entry) for entry in entries]
+        events = said
+        if None in said:
+            said = [each or self._slowly(first + n, entries[n], event_ids[n]) for n, each in enumerate(said)]
+            events = [each for each in said if each is not None and each[0]]
+        self._order(first, said)
+        if events:
+            indexes = (
+                list(range(first, first + len(said)))
+                if len(events) == len(said)
+                else [first + n for n, each in enumerate(said) if each is not None and each[0]]
+            )
+            columns = [event_ids[index - first] for index in indexes]
+            self._event_ids(indexes, [each[3] for each in events if each is not None], columns)
+            self._disclosures(dict(zip(indexes, events, strict=True)), disclosures)
+        self._texts += [each[4] if each is not None and each[0] else NO_KEYS for each in said]
+        if len(events) < len(said):
+            self._stray_disclosures(first, said, disclosures)
+        facts.checked["events"] += len(events)
+
+    def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> tuple[bytes, ...] | None:
+        """Return what `match_event` would, with an empty action for a control entry; None of what is malformed."""
+        facts, place = self.facts, f"entry {index}"
+        try:
+            entry: Entry = parse_entry(data)
+        except TlogError as error:
+            facts.add("entry malformed", place, str(error))
+            facts.damaged = True
+            return None
+        logged_at = entry.loggedAt.encode()
+        if isinstance(entry, EventEntry):
+            values = (
+                entry.action, entry.commitments.actor, entry.commitments.resource, entry.eventId,
+                '","'.join(entry.keys), entry.loggedAt, entry.resourceType,
+            )  # fmt: skip
+            return tuple(value.encode() for value in values)
+        if event_id is not None:
+            facts.add("column changed", place, "its event_id is not the eventId of its bytes")
+        if isinstance(entry, IndexEntry):
+            facts.epochs.append((index, entry))
+        elif index == 0:
+            facts.first_entry = entry
+        return (b"",) * 5 + (logged_at, b"")
+
+    def _order(self, first: int, said: Sequence[tuple[bytes, ...] | None]) -> None:
+        """Check that the log's clock never goes back."""
+        facts = self.facts
+        times = [b"" if each is None else each[5] for each in said]
+        if b"" in times or times != sorted(times) or times[0] < facts.logged_at:
+            last = facts.logged_at
+            for position, time in enumerate(times):
+                if time and time < last:
+                    facts.add("order", f"entry {first + position}", "it is logged earlier than the entry before it")
+                last = time or last
+            times = [time for time in times if time]
+        if times:
+            facts.first_logged_at = facts.first_logged_at or times[0]
+            facts.logged_at = times[-1]
+
+    def _event_ids(self, indexes: list[int], texts: list[bytes], columns: Sequence[bytes | None]) -> None:
+        joined = bytes.fromhex(b"".join(texts).replace(b"-", b"").decode())
+        if self._columns and joined != b"".join(each or b"" for each in columns):
+            for position, column in enumerate(columns):
+                if column != joined[position * _UUID_SIZE : (position + 1) * _UUID_SIZE]:
+                    what = "its event_id is not the eventId of its bytes"
+                    self.facts.add("column changed", f"entry {indexes[position]}", what)
+        self._ids.append(joined)
+        self._indexes += indexes
+
+    # --- Disclosures -------------------------------------------------------------------------------------------------
+
+    def _disclosures(
+        self, events: Mapping[int, tuple[bytes, ...] | None], disclosures: Mapping[int, tuple[bytes, bytes]]
+    ) -> None:
+        """Check the disclosures that are there; those that are not were erased, which is no damage."""
+        facts = self.facts
+        pairs = [(index, said, disclosures[index]) for index, said in events.items() if index in disclosures]
+        commitments = encode_hashes_base64url(map(commit, chain.from_iterable(pair for _, _, pair in pairs)))
+        logged = list(chain.from_iterable(said[1:3] for _, said, _ in pairs if said is not None))
+        right = pairs
+        if commitments != logged or any(len(pair[0]) < SALT_SIZE or len(pair[1]) < SALT_SIZE for _, _, pair in pairs):
+            right = [each for each in pairs if self._is_disclosed(*each)]
+        facts.checked["disclosures"] += 2 * len(right)
+        if self._bucket_keys is not None:
+            for index, said, pair in right:
+                self._index_keys(self._bucket_keys, index, said, pair)
+
+    def _is_disclosed(self, index: int, said: tuple[bytes, ...] | None, pair: tuple[bytes, bytes]) -> bool:
+        assert said is not None  # noqa: S101 - of an event; for the type checker
+        groups = zip(("actor", "resource"), said[1:3], pair, strict=True)
+        for group, logged, disclosure in groups:
+            try:
+                check_disclosure(parse_base64url(logged, "a commitment", HASH_SIZE), disclosure, group)
+            except TlogError as error:
+                self.facts.add("disclosure mismatch", f"entry {index}", str(error))
+                return False
+        return True
+
+    def _index_keys(
+        self, keys: BucketKeys, index: int, said: tuple[bytes, ...] | None, pair: tuple[bytes, bytes]
+    ) -> None:
+        assert said is not None  # noqa: S101 - of an event; for the type checker
+        try:
+            user_id = _WHO(pair[0][SALT_SIZE:]).userId
+            resource = _TOUCHED(pair[1][SALT_SIZE:]).resource
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            what = "what it discloses is no actor and resource of an event"
+            self.facts.add("disclosure mismatch", f"entry {index}", what)
+            return
+        # Two keys of 22 characters with '","' between them.
+        if said[4][:47] != keys.actor_text(user_id) + b'","' + keys.resource_text(resource.type, resource.id) or (
+            said[6] != resource.type.encode()
+        ):
+            what = "its index keys are not those of its actor and resource"
+            self.facts.add("index keys wrong", f"entry {index}", what)
+        self.facts.checked["index keys"] += 2
+
+    def _stray_disclosures(
+        self,
+        first: int,
+        said: Sequence[tuple[bytes, ...] | None],
+        disclosures: Mapping[int, tuple[bytes, bytes]],
+    ) -> None:
+        for position, each in enumerate(said):
+            if each is not None and not each[0] and first + position in disclosures:
+                what = "a control entry has a disclosure"
+                self.facts.add("disclosure mismatch", f"entry {first + position}", what)
+
+    # --- The tree ----------------------------------------------------------------------------------------------------
+
+    def _stored_hashes(self, first: int, count: int) -> bytes:
+        """Return the hashes of level 0 tiles for entries from `first` on, as far as they are stored without a gap."""
+        parts = []
+        while count:
+            tile, offset = divmod(first, TILE_WIDTH)
+            width = min(TILE_WIDTH - offset, count)
+            part = self._tiles.get(tile, b"")[offset * HASH_SIZE : (offset + width) * HASH_SIZE]
+            parts.append(part)
+            if len(part) < width * HASH_SIZE:
+                break
+            first, count = first + width, count - width
+        return b"".join(parts)
+
+    def _grow(self, first: int, computed: list[bytes], *, same: bool) -> None:
+        """Extend the tree that the entries make, and, from where they differ, the one that the level 0 tiles make."""
+        at = 0
+        while at < len(computed):
+            index, offset = divmod(first + at, TILE_WIDTH)
+            part = computed[at : at + TILE_WIDTH - offset]
+            if not same and self._stored_tile is None:
+                self._stored_tile = list(self._tile)
+            if self._stored_tile is not None:
+                stored = [self._stored_hashes(first + at + n, 1) or mine for n, mine in enumerate(part)]
+                self._stored_tile += stored
+            self._tile += part
+            at += len(part)
+            if len(self._tile) == TILE_WIDTH:
+                self._fold_tile(index)
+
+    def _fold_tile(self, index: int) -> None:
+        self._close_tile(index)
+        mine = fold_perfect(self._tile)
+        differs = self._stored_tile is not None and self._stored_tile != self._tile
+        stored = fold_perfect(self._stored_tile) if self._stored_tile is not None and differs else mine
+        if differs and self._stored is None:
+            self._stored = Frontier(self._frontier.size, self._frontier.subtrees)
+        self._frontier.append_subtree(mine, TILE_WIDTH)
+        if self._stored is not None:
+            self._stored.append_subtree(stored, TILE_WIDTH)
+        self.facts.tiles.append((mine, stored))
+        self._tile = []
+        self._stored_tile = None
+        self._seeded = 0
+
+    def _close_tile(self, index: int) -> None:
+        """Compare a tile's width with the stored one's, which may lag behind while entries are pending; note watched sizes."""
+        facts = self.facts
+        stored = split_hashes(data) if len(data := self._tiles.get(index, b"")) % HASH_SIZE == 0 else []
+        width, first = len(self._tile), index * TILE_WIDTH
+        covered = max(0, min(width, self._sealed - first))
+        place = Tile(0, index, width).path()
+        if len(stored) < covered:
+            what = f"the sealed entries from {first} need {covered} hashes, {len(stored)} are stored"
+            facts.add("tile missing", place, what)
+        elif len(stored) > width:
+            facts.add("tile changed", place, f"it has {len(stored)} hashes, there are entries for {width}")
+        elif list(stored[: self._seeded]) != self._tile[: self._seeded]:
+            facts.add("tile changed", place, "its first hashes are not those of the earlier check")
+        facts.checked["tiles"] += bool(stored)
+        while self._watched and self._watched[0] <= first + width:
+            size = self._watched.pop(0)
+            if size >= first:
+                trees = self._trees(size - first)
+                facts.watched[size] = Watched(*trees, self._chains.get(size, b""))
+
+    def _trees(self, width: int) -> tuple[list[bytes], list[bytes]]:
+        """Return the perfect subtrees of the block up to `width` hashes of the tile that is open: computed, and stored."""
+        frontier = Frontier(self._frontier.size, self._frontier.subtrees)
+        frontier.extend(self._tile[:width])
+        if self._stored is None and self._stored_tile is None:
+            return frontier.subtrees, frontier.subtrees
+        base = self._stored or self._frontier
+        stored = Frontier(base.size, base.subtrees)
+        stored.extend((self._stored_tile or self._tile)[:width])
+        return frontier.subtrees, stored.subtrees
+
+
+def _consecutive(rows: Sequence[LeafRow]) -> Iterator[Sequence[LeafRow]]:
+    """Yield rows in runs of consecutive indexes."""
+    if rows and [row[0] for row in rows] == list(range(rows[0][0], rows[0][0] + len(rows))):
+        yield rows
+        return
+    start = 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or rows[end][0] != rows[end - 1][0] + 1:
+            yield rows[start:end]
+            start = end

@@ -1,0 +1,148 @@
+"""What a check found: problems by class and place, what was checked, and where it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from tlog.core.proof import Subtree
+from tlog.core.tile import TILE_WIDTH, nodes_from_tiles
+from tlog.errors import MalformedInputError
+
+Damage = Literal[
+    "anchor wrong",
+    "chain broken",
+    "checkpoint wrong",
+    "column changed",
+    "disclosure mismatch",
+    "duplicate id",
+    "entry changed",
+    "entry malformed",
+    "index drift",
+    "index keys wrong",
+    "index wrong",
+    "order",
+    "ROLLBACK",
+    "root wrong",
+    "row hidden",
+    "row missing",
+    "schema",
+    "second opinion",
+    "state wrong",
+    "tile changed",
+    "tile missing",
+]
+_REMEMBERED: Final = 1_000
+_SHOWN: Final = 20
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: its class, where, and what."""
+
+    damage: Damage
+    place: str
+    what: str
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a check ended that found nothing wrong: what the next one continues.
+
+    `edge` has for each level of tiles the hashes of the right-most one, 32 bytes each.
+    """
+
+    origin: str
+    size: int
+    events: int
+    chain_hash: bytes
+    logged_at: str
+    edge: list[bytes]
+
+    def subtrees(self) -> list[bytes]:
+        """Return the perfect subtrees of the tree, largest first."""
+        tiles = {(level, (self.size >> 8 * level) // TILE_WIDTH): hashes for level, hashes in enumerate(self.edge)}
+        whole = [Subtree(0, self.size)]
+        hashes = nodes_from_tiles(whole, tiles)
+        return [hashes[node] for node in whole[0].nodes()]
+
+
+def parse_verified(data: bytes) -> Verified:
+    """Return the end of an earlier check from a file of it.
+
+    Raises:
+        MalformedInputError: it is not one.
+
+    """
+    try:
+        return msgspec.json.decode(data, type=Verified)
+    except msgspec.MsgspecError:
+        message = "this is not the file of an earlier check ('tlog fsck --save FILE')"
+        raise MalformedInputError(message) from None
+
+
+@dataclass
+class Report:
+    """What was checked and what is wrong; `verified` is there if nothing is."""
+
+    start: int = 0
+    verified: Verified | None = None
+    size: int = 0
+    sealed: int = 0
+    checked: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    more_problems: int = 0
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 verified, 1 something is wrong, 3 something asked for was not checked, or there was nothing to check."""
+        if self.problems:
+            return 1
+        return 3 if self.unchecked or not (self.checked["entries"] or self.start) else 0
+
+    def add(self, damage: Damage, place: str, what: str) -> None:
+        """Note a problem; beyond a thousand they are only counted."""
+        if len(self.problems) < _REMEMBERED:
+            self.problems.append(Problem(damage, place, what))
+        else:
+            self.more_problems += 1
+
+    def leave(self, what: str) -> None:
+        """Note that something was not checked."""
+        if what not in self.unchecked:
+            self.unchecked.append(what)
+
+    def text(self) -> str:
+        """Return the report in words."""
+        checked = self.checked
+        lines = [f"checked what came behind the first {self.start:,} entries"] if self.start else []
+        lines += [
+            f"checked {checked['entries']:,} of {self.size:,} entries ({self.sealed:,} sealed), {checked['tiles']:,} tiles, "
+            f"{checked['checkpoints']:,} checkpoints, {checked['disclosures']:,} disclosures, "
+            f"{checked['index keys']:,} index keys, {checked['epochs']:,} index epochs, {checked['segments']:,} stored segments"
+        ]
+        if checked["second opinions"]:
+            lines.append(f"pymerkle agrees on the root hash and {checked['second opinions']:,} inclusion proofs")
+        lines += [f"not checked: {what}" for what in self.unchecked]
+        lines += [f"{problem.damage}: {problem.place}: {problem.what}" for problem in self.problems[:_SHOWN]]
+        hidden = len(self.problems) + self.more_problems - _SHOWN
+        if hidden > 0:
+            lines.append(f"… and {hidden:,} more problems (--json lists the first {_REMEMBERED:,})")
+        verdicts = {0: "verified: everything agrees", 1: "FAILED: the log was damaged", 3: "INCOMPLETE"}
+        return "\n".join([*lines, verdicts[self.exit_code]])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON value."""
+        return {
+            "verdict": {0: "verified", 1: "failed", 3: "incomplete"}[self.exit_code],
+            "exitCode": self.exit_code,
+            "start": self.start,
+            "size": self.size,
+            "sealed": self.sealed,
+            "checked": dict(self.checked),
+            "unchecked": self.unchecked,
+            "problems": [problem._asdict() for problem in self.problems],
+            "moreProblems": self.more_problems,
+        }

@@ -1,0 +1,85 @@
+"""Comparing what is stored of the index with what was logged of it: it answers questions, and can be made again."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from tlog.core.merkle import EMPTY_ROOT
+from tlog.core.posting import SegmentBuilder, from_bytes
+from tlog.core.segment import POSTING_SIZE, Segment, parse_table, table_hash
+from tlog.errors import TlogError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tlog.fsck.report import Report
+    from tlog.storage.scan import Scan
+
+
+async def check_stored_index(scan: Scan, report: Report, epochs: Mapping[int, bytes]) -> None:
+    """Compare what is stored of the index with the epochs that were logged.
+
+    Args:
+        scan: the snapshot.
+        report: where problems go.
+        epochs: by the index of its entry, the 32-byte hash of the table that each epoch commits to.
+
+    """
+    wanted: dict[int, Segment] = {}
+    for epoch in await scan.epochs():
+        place = f"epoch {epoch.size}"
+        try:
+            segments = parse_table(epoch.table)
+        except TlogError as error:
+            _drift(report, place, str(error))
+            continue
+        logged = epochs.get(epoch.entry_index)
+        if logged != table_hash(epoch.table) or len(segments) != len(epoch.segment_ids):
+            _drift(report, place, "its stored table is not the one that was logged")
+        wanted |= dict(zip(epoch.segment_ids, segments, strict=False))
+    stored = {segment_id: segment async for segment_id, segment in scan.segments() if segment_id in wanted}
+    built, digests = await _stored_pages(scan, report, wanted)
+    async for segment_id, level, index, hashes in scan.index_tiles():
+        if segment_id in wanted and digests.pop((segment_id, level, index), None) != sha256(hashes).digest():
+            _drift(report, f"segment {segment_id}", f"its tile {level}/{index} is not that of its pages")
+    for segment_id, level, index in digests:
+        _drift(report, f"segment {segment_id}", f"its tile {level}/{index} is missing")
+    for segment_id, segment in wanted.items():
+        report.checked["segments"] += 1
+        if stored.get(segment_id) != segment:
+            _drift(report, f"segment {segment_id}", "its row is missing or not what the table says")
+        if built.get(segment_id, Segment(segment.start, segment.end, 0, EMPTY_ROOT)) != segment:
+            _drift(report, f"segment {segment_id}", "its pages do not lead to the root hash in the table")
+
+
+async def _stored_pages(
+    scan: Scan, report: Report, wanted: Mapping[int, Segment]
+) -> tuple[dict[int, Segment], dict[tuple[int, int, int], bytes]]:
+    """Return what the stored pages of each wanted segment make, and the digests of the tiles over them."""
+    builders: dict[int, SegmentBuilder] = {}
+    built: dict[int, Segment] = {}
+    digests: dict[tuple[int, int, int], bytes] = {}
+    async for segment_id, run, first_posting, pages in scan.runs():
+        if segment_id not in wanted:
+            continue
+        if segment_id not in builders:
+            builders[segment_id] = SegmentBuilder(*wanted[segment_id][:2])
+            following = 0
+        if run != following or first_posting != pages[:POSTING_SIZE] or len(pages) % POSTING_SIZE:
+            _drift(report, f"segment {segment_id}", f"run {run} is not where it belongs")
+        following = run + 1
+        builder = builders[segment_id]
+        for _ in builder.add(from_bytes(pages[: len(pages) // POSTING_SIZE * POSTING_SIZE])):
+            pass
+        tiles = builder.full_tiles()
+        digests |= {(segment_id, *key): sha256(tile).digest() for key, tile in tiles.items()}
+    for segment_id, builder in builders.items():
+        builder.finish()
+        built[segment_id], tiles = builder.tree()
+        digests |= {(segment_id, *key): sha256(tile).digest() for key, tile in tiles.items()}
+    return built, digests
+
+
+def _drift(report: Report, place: str, what: str) -> None:
+    report.add("index drift", place, f"{what}; 'tlog reindex' makes it again from the entries")

@@ -1,0 +1,142 @@
+"""Checking ranges in several processes at once, each with a connection to the same snapshot; or here, for a small log."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.core.tile import TILE_WIDTH
+from tlog.errors import OverloadedError
+from tlog.fsck.ranges import BLOCK, Before, RangeCheck, RangeFacts
+from tlog.storage.scan import RangeReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tlog.core.pseudonym import BucketKeys
+    from tlog.storage.database import Database
+
+_ROWS: Final = 2_048
+_SMALL: Final = 2 * BLOCK
+
+
+class Task(NamedTuple):
+    """A range to check: where it is, what is watched in it, and what is known of what is before it.
+
+    `before` is None where the range begins at a block of its own; then only the chain is asked of the row before.
+    """
+
+    start: int
+    end: int
+    watched: Sequence[int]
+    sealed: int
+    before: Before | None
+
+
+def plan(start: int, end: int, watched: Sequence[int], sealed: int, before: Before) -> list[Task]:
+    """Return the ranges of [start, end), cut at blocks."""
+    tasks = []
+    first = start
+    while first < end:
+        last = min((first // BLOCK + 1) * BLOCK, end)
+        sizes = [size for size in watched if first < size <= last]
+        tasks.append(Task(first, last, sizes, sealed, before if first == start else None))
+        first = last
+    return tasks
+
+
+async def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None) -> RangeFacts:
+    """Return what a range is; rows that the primary key does not lead to are looked for by a sequential scan."""
+    await reader.use(index_scans=True)
+    facts = await _check(reader, task, bucket_keys)
+    if facts.missing:
+        await reader.use(index_scans=False, sequential=True)
+        found = await _check(reader, task, bucket_keys, rows=task.end - task.start)
+        hidden = sorted(set(facts.missing) - set(found.missing))
+        for index in hidden:
+            what = "an index of the table hides it: only a sequential scan finds it. REINDEX, and find out who did that"
+            found.add("row hidden", f"entry {index}", what)
+        facts = found
+    return facts
+
+
+async def _check(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None, *, rows: int = _ROWS) -> RangeFacts:
+    before = task.before or Before(await reader.chain_hash(task.start - 1))
+    tiles = await reader.tiles(task.start // TILE_WIDTH, -(-task.end // TILE_WIDTH))
+    check = RangeCheck(task.start, before, task.watched, tiles, sealed=task.sealed, bucket_keys=bucket_keys)
+    check.facts.read_tiles = len(tiles)
+    for start in range(task.start, task.end, rows):
+        end = min(start + rows, task.end)
+        check.take(await reader.leaves(start, end), await reader.disclosures(start, end))
+    check.skip(task.end)
+    return check.finish()
+
+
+async def check_ranges(
+    tasks: Sequence[Task], here: RangeReader, database: Database, snapshot: str, bucket_keys: BucketKeys | None
+) -> AsyncIterator[RangeFacts]:
+    """Yield what each range is, in order.
+
+    Args:
+        tasks: the ranges.
+        here: reads the snapshot in this process, for a log so small that others would take longer to start.
+        database: where other processes connect to.
+        snapshot: the name of the snapshot.
+        bucket_keys: to check index keys against disclosures.
+
+    Raises:
+        OverloadedError: the database is away, or a process that checks ended.
+
+    """
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers == 1 or sum(task.end - task.start for task in tasks) <= _SMALL:
+        for task in tasks:
+            yield await check_range(here, task, bucket_keys)
+        return
+    keys = None if bucket_keys is None else bucket_keys.to_bytes()
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(database, snapshot, keys)
+    )
+    loop, waiting, left = asyncio.get_running_loop(), deque[asyncio.Future[RangeFacts]](), deque(tasks)
+    try:
+        while waiting or left:
+            while left and len(waiting) < 2 * workers + 1:  # what is done and not joined yet is bounded too
+                waiting.append(loop.run_in_executor(pool, _work, left.popleft()))
+            yield await waiting.popleft()
+    except BrokenProcessPool:
+        message = "a process that checks entries ended; is there enough memory?"
+        raise OverloadedError(message) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+
+
+_worker: _Worker
+
+
+class _Worker(NamedTuple):
+    runner: asyncio.Runner
+    reader: RangeReader
+    bucket_keys: BucketKeys | None
+
+
+def _start(database: Database, snapshot: str, keys: bytes | None) -> None:
+    """Make a fresh process ready: its connection stays open for all its ranges."""
+    global _worker  # noqa: PLW0603 - how a pool's processes keep what is theirs
+    from tlog.core.pseudonym import BucketKeys  # noqa: PLC0415 - only in the other process
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us ends us
+    runner = asyncio.Runner()
+    reader = runner.run(RangeReader.open(database, snapshot))
+    _worker = _Worker(runner, reader, None if keys is None else BucketKeys(keys))
+
+
+def _work(task: Task) -> RangeFacts:
+    return _worker.runner.run(check_range(_worker.reader, task, _worker.bucket_keys))

@@ -1,0 +1,208 @@
+"""What a full check reads: one snapshot of everything, and ranges of it by several processes at once.
+
+A check must not be lied to by the database's own indexes: a superuser can take a row out of one and leave it in the table.
+So the rows are counted by sequential scans, and read in ranges through the primary key, which is many times faster than to
+sort the whole table. Rows that were read once each, and as many as there are, are all there are; where that does not hold, a
+range is read again by a sequential scan.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+
+from tlog.core.segment import Segment
+from tlog.storage.database import Connection, Database, check_relations, snapshot, translated
+from tlog.storage.index import Epoch
+from tlog.storage.log import Leaf, SealedCheckpoint, State, read_state
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_SCAN_ROWS: Final = 5_000
+_SCAN_LARGE: Final = 200
+_LARGE_ROWS: Final = ("scan_upper_tiles", "scan_runs", "scan_index_tiles")
+LeafRow = tuple[int, bytes | None, bytes, bytes, bytes]
+DisclosureRow = tuple[int, bytes, bytes]
+
+
+class Counts(NamedTuple):
+    """How many rows there are from an index on, counted by sequential scans; `last` is the largest index, or None."""
+
+    leaves: int
+    last: int | None
+
+
+@asynccontextmanager
+async def scan(database: Database, start: int = 0) -> AsyncIterator[Scan]:
+    """Open one snapshot of everything, read by sequential scans; or of what came behind the first `start` entries."""
+    connection = await database.connect("tlog_reader")
+    async with connection, snapshot(connection, index_scans=start > 0):
+        yield Scan(connection, start)
+
+
+class Scan:
+    """What the log's tables hold at one moment from entry `start` on, in order, a few thousand rows at a time."""
+
+    def __init__(self, connection: Connection, start: int) -> None:
+        self._connection = connection
+        self._start = start
+
+    async def check_relations(self) -> None:
+        """Check that the tables are what they seem.
+
+        Raises:
+            UnsafeDatabaseError: a table was replaced or filtered, or a trigger is missing, disabled or added.
+
+        """
+        await check_relations(self._connection)
+
+    async def share(self) -> str:
+        """Return the name under which `RangeReader.open` reads from this snapshot, while it is open."""
+        with translated():
+            cursor = await self._connection.execute(QUERIES["export_snapshot"])
+            row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - a function call returns a row; for the type checker
+        return str(row[0])
+
+    def ranges(self) -> RangeReader:
+        """Return a reader of ranges over this snapshot's own connection; `settle` follows when it is done."""
+        return RangeReader(self._connection)
+
+    async def settle(self) -> None:
+        """Read as at the beginning again: a whole snapshot by sequential scans."""
+        await self.ranges().use(index_scans=self._start > 0, sequential=True)
+
+    async def state(self) -> State:
+        """Return the state of the log."""
+        return await read_state(self._connection)
+
+    async def count(self) -> Counts:
+        """Count the rows of the log."""
+        return Counts(*await self._one("count_leaves"))
+
+    async def count_disclosures(self, end: int) -> tuple[int, int]:
+        """Return how many disclosures there are, and how many of them belong to no entry below `end`."""
+        found, behind = await self._one("count_disclosures", end=end)
+        return found, behind
+
+    async def stray_leaves(self, end: int) -> list[tuple[int, int]]:
+        """Return (index, rows) of indexes that stand twice or are not below `end`: the first thousand."""
+        with translated():
+            values = {"start": self._start, "end": end}
+            cursor = await self._connection.execute(QUERIES["find_stray_leaves"], values)
+            return [(index, rows) for index, rows in await cursor.fetchall()]
+
+    async def leaves(self) -> AsyncIterator[list[Leaf]]:
+        """Yield all rows by index."""
+        async for rows in self._rows("scan_leaves"):
+            yield [Leaf(*row) for row in rows]
+
+    async def lowest_tiles(self) -> list[int]:
+        """Return the indexes of all tiles of level 0."""
+        return [index async for rows in self._rows("scan_lowest_tiles") for (index,) in rows]
+
+    async def upper_tiles(self) -> AsyncIterator[tuple[int, int, bytes]]:
+        """Yield all tiles above level 0 as (level, index, hashes), by level and index."""
+        async for rows in self._rows("scan_upper_tiles"):
+            for level, index, hashes in rows:
+                yield level, index, hashes
+
+    async def checkpoints(self) -> list[SealedCheckpoint]:
+        """Return all published checkpoints by size."""
+        return [SealedCheckpoint(*row) async for rows in self._rows("scan_checkpoints") for row in rows]
+
+    async def epochs(self) -> list[Epoch]:
+        """Return all stored index epochs by size; there are few."""
+        return [Epoch(*row) async for rows in self._rows("scan_epochs") for row in rows]
+
+    async def segments(self) -> AsyncIterator[tuple[int, Segment]]:
+        """Yield all finished segments with their IDs."""
+        async for rows in self._rows("scan_segments"):
+            for segment_id, start, end, postings, root in rows:
+                yield segment_id, Segment(start, end, postings, root)
+
+    async def runs(self) -> AsyncIterator[tuple[int, int, bytes, bytes]]:
+        """Yield all runs of pages as (segment ID, run, first posting, pages), in this order."""
+        async for rows in self._rows("scan_runs"):
+            for segment_id, run, first_posting, pages in rows:
+                yield segment_id, run, first_posting, pages
+
+    async def index_tiles(self) -> AsyncIterator[tuple[int, int, int, bytes]]:
+        """Yield all tiles over pages as (segment ID, level, index, hashes), in this order."""
+        async for rows in self._rows("scan_index_tiles"):
+            for segment_id, level, index, hashes in rows:
+                yield segment_id, level, index, hashes
+
+    async def _one(self, query: str, **values: int) -> tuple[Any, ...]:
+        with translated():
+            cursor = await self._connection.execute(QUERIES[query], {"start": self._start, **values})
+            row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - an aggregate returns a row; for the type checker
+        return row
+
+    async def _rows(self, query: str) -> AsyncIterator[list[tuple[Any, ...]]]:
+        with translated():
+            async with self._connection.cursor(name=query) as cursor:
+                await cursor.execute(QUERIES[query].rstrip(";"), {"start": self._start}, binary=True)
+                while rows := await cursor.fetchmany(_SCAN_LARGE if query in _LARGE_ROWS else _SCAN_ROWS):
+                    yield rows
+
+
+class RangeReader:
+    """Reads ranges of rows from a snapshot: through the primary keys, or by sequential scans."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, database: Database, name: str) -> RangeReader:
+        """Return a reader over a connection of its own, from the snapshot that `Scan.share` named.
+
+        Raises:
+            OverloadedError: the database cannot be reached, or the snapshot is gone.
+
+        """
+        connection = await database.connect("tlog_reader")
+        with translated():
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            await connection.set_autocommit(False)
+            await connection.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
+            await connection.execute(QUERIES["snapshot_settings"], {"index_scans": "off"})
+        return cls(connection)
+
+    async def use(self, *, index_scans: bool, sequential: bool = False) -> None:
+        """Choose how the ranges from now on are read: by index scans, sequential ones, or what the planner prefers."""
+        values = {"index_scans": "on" if index_scans else "off", "sequential": "on" if sequential else "off"}
+        with translated():
+            await self._connection.execute(QUERIES["range_scans"], values)
+
+    async def leaves(self, start: int, end: int) -> list[LeafRow]:
+        """Return the rows [start, end) that are there, by index; the eventId in its 16 bytes."""
+        return await self._range("range_leaves", start, end)
+
+    async def disclosures(self, start: int, end: int) -> list[DisclosureRow]:
+        """Return the disclosures of the entries [start, end) that are there, by index."""
+        return await self._range("range_disclosures", start, end)
+
+    async def tiles(self, start: int, end: int) -> dict[int, bytes]:
+        """Return the hashes of the tiles [start, end) of level 0 that are there."""
+        return dict(await self._range("range_tiles", start, end))
+
+    async def chain_hash(self, index: int) -> bytes | None:
+        """Return the chain hash of one row, None if it is not there."""
+        rows = await self.leaves(index, index + 1)
+        return rows[0][4] if rows else None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _range(self, query: str, start: int, end: int) -> list[Any]:
+        with translated():
+            cursor = await self._connection.execute(QUERIES[query], {"start": start, "end": end}, binary=True)
+            return await cursor.fetchall()
