@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -231,7 +231,7 @@ def _quick_event() -> re.Pattern[bytes]:
     text = (
         rf'{{"action":"({actions})","commitments":{{"actor":"({hash32})","resource":"({hash32})"}},'
         rf'"eventId":"([0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}})",'
-        rf'"keys":\["({key16}","{key16}","{key16})"\],"loggedAt":"({day}\.[0-9]{{6}}Z)","outcome":"(?:{outcomes})",'
+        rf'"keys":\["(({key16}","{key16})","({key16}))"\],"loggedAt":"({day}\.[0-9]{{6}}Z)","outcome":"(?:{outcomes})",'
         r'"resourceType":"([A-Za-z0-9][A-Za-z0-9_.:-]{0,63})",(?:"source":\{"id":"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}",'
         r'"seq":(?:0|[1-9][0-9]{0,14})\},)?'
         rf'"timestamp":"{day}(?:\.[0-9]{{1,6}})?Z","type":"event","v":1}}'
@@ -240,26 +240,35 @@ def _quick_event() -> re.Pattern[bytes]:
 
 
 _match_event: Final = _quick_event().fullmatch
+_ACTION_TEXTS: Final = {(action.encode(), action_text(action)) for action in get_args(Action)}
 
 
-def match_event(data: bytes) -> tuple[bytes, ...] | None:
-    """Return what a check of many entries looks at, if leaf data is an event entry for certain.
+class EventFacts(NamedTuple):
+    """What a check of many entries looks at in an event, as it stands in the entry."""
 
-    Returns:
-        action, actor commitment, resource commitment, eventId, the text of the three keys between their outer quotes,
-        loggedAt, resource type: as they stand in the entry. None if only `parse_entry` can tell.
+    action: bytes
+    actor: bytes
+    resource: bytes
+    event_id: bytes
+    keys: bytes
+    personal_keys: bytes
+    action_key: bytes
+    logged_at: bytes
+    resource_type: bytes
 
+
+def match_events(entries: Sequence[bytes]) -> list[EventFacts | None]:
+    """Return what leaf data say that are event entries for certain; None of those where only `parse_entry` can tell.
+
+    `keys` is the text of the three keys between their outer quotes, `personal_keys` the part of the first two, and
+    `actor` and `resource` are the commitments. That three keys begin differently is not looked at.
     """
-    match = _match_event(data)
-    if match is None:
-        return None
-    facts = match.groups()
-    keys = facts[4]
-    actor, resource, action = keys[:10], keys[25:35], keys[50:60]
-    # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
-    if actor in (resource, action) or resource == action or keys[50:] != action_text(facts[0].decode()):
-        return None
-    return facts
+    matches = [_match_event(entry) for entry in entries]
+    said: list[Any] = [None if match is None else match.groups() for match in matches]
+    pairs = {(each[0], each[6]) for each in said if each is not None}
+    if not pairs <= _ACTION_TEXTS:
+        return [None if each is None or (each[0], each[6]) not in _ACTION_TEXTS else each for each in said]
+    return said
 
 
 def _check_event_entry(entry: EventEntry) -> None:

@@ -174,12 +174,11 @@ class _Check:
         tasks = plan(report.start, end, watched, report.sealed, join.before())
         signed = list(checkpoints)
         name = await self._scan.share()
-        async for facts in check_ranges(tasks, self._scan.ranges(), self._database, name, self._bucket_keys):
+        async for facts in check_ranges(tasks, self._database, name, self._bucket_keys):
             join.take(facts)
             progress(facts.end, end)
             if not report.problems and not join.has_suspects and join.agrees(signed, facts.end):
                 reached(join.verified())
-        await self._scan.settle()
         await self._nothing_hidden(there.leaves, end)
 
     async def _nothing_hidden(self, leaves: int, end: int) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from tlog.core.commitment import SALT_SIZE, check_disclosure, commit
-from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, match_event, parse_entry
+from tlog.core.commitment import SALT_SIZE, check_disclosure
+from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect
 from tlog.core.posting import NO_KEYS, decode_keys
 from tlog.core.segment import BASE
@@ -53,6 +52,7 @@ class _Touched(msgspec.Struct, gc=False):
     resource: _What
 
 
+_Event = tuple[int, EventFacts]
 _WHO: Final = msgspec.json.Decoder(_Who).decode
 _TOUCHED: Final = msgspec.json.Decoder(_Touched).decode
 
@@ -168,13 +168,12 @@ class RangeCheck:
         facts = self.facts
         facts.read_leaves += len(rows)
         facts.read_disclosures += len(disclosures)
-        by_index = {row[0]: (row[1], row[2]) for row in disclosures}
         for run in _consecutive(rows):
             if run[0][0] < facts.end:
                 facts.add("order", f"entry {run[0][0]}", "an index stands twice")
                 continue
             self.skip(run[0][0])
-            self._run(run, by_index)
+            self._run(run, disclosures)
             facts.end += len(run)
 
     def skip(self, index: int) -> None:
@@ -200,11 +199,20 @@ class RangeCheck:
             facts.rest = list(zip(self._tile, stored, strict=True))
         facts.subtrees, facts.stored_subtrees = self._trees(len(self._tile))
         facts.keys, facts.positions = decode_keys(b"".join(self._texts))
+        self._distinct()
         facts.event_ids = b"".join(self._ids)
         facts.event_indexes = np.array(self._indexes, np.uint64)
         return facts
 
-    def _run(self, rows: Sequence[LeafRow], disclosures: Mapping[int, tuple[bytes, bytes]]) -> None:
+    def _distinct(self) -> None:
+        """Check that the keys of an entry differ in their first 8 bytes (`parse_entry` does; the quick way does not)."""
+        keys = self.facts.keys.reshape(-1, 3)
+        alike = (keys[:, 0] == keys[:, 1]) | (keys[:, 0] == keys[:, 2]) | (keys[:, 1] == keys[:, 2])
+        for position in self.facts.positions[::3][alike]:
+            what = "an event entry has three index keys that differ in their first 8 bytes"
+            self.facts.add("entry malformed", f"entry {self.facts.start + int(position)}", what)
+
+    def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
         """Check rows without a gap."""
         first = rows[0][0]
         _, event_ids, entries, leaf_hashes, chain_hashes = zip(*rows, strict=True)
@@ -264,30 +272,21 @@ class RangeCheck:
         first: int,
         entries: Sequence[bytes],
         event_ids: Sequence[bytes | None],
-        disclosures: Mapping[int, tuple[bytes, bytes]],
+        disclosures: Sequence[DisclosureRow],
     ) -> None:
         facts = self.facts
-        said = [match_event(entry) for entry in entries]
-        events = said
+        said = match_events(entries)
         if None in said:
             said = [each or self._slowly(first + n, entries[n], event_ids[n]) for n, each in enumerate(said)]
-            events = [each for each in said if each is not None and each[0]]
         self._order(first, said)
+        events = [(first + n, each) for n, each in enumerate(said) if each is not None and each[0]]
         if events:
-            indexes = (
-                list(range(first, first + len(said)))
-                if len(events) == len(said)
-                else [first + n for n, each in enumerate(said) if each is not None and each[0]]
-            )
-            columns = [event_ids[index - first] for index in indexes]
-            self._event_ids(indexes, [each[3] for each in events if each is not None], columns)
-            self._disclosures(dict(zip(indexes, events, strict=True)), disclosures)
+            self._event_ids(events, [event_ids[index - first] for index, _ in events])
+        self._disclosures(first, said, events, disclosures)
         self._texts += [each[4] if each is not None and each[0] else NO_KEYS for each in said]
-        if len(events) < len(said):
-            self._stray_disclosures(first, said, disclosures)
         facts.checked["events"] += len(events)
 
-    def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> tuple[bytes, ...] | None:
+    def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> EventFacts | None:
         """Return what `match_event` would, with an empty action for a control entry; None of what is malformed."""
         facts, place = self.facts, f"entry {index}"
         try:
@@ -300,21 +299,21 @@ class RangeCheck:
         if isinstance(entry, EventEntry):
             values = (
                 entry.action, entry.commitments.actor, entry.commitments.resource, entry.eventId,
-                '","'.join(entry.keys), entry.loggedAt, entry.resourceType,
+                '","'.join(entry.keys), '","'.join(entry.keys[:2]), entry.keys[2], entry.loggedAt, entry.resourceType,
             )  # fmt: skip
-            return tuple(value.encode() for value in values)
+            return EventFacts(*(value.encode() for value in values))
         if event_id is not None:
             facts.add("column changed", place, "its event_id is not the eventId of its bytes")
         if isinstance(entry, IndexEntry):
             facts.epochs.append((index, entry))
         elif index == 0:
             facts.first_entry = entry
-        return (b"",) * 5 + (logged_at, b"")
+        return EventFacts(b"", b"", b"", b"", b"", b"", b"", logged_at, b"")
 
-    def _order(self, first: int, said: Sequence[tuple[bytes, ...] | None]) -> None:
+    def _order(self, first: int, said: Sequence[EventFacts | None]) -> None:
         """Check that the log's clock never goes back."""
         facts = self.facts
-        times = [b"" if each is None else each[5] for each in said]
+        times = [b"" if each is None else each[7] for each in said]
         if b"" in times or times != sorted(times) or times[0] < facts.logged_at:
             last = facts.logged_at
             for position, time in enumerate(times):
@@ -326,74 +325,75 @@ class RangeCheck:
             facts.first_logged_at = facts.first_logged_at or times[0]
             facts.logged_at = times[-1]
 
-    def _event_ids(self, indexes: list[int], texts: list[bytes], columns: Sequence[bytes | None]) -> None:
-        joined = bytes.fromhex(b"".join(texts).replace(b"-", b"").decode())
-        if self._columns and joined != b"".join(each or b"" for each in columns):
+    def _event_ids(self, events: Sequence[_Event], columns: Sequence[bytes | None]) -> None:
+        joined = bytes.fromhex(b"".join([said[3] for _, said in events]).replace(b"-", b"").decode())
+        if self._columns and joined != b"".join([each or b"" for each in columns]):
             for position, column in enumerate(columns):
                 if column != joined[position * _UUID_SIZE : (position + 1) * _UUID_SIZE]:
                     what = "its event_id is not the eventId of its bytes"
-                    self.facts.add("column changed", f"entry {indexes[position]}", what)
+                    self.facts.add("column changed", f"entry {events[position][0]}", what)
         self._ids.append(joined)
-        self._indexes += indexes
+        self._indexes += [index for index, _ in events]
 
     # --- Disclosures -------------------------------------------------------------------------------------------------
 
     def _disclosures(
-        self, events: Mapping[int, tuple[bytes, ...] | None], disclosures: Mapping[int, tuple[bytes, bytes]]
+        self,
+        first: int,
+        said: Sequence[EventFacts | None],
+        events: Sequence[_Event],
+        disclosures: Sequence[DisclosureRow],
     ) -> None:
         """Check the disclosures that are there; those that are not were erased, which is no damage."""
         facts = self.facts
-        pairs = [(index, said, disclosures[index]) for index, said in events.items() if index in disclosures]
-        commitments = encode_hashes_base64url(map(commit, chain.from_iterable(pair for _, _, pair in pairs)))
-        logged = list(chain.from_iterable(said[1:3] for _, said, _ in pairs if said is not None))
-        right = pairs
-        if commitments != logged or any(len(pair[0]) < SALT_SIZE or len(pair[1]) < SALT_SIZE for _, _, pair in pairs):
-            right = [each for each in pairs if self._is_disclosed(*each)]
-        facts.checked["disclosures"] += 2 * len(right)
+        if [index for index, _ in events] != [row[0] for row in disclosures]:
+            rows = {row[0]: row for row in disclosures}
+            for n, each in enumerate(said):
+                if each is not None and not each[0] and first + n in rows:
+                    what = "a control entry has a disclosure"
+                    facts.add("disclosure mismatch", f"entry {first + n}", what)
+            events = [event for event in events if event[0] in rows]
+            disclosures = [rows[index] for index, _ in events]
+        commitments = encode_hashes_base64url(
+            [sha256(b"\x10" + row[1]).digest() for row in disclosures]
+            + [sha256(b"\x10" + row[2]).digest() for row in disclosures]
+        )
+        logged = [event[1] for _, event in events] + [event[2] for _, event in events]
+        if commitments != logged or any(len(row[1]) < SALT_SIZE or len(row[2]) < SALT_SIZE for row in disclosures):
+            right = [_is_disclosed(facts, *pair) for pair in zip(events, disclosures, strict=True)]
+            events = [event for event, good in zip(events, right, strict=True) if good]
+            disclosures = [row for row, good in zip(disclosures, right, strict=True) if good]
+        facts.checked["disclosures"] += 2 * len(events)
         if self._bucket_keys is not None:
-            for index, said, pair in right:
-                self._index_keys(self._bucket_keys, index, said, pair)
+            self._index_keys(self._bucket_keys, events, disclosures)
 
-    def _is_disclosed(self, index: int, said: tuple[bytes, ...] | None, pair: tuple[bytes, bytes]) -> bool:
-        assert said is not None  # noqa: S101 - of an event; for the type checker
-        groups = zip(("actor", "resource"), said[1:3], pair, strict=True)
-        for group, logged, disclosure in groups:
-            try:
-                check_disclosure(parse_base64url(logged, "a commitment", HASH_SIZE), disclosure, group)
-            except TlogError as error:
-                self.facts.add("disclosure mismatch", f"entry {index}", str(error))
-                return False
-        return True
-
-    def _index_keys(
-        self, keys: BucketKeys, index: int, said: tuple[bytes, ...] | None, pair: tuple[bytes, bytes]
-    ) -> None:
-        assert said is not None  # noqa: S101 - of an event; for the type checker
+    def _index_keys(self, keys: BucketKeys, events: Sequence[_Event], disclosures: Sequence[DisclosureRow]) -> None:
+        """Compare the personal index keys of events with those of the actor and the resource they disclose."""
+        actor_text, resource_text = keys.actor_text, keys.resource_text
         try:
-            user_id = _WHO(pair[0][SALT_SIZE:]).userId
-            resource = _TOUCHED(pair[1][SALT_SIZE:]).resource
+            resources = [_TOUCHED(row[2][SALT_SIZE:]).resource for row in disclosures]
+            # Two keys of 22 characters with '","' between them.
+            expected = [
+                (
+                    actor_text(_WHO(row[1][SALT_SIZE:]).userId) + b'","' + resource_text(what.type, what.id),
+                    what.type.encode(),
+                )
+                for row, what in zip(disclosures, resources, strict=True)
+            ]
         except (msgspec.MsgspecError, UnicodeDecodeError):
+            if len(events) > 1:
+                for event, row in zip(events, disclosures, strict=True):
+                    self._index_keys(keys, [event], [row])
+                return
             what = "what it discloses is no actor and resource of an event"
-            self.facts.add("disclosure mismatch", f"entry {index}", what)
+            self.facts.add("disclosure mismatch", f"entry {events[0][0]}", what)
             return
-        # Two keys of 22 characters with '","' between them.
-        if said[4][:47] != keys.actor_text(user_id) + b'","' + keys.resource_text(resource.type, resource.id) or (
-            said[6] != resource.type.encode()
-        ):
-            what = "its index keys are not those of its actor and resource"
-            self.facts.add("index keys wrong", f"entry {index}", what)
-        self.facts.checked["index keys"] += 2
-
-    def _stray_disclosures(
-        self,
-        first: int,
-        said: Sequence[tuple[bytes, ...] | None],
-        disclosures: Mapping[int, tuple[bytes, bytes]],
-    ) -> None:
-        for position, each in enumerate(said):
-            if each is not None and not each[0] and first + position in disclosures:
-                what = "a control entry has a disclosure"
-                self.facts.add("disclosure mismatch", f"entry {first + position}", what)
+        if expected != [(said[5], said[8]) for _, said in events]:
+            for (index, said), each in zip(events, expected, strict=True):
+                if each != (said[5], said[8]):
+                    what = "its index keys are not those of its actor and resource"
+                    self.facts.add("index keys wrong", f"entry {index}", what)
+        self.facts.checked["index keys"] += 2 * len(events)
 
     # --- The tree ----------------------------------------------------------------------------------------------------
 
@@ -472,6 +472,17 @@ class RangeCheck:
         stored = Frontier(base.size, base.subtrees)
         stored.extend((self._stored_tile or self._tile)[:width])
         return frontier.subtrees, stored.subtrees
+
+
+def _is_disclosed(facts: RangeFacts, event: _Event, disclosure: DisclosureRow) -> bool:
+    index, said = event
+    for group, logged, data in zip(("actor", "resource"), said[1:3], disclosure[1:], strict=True):
+        try:
+            check_disclosure(parse_base64url(logged, "a commitment", HASH_SIZE), data, group)
+        except TlogError as error:
+            facts.add("disclosure mismatch", f"entry {index}", str(error))
+            return False
+    return True
 
 
 def _consecutive(rows: Sequence[LeafRow]) -> Iterator[Sequence[LeafRow]]:

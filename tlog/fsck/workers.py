@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tlog.core.pseudonym import BucketKeys
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import OverloadedError
 from tlog.fsck.ranges import BLOCK, Before, RangeCheck, RangeFacts
@@ -19,10 +20,9 @@ from tlog.storage.scan import RangeReader
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tlog.core.pseudonym import BucketKeys
     from tlog.storage.database import Database
 
-_ROWS: Final = 2_048
+_ROWS: Final = 1_024
 _SMALL: Final = 2 * BLOCK
 
 
@@ -51,13 +51,13 @@ def plan(start: int, end: int, watched: Sequence[int], sealed: int, before: Befo
     return tasks
 
 
-async def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None) -> RangeFacts:
+def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None) -> RangeFacts:
     """Return what a range is; rows that the primary key does not lead to are looked for by a sequential scan."""
-    await reader.use(index_scans=True)
-    facts = await _check(reader, task, bucket_keys)
+    reader.use(index_scans=True)
+    facts = _check(reader, task, bucket_keys)
     if facts.missing:
-        await reader.use(index_scans=False, sequential=True)
-        found = await _check(reader, task, bucket_keys, rows=task.end - task.start)
+        reader.use(index_scans=False)
+        found = _check(reader, task, bucket_keys, rows=task.end - task.start)
         hidden = sorted(set(facts.missing) - set(found.missing))
         for index in hidden:
             what = "an index of the table hides it: only a sequential scan finds it. REINDEX, and find out who did that"
@@ -66,28 +66,27 @@ async def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys |
     return facts
 
 
-async def _check(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None, *, rows: int = _ROWS) -> RangeFacts:
-    before = task.before or Before(await reader.chain_hash(task.start - 1))
-    tiles = await reader.tiles(task.start // TILE_WIDTH, -(-task.end // TILE_WIDTH))
+def _check(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None, *, rows: int = _ROWS) -> RangeFacts:
+    before = task.before or Before(reader.chain_hash(task.start - 1))
+    tiles = reader.tiles(task.start // TILE_WIDTH, -(-task.end // TILE_WIDTH))
     check = RangeCheck(task.start, before, task.watched, tiles, sealed=task.sealed, bucket_keys=bucket_keys)
     check.facts.read_tiles = len(tiles)
     for start in range(task.start, task.end, rows):
         end = min(start + rows, task.end)
-        check.take(await reader.leaves(start, end), await reader.disclosures(start, end))
+        check.take(reader.leaves(start, end), reader.disclosures(start, end))
     check.skip(task.end)
     return check.finish()
 
 
 async def check_ranges(
-    tasks: Sequence[Task], here: RangeReader, database: Database, snapshot: str, bucket_keys: BucketKeys | None
+    tasks: Sequence[Task], database: Database, snapshot: str, bucket_keys: BucketKeys | None
 ) -> AsyncIterator[RangeFacts]:
     """Yield what each range is, in order.
 
     Args:
         tasks: the ranges.
-        here: reads the snapshot in this process, for a log so small that others would take longer to start.
-        database: where other processes connect to.
-        snapshot: the name of the snapshot.
+        database: where to connect to.
+        snapshot: the name of the snapshot to read from.
         bucket_keys: to check index keys against disclosures.
 
     Raises:
@@ -96,8 +95,13 @@ async def check_ranges(
     """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers == 1 or sum(task.end - task.start for task in tasks) <= _SMALL:
-        for task in tasks:
-            yield await check_range(here, task, bucket_keys)
+        # Other processes would take longer to start.
+        reader = await asyncio.to_thread(RangeReader.open, database, snapshot)
+        try:
+            for task in tasks:
+                yield await asyncio.to_thread(check_range, reader, task, bucket_keys)
+        finally:
+            reader.close()
         return
     keys = None if bucket_keys is None else bucket_keys.to_bytes()
     pool = ProcessPoolExecutor(
@@ -118,25 +122,21 @@ async def check_ranges(
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
 
-_worker: _Worker
-
-
 class _Worker(NamedTuple):
-    runner: asyncio.Runner
+    """What a process of the pool keeps for all its ranges."""
+
     reader: RangeReader
     bucket_keys: BucketKeys | None
 
 
-def _start(database: Database, snapshot: str, keys: bytes | None) -> None:
-    """Make a fresh process ready: its connection stays open for all its ranges."""
-    global _worker  # noqa: PLW0603 - how a pool's processes keep what is theirs
-    from tlog.core.pseudonym import BucketKeys  # noqa: PLC0415 - only in the other process
+_worker: _Worker
 
+
+def _start(database: Database, snapshot: str, keys: bytes | None) -> None:
+    global _worker  # noqa: PLW0603 - how a pool's processes keep what is theirs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us ends us
-    runner = asyncio.Runner()
-    reader = runner.run(RangeReader.open(database, snapshot))
-    _worker = _Worker(runner, reader, None if keys is None else BucketKeys(keys))
+    _worker = _Worker(RangeReader.open(database, snapshot), None if keys is None else BucketKeys(keys))
 
 
 def _work(task: Task) -> RangeFacts:
-    return _worker.runner.run(check_range(_worker.reader, task, _worker.bucket_keys))
+    return check_range(_worker.reader, task, _worker.bucket_keys)

@@ -64,6 +64,19 @@ def translated() -> Iterator[None]:
         raise UnsafeDatabaseError(message) from error
 
 
+@contextmanager
+def _acting(role: Role) -> Iterator[None]:
+    """Translate the errors of connecting as a role."""
+    try:
+        with translated():
+            yield
+    except OverloadedError as error:
+        if isinstance(error.__cause__, psycopg.errors.InvalidParameterValue) or "role" in str(error.__cause__):
+            message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
+            raise UnsafeDatabaseError(message) from None
+        raise
+
+
 class Database:
     """Where the log's database is, and how to connect to it.
 
@@ -85,17 +98,26 @@ class Database:
             UnsafeDatabaseError: the login role may not act as `role`.
 
         """
-        base = self._admin if role == "tlog_owner" else self._conninfo
-        try:
-            with translated():
-                return await AsyncConnection.connect(
-                    _as_role(base, role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-                )
-        except OverloadedError as error:
-            if isinstance(error.__cause__, psycopg.errors.InvalidParameterValue) or "role" in str(error.__cause__):
-                message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
-                raise UnsafeDatabaseError(message) from None
-            raise
+        with _acting(role):
+            return await AsyncConnection.connect(
+                self._conninfo_of(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+            )
+
+    def connect_blocking(self, role: Role) -> psycopg.Connection[TupleRow]:
+        """Return what `connect` does, for a thread or process that has nothing else to do than to wait.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: the login role may not act as `role`.
+
+        """
+        with _acting(role):
+            return psycopg.Connection.connect(
+                self._conninfo_of(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+            )
+
+    def _conninfo_of(self, role: Role) -> str:
+        return _as_role(self._admin if role == "tlog_owner" else self._conninfo, role)
 
     def pool(self, role: Role, size: int) -> AsyncConnectionPool[Connection]:
         """Return a pool, still closed, of at most `size` connections that act as `role`."""

@@ -22,6 +22,8 @@ from tlog.storage.queries import QUERIES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from psycopg.rows import TupleRow
+
 _SCAN_ROWS: Final = 5_000
 _SCAN_LARGE: Final = 200
 _LARGE_ROWS: Final = ("scan_upper_tiles", "scan_runs", "scan_index_tiles")
@@ -67,14 +69,6 @@ class Scan:
             row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - a function call returns a row; for the type checker
         return str(row[0])
-
-    def ranges(self) -> RangeReader:
-        """Return a reader of ranges over this snapshot's own connection; `settle` follows when it is done."""
-        return RangeReader(self._connection)
-
-    async def settle(self) -> None:
-        """Read as at the beginning again: a whole snapshot by sequential scans."""
-        await self.ranges().use(index_scans=self._start > 0, sequential=True)
 
     async def state(self) -> State:
         """Return the state of the log."""
@@ -153,56 +147,55 @@ class Scan:
 
 
 class RangeReader:
-    """Reads ranges of rows from a snapshot: through the primary keys, or by sequential scans."""
+    """Reads ranges of rows from a snapshot that is open elsewhere, and waits for them: for threads and processes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: psycopg.Connection[TupleRow]) -> None:
         self._connection = connection
 
     @classmethod
-    async def open(cls, database: Database, name: str) -> RangeReader:
+    def open(cls, database: Database, name: str) -> RangeReader:
         """Return a reader over a connection of its own, from the snapshot that `Scan.share` named.
 
         Raises:
             OverloadedError: the database cannot be reached, or the snapshot is gone.
 
         """
-        connection = await database.connect("tlog_reader")
+        connection = database.connect_blocking("tlog_reader")
         with translated():
-            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-            await connection.set_read_only(True)
-            await connection.set_autocommit(False)
-            await connection.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
-            await connection.execute(QUERIES["snapshot_settings"], {"index_scans": "off"})
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            connection.autocommit = False
+            connection.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
+            connection.execute(QUERIES["snapshot_settings"], {"index_scans": "off"})
         return cls(connection)
 
-    async def use(self, *, index_scans: bool, sequential: bool = False) -> None:
-        """Choose how the ranges from now on are read: by index scans, sequential ones, or what the planner prefers."""
-        values = {"index_scans": "on" if index_scans else "off", "sequential": "on" if sequential else "off"}
+    def use(self, *, index_scans: bool) -> None:
+        """Choose how the ranges from now on are read: by index scans, or by sequential ones."""
+        values = {"index_scans": "on" if index_scans else "off", "sequential": "off" if index_scans else "on"}
         with translated():
-            await self._connection.execute(QUERIES["range_scans"], values)
+            self._connection.execute(QUERIES["range_scans"], values)
 
-    async def leaves(self, start: int, end: int) -> list[LeafRow]:
+    def leaves(self, start: int, end: int) -> list[LeafRow]:
         """Return the rows [start, end) that are there, by index; the eventId in its 16 bytes."""
-        return await self._range("range_leaves", start, end)
+        return self._range("range_leaves", start, end)
 
-    async def disclosures(self, start: int, end: int) -> list[DisclosureRow]:
+    def disclosures(self, start: int, end: int) -> list[DisclosureRow]:
         """Return the disclosures of the entries [start, end) that are there, by index."""
-        return await self._range("range_disclosures", start, end)
+        return self._range("range_disclosures", start, end)
 
-    async def tiles(self, start: int, end: int) -> dict[int, bytes]:
+    def tiles(self, start: int, end: int) -> dict[int, bytes]:
         """Return the hashes of the tiles [start, end) of level 0 that are there."""
-        return dict(await self._range("range_tiles", start, end))
+        return dict(self._range("range_tiles", start, end))
 
-    async def chain_hash(self, index: int) -> bytes | None:
+    def chain_hash(self, index: int) -> bytes | None:
         """Return the chain hash of one row, None if it is not there."""
-        rows = await self.leaves(index, index + 1)
+        rows = self.leaves(index, index + 1)
         return rows[0][4] if rows else None
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
-        await self._connection.close()
+        self._connection.close()
 
-    async def _range(self, query: str, start: int, end: int) -> list[Any]:
+    def _range(self, query: str, start: int, end: int) -> list[Any]:
         with translated():
-            cursor = await self._connection.execute(QUERIES[query], {"start": start, "end": end}, binary=True)
-            return await cursor.fetchall()
+            return self._connection.execute(QUERIES[query], {"start": start, "end": end}, binary=True).fetchall()
