@@ -8,8 +8,10 @@ import random
 import re
 import sys
 
+import msgspec
 import pytest
 from support import append, fill, sample_events, verify_offline
+from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
 from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -18,25 +20,11 @@ from tlog.core.merkle import leaf_hash
 from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
 from tlog.errors import NotCheckedError
-from tlog.fsck import fsck
+from tlog.fsck import join, parse_verified, ranges, workers
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.storage.database import Database
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
-
-OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in ("leaf", "tile", "checkpoint"))
-ON = (
-    "; ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only"
-    "; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only; ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only"
-)
-
-
-async def check(location, **options):
-    """Check a log that no process serves, as its operator would after an alarm."""
-    directory = location.directory
-    given = {"bucket_keys": directory.bucket_keys(), "read_anchor": Anchor(directory.anchor).read, **options}
-    return await fsck(Database(location.database, location.admin), directory.verifier(), **given)
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])
@@ -55,6 +43,109 @@ async def test_clean_logs_raise_no_alarm(opened, location, size):
     assert report.text().endswith("verified: everything agrees")
 
 
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("size", [256, 257, 511, 512, 513, 1300])
+async def test_logs_of_several_ranges_raise_no_alarm(opened, location, size):
+    async with opened() as log:
+        for start in range(1, size, 300):
+            await fill(log, min(300, size - start), seed=start)
+        report = await check(location)
+    assert (report.problems, report.exit_code) == ([], 0)
+    assert (report.checked["entries"], report.sealed) == (size, size)
+    assert report.checked["disclosures"] == 2 * (size - 1)
+
+
+async def test_several_processes_find_what_one_finds(opened, location, database, monkeypatch):
+    """Whole blocks, whose facts come from other processes; the tree, the index and the damage are put together here."""
+    monkeypatch.setattr(workers, "_SMALL", 0)
+    async with opened(index=True) as log:
+        for seed in range(8):
+            receipts = await append(log, sample_events(10_000, seed=seed))
+        await log.wait_indexed(receipts[-1].index, 300)
+        reached = []
+        report = await check(location, reached=reached.append)
+    assert (report.problems, report.exit_code) == ([], 0)
+    assert report.checked["entries"] > 80_000
+    assert report.checked["epochs"] > 0
+    assert [each.size for each in reached] == [65_536, report.size]
+    again = await check(location, since=reached[0])
+    assert (again.problems, again.verified, again.start) == ([], report.verified, 65_536)
+    with database.connect_admin() as admin:
+        admin.execute(OFF + EDIT.replace("index = 7", "index IN (70, 70000)") + ON)
+    report = await check(location)
+    assert [(problem.damage, problem.place) for problem in report.problems] == [
+        ("entry changed", "entry 70"),
+        ("chain broken", "entry 70"),
+        ("entry changed", "entry 70000"),
+        ("chain broken", "entry 70000"),
+    ]
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_a_check_goes_on_from_wherever_it_got_to(opened, location):
+    async with opened() as log:
+        await fill(log, 700)
+        reached = []
+        whole = await check(location, reached=reached.append)
+    assert [each.size for each in reached] == [256, 512, 701]
+    for each in reached[:2]:
+        report = await check(location, since=parse_verified(msgspec.json.encode(each)))
+        assert (report.problems, report.verified) == ([], whole.verified)
+        assert report.checked["entries"] == 701 - each.size
+
+
+HIDE = """
+    SET allow_system_table_mods = on;
+    {off}
+    CREATE TEMP TABLE kept AS SELECT * FROM tlog.{table} WHERE {where};
+    DELETE FROM tlog.{real} WHERE {where};
+    UPDATE pg_catalog.pg_index SET indisready = false WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
+    INSERT INTO tlog.{real} SELECT * FROM kept;
+    UPDATE pg_catalog.pg_index SET indisready = true WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
+    DROP TABLE kept{on}"""
+HIDDEN = {
+    "leaf": ("leaf", "index = 7", "entry 7"),
+    "disclosure": ("disclosure_0", "index = 7", "table disclosure"),
+    "tile": ("tile", "level = 0 AND tile_index = 0", "table tile"),
+}
+
+
+@pytest.mark.parametrize("table", HIDDEN)
+async def test_a18_rows_that_an_index_hides_are_named(opened, location, database, table):
+    real, where, place = HIDDEN[table]
+    async with opened() as log:
+        await fill(log, 300)
+    with database.connect_admin() as admin:
+        for statement in HIDE.format(off=OFF, on=ON, table=table, real=real, where=where).split(";"):
+            admin.execute(statement)
+    with database.connect_admin() as admin:
+        count = f"SELECT count(*) FROM tlog.{table} WHERE {where}"
+        admin.execute("SET enable_seqscan = off")
+        hidden = admin.execute(count).fetchone()
+        admin.execute(
+            "SET enable_seqscan = on; SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off"
+        )
+        assert (hidden, admin.execute(count).fetchone()) == ((0,), (1,))
+    report = await check(location)
+    assert ("row hidden", place) in {(problem.damage, problem.place) for problem in report.problems}, report.text()
+    if table == "leaf":
+        # What the row says was found and checked all the same.
+        assert [problem.damage for problem in report.problems] == ["row hidden"]
+        assert report.checked["entries"] == 301
+
+
+async def test_rows_behind_the_end_are_named(opened, location, database):
+    async with opened() as log:
+        await fill(log, 20)
+    with database.connect_admin() as admin:
+        admin.execute(
+            "INSERT INTO tlog.leaf SELECT 10::bigint ^ 12, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
+        )
+        admin.execute("INSERT INTO tlog.disclosure VALUES (9000, 'x', 'x')")
+    places = {(problem.damage, problem.place) for problem in (await check(location)).problems}
+    assert {("order", "entry 1000000000000"), ("disclosure mismatch", "entries from 22")} <= places
+
+
 async def test_pending_entries_are_checked_too(opened, location):
     async with opened() as log:
         await fill(log, 300)
@@ -63,87 +154,14 @@ async def test_pending_entries_are_checked_too(opened, location):
     assert (report.problems, report.checked["entries"], report.sealed) == ([], 321, 301)
 
 
-ENTRY = """convert_to(replace(convert_from(entry, 'UTF8'), '"outcome":"success"', '"outcome":"failure"'), 'UTF8')"""
-EDIT = f"UPDATE tlog.leaf SET entry = {ENTRY} WHERE index = 7"
-REHASH = "UPDATE tlog.leaf SET leaf_hash = sha256('\\x00'::bytea || entry) WHERE index = 7"
-RECHAIN = """
-    DO $$ DECLARE chain bytea; row record; BEGIN
-        SELECT chain_hash INTO chain FROM tlog.leaf WHERE index = 6;
-        FOR row IN SELECT index, leaf_hash FROM tlog.leaf WHERE index > 6 ORDER BY index LOOP
-            chain := sha256('\\x02'::bytea || chain || row.leaf_hash);
-            UPDATE tlog.leaf SET chain_hash = chain WHERE index = row.index;
-        END LOOP;
-        UPDATE tlog.log_state SET chain_hash = chain;
-    END $$"""
-RETILE = (
-    "UPDATE tlog.tile SET hashes = overlay(hashes PLACING (SELECT leaf_hash FROM tlog.leaf WHERE index = 7) FROM 7*32+1) "
-    "WHERE level = 0 AND tile_index = 0"
-)
-SWAP = """
-    CREATE TEMP TABLE two AS SELECT * FROM tlog.leaf WHERE index IN (7, 8);
-    DELETE FROM tlog.leaf WHERE index IN (7, 8);
-    INSERT INTO tlog.leaf SELECT 15 - index, event_id, entry, leaf_hash, chain_hash FROM two"""
-SHIFT = """
-    DELETE FROM tlog.leaf WHERE index = 7;
-    UPDATE tlog.leaf SET index = index + 100000 WHERE index > 7;
-    UPDATE tlog.leaf SET index = index - 100001 WHERE index > 100000;
-    UPDATE tlog.log_state SET size = size - 1, chain_hash = (SELECT chain_hash FROM tlog.leaf ORDER BY index DESC LIMIT 1)"""
-INSERT_PAST = """
-    UPDATE tlog.leaf SET index = index + 100000 WHERE index >= 7;
-    INSERT INTO tlog.leaf SELECT 7, gen_random_uuid(), entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 6;
-    UPDATE tlog.leaf SET index = index - 99999 WHERE index > 100000;
-    UPDATE tlog.log_state SET size = size + 1"""
-CUT = """
-    DELETE FROM tlog.leaf WHERE index >= 290; DELETE FROM tlog.disclosure WHERE index >= 290;
-    UPDATE tlog.log_state SET size = 290, chain_hash = (SELECT chain_hash FROM tlog.leaf WHERE index = 289)"""
-TWICE = """
-    ALTER TABLE tlog.leaf DROP CONSTRAINT leaf_event_id_key;
-    UPDATE tlog.leaf SET event_id = (SELECT event_id FROM tlog.leaf WHERE index = 6), entry =
-        (SELECT entry FROM tlog.leaf WHERE index = 6) WHERE index = 7"""
-FLIP = "UPDATE tlog.tile SET hashes = set_bit(hashes, {bit}, 1 - get_bit(hashes, {bit})) WHERE level = {level} AND tile_index = {index}"
-MOVE = "UPDATE tlog.disclosure SET actor = (SELECT actor FROM tlog.disclosure WHERE index = 8) WHERE index = 7"
-
-# Number in the threat table: statements, what fsck calls it, and where.
-ATTACKS = {
-    "A01 entry changed": (EDIT, "entry changed", "entry 7"),
-    "A02 entry changed and chain recomputed": (f"{EDIT}; {REHASH}; {RECHAIN}", "entry changed", "entry 7"),
-    "A02 tiles adapted as well": (f"{EDIT}; {REHASH}; {RECHAIN}; {RETILE}", "tile changed", "tile/1/000.p/1"),
-    "A03 event_id column changed": ("UPDATE tlog.leaf SET event_id = gen_random_uuid() WHERE index = 7", "column changed", "entry 7"),
-    "A03 index key column does not exist": ("UPDATE tlog.leaf SET event_id = NULL WHERE index = 7", "column changed", "entry 7"),
-    "A04 leaf_hash changed": ("UPDATE tlog.leaf SET leaf_hash = sha256('x') WHERE index = 7", "column changed", "entry 7"),
-    "A04 chain_hash changed": ("UPDATE tlog.leaf SET chain_hash = sha256('x') WHERE index = 7", "chain broken", "entry 7"),
-    "A04 bit of a level 0 tile": (FLIP.format(bit=7 * 256 + 3, level=0, index=0), "tile changed", "tile/0/000"),
-    "A04 bit of a partial tile": (FLIP.format(bit=5, level=0, index=1), "tile changed", "tile/0/001"),
-    "A04 bit of a level 1 tile": (FLIP.format(bit=5, level=1, index=0), "tile changed", "tile/1/000.p/1"),
-    "A04 tile cut": ("UPDATE tlog.tile SET hashes = substr(hashes, 1, 320) WHERE level = 0 AND tile_index = 1", "tile missing", "tile/0/001.p/45"),
-    "A04 tile deleted": ("DELETE FROM tlog.tile WHERE level = 0 AND tile_index = 0", "tile missing", "tile/0/000"),
-    "A04 tile added": ("INSERT INTO tlog.tile VALUES (0, 9, sha256('x'))", "tile changed", "tile/0/009"),
-    "A05 row deleted": ("DELETE FROM tlog.leaf WHERE index = 7", "row missing", "entry 7"),
-    "A06 row deleted and others renumbered": (SHIFT, "ROLLBACK", "checkpoint 301"),
-    "A07 row inserted in the past": (INSERT_PAST, "entry changed", "entry 7"),
-    "A08 two rows swapped": (SWAP, "entry changed", "entry 7"),
-    "A10 tail cut below the checkpoint": (CUT, "ROLLBACK", "anchor"),
-    "A13 signed root replaced": ("UPDATE tlog.checkpoint SET root_hash = sha256('x') WHERE size = 301", "checkpoint wrong", "checkpoint 301"),
-    "A19 same id twice": (TWICE, "duplicate id", "entry 7"),
-    "A19 size with nothing behind it": ("UPDATE tlog.log_state SET size = 305", "row missing", "entries 301 to 304"),
-    "A19 size below the rows": ("UPDATE tlog.log_state SET size = 299", "state wrong", "log_state"),
-    "A20 row filter": ("ALTER TABLE tlog.leaf ENABLE ROW LEVEL SECURITY", "schema", "database"),
-    "A21 trigger that alters": ("CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-                                "CREATE TRIGGER f BEFORE INSERT ON tlog.leaf FOR EACH ROW EXECUTE FUNCTION public.f()", "schema", "database"),
-    "A24 triggers left off": ("DROP TRIGGER append_only ON tlog.checkpoint", "schema", "database"),
-    "A28 time going back": ("UPDATE tlog.leaf SET entry = convert_to(regexp_replace(convert_from(entry, 'UTF8'), '\"loggedAt\":\"20..',"
-                            "'\"loggedAt\":\"1999'), 'UTF8') WHERE index = 7", "order", "entry 7"),
-    "A30 checkpoint forged": ("UPDATE tlog.checkpoint SET note = overlay(note PLACING 'x'::bytea FROM 1) WHERE size = 301", "checkpoint wrong",
-                              "checkpoint 301"),
-    "A30 checkpoint's chain changed": ("UPDATE tlog.checkpoint SET chain_hash = sha256('x') WHERE size = 301", "chain broken", "checkpoint 301"),
-    "A56 entry written otherwise": ("UPDATE tlog.leaf SET entry = entry || ' '::bytea WHERE index = 7", "entry malformed", "entry 7"),
-    "disclosure changed": ("UPDATE tlog.disclosure SET resource = resource || 'x' WHERE index = 7", "disclosure mismatch", "entry 7"),
-    "disclosure of another event": (MOVE, "disclosure mismatch", "entry 7"),
-    "disclosure of a control entry": ("INSERT INTO tlog.disclosure VALUES (0, 'x', 'x')", "disclosure mismatch", "entry 0"),
-    "state's chain changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", "state wrong", "log_state"),
-}  # fmt: skip
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Ranges of 256 entries, so that small logs have several."""
+    for module in (ranges, join, workers):
+        monkeypatch.setattr(module, "BLOCK", 256)
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_attack_is_named(opened, location, database, attack):
     statements, damage, place = ATTACKS[attack]

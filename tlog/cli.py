@@ -10,12 +10,13 @@ import runpy
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -37,8 +38,8 @@ from tlog.core.question import Question, parse_question
 from tlog.errors import MalformedInputError, NotFoundError, TlogError
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
+from tlog.fsck import Report, Verified, fsck_mirror, parse_verified
 from tlog.fsck import fsck as run_fsck
-from tlog.fsck import parse_verified
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
@@ -54,6 +55,7 @@ from tlog.lifecycle import (
     running,
 )
 from tlog.lifecycle import reindex as make_index_again
+from tlog.mirror import open_mirror
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document
 from tlog.server.auth import new_token
@@ -92,6 +94,7 @@ app.add_typer(verify_app, name="verify")
 
 _SEAL_SECONDS: Final = 30.0
 _INTERRUPTED: Final = 130
+_SAVE_SECONDS: Final = 5.0
 _console: Final = Console(stderr=True, highlight=False)
 _spooled: BinaryIO | None = None
 Result = TypeVar("Result")
@@ -305,7 +308,22 @@ def fsck(  # noqa: PLR0917 - the options of a command line
         Path | None, typer.Option(help="Check only what came behind an earlier check: the file that --save wrote then.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="If nothing is wrong, write where this check ended; a later one can continue.")
+        Path | None,
+        typer.Option(
+            help="Write here how far nothing is wrong, now and then and at the end: a later check can go on there."
+        ),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|URL", help="Check this copy of the log instead: an exported directory, or a served log."
+        ),
+    ] = None,
+    vkey: Annotated[
+        str | None, typer.Option("--vkey", help="With --mirror, the log's public key, literally or as @FILE.")
+    ] = None,
+    earlier: Annotated[
+        Path | None, typer.Option(help="With --mirror, a checkpoint from before, which the mirror's has to continue.")
     ] = None,
     json_output: Json = False,
     progress_json: Annotated[
@@ -314,27 +332,64 @@ def fsck(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Check everything the database holds against entries, tiles, checkpoints and anchor; name what broke."""
     directory = DataDirectory(data)
-    earlier = None if since is None else _guard(lambda: parse_verified(since.read_bytes()))
+    showing = _progress_lines() if progress_json else _progress("checking", "entries")
+    if mirror is not None:
+        if second_opinion or since is not None or save is not None or database is not None:
+            _usage("--mirror goes with --vkey, --earlier, --json and --progress-json only")
+        key = _guard(lambda: directory.verifier() if vkey is None else _vkey(vkey))
+        before = None if earlier is None else _guard(earlier.read_bytes)
+        with showing as report:
+            found = _guard(lambda: _check_mirror(mirror, key, before, report))
+    elif vkey is not None or earlier is not None:
+        _usage("--vkey and --earlier go with --mirror")
+    else:
+        since_then = None if since is None else _guard(lambda: parse_verified(since.read_bytes()))
+        saver = _Saver(save)
 
-    async def work() -> Any:  # noqa: ANN401 - fsck's report
-        async with database_of(Location(directory, database)) as log:
-            with _progress_lines() if progress_json else _progress("checking", "entries") as report:
-                return await run_fsck(
-                    log,
-                    directory.verifier(),
-                    directory.bucket_keys(),
-                    Anchor(directory.anchor).read,
-                    second_opinion=second_opinion,
-                    since=earlier,
-                    progress=report,
-                )
+        async def work() -> Report:
+            async with database_of(Location(directory, database)) as log:
+                with showing as report:
+                    return await run_fsck(
+                        log,
+                        directory.verifier(),
+                        directory.bucket_keys(),
+                        Anchor(directory.anchor).read,
+                        second_opinion=second_opinion,
+                        since=since_then,
+                        progress=report,
+                        reached=saver.reached,
+                    )
 
-    report = _run(work())
-    if save is not None and report.verified is not None:
-        with _output(save) as file:
-            file.write(msgspec.json.encode(report.verified))
-    print(json.dumps(report.to_json()) if json_output else report.text())
-    raise typer.Exit(report.exit_code)
+        found = _run(work())
+        if found.verified is not None:
+            saver.write(found.verified)
+    print(json.dumps(found.to_json()) if json_output else found.text())
+    raise typer.Exit(found.exit_code)
+
+
+def _check_mirror(where: str, key: Verifier, earlier: bytes | None, report: Callable[[int, int], None]) -> Report:
+    with open_mirror(where) as mirror:
+        return fsck_mirror(mirror, key, earlier=earlier, progress=report)
+
+
+class _Saver:
+    """Writes how far a check has got, so that one that is broken off was not for nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._written = time.monotonic()
+
+    def reached(self, verified: Verified) -> None:
+        """Write, unless that was done a moment ago."""
+        if self._path is not None and str(self._path) != "-" and time.monotonic() - self._written > _SAVE_SECONDS:
+            self.write(verified)
+
+    def write(self, verified: Verified) -> None:
+        """Write, if asked to."""
+        if self._path is not None:
+            with _output(self._path) as file:
+                file.write(msgspec.json.encode(verified))
+            self._written = time.monotonic()
 
 
 @app.command()
@@ -616,6 +671,12 @@ def _guard(work: Callable[[], Result]) -> Result:
         raise typer.Exit(MalformedInputError.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _usage(message: str) -> NoReturn:
+    """End because options do not go together."""
+    _complain(message)
+    raise typer.Exit(MalformedInputError.exit_code)
 
 
 def _complain(message: str) -> None:

@@ -19,6 +19,7 @@ from tlog.core.commitment import check_disclosure
 from tlog.core.entry import (
     DraftEntry,
     EventEntry,
+    EventFacts,
     IndexEntry,
     IndexKeysEntry,
     draft_entries,
@@ -26,6 +27,7 @@ from tlog.core.entry import (
     draft_index_keys,
     format_logged_at,
     from_microseconds,
+    match_events,
     parse_entry,
     parse_logged_at,
     to_microseconds,
@@ -181,6 +183,40 @@ def test_entries_round_trip(event: dict[str, Any], salts: bytes, moment: datetim
         KEYS.key(resource_ident(event["resource"]["type"], event["resource"]["id"])),
         action_key(event["action"]),
     ]
+
+
+@given(events, st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
+def test_the_quick_way_says_what_an_entry_says(event: dict[str, Any], salts: bytes, moment: datetime):
+    data = draft_entries([parse_event(json.dumps(event).encode())], KEYS, salts)[0].entry(format_logged_at(moment))
+    entry = parse_entry(data)
+    (said,) = match_events([data])
+    assert said is None or EventFacts(*said) == (
+        entry.action.encode(), entry.commitments.actor.encode(), entry.commitments.resource.encode(), entry.eventId.encode(),
+        '","'.join(entry.keys).encode(), '","'.join(entry.keys[:2]).encode(), entry.keys[2].encode(), entry.loggedAt.encode(),
+        entry.resourceType.encode(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [ENTRY, SHORT_ENTRY], ids=["everything", "smallest"])
+def test_the_quick_way_takes_ordinary_entries_and_nothing_that_is_refused(data: bytes):
+    assert match_events([data]) != [None]
+    for position in range(len(data)):
+        for byte in {data[position] ^ 1, data[position] ^ 32, ord('"'), ord("0"), ord("_"), ord("Z"), ord("9")}:
+            changed = data[:position] + bytes([byte]) + data[position + 1 :]
+            if match_events([changed]) != [None]:
+                parse_entry(changed)
+
+
+def test_the_quick_way_leaves_days_that_need_a_calendar_and_keys_of_other_actions():
+    data = ENTRY
+    for old, new in (
+        (b'"2026-', b'"0000-'),
+        (b"-11-24T05", b"-02-29T05"),
+        (b"-11-24T05", b"-11-31T05"),
+        (b'{"action":"read"', b'{"action":"export"'),
+    ):
+        assert old in data
+        assert match_events([data.replace(old, new), data]) == [None, match_events([data])[0]]
 
 
 @given(st.integers(0, 24), st.binary(min_size=32, max_size=32))

@@ -6,6 +6,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
 
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
     join.py    ranges put together     event_ids.py  ids that stand twice                stored_index.py, opinion.py
+    mirrored.py  the same of an exported directory or a remote log
 
 A check can start where an earlier one ended (`Verified`): then it looks at what came since, in seconds on a large log, and
 says that it looked at nothing else. Memory is bounded for a log of any length.
@@ -21,6 +22,7 @@ from tlog.core.tile import TILE_WIDTH
 from tlog.errors import AnchorMissingError, MalformedInputError, UnsafeDatabaseError
 from tlog.fsck.event_ids import EventIds
 from tlog.fsck.join import Join
+from tlog.fsck.mirrored import fsck_mirror
 from tlog.fsck.opinion import SecondOpinion
 from tlog.fsck.report import Problem, Report, Verified, parse_verified
 from tlog.fsck.stored_index import check_stored_index
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealedCheckpoint
     from tlog.storage.scan import Scan
 
-__all__ = ["Problem", "Report", "Verified", "fsck", "parse_verified"]
+__all__ = ["Problem", "Report", "Verified", "fsck", "fsck_mirror", "parse_verified"]
 _SHOWN_ROWS: Final = 20
 
 
@@ -142,7 +144,7 @@ class _Check:
         join.compare_tiles({(level, index): hashes async for level, index, hashes in self._scan.upper_tiles()})
         if not partial:
             await check_stored_index(self._scan, report, join.epochs)
-        join.judge_suspects(checkpoints)
+        join.judge_suspects({each.size: each.root for each in checkpoints})
         for each in checkpoints:
             join.checkpoint(each)
         if anchors:

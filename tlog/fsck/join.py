@@ -19,7 +19,7 @@ from tlog.fsck.ranges import BLOCK, Before
 from tlog.fsck.report import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tlog.anchor import Anchored
     from tlog.core.entry import IndexEntry
@@ -258,9 +258,18 @@ class Join:
         for index in indexes:
             self._report.add("tile changed", Tile(0, index).path(), "there are no entries for it")
 
-    def judge_suspects(self, checkpoints: Sequence[SealedCheckpoint]) -> None:
-        """Entries whose bytes and column agree against the tile: what the log signed decides which side is genuine."""
-        signed = {each.size: each.root for each in checkpoints}
+    @property
+    def chain(self) -> bytes:
+        """The chain hash of the last entry."""
+        return self._chain
+
+    def judge_suspects(self, signed: Mapping[int, bytes]) -> None:
+        """Entries whose bytes and column agree against the tile: what the log signed decides which side is genuine.
+
+        Args:
+            signed: root hashes by the tree size they were signed at.
+
+        """
         for index in self._suspects:
             size = min((size for size in signed if size > index and size in self._roots), default=None)
             if size is not None and signed[size] == self._roots[size][0]:
@@ -268,7 +277,7 @@ class Join:
                 what = f"its hash {index % TILE_WIDTH} is not that of entry {index}, which leads to the signed root"
                 self._report.add("tile changed", tile.path(), what)
             else:
-                what = "its bytes and leaf_hash were both changed: they do not lead to the signed root"
+                what = "its bytes were changed, and its leaf_hash with them: they do not lead to the signed root"
                 self._report.add("entry changed", f"entry {index}", what)
 
     def checkpoint(self, sealed: SealedCheckpoint) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from tlog.core.chain import CHAIN_START
 from tlog.core.commitment import SALT_SIZE, check_disclosure
 from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect
@@ -220,6 +221,9 @@ class RangeCheck:
         same = self._leaf_hashes(first, computed, leaf_hashes)
         if self._columns:
             self._chain(first, computed, chain_hashes)
+        else:
+            for leaf in computed:
+                self.facts.chain = sha256(b"\x02" + (self.facts.chain or CHAIN_START) + leaf).digest()
         self._entries(first, entries, event_ids, disclosures)
         self._grow(first, computed, same=same)
         self.facts.checked["entries"] += len(rows)
@@ -347,7 +351,10 @@ class RangeCheck:
         """Check the disclosures that are there; those that are not were erased, which is no damage."""
         facts = self.facts
         if [index for index, _ in events] != [row[0] for row in disclosures]:
-            rows = {row[0]: row for row in disclosures}
+            rows: dict[int, DisclosureRow] = {}
+            for row in disclosures:
+                if rows.setdefault(row[0], row) is not row:
+                    facts.add("disclosure mismatch", f"entry {row[0]}", "it has two disclosures")
             for n, each in enumerate(said):
                 if each is not None and not each[0] and first + n in rows:
                     what = "a control entry has a disclosure"

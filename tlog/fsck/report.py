@@ -84,7 +84,10 @@ def parse_verified(data: bytes) -> Verified:
 
 @dataclass
 class Report:
-    """What was checked and what is wrong; `verified` is there if nothing is."""
+    """What was checked and what is wrong; `verified` is there if nothing is.
+
+    `unchecked` is what was asked for and could not be checked, `lacks` what this kind of check never looks at.
+    """
 
     start: int = 0
     verified: Verified | None = None
@@ -94,6 +97,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     more_problems: int = 0
     unchecked: list[str] = field(default_factory=list)
+    lacks: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +129,8 @@ class Report:
         ]
         if checked["second opinions"]:
             lines.append(f"pymerkle agrees on the root hash and {checked['second opinions']:,} inclusion proofs")
+        if self.lacks:
+            lines.append(f"no part of this check: {self.lacks}")
         lines += [f"not checked: {what}" for what in self.unchecked]
         lines += [f"{problem.damage}: {problem.place}: {problem.what}" for problem in self.problems[:_SHOWN]]
         hidden = len(self.problems) + self.more_problems - _SHOWN
@@ -143,6 +149,7 @@ class Report:
             "sealed": self.sealed,
             "checked": dict(self.checked),
             "unchecked": self.unchecked,
+            "lacks": self.lacks,
             "problems": [problem._asdict() for problem in self.problems],
             "moreProblems": self.more_problems,
         }

@@ -1,0 +1,148 @@
+"""What a superuser can do to a log's tables, by the numbers of the threat table; and the check its operator makes afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlog.anchor import Anchor
+from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.checkpoint import Checkpoint
+from tlog.core.integrate import integrate
+from tlog.core.merkle import Frontier, leaf_hash
+from tlog.fsck import fsck
+from tlog.storage.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+
+    from tlog.config import Location
+    from tlog.fsck import Report
+
+OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in ("leaf", "tile", "checkpoint"))
+ON = (
+    "; ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only"
+    "; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only; ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only"
+)
+
+ENTRY = """convert_to(replace(convert_from(entry, 'UTF8'), '"outcome":"success"', '"outcome":"failure"'), 'UTF8')"""
+EDIT = f"UPDATE tlog.leaf SET entry = {ENTRY} WHERE index = 7"
+REHASH = "UPDATE tlog.leaf SET leaf_hash = sha256('\\x00'::bytea || entry) WHERE index = 7"
+RECHAIN = """
+    DO $$ DECLARE chain bytea; row record; BEGIN
+        SELECT chain_hash INTO chain FROM tlog.leaf WHERE index = 6;
+        FOR row IN SELECT index, leaf_hash FROM tlog.leaf WHERE index > 6 ORDER BY index LOOP
+            chain := sha256('\\x02'::bytea || chain || row.leaf_hash);
+            UPDATE tlog.leaf SET chain_hash = chain WHERE index = row.index;
+        END LOOP;
+        UPDATE tlog.log_state SET chain_hash = chain;
+    END $$"""
+RETILE = (
+    "UPDATE tlog.tile SET hashes = overlay(hashes PLACING (SELECT leaf_hash FROM tlog.leaf WHERE index = 7) FROM 7*32+1) "
+    "WHERE level = 0 AND tile_index = 0"
+)
+SWAP = """
+    CREATE TEMP TABLE two AS SELECT * FROM tlog.leaf WHERE index IN (7, 8);
+    DELETE FROM tlog.leaf WHERE index IN (7, 8);
+    INSERT INTO tlog.leaf SELECT 15 - index, event_id, entry, leaf_hash, chain_hash FROM two"""
+SHIFT = """
+    DELETE FROM tlog.leaf WHERE index = 7;
+    UPDATE tlog.leaf SET index = index + 100000 WHERE index > 7;
+    UPDATE tlog.leaf SET index = index - 100001 WHERE index > 100000;
+    UPDATE tlog.log_state SET size = size - 1, chain_hash = (SELECT chain_hash FROM tlog.leaf ORDER BY index DESC LIMIT 1)"""
+INSERT_PAST = """
+    UPDATE tlog.leaf SET index = index + 100000 WHERE index >= 7;
+    INSERT INTO tlog.leaf SELECT 7, gen_random_uuid(), entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 6;
+    UPDATE tlog.leaf SET index = index - 99999 WHERE index > 100000;
+    UPDATE tlog.log_state SET size = size + 1"""
+CUT = """
+    DELETE FROM tlog.leaf WHERE index >= 290; DELETE FROM tlog.disclosure WHERE index >= 290;
+    UPDATE tlog.log_state SET size = 290, chain_hash = (SELECT chain_hash FROM tlog.leaf WHERE index = 289)"""
+TWICE = """
+    ALTER TABLE tlog.leaf DROP CONSTRAINT leaf_event_id_key;
+    UPDATE tlog.leaf SET event_id = (SELECT event_id FROM tlog.leaf WHERE index = 6), entry =
+        (SELECT entry FROM tlog.leaf WHERE index = 6) WHERE index = 7"""
+FLIP = "UPDATE tlog.tile SET hashes = set_bit(hashes, {bit}, 1 - get_bit(hashes, {bit})) WHERE level = {level} AND tile_index = {index}"
+MOVE = "UPDATE tlog.disclosure SET actor = (SELECT actor FROM tlog.disclosure WHERE index = 8) WHERE index = 7"
+
+# Number in the threat table: statements, what fsck calls it, and where.
+ATTACKS = {
+    "A01 entry changed": (EDIT, "entry changed", "entry 7"),
+    "A02 entry changed and chain recomputed": (f"{EDIT}; {REHASH}; {RECHAIN}", "entry changed", "entry 7"),
+    "A02 tiles adapted as well": (f"{EDIT}; {REHASH}; {RECHAIN}; {RETILE}", "tile changed", "tile/1/000.p/1"),
+    "A03 event_id column changed": ("UPDATE tlog.leaf SET event_id = gen_random_uuid() WHERE index = 7", "column changed", "entry 7"),
+    "A03 index key column does not exist": ("UPDATE tlog.leaf SET event_id = NULL WHERE index = 7", "column changed", "entry 7"),
+    "A04 leaf_hash changed": ("UPDATE tlog.leaf SET leaf_hash = sha256('x') WHERE index = 7", "column changed", "entry 7"),
+    "A04 chain_hash changed": ("UPDATE tlog.leaf SET chain_hash = sha256('x') WHERE index = 7", "chain broken", "entry 7"),
+    "A04 bit of a level 0 tile": (FLIP.format(bit=7 * 256 + 3, level=0, index=0), "tile changed", "tile/0/000"),
+    "A04 bit of a partial tile": (FLIP.format(bit=5, level=0, index=1), "tile changed", "tile/0/001"),
+    "A04 bit of a level 1 tile": (FLIP.format(bit=5, level=1, index=0), "tile changed", "tile/1/000.p/1"),
+    "A04 tile cut": ("UPDATE tlog.tile SET hashes = substr(hashes, 1, 320) WHERE level = 0 AND tile_index = 1", "tile missing", "tile/0/001.p/45"),
+    "A04 tile deleted": ("DELETE FROM tlog.tile WHERE level = 0 AND tile_index = 0", "tile missing", "tile/0/000"),
+    "A04 tile added": ("INSERT INTO tlog.tile VALUES (0, 9, sha256('x'))", "tile changed", "tile/0/009"),
+    "A05 row deleted": ("DELETE FROM tlog.leaf WHERE index = 7", "row missing", "entry 7"),
+    "A06 row deleted and others renumbered": (SHIFT, "ROLLBACK", "checkpoint 301"),
+    "A07 row inserted in the past": (INSERT_PAST, "entry changed", "entry 7"),
+    "A08 two rows swapped": (SWAP, "entry changed", "entry 7"),
+    "A10 tail cut below the checkpoint": (CUT, "ROLLBACK", "anchor"),
+    "A13 signed root replaced": ("UPDATE tlog.checkpoint SET root_hash = sha256('x') WHERE size = 301", "checkpoint wrong", "checkpoint 301"),
+    "A19 same id twice": (TWICE, "duplicate id", "entry 7"),
+    "A19 size with nothing behind it": ("UPDATE tlog.log_state SET size = 305", "row missing", "entries 301 to 304"),
+    "A19 size below the rows": ("UPDATE tlog.log_state SET size = 299", "state wrong", "log_state"),
+    "A20 row filter": ("ALTER TABLE tlog.leaf ENABLE ROW LEVEL SECURITY", "schema", "database"),
+    "A21 trigger that alters": ("CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+                                "CREATE TRIGGER f BEFORE INSERT ON tlog.leaf FOR EACH ROW EXECUTE FUNCTION public.f()", "schema", "database"),
+    "A24 triggers left off": ("DROP TRIGGER append_only ON tlog.checkpoint", "schema", "database"),
+    "A28 time going back": ("UPDATE tlog.leaf SET entry = convert_to(regexp_replace(convert_from(entry, 'UTF8'), '\"loggedAt\":\"20..',"
+                            "'\"loggedAt\":\"1999'), 'UTF8') WHERE index = 7", "order", "entry 7"),
+    "A30 checkpoint forged": ("UPDATE tlog.checkpoint SET note = overlay(note PLACING 'x'::bytea FROM 1) WHERE size = 301", "checkpoint wrong",
+                              "checkpoint 301"),
+    "A30 checkpoint's chain changed": ("UPDATE tlog.checkpoint SET chain_hash = sha256('x') WHERE size = 301", "chain broken", "checkpoint 301"),
+    "A56 entry written otherwise": ("UPDATE tlog.leaf SET entry = entry || ' '::bytea WHERE index = 7", "entry malformed", "entry 7"),
+    "disclosure changed": ("UPDATE tlog.disclosure SET resource = resource || 'x' WHERE index = 7", "disclosure mismatch", "entry 7"),
+    "disclosure of another event": (MOVE, "disclosure mismatch", "entry 7"),
+    "second disclosure of an event": ("INSERT INTO tlog.disclosure SELECT index, 'x', 'x' FROM tlog.disclosure WHERE index = 7", "disclosure mismatch", "entry 7"),
+    "disclosure of a control entry": ("INSERT INTO tlog.disclosure VALUES (0, 'x', 'x')", "disclosure mismatch", "entry 0"),
+    "state's chain changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", "state wrong", "log_state"),
+}  # fmt: skip
+
+
+async def check(location: Location, **options: Any) -> Report:
+    """Check a log that no process serves, as its operator would after an alarm."""
+    directory = location.directory
+    given = {"bucket_keys": directory.bucket_keys(), "read_anchor": Anchor(directory.anchor).read, **options}
+    return await fsck(Database(location.database, location.admin), directory.verifier(), **given)
+
+
+def read_entries(admin: psycopg.Connection[Any]) -> list[bytes]:
+    """Return the entries as the table has them, by index."""
+    return [bytes(entry) for (entry,) in admin.execute("SELECT entry FROM tlog.leaf ORDER BY index")]
+
+
+def rewrite(admin: psycopg.Connection[Any], entries: Sequence[bytes]) -> Checkpoint:
+    """Make the tables say that the log holds `entries` and nothing else, with every hash right; return its head."""
+    hashes = [leaf_hash(entry) for entry in entries]
+    frontier, chain, chains = Frontier(), CHAIN_START, []
+    frontier.extend(hashes)
+    for each in hashes:
+        chain = chain_hash(chain, each)
+        chains.append(chain)
+    admin.execute(
+        OFF
+        + "CREATE TEMP TABLE ids AS SELECT index, event_id FROM tlog.leaf; DELETE FROM tlog.leaf; DELETE FROM tlog.tile"
+    )
+    with admin.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO tlog.leaf SELECT %s, (SELECT event_id FROM ids WHERE index = %s), %s, %s, %s",
+            [(n, n, *row) for n, row in enumerate(zip(entries, hashes, chains, strict=True))],
+        )
+        cursor.executemany(
+            "INSERT INTO tlog.tile VALUES (%s, %s, %s)",
+            [(level, index, data) for (level, index), data in integrate(0, {}, hashes).items()],
+        )
+    admin.execute("UPDATE tlog.log_state SET size = %s, chain_hash = %s", (len(entries), chain))
+    admin.execute("DROP TABLE ids" + ON)
+    origin = admin.execute("SELECT origin FROM tlog.log_state").fetchone()
+    assert origin is not None
+    return Checkpoint(origin[0], len(entries), frontier.root())

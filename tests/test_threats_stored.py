@@ -1,0 +1,281 @@
+"""The tamper matrix: what a hostile administrator does to stored data, and who notices.
+
+docs/reference/tamper-matrix.md is the expectation: this test makes every attack on a real database and compares. The verifiers:
+fsck with keys and anchor; somebody offline with the public key, an export as the attacker would make it, and a checkpoint from
+before; somebody who kept the receipts of his events. `TLOG_TEST_WRITE_MATRIX=1` writes the table anew.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from mirrors import write_mirror
+from support import append, fill, sample_events, verify_offline
+from tampering import ATTACKS, CUT, OFF, ON, check, read_entries, rewrite
+
+from tlog.anchor import Anchor
+from tlog.core.checkpoint import sign_checkpoint
+from tlog.core.entry import parse_entry, parse_logged_at, to_microseconds
+from tlog.core.merkle import leaf_hash
+from tlog.export import export_static
+from tlog.fsck import fsck_mirror
+from tlog.mirror import open_mirror
+
+pytestmark = pytest.mark.anyio
+
+MATRIX = Path(__file__).parents[1] / "docs" / "reference" / "tamper-matrix.md"
+ROW = re.compile(
+    r"^\| (?P<attack>A[0-9]{2} [^|]+|[a-z][^|]+) \| (?P<fsck>[^|]+) \| (?P<offline>[^|]+) \| (?P<receipt>[^|]+) \|$",
+    re.MULTILINE,
+)
+
+
+def changed(entries):
+    """The attacker's history: entry 7 says something else."""
+    return [*entries[:7], entries[7].replace(b'"outcome":"success"', b'"outcome":"failure"'), *entries[8:]]
+
+
+def cut_pending(admin, location):
+    admin.execute(OFF + CUT.replace("290", "301").replace("index = 289", "index = 300") + ON)
+    _set_clock(admin)
+
+
+def regrow(admin, location):
+    entries = read_entries(admin)
+    rewrite(admin, [*entries[:280], *entries[281:]])
+
+
+def rewrite_without_key(admin, location):
+    rewrite(admin, changed(read_entries(admin)))
+
+
+def rewrite_with_key(admin, location):
+    """Everything, checkpoints and anchor too: the operator himself, with the log's key."""
+    head = rewrite(admin, changed(read_entries(admin)[:301]))
+    admin.execute("DELETE FROM tlog.disclosure WHERE index > 300")
+    _publish(admin, location, head)
+
+
+def roll_everything_back(admin, location):
+    head = rewrite(admin, read_entries(admin)[:201])
+    admin.execute("DELETE FROM tlog.disclosure WHERE index > 200")
+    _publish(admin, location, head)
+
+
+def _publish(admin, location, head):
+    note = sign_checkpoint(head, location.directory.signer())
+    chain = admin.execute("SELECT chain_hash FROM tlog.log_state").fetchone()[0]
+    admin.execute(OFF + "DELETE FROM tlog.checkpoint" + ON)
+    admin.execute("INSERT INTO tlog.checkpoint VALUES (%s, %s, %s, %s, 1)", (head.size, head.root, chain, note))
+    last = parse_entry(read_entries(admin)[-1]).loggedAt
+    admin.execute(
+        "UPDATE tlog.log_state SET last_logged_at = (extract(epoch FROM %s::timestamptz) * 1000000)::bigint", (last,)
+    )
+    anchor = Anchor(location.directory.anchor)
+    anchored = anchor.read()._replace(size=head.size, root=head.root, chain_hash=chain, note=note, sealed_at=1)
+    for file in location.directory.anchor.parent.iterdir():
+        file.unlink()
+    anchor.create(anchored)
+
+
+def _set_clock(admin):
+    last = parse_entry(read_entries(admin)[-1]).loggedAt
+    admin.execute("UPDATE tlog.log_state SET last_logged_at = %s", (to_microseconds(parse_logged_at(last)),))
+
+
+# What takes more than statements.
+MORE = {
+    "A09 tail cut above the checkpoint": cut_pending,
+    "A11 older copy grown again": regrow,
+    "A12 database and anchor rolled back": roll_everything_back,
+    "A13 everything rewritten without the key": rewrite_without_key,
+    "A14 everything rewritten with the key": rewrite_with_key,
+}
+NOTHING = "nothing is done"
+
+
+class Seen(NamedTuple):
+    """What each verifier says."""
+
+    fsck: str
+    offline: str
+    receipt: str
+
+
+async def judge(opened, location, database, directory, attack):
+    """Make an attack on a log of 301 sealed and 20 pending entries; return what each verifier sees."""
+    async with opened() as log:
+        receipts = [*await fill(log, 300), *await append(log, sample_events(20, seed=2))]
+        earlier = (await log.reader.latest_checkpoint()).note
+        vkey = log.verifier
+    with database.connect_admin() as admin:
+        if attack in MORE:
+            MORE[attack](admin, location)
+        elif attack != NOTHING:
+            admin.execute(OFF + ATTACKS[attack][0] + ("" if "triggers left off" in attack else ON))
+    report = await check(location)
+    found = "verified" if report.exit_code == 0 else ", ".join(sorted({problem.damage for problem in report.problems}))
+    with database.connect_admin() as admin:
+        filtered = "row filter" in attack
+        offline = _offline(admin, directory, location, earlier, vkey)
+        rows = {index: bytes(entry) for index, entry in admin.execute("SELECT index, entry FROM tlog.leaf")}
+    mine = [leaf_hash(rows[each.index]) == each.leaf_hash if each.index in rows else False for each in receipts]
+    assert filtered or rows
+    return Seen(found, offline, "verified" if all(mine) else "detected")
+
+
+def _offline(admin, directory, location, earlier, vkey):
+    """The attacker exports what his tables say, tiles made to fit, under the newest checkpoint that he has."""
+    entries = read_entries(admin)
+    note = bytes(admin.execute("SELECT note FROM tlog.checkpoint ORDER BY size DESC LIMIT 1").fetchone()[0])
+    size = int(note.split(b"\n")[1])
+    write_mirror(directory / "export", entries[:size], location.directory.signer())
+    (directory / "export" / "checkpoint").write_bytes(note)
+    done = verify_offline("log", "--vkey", vkey.vkey(), directory / "export")
+    with open_mirror(str(directory / "export")) as mirror:
+        mirrored = fsck_mirror(mirror, vkey, earlier=earlier)
+    # The single file and the same code as fsck's agree, but for what only a checkpoint from before shows.
+    alone = [each for each in mirrored.problems if each.place != f"checkpoint {301}"]
+    assert (done.returncode == 0) == (not alone), (done.stdout, mirrored.text())
+    return "verified" if mirrored.exit_code == 0 and done.returncode == 0 else "detected"
+
+
+def expected():
+    return {
+        match["attack"].strip(): Seen(*(match[name].strip() for name in Seen._fields))
+        for match in ROW.finditer(MATRIX.read_text())
+    }
+
+
+@pytest.mark.parametrize("attack", [NOTHING, *ATTACKS, *MORE])
+async def test_the_matrix(opened, location, database, directory, attack):
+    seen = await judge(opened, location, database, directory, attack)
+    if os.environ.get("TLOG_TEST_WRITE_MATRIX"):
+        with MATRIX.open("a") as file:
+            file.write(f"| {attack} | {' | '.join(seen)} |\n")
+        return
+    assert seen == expected()[attack]
+
+
+def test_the_matrix_is_complete():
+    assert set(expected()) == {NOTHING, *ATTACKS, *MORE}
+    # Every attack is detected by somebody, and doing nothing by nobody.
+    for attack, seen in expected().items():
+        assert (set(seen) == {"verified"}) == (attack == NOTHING), attack
+
+
+# --- Random tampers, and none -----------------------------------------------------------------------------------------
+
+TAMPERS = int(os.environ.get("TLOG_TEST_TAMPERS", "60"))
+CLEAN = int(os.environ.get("TLOG_TEST_CLEAN_LOGS", "20"))
+COLUMNS = [
+    ("leaf", "entry"), ("leaf", "leaf_hash"), ("leaf", "chain_hash"), ("tile", "hashes"), ("checkpoint", "note"),
+    ("checkpoint", "root_hash"), ("checkpoint", "chain_hash"), ("disclosure", "actor"), ("disclosure", "resource"),
+]  # fmt: skip
+
+KEPT = ("leaf", "tile", "checkpoint", "disclosure")
+CHECKS = """
+    SELECT conname FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+    WHERE conrelid = %s::regclass AND contype = 'c' AND attname = %s"""
+
+
+def spoil(rng, data):
+    """Another byte string: a bit, a byte, or a piece of it changed, lost or doubled."""
+    at, other = rng.randrange(len(data)), rng.randrange(len(data) + 1)
+    low, high = min(at, other), max(at + 1, other)
+    spoiled = rng.choice(
+        [
+            data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :],
+            data[:at] + bytes([data[at] ^ rng.randrange(1, 256)]) + data[at + 1 :],
+            data[:low] + data[high:],
+            data[:high] + data[low:],
+        ]
+    )
+    return spoiled if spoiled != data else spoil(rng, data)
+
+
+def tamper_with_rows(rng, admin):
+    """Change one stored value, or lose, double or exchange rows; return what was done."""
+    table, column = rng.choice(COLUMNS)
+    rows = admin.execute(f"SELECT ctid::text, {column} FROM tlog.{table} ORDER BY {column}").fetchall()
+    (row, old), (other, theirs) = rng.sample(rows, 2) if len(rows) > 1 else (rows[0], rows[0])
+    kind = rng.choice(["spoil", "spoil", "spoil", "delete", "exchange"])
+    if kind == "delete" and table in ("leaf", "tile"):
+        admin.execute(f"DELETE FROM tlog.{table} WHERE ctid = %s::tid", (row,))
+    elif kind == "exchange" and old != theirs:
+        for place, value in ((row, theirs), (other, old)):
+            admin.execute(f"UPDATE tlog.{table} SET {column} = %s WHERE ctid = %s::tid", (value, place))
+    else:
+        admin.execute(f"UPDATE tlog.{table} SET {column} = %s WHERE ctid = %s::tid", (spoil(rng, bytes(old)), row))
+    return f"{kind} {table}.{column}"
+
+
+async def test_random_tampers_with_tables_are_detected(opened, location, database):
+    rng = random.Random(14)
+    async with opened() as log:
+        await fill(log, 300)
+        await append(log, sample_events(20, seed=2))
+    with database.connect_admin() as admin:
+        # Who alters tables also drops what would stop him.
+        for table, column in COLUMNS:
+            for (name,) in admin.execute(CHECKS, (f"tlog.{table}", column)).fetchall():
+                admin.execute(f"ALTER TABLE tlog.{table} DROP CONSTRAINT {name}")
+    for _ in range(TAMPERS // 2):
+        with database.connect_admin() as admin:
+            for table in KEPT:
+                admin.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM tlog.{table}")
+            admin.execute(OFF.rstrip("; "))
+            done = tamper_with_rows(rng, admin)
+            admin.execute(ON.removeprefix("; "))
+            report = await check(location)
+            assert report.exit_code == 1, done
+            admin.execute(OFF.rstrip("; "))
+            for table in KEPT:
+                admin.execute(f"DELETE FROM tlog.{table}")
+                admin.execute(f"INSERT INTO tlog.{table} SELECT * FROM pg_temp.{table}")
+            admin.execute(ON.removeprefix("; "))
+    assert (await check(location)).exit_code == 0
+
+
+async def test_random_tampers_with_exports_are_detected(opened, directory):
+    rng = random.Random(15)
+    async with opened() as log:
+        await fill(log, 700)
+        await export_static(log.reader, directory / "export", await log.reader.latest_checkpoint())
+        verifier = log.verifier
+    files = [path for path in (directory / "export").rglob("*") if path.is_file()]
+    with open_mirror(str(directory / "export")) as mirror:
+        assert fsck_mirror(mirror, verifier).exit_code == 0
+        for _ in range(TAMPERS // 2):
+            path = rng.choice(files)
+            data = path.read_bytes()
+            if path.name not in ("checkpoint", "chain") and rng.random() < 0.1:
+                path.unlink()
+            else:
+                path.write_bytes(spoil(rng, data))
+            try:
+                assert fsck_mirror(mirror, verifier).exit_code == 1, path
+            finally:
+                path.write_bytes(data)
+        assert fsck_mirror(mirror, verifier).exit_code == 0
+
+
+async def test_clean_logs_of_any_history_raise_no_alarm(opened, location, database):
+    rng = random.Random(16)
+    async with opened() as log:
+        for number in range(CLEAN):
+            receipts = await append(log, sample_events(rng.randrange(1, 40), seed=number))
+            if rng.random() < 0.7:
+                await log.wait_sealed(receipts[-1].index, 30)
+            if rng.random() < 0.3:
+                with database.connect_admin() as admin:
+                    admin.execute(
+                        "DELETE FROM tlog.disclosure WHERE index = %s", (rng.randrange(receipts[-1].index + 1),)
+                    )
+            report = await check(location)
+            assert (report.problems, report.exit_code) == ([], 0)

@@ -1,0 +1,169 @@
+"""The same check of a log as somebody else holds it: an exported directory, or a log that is served over HTTP.
+
+What such a copy lacks is said to be unchecked: columns, disclosures, the stored index, the anchor. Its entries, tiles of every
+level, chain and signed checkpoint are checked as those of a database are, by the same code, and every logged index epoch is
+derived again from the entries: this is how somebody independent convicts an index that cheats.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.proof import plan_consistency, prove, verify_consistency
+from tlog.core.tile import TILE_WIDTH, Tile, nodes_from_tiles, tile_width, tiles_for
+from tlog.errors import MalformedInputError, NotCheckedError, TlogError
+from tlog.fsck.event_ids import EventIds
+from tlog.fsck.join import Join
+from tlog.fsck.ranges import RangeCheck
+from tlog.fsck.report import Report
+from tlog.fsck.workers import plan
+from tlog.replay import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tlog.core.checkpoint import Checkpoint
+    from tlog.core.note import Verifier
+    from tlog.fsck.ranges import RangeFacts
+    from tlog.fsck.workers import Task
+    from tlog.mirror import Mirror
+
+_LACKS: Final = "disclosures, stored index, API keys and anchor (a mirror has none)"
+
+
+def fsck_mirror(
+    mirror: Mirror,
+    verifier: Verifier,
+    *,
+    earlier: bytes | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Report:
+    """Check a mirror of a log; return what was checked and what is wrong.
+
+    Args:
+        mirror: where it is.
+        verifier: the log's public key.
+        earlier: a checkpoint of this log from before, which this one has to continue.
+        progress: called with (entries done, entries in all).
+
+    Raises:
+        NotCheckedError: it has no checkpoint.
+        MalformedInputError: `earlier` is not a checkpoint of this log.
+        OverloadedError: it cannot be reached.
+
+    """
+    before = None if earlier is None else open_checkpoint(earlier, verifier)
+    report = Report(lacks=_LACKS)
+    note = mirror.checkpoint()
+    try:
+        signed = open_checkpoint(note, verifier)
+    except TlogError as error:
+        report.add("checkpoint wrong", "checkpoint", str(error))
+        report.leave("everything that the checkpoint would be the measure of")
+        return report
+    report.size = report.sealed = signed.size
+    with Replay() as replay, tempfile.TemporaryDirectory(prefix="tlog-fsck-") as directory:
+        ids = EventIds(Path(directory))
+        join = Join(report, verifier=verifier, bucket_keys=None, replay=replay, event_ids=ids)
+        _Mirrored(mirror, report, join).run(signed, note, before, progress)
+    return report
+
+
+class _Mirrored:
+    """One pass over a mirror."""
+
+    def __init__(self, mirror: Mirror, report: Report, join: Join) -> None:
+        self._mirror = mirror
+        self._report = report
+        self._join = join
+
+    def run(
+        self, signed: Checkpoint, note: bytes, earlier: Checkpoint | None, progress: Callable[[int, int], None]
+    ) -> None:
+        join, report = self._join, self._report
+        watched = [signed.size]
+        for task in plan(0, signed.size, watched, signed.size, join.before()):
+            join.take(self._range(task))
+            progress(task.end, signed.size)
+        join.finish(None)
+        upper = self._upper(signed.size)
+        join.compare_tiles(dict(upper))
+        join.judge_suspects({signed.size: signed.root})
+        join.note(note, "checkpoint")
+        report.checked["checkpoints"] += 1
+        self._chain(signed.size)
+        if earlier is not None:
+            self._continues(earlier, signed, upper)
+
+    def _range(self, task: Task) -> RangeFacts:
+        """Check a range; where a bundle is missing or damaged, its tiles stand in for the entries."""
+        tiles = {}
+        for index in range(task.start // TILE_WIDTH, -(-task.end // TILE_WIDTH)):
+            tiles[index] = self._tile(0, index, tile_width(0, index, task.sealed))
+        before = task.before or self._join.before()
+        check = RangeCheck(task.start, before, task.watched, tiles, sealed=task.sealed, bucket_keys=None, columns=False)
+        for start in range(task.start, task.end, TILE_WIDTH):
+            index, width = start // TILE_WIDTH, min(TILE_WIDTH, task.end - start)
+            try:
+                entries = self._mirror.entries(index, width)
+            except NotCheckedError:
+                continue  # the next bundle, or the end, says which entries are missing
+            except MalformedInputError as error:
+                self._report.add("entry malformed", f"entries {start} to {start + width - 1}", str(error))
+                continue
+            check.take([(start + n, None, entry, b"", b"") for n, entry in enumerate(entries)], [])
+        check.skip(task.end)
+        return check.finish()
+
+    def _tile(self, level: int, index: int, width: int) -> bytes:
+        try:
+            return self._mirror.tile(level, index, width)
+        except NotCheckedError:
+            return b""
+        except MalformedInputError as error:
+            self._report.add("tile changed", Tile(level, index, width).path(), str(error))
+            return b""
+
+    def _upper(self, size: int) -> dict[tuple[int, int], bytes]:
+        """Return all tiles above level 0."""
+        tiles = {}
+        level = 1
+        while (count := size >> 8 * level) > 0:
+            for index in range(-(-count // TILE_WIDTH)):
+                data = self._tile(level, index, tile_width(level, index, size))
+                if data:
+                    tiles[level, index] = data
+            level += 1
+        return tiles
+
+    def _chain(self, size: int) -> None:
+        try:
+            chain = self._mirror.chain()
+        except MalformedInputError as error:
+            self._report.add("chain broken", "chain", str(error))
+            return
+        if chain is None:
+            self._report.leave("the chain (the mirror has no file of it)")
+        elif chain != (size, self._join.chain):
+            self._report.add("chain broken", "chain", "the chain over the entries ends in another hash")
+
+    def _continues(self, earlier: Checkpoint, signed: Checkpoint, upper: dict[tuple[int, int], bytes]) -> None:
+        """Check that this tree continues one that was signed earlier."""
+        place = f"checkpoint {earlier.size}"
+        if earlier.size > signed.size:
+            self._report.add("ROLLBACK", place, f"{earlier.size} entries were signed, the mirror has {signed.size}")
+            return
+        wanted = plan_consistency(earlier.size, signed.size)
+        tiles = dict(upper)
+        for tile in tiles_for(wanted, signed.size):
+            if tile.level == 0:
+                tiles[0, tile.index] = self._tile(*tile)
+        try:
+            proof = prove(wanted, nodes_from_tiles(wanted, tiles))
+            verify_consistency(earlier.size, signed.size, earlier.root, signed.root, proof)
+        except TlogError as error:
+            self._report.add("root wrong", place, f"the tree does not continue the one signed earlier: {error}")
+        self._report.checked["checkpoints"] += 1
