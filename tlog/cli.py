@@ -28,6 +28,8 @@ from rich.table import Table
 
 from tlog import verify as verification
 from tlog.anchor import Anchor
+from tlog.backup import back_up
+from tlog.backup import restore as run_restore
 from tlog.client import Client
 from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint
@@ -353,6 +355,45 @@ def reindex(data: Data = _DATA, database: DatabaseUrl = None, json_output: Json 
 
     size = _run(work())
     print(json.dumps({"indexed": size}) if json_output else f"indexed {size:,} entries")
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new directory; it will hold personal data.")],
+    data: Data = _DATA,
+    json_output: Json = False,
+) -> None:
+    """Back up the embedded database, while it runs, and verify the copy. Keys and anchor are not in it, on purpose."""
+    made = _run(back_up(DataDirectory(data), target.absolute(), utc_now()))
+    if json_output:
+        print(msgspec.json.encode(made).decode())
+        return
+    print(f"backed up {made.size:,} entries, or a few more, to {target}, and verified the copy")
+    print(f"not in it: {data}/keys (keep a copy elsewhere, once) and {data}/anchor (never put back an older one)")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A directory that 'tlog backup' wrote.")],
+    data: Data = _DATA,
+    json_output: Json = False,
+) -> None:
+    """Verify a backup and put it into a data directory that has no database; say what is still to be done."""
+    done = _run(run_restore(DataDirectory(data), source.absolute()))
+    if json_output:
+        document = {"size": done.size, "anchored": done.anchored, "keys": done.has_keys, "takenAt": done.backup.takenAt}
+        print(json.dumps(document))
+        return
+    print(f"restored {done.size:,} entries, backed up at {done.backup.takenAt}, into {data}")
+    if not done.has_keys:
+        print(f"next: bring back {data}/keys")
+    if done.anchored is None:
+        print(f"next: bring back {data}/anchor, the newest there is: without it nothing can be signed")
+    elif done.size < done.anchored:
+        behind = done.anchored - done.size
+        print(
+            f"next: 'tlog recover --mirror …': {behind:,} entries that were signed are missing, and 'tlog serve' refuses"
+        )
 
 
 @app.command()
