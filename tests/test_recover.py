@@ -115,7 +115,12 @@ async def recovering(location, mirror, *, new=False, dry_run=False, progress=lam
     async with database_to_recover(location, new=new) as database:
         with open_mirror(str(mirror)) as source:
             return await recover(
-                database, source, Anchor(directory.anchor), directory.verifier(), dry_run=dry_run, progress=progress
+                database,
+                source,
+                Anchor(directory.anchor).read,
+                directory.verifier(),
+                dry_run=dry_run,
+                progress=progress,
             )
 
 
@@ -199,7 +204,7 @@ async def test_dry_run_changes_nothing(lost):
         assert fingerprint(location) == before
     with open_mirror(str(lost.mirror)) as source:
         directory = DataDirectory(lost.data)
-        planned = await recover(None, source, Anchor(directory.anchor), directory.verifier(), dry_run=True)
+        planned = await recover(None, source, Anchor(directory.anchor).read, directory.verifier(), dry_run=True)
         assert planned == Recovered(0, SIZE, SIZE - 1)
 
 

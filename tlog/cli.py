@@ -418,8 +418,8 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     async def work(opened: Database | None) -> Recovered:
         with open_mirror(mirror) as source, _progress("recovering", "steps") as report:
-            log, anchor = location.directory.verifier(), Anchor(location.directory.anchor)
-            return await run_recovery(opened, source, anchor, log, dry_run=dry_run, progress=report)
+            log, read = location.directory.verifier(), Anchor(location.directory.anchor).read
+            return await run_recovery(opened, source, read, log, dry_run=dry_run, progress=report)
 
     async def work_on_database() -> Recovered:
         if dry_run and new_database:

@@ -43,7 +43,6 @@ from tlog.storage.log import AppendStore, DuplicateEventIdError, SealedCheckpoin
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tlog.anchor import Anchor
     from tlog.core.note import Verifier
     from tlog.mirror import Mirror
     from tlog.storage.database import Database
@@ -76,7 +75,7 @@ class _Missing(NamedTuple):
 async def recover(
     database: Database | None,
     mirror: Mirror,
-    anchor: Anchor,
+    read_anchor: Callable[[], Anchored],
     log: Verifier,
     *,
     dry_run: bool = False,
@@ -87,7 +86,7 @@ async def recover(
     Args:
         database: with the schema of this version and the log's state; None, in a dry run, for one that is still to be made.
         mirror: where the entries are.
-        anchor: what was signed last.
+        read_anchor: reads what was signed last.
         log: the log's public key. Nothing is signed here.
         dry_run: check everything, write nothing.
         progress: called with (steps done, steps in all).
@@ -103,7 +102,7 @@ async def recover(
 
     """
     if database is None:
-        anchored = await _read_anchor(anchor, log)
+        anchored = await _read_anchor(read_anchor, log)
         missing = await _check(mirror, anchored, log, None, State(0, CHAIN_START, 0), _Steps(progress, anchored.size))
         return Recovered(0, anchored.size, missing.events)
     store = await SealStore.open(database)
@@ -111,7 +110,7 @@ async def recover(
         if not await store.lead():
             message = "another process seals this log; stop 'tlog serve', 'tlog seal' and other recoveries first"
             raise OperatorError(message)
-        anchored = await _read_anchor(anchor, log)
+        anchored = await _read_anchor(read_anchor, log)
         state, published = await store.state(), await store.latest_checkpoint()
         check_anchored(anchored, log, published, max(state.size, anchored.size))
         sealed = Anchored(anchored.origin, 0, EMPTY_ROOT, CHAIN_START, b"", 0)
@@ -130,8 +129,8 @@ async def recover(
         await store.close()
 
 
-async def _read_anchor(anchor: Anchor, log: Verifier) -> Anchored:
-    anchored = await asyncio.to_thread(anchor.read)
+async def _read_anchor(read_anchor: Callable[[], Anchored], log: Verifier) -> Anchored:
+    anchored = await asyncio.to_thread(read_anchor)
     check_anchored(anchored, log, None, anchored.size)
     return anchored
 
