@@ -106,6 +106,32 @@ def test_cloudtrail_tables_are_the_code():
     assert resources == [(member, kind, form.replace("{}", "…")) for member, kind, form in cloudtrail._RESOURCES]
 
 
+def named_tests():
+    """Return (file, test) of every test that the page on security names."""
+    text = (DOCS / "explanation" / "security.md").read_text(encoding="utf-8")
+    return set(re.findall(r"`((?:core/)?test_\w+\.py)::(\w+)`", text))
+
+
+def test_every_promise_names_tests_that_exist():
+    missing = []
+    for file, name in sorted(named_tests()):
+        path = ROOT / "tests" / file
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not re.search(rf"^(?:async )?def {name}\(", text, re.MULTILINE):
+            missing.append(f"{file}::{name}")
+    assert missing == []
+    assert len(named_tests()) > 50, "the pattern finds them"
+    promises = table("explanation/security.md", "## Promises")
+    assert [int(number) for number, _, _ in promises] == list(range(1, len(promises) + 1))
+    assert all("::test_" in tests for _, _, tests in promises), "a promise without a test is none"
+
+
+def test_every_threat_to_stored_data_and_formats_is_answered():
+    threats = table("explanation/security.md", "## Threats")
+    assert [number for number, *_ in threats] == [f"A{number:02d}" for number in range(1, 58)]
+    assert all(attack and answer and test for _, attack, answer, test in threats)
+
+
 def test_the_project_is_laid_out_as_described():
     described = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
     rooms = {path.stem for path in (ROOT / "tlog").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}

@@ -71,7 +71,7 @@ def test_settings_that_promises_rest_on(server):
             assert ask(server, f"SHOW {name}") == value, name
         with psycopg.connect(server.conninfo(user="postgres", dbname="postgres")) as connection:
             rules = connection.execute("SELECT type, auth_method, options FROM pg_hba_file_rules").fetchall()
-    assert rules == [("local", "peer", ["map=tlog"])]
+    assert rules == [("local", "peer", ["map=tlog"])] * 2, "for connections, and for base backups"
 
 
 def test_files_are_closed_to_others(server, directory):

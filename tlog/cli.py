@@ -29,6 +29,8 @@ from rich.table import Table
 
 from tlog import verify as verification
 from tlog.anchor import Anchor
+from tlog.backup import back_up
+from tlog.backup import restore as run_restore
 from tlog.client import Client
 from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint
@@ -49,6 +51,7 @@ from tlog.lifecycle import (
     DEFAULT_ORIGIN,
     create_log,
     database_of,
+    database_to_recover,
     is_log,
     open_log,
     run_sealing,
@@ -58,6 +61,8 @@ from tlog.lifecycle import reindex as make_index_again
 from tlog.mirror import open_mirror
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document
+from tlog.recover import Recovered
+from tlog.recover import recover as run_recovery
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from tlog.core.note import Verifier
+    from tlog.storage.database import Database
 
 app = typer.Typer(
     name="tlog",
@@ -403,6 +409,83 @@ def reindex(data: Data = _DATA, database: DatabaseUrl = None, json_output: Json 
 
     size = _run(work())
     print(json.dumps({"indexed": size}) if json_output else f"indexed {size:,} entries")
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new directory; it will hold personal data.")],
+    data: Data = _DATA,
+    json_output: Json = False,
+) -> None:
+    """Back up the embedded database, while it runs, and verify the copy. Keys and anchor are not in it, on purpose."""
+    made = _run(back_up(DataDirectory(data), target.absolute(), utc_now()))
+    if json_output:
+        print(msgspec.json.encode(made).decode())
+        return
+    print(f"backed up {made.size:,} entries, or a few more, to {target}, and verified the copy")
+    print(f"not in it: {data}/keys (keep a copy elsewhere, once) and {data}/anchor (never put back an older one)")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A directory that 'tlog backup' wrote.")],
+    data: Data = _DATA,
+    json_output: Json = False,
+) -> None:
+    """Verify a backup and put it into a data directory that has no database; say what is still to be done."""
+    done = _run(run_restore(DataDirectory(data), source.absolute()))
+    if json_output:
+        document = {"size": done.size, "anchored": done.anchored, "keys": done.has_keys, "takenAt": done.backup.takenAt}
+        print(json.dumps(document))
+        return
+    print(f"restored {done.size:,} entries, backed up at {done.backup.takenAt}, into {data}")
+    if not done.has_keys:
+        print(f"next: bring back {data}/keys")
+    if done.anchored is None:
+        print(f"next: bring back {data}/anchor, the newest there is: without it nothing can be signed")
+    elif done.size < done.anchored:
+        behind = done.anchored - done.size
+        print(
+            f"next: 'tlog recover --mirror …': {behind:,} entries that were signed are missing, and 'tlog serve' refuses"
+        )
+
+
+@app.command()
+def recover(  # noqa: PLR0917 - the options of a command line
+    mirror: Annotated[
+        str, typer.Option(metavar="DIR|URL", help="A static export of the log, or the URL where one is served.")
+    ],
+    data: Data = _DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+    new_database: Annotated[
+        bool, typer.Option("--new-database", help="The database is lost and there is no copy: make a new one.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Bring back signed entries that the database lost, from a mirror of the log, up to exactly what was signed last.
+
+    For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
+    """
+    location = Location(DataDirectory(data), database, admin_database)
+
+    async def work(opened: Database | None) -> Recovered:
+        with open_mirror(mirror) as source, _progress("recovering", "steps") as report:
+            log, read = location.directory.verifier(), Anchor(location.directory.anchor).read
+            return await run_recovery(opened, source, read, log, dry_run=dry_run, progress=report)
+
+    async def work_on_database() -> Recovered:
+        if dry_run and new_database:
+            return await work(None)
+        async with database_to_recover(location, new=new_database) as opened:
+            return await work(opened)
+
+    done = _run(work_on_database())
+    if json_output:
+        print(json.dumps({**done._asdict(), "recovered": done.size - done.start, "dryRun": dry_run}))
+    else:
+        print(_recovery_text(done, dry_run=dry_run))
 
 
 @app.command()
@@ -851,6 +934,24 @@ def _export_static(location: Location, directory: Path, *, json_output: bool) ->
 
     report = _run(work())
     print(json.dumps(report._asdict()) if json_output else f"exported {report.entries:,} entries to {directory}")
+
+
+def _recovery_text(done: Recovered, *, dry_run: bool) -> str:
+    if done.size == done.start:
+        return f"nothing is missing: the database holds the {done.size:,} entries that were signed, or more"
+    what = f"entries {done.start:,} to {done.size - 1:,}"
+    return "\n".join(
+        (
+            f"the mirror has all that was signed; {what} would come back"
+            if dry_run
+            else f"{what} came back; the database holds the {done.size:,} entries that were signed",
+            f"{done.events:,} of them are events without personal data: who acted on what is in no mirror",
+            f"lost: entries from {done.size:,} on, which were acknowledged and not sealed; receipts name them",
+            "API keys are those of the restored copy: revoke again what was revoked since, make again what is missing",
+            "erased personal data that was still in the restored copy is back: erase it again",
+            "run 'tlog fsck' before 'tlog serve'",
+        )
+    )
 
 
 @contextmanager

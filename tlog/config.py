@@ -74,6 +74,10 @@ class DataDirectory:
         """Tell whether there is a signing key."""
         return (self._keys / "log.skey").exists()
 
+    def has_verifier(self) -> bool:
+        """Tell whether there is a public key."""
+        return (self._keys / "log.vkey").exists()
+
     def create_keys(self, origin: str, bits: int = DEFAULT_BITS) -> None:
         """Make the keys that are not there yet: signing key under the name `origin`, bucket keys, pepper.
 

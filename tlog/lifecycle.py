@@ -108,8 +108,15 @@ class Log:
 
 
 @asynccontextmanager
-async def database_of(location: Location, *, create: bool = False) -> AsyncIterator[Database]:
+async def database_of(
+    location: Location, *, create: bool = False, replace_lost: bool = False
+) -> AsyncIterator[Database]:
     """Start or join the embedded PostgreSQL if the log uses it, and give access to the log's database.
+
+    Args:
+        location: where the log is.
+        create: make an embedded database where there is none.
+        replace_lost: even if the anchor remembers what it held. Only for what brings that back before anything is appended.
 
     Raises:
         RollbackError: the embedded database is gone while the anchor remembers signed entries.
@@ -121,10 +128,11 @@ async def database_of(location: Location, *, create: bool = False) -> AsyncItera
         return
     postgres = EmbeddedPostgres(location.directory.postgres)
     if not await asyncio.to_thread(postgres.exists):
-        if Anchor(location.directory.anchor).exists():
+        if Anchor(location.directory.anchor).exists() and not replace_lost:
             message = (
                 f"ROLLBACK: the database in {location.directory.postgres} is gone, but the anchor remembers what it held. "
-                "Bring back the newest copy of the database directory; to begin a new log, use another data directory"
+                "Bring back the newest copy of it ('tlog restore'), and what that lacks with 'tlog recover'; "
+                "to begin a new log, use another data directory"
             )
             raise RollbackError(message)
         if not create:
@@ -164,10 +172,34 @@ async def create_log(location: Location, origin: str) -> Verifier:
             if not anchor.exists():
                 await _create_anchor(anchor, reader, verifier)
             if (await reader.state()).size == 0:
+                _check_nothing_signed(anchor)
                 await _append_first_entry(database, directory)
         finally:
             await reader.close()
     return verifier
+
+
+@asynccontextmanager
+async def database_to_recover(location: Location, *, new: bool) -> AsyncIterator[Database]:
+    """Give access to a database that is behind the anchor; with `new` to one that is made, because the old one is lost.
+
+    Raises:
+        OperatorError: it is not this log's, or its schema or settings are not what the log's promises rest on.
+
+    """
+    verifier = location.directory.verifier()
+    async with database_of(location, create=new, replace_lost=new) as database:
+        if new:
+            await database.migrate()
+            await AppendStore(database).initialise(verifier.name)
+        await database.check()
+        reader = ReadStore(database, connections=1)
+        await reader.open()
+        try:
+            await _check_origin(reader, verifier)
+        finally:
+            await reader.close()
+        yield database
 
 
 def is_log(location: Location) -> bool:
@@ -341,6 +373,16 @@ async def _create_anchor(anchor: Anchor, reader: ReadStore, verifier: Verifier) 
         )
         raise AnchorMissingError(message)
     await asyncio.to_thread(anchor.create, Anchored(verifier.name, 0, EMPTY_ROOT, CHAIN_START, b"", 0))
+
+
+def _check_nothing_signed(anchor: Anchor) -> None:
+    """Keep a new first entry from taking the place of a lost one."""
+    if (size := anchor.read().size) > 0:
+        message = (
+            f"ROLLBACK db=0 anchor={size}: the database is empty, but a checkpoint of {size} entries was signed. Bring back "
+            "the newest copy of the database, and what that lacks with 'tlog recover'"
+        )
+        raise RollbackError(message)
 
 
 async def _append_first_entry(database: Database, directory: DataDirectory) -> None:

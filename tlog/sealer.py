@@ -227,7 +227,8 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
         message = (
             f"ROLLBACK db={size} anchor={anchored.size}: the database holds {size} entries, but a checkpoint of "
             f"{anchored.size} was signed. It was restored from an older copy or lost. Bring back the newest copy of the "
-            "database; never continue from the older one: verifiers would see two histories"
+            "database, or what this one lacks from a mirror of the log with 'tlog recover'; never continue from the older "
+            "one: verifiers would see two histories"
         )
         raise RollbackError(message)
     if published is None:

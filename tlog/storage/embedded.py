@@ -28,6 +28,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tlog.errors import EmbeddedPostgresError
+from tlog.storage.basebackup import verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ _LOG_TAIL: Final = 2_000
 
 _HBA: Final = (
     "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
+    "local replication postgres peer map=tlog # for base backups\n"
 )
 _CONFIGURATION: Final = """\
 listen_addresses = ''
@@ -123,6 +125,44 @@ class EmbeddedPostgres:
         with self:
             self.administer("CREATE ROLE tlog LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", dbname="postgres")
             self.administer("CREATE DATABASE tlog", dbname="postgres")
+
+    def back_up(self, target: Path) -> None:
+        """Write a base backup of the started server into the new directory `target`, and verify it.
+
+        Raises:
+            EmbeddedPostgresError: PostgreSQL's own tools fail.
+
+        """
+        # As the user who runs tlog, whom the server knows; not as the server's own.
+        self._run({}, "pg_basebackup", "--dbname", self.conninfo(user="postgres", dbname="postgres"), "--pgdata", target,
+                  "--no-password", "--checkpoint=fast", "--wal-method=stream", "--manifest-checksums=SHA256")  # fmt: skip
+        self._verify_backup(target)
+
+    def restore(self, source: Path) -> None:
+        """Make the cluster from a base backup, after verifying the copy.
+
+        Raises:
+            EmbeddedPostgresError: there is a cluster already, or the backup is not what its manifest says.
+
+        """
+        if self.exists():
+            message = (
+                f"{self._cluster} holds a database cluster already; it is never replaced. Move it away, and keep it"
+            )
+            raise EmbeddedPostgresError(message)
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._check_reachable()
+        with self._starting():
+            partial = self._directory / "cluster.new"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source, partial, symlinks=True)
+            # What is verified is what will be used.
+            self._verify_backup(partial)
+            partial.chmod(0o700)
+            for path in (partial, *partial.rglob("*")):
+                self._give(path)
+            self._configure(partial)
+            partial.rename(self._cluster)
 
     def start(self) -> None:
         """Start the server, or join the running one; returns when it answers.
@@ -286,6 +326,11 @@ class EmbeddedPostgres:
             with main.open("a", encoding="utf-8") as file:
                 file.write(include)
 
+    def _verify_backup(self, backup: Path) -> None:
+        for wal in verify_files(backup):
+            self._run({}, "pg_waldump", "--quiet", "--path", backup / "pg_wal", "--timeline", wal.timeline,
+                      "--start", wal.start, "--end", wal.end)  # fmt: skip
+
     def _socket_directory(self) -> Path:
         """Return where the socket is: below the directory, or for a long path at a short one only we can write."""
         near = self._directory / "socket"
@@ -324,6 +369,9 @@ class EmbeddedPostgres:
         return copy / "bin"
 
     def _call(self, program: str, *arguments: object) -> None:
+        self._run(self._as_os_user(), program, *arguments)
+
+    def _run(self, options: dict[str, Any], program: str, *arguments: object) -> None:
         done = subprocess.run(
             [str(self.binary(program)), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -332,7 +380,7 @@ class EmbeddedPostgres:
             text=True,
             check=False,
             cwd="/",
-            **self._as_os_user(),
+            **options,
         )
         if done.returncode:
             message = f"{program} failed: {done.stderr.strip()}"

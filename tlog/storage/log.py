@@ -524,6 +524,21 @@ def pack_rows(
     return PackedRows(b"".join(leaves), b"".join(disclosures))
 
 
+def pack_leaves(
+    start: int, event_ids: Sequence[str | None], leaves: Sequence[tuple[bytes, bytes]], chain_hashes: Sequence[bytes]
+) -> PackedRows:
+    """Return rows without disclosures from index `start` on: of each its eventId, its entry and leaf hash, its chain hash."""
+    parts: list[bytes] = []
+    columns = zip(count(start), event_ids, leaves, chain_hashes, strict=False)
+    for index, event_id, (entry, leaf_hash), chain_hash in columns:
+        if event_id is None:
+            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
+        else:
+            head = _LEAF_WITH_ID(5, 8, index, 16, bytes.fromhex(event_id.replace("-", "")), len(entry))
+        parts += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    return PackedRows(b"".join(parts), b"")
+
+
 def _array(numbers: Iterable[int]) -> str:
     """Return numbers as the text of an array: adapting hundreds one by one would take longer than reading the rows."""
     return f"{{{','.join(map(str, numbers))}}}"

@@ -1,0 +1,190 @@
+"""Backups of the embedded database with PostgreSQL's own tools, and restoring them.
+
+    <target>/cluster/            a base backup (pg_basebackup) with the WAL that makes it consistent, and its manifest
+    <target>/tlog-backup.json    whose log it is and how far it goes; written last: a directory without it is incomplete
+
+The keys and the anchor are not in it, on purpose. The keys never change and are kept elsewhere, once. The anchor says what
+was signed last; restored together with the database it would say that an older copy is the newest.
+
+Left out: one's own PostgreSQL, which has its own backups, and archiving of WAL (docs/how-to/back-up-and-restore.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import msgspec
+
+from tlog.anchor import Anchor
+from tlog.errors import AnchorMissingError, KeyMismatchError, MalformedInputError, NotCheckedError, OperatorError
+from tlog.storage.database import Database
+from tlog.storage.embedded import EmbeddedPostgres
+from tlog.storage.log import ReadStore
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from tlog.config import DataDirectory
+
+_DESCRIPTION: Final = "tlog-backup.json"
+_CLUSTER: Final = "cluster"
+_DISTRIBUTION: Final = "tlog-audit"
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a backup says of itself; `size` entries are in it at least, `checkpoint` is the newest note of then."""
+
+    type: Literal["tlog-backup"] = "tlog-backup"
+    v: Literal[1] = 1
+    vkey: str
+    size: int
+    checkpoint: str
+    takenAt: str  # noqa: N815 - the format's name
+    program: str
+    manifest: str  # SHA-256 of cluster/backup_manifest, hexadecimal
+
+
+class Restored(NamedTuple):
+    """A restored database: entries it holds, and what the anchor says was signed (None: there is no anchor)."""
+
+    backup: Backup
+    size: int
+    anchored: int | None
+    has_keys: bool
+
+
+async def back_up(directory: DataDirectory, target: Path, now: datetime) -> Backup:
+    """Write a backup of the embedded database, running or not, into the new directory `target`.
+
+    Raises:
+        MalformedInputError: `target` is there already.
+        OperatorError: there is no embedded database.
+        EmbeddedPostgresError: PostgreSQL's tool fails; its message is in ours.
+        KeyMismatchError: the log's public key is missing.
+
+    """
+    verifier = directory.verifier()
+    postgres = EmbeddedPostgres(directory.postgres)
+    if not await asyncio.to_thread(postgres.exists):
+        message = f"there is no embedded database in {directory.root}; back up your own PostgreSQL with its own tools"
+        raise OperatorError(message)
+    await asyncio.to_thread(_make_directory, target)
+    await asyncio.to_thread(postgres.start)
+    try:
+        size, note = await _position(postgres)
+        await asyncio.to_thread(postgres.back_up, target / _CLUSTER)
+    finally:
+        await asyncio.shield(asyncio.to_thread(postgres.stop))
+    backup = Backup(
+        vkey=verifier.vkey(),
+        size=size,
+        checkpoint=note.decode(),
+        takenAt=now.isoformat(timespec="seconds"),
+        program=f"{_DISTRIBUTION} {version(_DISTRIBUTION)}",
+        manifest=_manifest_digest(target),
+    )
+    await asyncio.to_thread(_write_description, target, backup)
+    return backup
+
+
+def read_backup(source: Path) -> Backup:
+    """Return what a backup says of itself.
+
+    Raises:
+        NotCheckedError: it is incomplete, or none.
+        MalformedInputError: its description has another form.
+
+    """
+    try:
+        data = (source / _DESCRIPTION).read_bytes()
+    except OSError as error:
+        message = f"{source} is not a complete backup: {_DESCRIPTION} cannot be read ({error.strerror})"
+        raise NotCheckedError(message) from error
+    try:
+        return msgspec.json.decode(data, type=Backup)
+    except msgspec.MsgspecError:
+        message = f"{source / _DESCRIPTION} is not the description of a backup that this version makes"
+        raise MalformedInputError(message) from None
+
+
+async def restore(directory: DataDirectory, source: Path) -> Restored:
+    """Put a backup into a data directory that has no database, and look at what came of it.
+
+    Raises:
+        NotCheckedError: the backup is incomplete.
+        MalformedInputError: its description has another form.
+        KeyMismatchError: the data directory has the keys of another log.
+        OperatorError: it is not what was backed up.
+        EmbeddedPostgresError: there is a database already, or PostgreSQL refuses the backup.
+
+    """
+    backup = read_backup(source)
+    has_keys = directory.has_verifier()
+    if has_keys and directory.verifier().vkey() != backup.vkey:
+        message = f"{source} is a backup of another log than the one whose keys are in {directory.root}"
+        raise KeyMismatchError(message)
+    if _manifest_digest(source) != backup.manifest:
+        message = f"{source / _CLUSTER} has another manifest than when it was backed up; use another backup"
+        raise OperatorError(message)
+    directory.create()
+    postgres = EmbeddedPostgres(directory.postgres)
+    await asyncio.to_thread(postgres.restore, source / _CLUSTER)
+    await asyncio.to_thread(postgres.start)
+    try:
+        size, _ = await _position(postgres)
+    finally:
+        await asyncio.shield(asyncio.to_thread(postgres.stop))
+    if size < backup.size:
+        message = f"the restored database holds {size} entries, the backup says {backup.size}; use another backup"
+        raise OperatorError(message)
+    return Restored(backup, size, _anchored_size(Anchor(directory.anchor)), has_keys)
+
+
+def _make_directory(target: Path) -> None:
+    try:
+        target.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        message = f"{target} exists already; a backup is never written over another one"
+        raise MalformedInputError(message) from None
+
+
+def _write_description(target: Path, backup: Backup) -> None:
+    """Write what makes a backup complete, when everything else is on disk."""
+    partial = target / f"{_DESCRIPTION}.new"
+    with partial.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(target / _DESCRIPTION)
+
+
+async def _position(postgres: EmbeddedPostgres) -> tuple[int, bytes]:
+    """Return the number of entries and the newest checkpoint, empty for none."""
+    reader = ReadStore(Database(postgres.conninfo()), connections=1)
+    await reader.open()
+    try:
+        size, checkpoint = (await reader.state()).size, await reader.latest_checkpoint()
+        return size, b"" if checkpoint is None else checkpoint.note
+    finally:
+        await reader.close()
+
+
+def _anchored_size(anchor: Anchor) -> int | None:
+    try:
+        return anchor.read().size
+    except AnchorMissingError:
+        return None
+
+
+def _manifest_digest(backup: Path) -> str:
+    path = backup / _CLUSTER / "backup_manifest"
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}); the backup is incomplete"
+        raise NotCheckedError(message) from error

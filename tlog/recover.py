@@ -1,0 +1,378 @@
+"""Recovery: entries that were signed and that the database lost come back from a mirror of the log.
+
+A database that was restored from a backup is behind the anchor, and nothing may be signed on top of it. What is missing is
+public: whoever mirrors the log has it. The anchor says which tree it has to be, so the mirror needs no trust:
+
+    mirror's checkpoint: signed by this log, of exactly the anchored size and root
+    → one pass over the mirror and the database's rows: every tile and row compared; root and chain hash as anchored
+    → nothing was written until here
+    → missing rows, some thousands in a transaction, each bundle compared again with what was checked
+    → rows read back and checked as before a signature, tiles made, anchored checkpoint published
+
+A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
+for every 256 missing entries. Left out: recovering a part. Above an incomplete log nothing could ever be signed.
+
+A mirror has no disclosures, no API keys and no older checkpoints, and nothing that was pending; they do not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.anchor import Anchored
+from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.checkpoint import open_checkpoint
+from tlog.core.entry import EventEntry, parse_entry, parse_logged_at, to_microseconds
+from tlog.core.integrate import integrate
+from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
+from tlog.core.tile import TILE_WIDTH, Tile, root_from_tiles, tile_width, tiles_of
+from tlog.errors import (
+    DamagedLogError,
+    ForkError,
+    MalformedInputError,
+    NotCheckedError,
+    OperatorError,
+    UnsafeDatabaseError,
+    VerificationError,
+)
+from tlog.sealer import check_anchored, check_rows
+from tlog.storage.log import AppendStore, DuplicateEventIdError, SealedCheckpoint, SealStore, State, pack_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tlog.core.note import Verifier
+    from tlog.mirror import Mirror
+    from tlog.storage.database import Database
+
+_BATCH_ROWS: Final = 16 * TILE_WIDTH
+_BATCH_BYTES: Final = 16 << 20
+_FULL_TILE: Final = TILE_WIDTH * HASH_SIZE
+Row = tuple[int, bytes, bytes, bytes]  # index, entry, leaf hash, chain hash
+
+
+class Recovered(NamedTuple):
+    """What a recovery did, or would do.
+
+    `start` entries were there, there are `size` now, and `events` of the new ones are events: all without disclosures.
+    """
+
+    start: int
+    size: int
+    events: int
+
+
+class _Missing(NamedTuple):
+    """What the check of a mirror found about the entries that the database lacks."""
+
+    size: int  # of the anchored tree
+    digests: list[bytes]  # of the leaf hashes of each bundle that is needed
+    events: int
+
+
+async def recover(
+    database: Database | None,
+    mirror: Mirror,
+    read_anchor: Callable[[], Anchored],
+    log: Verifier,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Recovered:
+    """Bring back what the database lacks of the anchored tree.
+
+    Args:
+        database: with the schema of this version and the log's state; None, in a dry run, for one that is still to be made.
+        mirror: where the entries are.
+        read_anchor: reads what was signed last.
+        log: the log's public key. Nothing is signed here.
+        dry_run: check everything, write nothing.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        NotCheckedError: the mirror is too short or incomplete.
+        VerificationError: the mirror is another log's, or not what was signed.
+        MalformedInputError: a file of it does not have its form, or an entry is of a newer version.
+        DamagedLogError: the database holds something else than was signed; the message names the first entry.
+        ForkError: this log's key signed something that the anchor does not know.
+        OperatorError: another process works on the log; or what `tlog.sealer.check_anchored` raises.
+        OverloadedError: the mirror or the database is away; the same call may be repeated.
+
+    """
+    if database is None:
+        anchored = await _read_anchor(read_anchor, log)
+        missing = await _check(mirror, anchored, log, None, State(0, CHAIN_START, 0), _Steps(progress, anchored.size))
+        return Recovered(0, anchored.size, missing.events)
+    store = await SealStore.open(database)
+    try:
+        if not await store.lead():
+            message = "another process seals this log; stop 'tlog serve', 'tlog seal' and other recoveries first"
+            raise OperatorError(message)
+        anchored = await _read_anchor(read_anchor, log)
+        state, published = await store.state(), await store.latest_checkpoint()
+        check_anchored(anchored, log, published, max(state.size, anchored.size))
+        sealed = Anchored(anchored.origin, 0, EMPTY_ROOT, CHAIN_START, b"", 0)
+        sealed = sealed if published is None else Anchored(anchored.origin, *published)
+        lacking = max(0, anchored.size - state.size)
+        steps = _Steps(progress, (anchored.size if lacking else 0) + lacking + anchored.size - sealed.size)
+        missing = _Missing(anchored.size, [], 0)
+        if lacking:
+            missing = await _check(mirror, anchored, log, store, state, steps)
+        if lacking and not dry_run:
+            await _write(AppendStore(database), mirror, missing, state, steps)
+        if sealed.size < anchored.size and not dry_run:
+            await _publish(store, sealed, anchored, steps)
+        return Recovered(state.size, state.size + lacking, missing.events)
+    finally:
+        await store.close()
+
+
+async def _read_anchor(read_anchor: Callable[[], Anchored], log: Verifier) -> Anchored:
+    anchored = await asyncio.to_thread(read_anchor)
+    check_anchored(anchored, log, None, anchored.size)
+    return anchored
+
+
+class _Steps:
+    """Progress over several passes."""
+
+    def __init__(self, progress: Callable[[int, int], None], total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def advance(self, steps: int) -> None:
+        """Tell that so many more steps are done."""
+        self._done += steps
+        self._progress(self._done, self._total)
+
+
+# --- Checking ---------------------------------------------------------------------------------------------------------
+
+
+async def _check(  # noqa: PLR0917 - what is compared, one by one
+    mirror: Mirror, anchored: Anchored, log: Verifier, store: SealStore | None, state: State, steps: _Steps
+) -> _Missing:
+    """Check the whole mirror and the database's rows against the anchor; return what is missing."""
+    await asyncio.to_thread(_check_claims, mirror, anchored, log)
+    check = _Check(state)
+    for index in range(-(-anchored.size // TILE_WIDTH)):
+        width = tile_width(0, index, anchored.size)
+        entries = await asyncio.to_thread(mirror.entries, index, width)
+        start = index * TILE_WIDTH
+        # One row more than there should be: what stands behind the last one would be in the way.
+        end = min(start + width, state.size + 1)
+        check.bundle(entries, [] if store is None or start >= end else await store.rows(start, end))
+        await asyncio.to_thread(_check_tiles, mirror, check.full_tiles())
+        steps.advance(width)
+    await asyncio.to_thread(_check_tiles, mirror, check.edge)
+    check.judge(anchored)
+    return _Missing(anchored.size, check.digests, check.events)
+
+
+def _check_claims(mirror: Mirror, anchored: Anchored, log: Verifier) -> None:
+    """Check what the mirror says of itself."""
+    try:
+        checkpoint = open_checkpoint(mirror.checkpoint(), log)
+    except (VerificationError, MalformedInputError) as error:
+        message = f"the checkpoint of {mirror.name} is not one of this log: {error}"
+        raise type(error)(message) from None
+    if checkpoint.size < anchored.size:
+        message = (
+            f"{mirror.name} goes up to {checkpoint.size} entries, {anchored.size} were signed. A part is not recovered, "
+            "because nothing could be signed on top of it; find a mirror of the newest checkpoint"
+        )
+        raise NotCheckedError(message)
+    if checkpoint.size > anchored.size:
+        message = (
+            f"{mirror.name} has a checkpoint of {checkpoint.size} entries with this log's signature, the anchor stops at "
+            f"{anchored.size}: the anchor was restored from an older copy. Bring back the newest anchor"
+        )
+        raise ForkError(message)
+    if checkpoint.root != anchored.root:
+        message = (
+            f"{mirror.name} has another root hash of {anchored.size} entries with this log's signature than the anchor: two "
+            "histories were signed. Keep both, they are evidence"
+        )
+        raise ForkError(message)
+    if (chain := mirror.chain()) not in (None, (anchored.size, anchored.chain_hash)):
+        message = (
+            f"{mirror.name}: the file 'chain' says {chain and chain[0]} entries or another chain hash than was anchored"
+        )
+        raise VerificationError(message)
+
+
+def _check_tiles(mirror: Mirror, tiles: dict[tuple[int, int], bytes]) -> None:
+    for (level, index), hashes in tiles.items():
+        tile = Tile(level, index, len(hashes) // HASH_SIZE)
+        if mirror.tile(*tile) != hashes:
+            message = f"{mirror.name}: {tile.path()} is not what its entries lead to; the mirror is damaged"
+            raise VerificationError(message)
+
+
+class _Check:
+    """One pass over a mirror's entries, beside the rows that the database still has."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._frontier = Frontier()
+        self._chain = CHAIN_START
+        self._different: int | None = None
+        self._unreadable: tuple[int, str] | None = None
+        self.edge: dict[tuple[int, int], bytes] = {}
+        self.digests: list[bytes] = []
+        self.events = 0
+
+    def bundle(self, entries: Sequence[bytes], rows: Sequence[Row]) -> None:
+        """Take the next entries, and the rows that the database has of them."""
+        start, have = self._frontier.size, self._state.size
+        hashes = [leaf_hash(entry) for entry in entries]
+        self.edge |= integrate(start, self.edge, hashes)
+        self._frontier.extend(hashes)
+        stored = {row[0]: row for row in rows}
+        for index, (entry, leaf) in enumerate(zip(entries, hashes, strict=True), start):
+            self._chain = chain_hash(self._chain, leaf)
+            if stored.get(index) != ((index, entry, leaf, self._chain) if index < have else None):
+                self._differs(index)
+            if index == have - 1 and self._state.chain_hash != self._chain:
+                self._differs(index)
+            if index >= have:
+                self._missing(index, entry)
+        if self._frontier.size > have:
+            self.digests.append(_digest(hashes))
+
+    def full_tiles(self) -> dict[tuple[int, int], bytes]:
+        """Return the tiles that are full now, and forget them."""
+        full = [key for key, hashes in self.edge.items() if len(hashes) == _FULL_TILE]
+        return {key: self.edge.pop(key) for key in full}
+
+    def judge(self, anchored: Anchored) -> None:
+        """Say whether mirror and database are what was anchored, and if not, which of them is wrong.
+
+        Raises:
+            VerificationError: the mirror is.
+            DamagedLogError: the database is.
+            MalformedInputError: neither, but this version cannot read an entry.
+
+        """
+        root = self._frontier.root()
+        if (self._frontier.size, root, self._chain) != (anchored.size, anchored.root, anchored.chain_hash):
+            where = (
+                "" if self._different is None else f"; it first differs from the database at entry {self._different}"
+            )
+            message = (
+                f"the mirror's entries do not lead to the root hash that was signed at size {anchored.size}{where}"
+            )
+            raise VerificationError(message)
+        if self._different is not None:
+            message = (
+                f"entry {self._different} in the database is not the one that was signed, which the mirror has. Nothing was "
+                "changed. Bring back a copy of the database that verifies, or recover into a new one (--new-database)"
+            )
+            raise DamagedLogError(message)
+        if self._unreadable is not None:
+            message = f"entry {self._unreadable[0]} was signed, but this version cannot read it: {self._unreadable[1]}"
+            raise MalformedInputError(message)
+
+    def _missing(self, index: int, entry: bytes) -> None:
+        try:
+            self.events += isinstance(parse_entry(entry), EventEntry)
+        except MalformedInputError as error:
+            # Whether it was signed is known at the end.
+            self._unreadable = self._unreadable or (index, str(error))
+
+    def _differs(self, index: int) -> None:
+        if self._different is None:
+            self._different = index
+
+
+def _digest(hashes: Sequence[bytes]) -> bytes:
+    return sha256(b"".join(hashes)).digest()
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+async def _write(store: AppendStore, mirror: Mirror, missing: _Missing, state: State, steps: _Steps) -> None:
+    """Write the missing rows; `state` is the one that was checked."""
+    first = state.size // TILE_WIDTH
+    batch: list[tuple[bytes, bytes]] = []
+    try:
+        for index, digest in enumerate(missing.digests, first):
+            entries = await asyncio.to_thread(mirror.entries, index, tile_width(0, index, missing.size))
+            hashes = [leaf_hash(entry) for entry in entries]
+            if _digest(hashes) != digest:
+                message = f"{mirror.name} changed while it was read; what was written is right. Recover again"
+                raise VerificationError(message)
+            batch += list(zip(entries, hashes, strict=True))[max(0, state.size - index * TILE_WIDTH) :]
+            last = index == first + len(missing.digests) - 1
+            if last or len(batch) >= _BATCH_ROWS or sum(len(entry) for entry, _ in batch) >= _BATCH_BYTES:
+                state = await _write_batch(store, state, batch)
+                steps.advance(len(batch))
+                batch = []
+    finally:
+        await store.close()
+
+
+async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[bytes, bytes]]) -> State:
+    """Write rows that continue `state`, in one transaction; return the state behind them."""
+    chain, logged_at = state.chain_hash, ""
+    event_ids: list[str | None] = []
+    chains: list[bytes] = []
+    for entry, leaf in batch:
+        parsed = parse_entry(entry)
+        event_ids.append(parsed.eventId if isinstance(parsed, EventEntry) else None)
+        logged_at = parsed.loggedAt
+        chain = chain_hash(chain, leaf)
+        chains.append(chain)
+    end = State(state.size + len(batch), chain, to_microseconds(parse_logged_at(logged_at)))
+    rows = pack_leaves(state.size, event_ids, batch, chains)
+    try:
+        async with store.transaction(len(batch)) as append:
+            if append.state != state:
+                message = "the database changed during the recovery; stop whatever writes into it, and recover again"
+                raise OperatorError(message)
+            await append.insert([rows], end)
+    except DuplicateEventIdError:
+        message = f"the database holds rows behind its {state.size} entries, or their eventIds; run 'tlog fsck'"
+        raise UnsafeDatabaseError(message) from None
+    return end
+
+
+async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps: _Steps) -> None:
+    """Read back the rows behind what was `sealed`, make their tiles, and publish what is anchored.
+
+    The same steps as before a signature, none of which would be wrong to repeat.
+    """
+    size, chain, logged_at = sealed.size, sealed.chain_hash, b""
+    edge = await store.tiles(tiles_of(size))
+    _check_root(size, edge, sealed.root)
+    while size < anchored.size:
+        end = min(anchored.size, size + _BATCH_ROWS)
+        rows = await store.rows(size, end)
+        hashes, chain, logged_at = check_rows(rows, size, end, chain, logged_at)
+        changed = integrate(size, edge, hashes)
+        await store.write_tiles({key: tile for key, tile in changed.items() if len(tile) == _FULL_TILE})
+        edge = {key: tile for key, tile in (edge | changed).items() if len(tile) < _FULL_TILE}
+        steps.advance(end - size)
+        size = end
+    await store.write_tiles(edge)
+    _check_root(size, await store.tiles(tiles_of(size)), anchored.root)
+    if chain != anchored.chain_hash:
+        message = f"the chain over {size} rows is not the anchored one; run 'tlog fsck'"
+        raise ForkError(message)
+    await store.publish(SealedCheckpoint(*anchored[1:]))
+
+
+def _check_root(size: int, edge: Mapping[tuple[int, int], bytes], root: bytes) -> None:
+    try:
+        stored = root_from_tiles(size, edge)
+    except MalformedInputError:
+        stored = b""
+    if stored != root:
+        message = (
+            f"the tiles of size {size} in the database do not lead to the root hash that was signed; run 'tlog fsck'"
+        )
+        raise ForkError(message)
