@@ -229,7 +229,8 @@ async def test_erased_disclosures_are_no_damage(opened, location, database):
         with database.connect_admin() as admin:
             admin.execute("DELETE FROM tlog.disclosure WHERE index IN (3, 20)")
         report = await check(location)
-    assert (report.problems, report.checked["disclosures"]) == ([], 36)
+    assert (report.problems, report.checked["disclosures"], report.checked["undisclosed"]) == ([], 36, 2)
+    assert "2 events have no disclosure" in report.text()
 
 
 async def test_what_was_not_checked_is_said(opened, location):

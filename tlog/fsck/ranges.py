@@ -350,6 +350,8 @@ class RangeCheck:
     ) -> None:
         """Check the disclosures that are there; those that are not were erased, which is no damage."""
         facts = self.facts
+        if not self._columns:
+            return
         if [index for index, _ in events] != [row[0] for row in disclosures]:
             rows: dict[int, DisclosureRow] = {}
             for row in disclosures:
@@ -359,6 +361,7 @@ class RangeCheck:
                 if each is not None and not each[0] and first + n in rows:
                     what = "a control entry has a disclosure"
                     facts.add("disclosure mismatch", f"entry {first + n}", what)
+            facts.checked["undisclosed"] += sum(index not in rows for index, _ in events)
             events = [event for event in events if event[0] in rows]
             disclosures = [rows[index] for index, _ in events]
         commitments = encode_hashes_base64url(

@@ -129,6 +129,8 @@ class Report:
         ]
         if checked["second opinions"]:
             lines.append(f"pymerkle agrees on the root hash and {checked['second opinions']:,} inclusion proofs")
+        if checked["undisclosed"]:
+            lines.append(f"{checked['undisclosed']:,} events have no disclosure: erased, or recovered from a mirror")
         if self.lacks:
             lines.append(f"no part of this check: {self.lacks}")
         lines += [f"not checked: {what}" for what in self.unchecked]
