@@ -15,15 +15,16 @@ from tlog.core.entry import from_microseconds
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
 from tlog.sealer import Sealer, check_rows
+from tlog.signer import CheckpointSigner
 from tlog.storage.log import SealStore
 
 pytestmark = pytest.mark.anyio
 
 
-async def make_sealer(log, *, clock=None, anchor=None, signer=None):
+async def make_sealer(log, *, clock=None):
     store = await SealStore.open(log.database)
-    anchor = anchor or Anchor(log.directory.anchor)
-    return Sealer(store, anchor, signer or log.directory.signer(), clock or log.clock), store
+    signer = CheckpointSigner(Anchor(log.directory.anchor), log.directory.signer(), clock or log.clock)
+    return Sealer(store, signer), store
 
 
 async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
@@ -49,8 +50,11 @@ async def test_nothing_new_is_no_new_checkpoint(opened):
         assert await log.reader.checkpoints(10**9, 100) == before
 
 
-async def test_second_sealer_loses_the_compare_and_set(opened):
-    """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs."""
+async def test_second_sealer_signs_nothing(opened):
+    """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs.
+
+    The other one is handed the same note if it saw the same entries, and refused if it saw more.
+    """
     async with opened() as log:
         await fill(log, 5)
         one, store_one = await make_sealer(log)
@@ -58,7 +62,12 @@ async def test_second_sealer_loses_the_compare_and_set(opened):
         await one.recover()
         await two.recover()
         await append(log, sample_events(3, seed=2))
-        assert (await one.seal()).size == 9
+        sealed = await one.seal()
+        assert sealed.size == 9
+        assert await two.seal() == sealed
+        await append(log, sample_events(1, seed=3))
+        assert (await one.seal()).size == 10
+        await append(log, sample_events(1, seed=4))
         with pytest.raises(ForkError, match="another sealer"):
             await two.seal()
         await store_one.close()
@@ -179,7 +188,7 @@ async def test_proof_that_does_not_verify_stops_the_signing(opened, monkeypatch)
         def refuse(*_):
             raise VerificationError
 
-        monkeypatch.setattr("tlog.sealer.verify_consistency", refuse)
+        monkeypatch.setattr("tlog.signer.verify_consistency", refuse)
         with pytest.raises(ForkError, match="does not continue the signed one"):
             await sealer.seal()
         assert Anchor(log.directory.anchor).read().size == 6

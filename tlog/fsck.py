@@ -34,8 +34,10 @@ from tlog.core.segment import POSTING_SIZE, Segment, format_table, parse_table, 
 from tlog.core.tile import MAX_LEVEL, TILE_WIDTH, Tile, nodes_from_tiles, split_hashes
 from tlog.errors import (
     AnchorMissingError,
+    ForkError,
     MalformedInputError,
     NotCheckedError,
+    OverloadedError,
     TlogError,
     UnsafeDatabaseError,
     VerificationError,
@@ -221,7 +223,8 @@ async def fsck(
         try:
             await check_relations(scan.connection)
             # The log may be sealing meanwhile: the snapshot lies between what the anchor held before and holds now.
-            anchors = [each for each in (before, before and _read_anchor(report, read_anchor)) if each is not None]
+            after = before and _read_anchor(report, read_anchor)
+            anchors = [before, after] if before and after else []
             with Replay() as replay:
                 check = _Check(
                     report, verifier=verifier, bucket_keys=bucket_keys, opinion=opinion, replay=replay, since=since
@@ -239,8 +242,11 @@ def _read_anchor(report: Report, read_anchor: Callable[[], Anchored] | None) -> 
         return None
     try:
         return read_anchor()
-    except AnchorMissingError as error:
+    except (AnchorMissingError, ForkError) as error:
         report.add("anchor wrong", "anchor", str(error))
+        return None
+    except OverloadedError as error:
+        report.unchecked.append(f"the anchor ({error})")
         return None
 
 
