@@ -21,10 +21,10 @@ from tlog.storage.log import SealStore
 pytestmark = pytest.mark.anyio
 
 
-async def make_sealer(log, *, clock=None):
+async def make_sealer(log, *, clock=None, disguise=lambda signer: signer):
     store = await SealStore.open(log.database)
     signer = CheckpointSigner(Anchor(log.directory.anchor), log.directory.signer(), clock or log.clock)
-    return Sealer(store, signer), store
+    return Sealer(store, disguise(signer)), store
 
 
 async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
@@ -192,4 +192,46 @@ async def test_proof_that_does_not_verify_stops_the_signing(opened, monkeypatch)
         with pytest.raises(ForkError, match="does not continue the signed one"):
             await sealer.seal()
         assert Anchor(log.directory.anchor).read().size == 6
+        await store.close()
+
+
+class Liar:
+    """A signer that hands out something else than it signed."""
+
+    def __init__(self, signer, lie):
+        self._signer, self._lie = signer, lie
+        self.verifier, self.read = signer.verifier, signer.read
+
+    def sign(self, proposal):
+        before = self.read()
+        return self._lie(self._signer.sign(proposal), before)
+
+
+LIES = {
+    "nothing": lambda true, _: true,
+    "no note": lambda true, _: true._replace(note=b""),
+    "the note before": lambda true, before: true._replace(note=before.note),
+    "what was signed before": lambda _, before: before,
+    "another size": lambda true, _: true._replace(size=8),
+    "another root": lambda true, _: true._replace(root=bytes(32)),
+    "another chain hash": lambda true, _: true._replace(chain_hash=bytes(32)),
+    "another origin": lambda true, _: true._replace(origin="example.com/other"),
+    "a forged note": lambda true, _: true._replace(note=true.note.replace(b"\n9\n", b"\n8\n")),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_a_signer_hands_out_is_checked_before_it_is_published(opened, lie):
+    """Threat 30: a signer is not believed either; only "nothing" of a lie is published."""
+    async with opened() as log:
+        await fill(log, 5)
+        sealer, store = await make_sealer(log, disguise=lambda signer: Liar(signer, LIES[lie]))
+        await sealer.recover()
+        await append(log, sample_events(3, seed=2))
+        if lie == "nothing":
+            assert (await sealer.seal()).size == 9
+        else:
+            with pytest.raises(ForkError):
+                await sealer.seal()
+            assert (await log.reader.latest_checkpoint()).size == 6
         await store.close()

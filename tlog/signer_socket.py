@@ -48,6 +48,7 @@ _MAX_LINE: Final = 16 << 10
 _REQUEST_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 _MAX_WAITING: Final = 64
+_BACKLOG: Final = 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 _ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError)}
 _log: Final = structlog.get_logger()
@@ -114,7 +115,7 @@ async def serve_signer(
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     desk = _Desk(signer, users, stopped)
     with _listen(path, group) as listener:  # at the end the socket stays there, dead: the next signer takes it away
-        server = await asyncio.start_unix_server(desk.serve, sock=listener, limit=_MAX_LINE)
+        server = await asyncio.start_unix_server(desk.serve, sock=listener, limit=_MAX_LINE, backlog=_BACKLOG)
         try:
             on_ready(anchored)
             await stopped.wait()
