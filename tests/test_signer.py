@@ -162,6 +162,7 @@ FORKS = {
     "forked tree of the signed size": FORKED.proposal(5, 5),
     "forked tree of the signed size, from before the fork": FORKED.proposal(3, 5),
     "signed size, other chain hash": HONEST.proposal(5, 5, chain_hash=bytes(32)),
+    "what was never signed": HONEST.proposal(7, 9),
     "smaller": HONEST.proposal(3, 4),
     "smaller, said to continue": HONEST.proposal(5, 4, proof=[]),
     "nothing": HONEST.proposal(0, 0),
@@ -437,11 +438,24 @@ except TlogError as error:
 """
 
 
+AS_SIGNER = """
+import os
+from tlog import cli
+os.setgroups([65001]); os.setgid(65003); os.setuid(65003)
+cli.main()
+"""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 @pytest.mark.parametrize("number, says", [(65_001, "0"), (65_002, "Permission denied")])
 def test_users_of_their_own(start, directory, number, says):
     """The service's user reaches the signer and not the key; a user outside the group reaches neither."""
-    signer = start("--allow-user", 65_001, "--allow-user", 65_002, "--group", 65_001, path=directory / "group.sock")
+    make_directory(directory / "signer")
+    (directory / "run").mkdir()
+    subprocess.run(["chown", "-R", "65003:65003", directory / "signer", directory / "run"], check=True)
+    (directory / "run").chmod(0o711)
+    options = ("--allow-user", 65_001, "--allow-user", 65_002, "--group", 65_001)
+    signer = start(*options, program=("-c", AS_SIGNER), path=directory / "run" / "signer.sock")
     assert stat.S_IMODE(signer.socket.stat().st_mode) == 0o660
     vkey, root = signer.directory.verifier().vkey(), signer.directory.root
     command = [sys.executable, "-c", AS_ANOTHER, signer.socket, vkey, root, number]
@@ -449,6 +463,7 @@ def test_users_of_their_own(start, directory, number, says):
     key, answer = done.stdout.splitlines()
     assert key == "no key"
     assert says in answer
+    assert signer.socket.stat().st_uid == 65_003
 
 
 def open_key(root):

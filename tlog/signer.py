@@ -161,7 +161,13 @@ def _check_continues(last: Anchored, proposal: Proposal) -> None:
     if proposal.origin != last.origin:
         message = f"this is the signer of {last.origin} and of no other log"
         raise ForkError(message)
-    if proposal.last_size != last.size:
+    if proposal.last_size > last.size:
+        message = (
+            f"the sealer continues a checkpoint of {proposal.last_size} entries, the anchor stops at {last.size}: the anchor "
+            "was restored from an older copy. Bring back the newest anchor"
+        )
+        raise ForkError(message)
+    if proposal.last_size < last.size:
         message = (
             f"a checkpoint of {last.size} entries is signed, but the sealer continues one of {proposal.last_size}: another "
             "sealer signed meanwhile; this one signs nothing more"
