@@ -24,13 +24,13 @@ from support import ORIGIN, ROOT, sample_events, start_server, tlog, verify_offl
 
 from tlog.anchor import Anchor, Anchored
 from tlog.client import Client
-from tlog.config import DataDirectory
+from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, leaf_hash
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
-from tlog.signer import Proposal
+from tlog.signer import CheckpointSigner, Proposal
 from tlog.signer_socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number
 
 if TYPE_CHECKING:
@@ -420,10 +420,9 @@ def test_other_users_are_refused(start):
 AS_ANOTHER = """
 import os, sys
 from pathlib import Path
-from tlog.config import DataDirectory
 from tlog.core.note import parse_vkey
 from tlog.errors import TlogError
-from tlog.signer_socket import RemoteSigner, Read
+from tlog.signer_socket import RemoteSigner
 signer = RemoteSigner(Path(sys.argv[1]), parse_vkey(sys.argv[2]))
 os.setgroups([]); os.setgid(int(sys.argv[4])); os.setuid(int(sys.argv[4]))
 try:
@@ -474,15 +473,14 @@ def other_key(root):
     directory = DataDirectory(root.with_name("other"))
     directory.create()
     directory.create_keys(ORIGIN)
-    shutil.copy(directory.root / "keys" / "log.skey", root / "keys" / "log.skey")
+    (directory.root / "keys" / "log.skey").replace(root / "keys" / "log.skey")
 
 
 def other_keys(root):
+    directory = DataDirectory(root)
+    CheckpointSigner(Anchor(directory.anchor), directory.signer(), utc_now).sign(HONEST.proposal(0, 5))
     other_key(root)
-    shutil.copy(root.with_name("other") / "keys" / "log.vkey", root / "keys" / "log.vkey")
-    Anchor(root / "anchor" / "anchor.sqlite3").advance(
-        first := Anchor(root / "anchor" / "anchor.sqlite3").read(), first._replace(size=1, note=b"note", sealed_at=1)
-    )
+    (root.with_name("other") / "keys" / "log.vkey").replace(root / "keys" / "log.vkey")
 
 
 NO_START = {
@@ -703,6 +701,10 @@ def test_service_refuses_what_would_undo_the_separation(moved, directory):
     assert not (data / "keys" / "log.skey").exists()
     assert not (data / "anchor" / "anchor.sqlite3").exists()
 
+    nowhere = directory / "nowhere"
+    refused = tlog("serve", "--port", "0", "--data", nowhere, "--signer", root / "signer.sock", check=False)
+    assert refused.returncode == 8
+    assert not nowhere.exists()
     away = tlog("serve", "--port", "0", "--data", data, "--signer", root / "signer.sock", check=False)
     assert away.returncode == OverloadedError.exit_code
     shutil.copy(root / "keys" / "log.skey", data / "keys" / "log.skey")

@@ -196,8 +196,9 @@ async def _upgrade(location: Location) -> Verifier:
 
 
 def is_log(location: Location) -> bool:
-    """Tell whether a log was made here, completely: what has a signer of its own was."""
-    return location.signer is not None or Anchor(location.directory.anchor).exists()
+    """Tell whether a log was made here, completely. If a signer has its anchor, what is left to tell is the public key."""
+    directory = location.directory
+    return Anchor(directory.anchor).exists() if location.signer is None else directory.has_verifier()
 
 
 def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Signing:
