@@ -19,12 +19,37 @@ from tlog.core.commitment import commit
 from tlog.core.merkle import leaf_hash
 from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
-from tlog.errors import NotCheckedError
+from tlog.errors import ForkError, NotCheckedError, OverloadedError
 from tlog.fsck import join, parse_verified, ranges, workers
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_anchor_that_a_signer_keeps(opened, location):
+    """A signer that is away leaves something unchecked, at whichever of the two looks; one that refuses is a problem."""
+
+    def answers(*given):
+        remaining = iter(given)
+
+        def read():
+            answer = next(remaining)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return read
+
+    async with opened() as log:
+        await fill(log, 3)
+        now, away = Anchor(log.directory.anchor).read(), OverloadedError("the signer is away")
+        for answer in (answers(away), answers(now, away)):
+            report = await check(location, read_anchor=answer)
+            assert (report.problems, report.exit_code) == ([], 3)
+            assert report.unchecked == ["the anchor (the signer is away)"]
+        report = await check(location, read_anchor=answers(ForkError("the anchor is edited")))
+        assert [(each.damage, each.what) for each in report.problems] == [("anchor wrong", "the anchor is edited")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])

@@ -15,16 +15,17 @@ from tlog.core.entry import from_microseconds
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
 from tlog.sealer import Sealer, check_rows
+from tlog.signer import CheckpointSigner
 from tlog.storage.log import SealStore
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
 
 
-async def make_sealer(log, *, clock=None, anchor=None, signer=None):
+async def make_sealer(log, *, clock=None, disguise=lambda signer: signer):
     store = await SealStore.open(log.database)
-    anchor = anchor or Anchor(log.directory.anchor)
-    return Sealer(store, anchor, signer or log.directory.signer(), clock or log.clock), store
+    signer = CheckpointSigner(Anchor(log.directory.anchor), log.directory.signer(), clock or log.clock)
+    return Sealer(store, disguise(signer)), store
 
 
 async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
@@ -50,8 +51,11 @@ async def test_nothing_new_is_no_new_checkpoint(opened):
         assert await log.reader.checkpoints(10**9, 100) == before
 
 
-async def test_second_sealer_loses_the_compare_and_set(opened):
-    """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs."""
+async def test_second_sealer_signs_nothing(opened):
+    """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs.
+
+    The other one is handed the same note if it saw the same entries, and refused if it saw more.
+    """
     async with opened() as log:
         await fill(log, 5)
         one, store_one = await make_sealer(log)
@@ -59,7 +63,12 @@ async def test_second_sealer_loses_the_compare_and_set(opened):
         await one.recover()
         await two.recover()
         await append(log, sample_events(3, seed=2))
-        assert (await one.seal()).size == 9
+        sealed = await one.seal()
+        assert sealed.size == 9
+        assert await two.seal() == sealed
+        await append(log, sample_events(1, seed=3))
+        assert (await one.seal()).size == 10
+        await append(log, sample_events(1, seed=4))
         with pytest.raises(ForkError, match="another sealer"):
             await two.seal()
         await store_one.close()
@@ -147,6 +156,7 @@ async def test_damage_behind_the_last_checkpoint_is_not_signed(opened, database,
     statement, error, message = DAMAGE[damage]
     async with opened() as log:
         await fill(log, 4)
+        log.background.stop()  # on a slow machine it would meet the damage too, and end the log
         sealer, store = await make_sealer(log)
         await sealer.recover()
         await append(log, sample_events(4, seed=2))
@@ -180,8 +190,50 @@ async def test_proof_that_does_not_verify_stops_the_signing(opened, monkeypatch)
         def refuse(*_):
             raise VerificationError
 
-        monkeypatch.setattr("tlog.sealer.verify_consistency", refuse)
+        monkeypatch.setattr("tlog.signer.verify_consistency", refuse)
         with pytest.raises(ForkError, match="does not continue the signed one"):
             await sealer.seal()
         assert Anchor(log.directory.anchor).read().size == 6
+        await store.close()
+
+
+class Liar:
+    """A signer that hands out something else than it signed."""
+
+    def __init__(self, signer, lie):
+        self._signer, self._lie = signer, lie
+        self.verifier, self.read = signer.verifier, signer.read
+
+    def sign(self, proposal):
+        before = self.read()
+        return self._lie(self._signer.sign(proposal), before)
+
+
+LIES = {
+    "nothing": lambda true, _: true,
+    "no note": lambda true, _: true._replace(note=b""),
+    "the note before": lambda true, before: true._replace(note=before.note),
+    "what was signed before": lambda _, before: before,
+    "another size": lambda true, _: true._replace(size=8),
+    "another root": lambda true, _: true._replace(root=bytes(32)),
+    "another chain hash": lambda true, _: true._replace(chain_hash=bytes(32)),
+    "another origin": lambda true, _: true._replace(origin="example.com/other"),
+    "a forged note": lambda true, _: true._replace(note=true.note.replace(b"\n9\n", b"\n8\n")),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_a_signer_hands_out_is_checked_before_it_is_published(opened, lie):
+    """Threat 30: a signer is not believed either; only "nothing" of a lie is published."""
+    async with opened() as log:
+        await fill(log, 5)
+        sealer, store = await make_sealer(log, disguise=lambda signer: Liar(signer, LIES[lie]))
+        await sealer.recover()
+        await append(log, sample_events(3, seed=2))
+        if lie == "nothing":
+            assert (await sealer.seal()).size == 9
+        else:
+            with pytest.raises(ForkError):
+                await sealer.seal()
+            assert (await log.reader.latest_checkpoint()).size == 6
         await store.close()

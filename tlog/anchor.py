@@ -94,7 +94,8 @@ class Anchor:
         if not self._path.exists():
             message = (
                 f"there is no anchor at {self._path}, so nothing tells what this log has signed; bring the anchor back "
-                "(it is not part of the database's backups), or start a new log in another data directory"
+                "(it is not part of the database's backups), say --signer SOCKET if a signer of its own has it, or start a new "
+                "log in another data directory"
             )
             raise AnchorMissingError(message)
         try:

@@ -25,12 +25,10 @@ from tlog.storage.log import SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
-    from tlog.anchor import Anchor
     from tlog.appender import Appender
     from tlog.config import Location
-    from tlog.core.note import Signer
+    from tlog.signer import Signing
     from tlog.storage.database import Database
     from tlog.storage.index import Epoch
     from tlog.storage.log import SealedCheckpoint
@@ -45,13 +43,15 @@ _log: Final = structlog.get_logger()
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far sealing and indexing are in a process, and whether it leads.
 
-    `index_error` says why indexing stopped, while sealing goes on; `error` and `exit_code` why everything did.
+    `seal_error` says what sealing waits for; `index_error` why indexing stopped, while sealing goes on; `error` and
+    `exit_code` why everything did.
     """
 
     sealed: int = 0
     indexed: int = 0
     sealing: bool = False
     indexing: bool = False
+    seal_error: str = ""
     index_error: str = ""
     error: str = ""
     exit_code: int = 0
@@ -85,11 +85,9 @@ class Here:
     def __init__(
         self,
         database: Database,
-        anchor: Anchor,
-        signer: Signer,
+        signer: Signing,
         *,
         appender: Appender,
-        clock: Callable[[], datetime],
         interval: float,
         index: bool = True,
     ) -> None:
@@ -97,10 +95,8 @@ class Here:
 
         Args:
             database: the log's.
-            anchor: what was signed last.
-            signer: the log's key.
+            signer: signs, and knows what was signed last.
             appender: appends the entries of index epochs.
-            clock: the log's clock.
             interval: seconds between two seals.
             index: whether to index as well.
 
@@ -108,7 +104,7 @@ class Here:
         fresh = FreshKeys()
 
         async def begin_sealing(store: SealStore) -> Callable[[bool], Awaitable[SealedCheckpoint | None]]:
-            sealer = Sealer(store, anchor, signer, clock, taken_in=fresh.take_in)
+            sealer = Sealer(store, signer, taken_in=fresh.take_in)
             await sealer.recover()
             due = 0.0
 
@@ -150,6 +146,7 @@ class Here:
             indexed=0 if indexed is None else indexed.size,
             sealing=self._sealing.leading,
             indexing=self._indexing.leading,
+            seal_error=self._sealing.waits_for,
             index_error=self._index_error,
         )
 

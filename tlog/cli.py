@@ -37,7 +37,7 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import Question, parse_question
-from tlog.errors import MalformedInputError, NotFoundError, TlogError
+from tlog.errors import KeyMismatchError, MalformedInputError, NotFoundError, TlogError
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
 from tlog.fsck import Report, Verified, fsck_mirror, parse_verified
@@ -56,6 +56,7 @@ from tlog.lifecycle import (
     open_log,
     run_sealing,
     running,
+    signer_of,
 )
 from tlog.lifecycle import reindex as make_index_again
 from tlog.mirror import open_mirror
@@ -66,12 +67,15 @@ from tlog.recover import recover as run_recovery
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
+from tlog.signer import CheckpointSigner
+from tlog.signer_socket import group_number, serve_signer, user_number
 from tlog.storage.keys import ApiKeyStore
 from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
+    from tlog.anchor import Anchored
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
 
@@ -138,6 +142,14 @@ AdminUrl = Annotated[
         help="postgresql://… of a role that may create roles and tables, for migrations and API keys; --database if absent.",
     ),
 ]
+SignerSocket = Annotated[
+    Path | None,
+    typer.Option(
+        "--signer",
+        envvar="TLOG_SIGNER",
+        help="Socket of the log's own signer ('tlog signer'), instead of the signing key in the data directory.",
+    ),
+]
 Interval = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")]
 Origin = Annotated[str, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")]
 Url = Annotated[str | None, typer.Option(help="URL of a running log, instead of opening the data directory.")]
@@ -184,10 +196,11 @@ def serve(  # noqa: PLR0917 - the options of a command line
         Sealing, typer.Option(help="Seal in a process of its own, in this one, or leave it to a 'tlog seal' elsewhere.")
     ] = Sealing.BESIDE,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     admin_database: AdminUrl = None,
 ) -> None:
     """Serve the log over HTTP; makes it first if the data directory holds none."""
-    location = Location(DataDirectory(data), database, admin_database)
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
 
     def ready(url: str) -> None:
         _console.print(f"tlog serves {data} at {url}  (Ctrl-C stops)")
@@ -207,11 +220,49 @@ def seal(
     data: Data = _DATA,
     interval: Interval = DEFAULT_INTERVAL,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     *,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
-    _run(run_sealing(Location(DataDirectory(data), database), interval, supervised=supervised))
+    _run(run_sealing(Location(DataDirectory(data), database, signer=signer), interval, supervised=supervised))
+
+
+@app.command()
+def signer(
+    data: Annotated[
+        Path, typer.Option("--data", help="The signer's own directory: keys/log.skey, keys/log.vkey and anchor/.")
+    ],
+    socket: Annotated[
+        Path | None, typer.Option(help="UNIX socket to answer at; signer.sock in the directory if absent.")
+    ] = None,
+    allow_user: Annotated[
+        list[str] | None, typer.Option(help="User who may ask, by name or number; repeatable. Your own if absent.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Group whose members can reach the socket.")] = None,
+) -> None:
+    """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
+
+    async def work() -> None:
+        directory = DataDirectory(data)
+        key = directory.signer()
+        if key.verifier != directory.verifier():
+            message = f"the two keys in {data}/keys do not belong together; bring back this log's own"
+            raise KeyMismatchError(message)
+        path = data / "signer.sock" if socket is None else socket
+
+        def ready(anchored: Anchored) -> None:
+            _console.print(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}", soft_wrap=True)
+
+        await serve_signer(
+            CheckpointSigner(Anchor(directory.anchor), key, utc_now),
+            path,
+            users={user_number(each) for each in allow_user or [str(os.geteuid())]},
+            group=None if group is None else group_number(group),
+            on_ready=ready,
+        )
+
+    _run(work())
 
 
 @app.command()
@@ -219,10 +270,11 @@ def init(
     data: Data = _DATA,
     origin: Origin = DEFAULT_ORIGIN,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     admin_database: AdminUrl = None,
 ) -> None:
     """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
-    location = Location(DataDirectory(data), database, admin_database)
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
     verifier = _run(create_log(location, origin))
     print(verifier.vkey())
 
@@ -232,13 +284,14 @@ def append(  # noqa: PLR0917 - the options of a command line
     file: Annotated[Path, typer.Argument(help="NDJSON file of events, one in each line; - for stdin.")] = Path("-"),
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
 ) -> None:
     """Append events and wait until they are sealed."""
     items = partial(_ndjson_items, [file])
-    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
 
 
 @import_app.command("ndjson")
@@ -246,13 +299,14 @@ def import_ndjson(  # noqa: PLR0917 - the options of a command line
     files: Annotated[list[Path], typer.Argument(help="Files of events, one JSON object in each line; - for stdin.")],
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
 ) -> None:
     """Import events in tlog's own format."""
     items = partial(_ndjson_items, files)
-    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
 
 
 @import_app.command("cloudtrail")
@@ -260,13 +314,14 @@ def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
     files: Annotated[list[Path], typer.Argument(help="AWS CloudTrail log files, *.json or *.json.gz.")],
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
 ) -> None:
     """Import AWS CloudTrail records; docs/reference/cloudtrail-mapping.md says what becomes what."""
     items = partial(_cloudtrail_items, files)
-    _import(items, Location(DataDirectory(data), database), url, token_file, json_output=json_output)
+    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
 
 
 @app.command()
@@ -278,6 +333,7 @@ def prove(  # noqa: PLR0917 - the options of a command line
     ] = True,
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
@@ -288,7 +344,9 @@ def prove(  # noqa: PLR0917 - the options of a command line
         with Client(url, _token(token_file)) as client:
             proof, event = _guard(lambda: client.event_proof(event_id, disclose=disclose))
     else:
-        proof, event = _run(_prove_locally(Location(DataDirectory(data), database), event_id, disclose=disclose))
+        proof, event = _run(
+            _prove_locally(Location(DataDirectory(data), database, signer=signer), event_id, disclose=disclose)
+        )
     paths = out / f"{event_id}.tlog-proof", out / f"{event_id}.event.json"
     out.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, (proof, event), strict=True):
@@ -307,6 +365,7 @@ def prove(  # noqa: PLR0917 - the options of a command line
 def fsck(  # noqa: PLR0917 - the options of a command line
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Recompute root and inclusion proofs with pymerkle as well.")
     ] = False,
@@ -352,14 +411,17 @@ def fsck(  # noqa: PLR0917 - the options of a command line
         since_then = None if since is None else _guard(lambda: parse_verified(since.read_bytes()))
         saver = _Saver(save)
 
+        location = Location(directory, database, signer=signer)
+        read = _read_anchor(location)
+
         async def work() -> Report:
-            async with database_of(Location(directory, database)) as log:
+            async with database_of(location) as log:
                 with showing as report:
                     return await run_fsck(
                         log,
                         directory.verifier(),
                         directory.bucket_keys(),
-                        Anchor(directory.anchor).read,
+                        read,
                         second_opinion=second_opinion,
                         since=since_then,
                         progress=report,
@@ -371,6 +433,11 @@ def fsck(  # noqa: PLR0917 - the options of a command line
             saver.write(found.verified)
     print(json.dumps(found.to_json()) if json_output else found.text())
     raise typer.Exit(found.exit_code)
+
+
+def _read_anchor(location: Location) -> Callable[[], Anchored]:
+    """Return what reads the anchor: of the data directory, or through the log's own signer."""
+    return Anchor(location.directory.anchor).read if location.signer is None else signer_of(location).read
 
 
 def _check_mirror(where: str, key: Verifier, earlier: bytes | None, report: Callable[[int, int], None]) -> Report:
@@ -399,11 +466,13 @@ class _Saver:
 
 
 @app.command()
-def reindex(data: Data = _DATA, database: DatabaseUrl = None, json_output: Json = False) -> None:
+def reindex(
+    data: Data = _DATA, database: DatabaseUrl = None, signer: SignerSocket = None, json_output: Json = False
+) -> None:
     """Make the index again from the entries, for instance because fsck found it damaged. Nobody else may run the log."""
 
     async def work() -> int:
-        async with open_log(Location(DataDirectory(data), database)) as log:
+        async with open_log(Location(DataDirectory(data), database, signer=signer)) as log:
             with _progress("indexing", "entries") as report:
                 return await make_index_again(log, report)
 
@@ -461,6 +530,7 @@ def recover(  # noqa: PLR0917 - the options of a command line
     new_database: Annotated[
         bool, typer.Option("--new-database", help="The database is lost and there is no copy: make a new one.")
     ] = False,
+    signer: SignerSocket = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -468,12 +538,12 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
     """
-    location = Location(DataDirectory(data), database, admin_database)
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
 
     async def work(opened: Database | None) -> Recovered:
         with open_mirror(mirror) as source, _progress("recovering", "steps") as report:
-            log, read = location.directory.verifier(), Anchor(location.directory.anchor).read
-            return await run_recovery(opened, source, read, log, dry_run=dry_run, progress=report)
+            log = location.directory.verifier()
+            return await run_recovery(opened, source, _read_anchor(location), log, dry_run=dry_run, progress=report)
 
     async def work_on_database() -> Recovered:
         if dry_run and new_database:
@@ -503,6 +573,7 @@ def query(  # noqa: PLR0917 - the options of a command line
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Show so many at most, the newest.")] = 50,
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
@@ -513,7 +584,7 @@ def query(  # noqa: PLR0917 - the options of a command line
         with Client(url, _token(token_file)) as client:
             answer = _guard(lambda: client.ask(asked.document(), limit=limit))
     else:
-        answer = _run(_query_locally(Location(DataDirectory(data), database), asked, limit))
+        answer = _run(_query_locally(Location(DataDirectory(data), database, signer=signer), asked, limit))
     if json_output:
         print(json.dumps(answer, ensure_ascii=False))
         return
@@ -561,6 +632,7 @@ def export(  # noqa: PLR0917 - the options of a command line
     ] = False,
     data: Data = _DATA,
     database: DatabaseUrl = None,
+    signer: SignerSocket = None,
     url: Url = None,
     token_file: TokenFile = None,
     json_output: Json = False,
@@ -571,7 +643,7 @@ def export(  # noqa: PLR0917 - the options of a command line
     if len(given) + (static is not None) != 1:
         _complain("choose one of --static, --evidence, --ndjson and --csv")
         raise typer.Exit(MalformedInputError.exit_code)
-    location = Location(DataDirectory(data), database)
+    location = Location(DataDirectory(data), database, signer=signer)
     if static is not None:
         _export_static(location, static, json_output=json_output)
         return

@@ -88,8 +88,7 @@ class DataDirectory:
         signer = Signer(origin, secrets.token_bytes(_SEED_SIZE))
         _write_once(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
         _write_once(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
-        if _write_once(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400):
-            (self._keys / "log.vkey").unlink(missing_ok=True)
+        _write_once(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400)
         _write_once(self._keys / "log.vkey", f"{self.signer().verifier.vkey()}\n".encode(), 0o444)
 
     def signer(self) -> Signer:
@@ -145,19 +144,24 @@ class DataDirectory:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a log is: its data directory, and its own PostgreSQL if it does not use the embedded one."""
+    """Where a log is: its data directory, its own PostgreSQL if it does not use the embedded one, its signer's socket."""
 
     directory: DataDirectory
     database: str | None = None
     admin: str | None = None
+    signer: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment for a child process that works on the same log, given its data directory.
 
         The database's address goes there and not on a command line, which everyone can read: it may hold a password.
         """
-        environment = {name: value for name, value in os.environ.items() if name != "TLOG_DATABASE"}
-        return environment if self.database is None else {**environment, "TLOG_DATABASE": self.database}
+        own = {
+            "TLOG_DATABASE": self.database,
+            "TLOG_SIGNER": None if self.signer is None else str(self.signer.absolute()),
+        }
+        inherited = {name: value for name, value in os.environ.items() if name not in own}
+        return inherited | {name: value for name, value in own.items() if value is not None}
 
 
 def run_loop(work: Coroutine[Any, Any, Result]) -> Result:

@@ -62,6 +62,7 @@ class LeaderLoop(Generic[Store, Result]):
         self._stopping = False
         self.leading = False
         self.last: Result | None = None
+        self.waits_for = ""
 
     def request(self) -> None:
         """Ask for a step now instead of at the next interval."""
@@ -83,7 +84,10 @@ class LeaderLoop(Generic[Store, Result]):
             try:
                 await self._stand_by_and_lead()
             except OverloadedError as error:
-                _log.warning(f"{self._name} pauses", reason=str(error))
+                self.leading = False
+                if str(error) != self.waits_for:
+                    _log.warning(f"{self._name} pauses", reason=str(error))
+                self.waits_for = str(error)
                 await self._pause()
             finally:
                 self.leading = False
@@ -92,6 +96,7 @@ class LeaderLoop(Generic[Store, Result]):
         store = await self._open_store()
         try:
             while not await store.lead():
+                self.waits_for = ""
                 await self._pause()
                 if self._stopping:
                     return
@@ -100,6 +105,7 @@ class LeaderLoop(Generic[Store, Result]):
             requested = True
             while not self._stopping:
                 result = await step(requested)
+                self.waits_for = ""
                 if result is not None:
                     self.last = result
                     self._done(result)

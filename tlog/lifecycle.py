@@ -2,7 +2,8 @@
 
 A log consists of three things that must belong together: its keys, its anchor, and its database. `create_log` makes all
 three and may be repeated after a crash; `open_log` makes none of them. If one is missing while another is there, it
-refuses and says what to bring back, because a silently made new one would hide a loss.
+refuses and says what to bring back, because a silently made new one would hide a loss. The signing key and the anchor may
+belong to a signer of another process (`Location.signer`); then neither may be here, and only that signer is asked.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from tlog.errors import (
 )
 from tlog.query import Searcher
 from tlog.sealer import check_anchored
+from tlog.signer import CheckpointSigner
+from tlog.signer_socket import RemoteSigner
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.index import IndexStore
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from tlog.background import Background
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
+    from tlog.signer import Signing
     from tlog.storage.index import Epoch
     from tlog.storage.log import SealedCheckpoint
 
@@ -128,7 +132,7 @@ async def database_of(
         return
     postgres = EmbeddedPostgres(location.directory.postgres)
     if not await asyncio.to_thread(postgres.exists):
-        if Anchor(location.directory.anchor).exists() and not replace_lost:
+        if is_log(location) and not replace_lost:
             message = (
                 f"ROLLBACK: the database in {location.directory.postgres} is gone, but the anchor remembers what it held. "
                 "Bring back the newest copy of it ('tlog restore'), and what that lacks with 'tlog recover'; "
@@ -149,15 +153,22 @@ async def database_of(
 async def create_log(location: Location, origin: str) -> Verifier:
     """Make a log, or complete one whose making was interrupted; return its public key.
 
+    One that has a signer of its own is not made, only its database's schema brought up to this version.
+
     Raises:
         MalformedInputError: `origin` cannot be the name of a log.
         OperatorError: parts of another log are in the way; nothing of them is changed.
 
     """
+    if location.signer is not None:
+        return await _upgrade(location)
     directory = location.directory
     anchor = Anchor(directory.anchor)
-    if anchor.exists() and not directory.has_signer():
-        message = f"the anchor in {directory.root} is there, but the signing key is not; bring back keys/log.skey"
+    if (anchor.exists() or directory.has_verifier()) and not directory.has_signer():
+        message = (
+            f"the log in {directory.root} has no signing key there: if a signer of its own has it, say --signer SOCKET; "
+            "else bring back keys/log.skey"
+        )
         raise KeyMismatchError(message)
     directory.create()
     directory.create_keys(origin)
@@ -202,9 +213,44 @@ async def database_to_recover(location: Location, *, new: bool) -> AsyncIterator
         yield database
 
 
+async def _upgrade(location: Location) -> Verifier:
+    signer = signer_of(location)
+    async with database_of(location) as database:
+        await database.migrate()
+        reader = ReadStore(database, connections=1)
+        await reader.open()
+        try:
+            await _check_origin(reader, signer.verifier)
+            await check_log(reader, signer)
+        finally:
+            await reader.close()
+    return signer.verifier
+
+
 def is_log(location: Location) -> bool:
-    """Tell whether a log was made here, completely."""
-    return Anchor(location.directory.anchor).exists()
+    """Tell whether a log was made here, completely. If a signer has its anchor, what is left to tell is the public key."""
+    directory = location.directory
+    return Anchor(directory.anchor).exists() if location.signer is None else directory.has_verifier()
+
+
+def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Signing:
+    """Return what signs for a log: its own signer, or the key and the anchor of its data directory.
+
+    Raises:
+        KeyMismatchError: the key is missing, malformed, or open to others; or it is here although a signer has it.
+
+    """
+    directory = location.directory
+    anchor = Anchor(directory.anchor)
+    if location.signer is None:
+        return CheckpointSigner(anchor, directory.signer(), clock)
+    if directory.has_signer() or anchor.exists():
+        message = (
+            f"a signer of its own is to sign, but the signing key or the anchor is still in {directory.root}; move both to "
+            "the signer's directory, and keep no copy"
+        )
+        raise KeyMismatchError(message)
+    return RemoteSigner(location.signer, directory.verifier())
 
 
 @asynccontextmanager
@@ -221,7 +267,7 @@ async def open_log(
     Args:
         location: where it is.
         interval: seconds between two seals.
-        clock: the log's clock.
+        clock: the log's clock; a signer of its own has its own.
         sealing: where the log is sealed and indexed: in this process, in a child of it, or by others.
         index: whether to index at all, if that is in this process.
 
@@ -233,21 +279,20 @@ async def open_log(
     directory = location.directory
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_of(location))
-        signer = directory.signer()
+        signer = signer_of(location, clock)
         await database.check()
         reader = ReadStore(database)
         await reader.open()
         stack.push_async_callback(reader.close)
-        anchor = Anchor(directory.anchor)
         await _check_origin(reader, signer.verifier)
-        await check_log(reader, anchor, signer.verifier)
+        await check_log(reader, signer)
         bucket_keys = await asyncio.to_thread(directory.bucket_keys)
         await _check_bucket_keys(reader, bucket_keys)
         appender = Appender(AppendStore(database), clock)
 
         background: Background
         if sealing == "here":
-            background = Here(database, anchor, signer, appender=appender, clock=clock, interval=interval, index=index)
+            background = Here(database, signer, appender=appender, interval=interval, index=index)
         else:
             background = Beside(location, interval) if sealing == "beside" else Elsewhere()
         searcher = Searcher(reader, bucket_keys)
@@ -341,17 +386,18 @@ async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
         return (await waiting).size
 
 
-async def check_log(reader: ReadStore, anchor: Anchor, verifier: Verifier) -> Anchored:
+async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
     """Check that the database is not behind, beside or beyond the anchor; return what is anchored.
 
     Raises:
         OperatorError: it is; see `tlog.sealer.check_anchored`.
+        OverloadedError: the database or the signer is away.
 
     """
     # In this order: what is published was anchored before, and what is anchored was appended before.
     published = await reader.latest_checkpoint()
-    anchored = await asyncio.to_thread(anchor.read)
-    check_anchored(anchored, verifier, published, (await reader.state()).size)
+    anchored = await asyncio.to_thread(signer.read)
+    check_anchored(anchored, signer.verifier, published, (await reader.state()).size)
     return anchored
 
 

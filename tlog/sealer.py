@@ -1,8 +1,8 @@
 """The sealer: the one dangerous order of operations.
 
     rows committed → read back → leaf, chain and order checked → tiles written, read back → root by two code paths
-    → consistency proof checked with the verifier's code → clock later than last → sign → opened with the verifier's code
-    → anchor: compare-and-set, on disk → published
+    → the signer (`tlog.signer`): consistency proof checked, clock later than last, signed, anchored on disk
+    → opened with the verifier's code → published
 
 A crash between any two steps loses nothing and signs nothing twice: tiles beyond the last checkpoint are the same tiles
 when they are computed again, and a checkpoint that was anchored but not published is published at the next start by
@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from tlog.core.chain import CHAIN_START, chain_hash
-from tlog.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from tlog.core.entry import to_microseconds
 from tlog.core.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
-from tlog.core.proof import Subtree, plan_consistency, prove, verify_consistency
+from tlog.core.proof import Subtree, plan_consistency, prove
 from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for, tiles_of
 from tlog.errors import (
     DamagedLogError,
@@ -30,16 +28,16 @@ from tlog.errors import (
     MalformedInputError,
     RollbackError,
     TlogError,
-    VerificationError,
 )
+from tlog.signer import Proposal, check_note
 from tlog.storage.log import SealedCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
-    from tlog.anchor import Anchor, Anchored
-    from tlog.core.note import Signer, Verifier
+    from tlog.anchor import Anchored
+    from tlog.core.note import Verifier
+    from tlog.signer import Signing
     from tlog.storage.log import SealStore
 
 _ROWS: Final = 8_192
@@ -55,9 +53,7 @@ class Sealer:
     def __init__(
         self,
         store: SealStore,
-        anchor: Anchor,
-        signer: Signer,
-        clock: Callable[[], datetime],
+        signer: Signing,
         *,
         taken_in: Callable[[int, Sequence[bytes]], None] = lambda *_: None,
     ) -> None:
@@ -65,16 +61,12 @@ class Sealer:
 
         Args:
             store: where entries are read back, and tiles and checkpoints go.
-            anchor: what was signed last.
-            signer: the log's key.
-            clock: the log's clock.
+            signer: signs, and knows what was signed last.
             taken_in: told of entries that were read back and checked: index of the first, and their bytes.
 
         """
         self._store = store
-        self._anchor = anchor
         self._signer = signer
-        self._clock = clock
         self._taken_in = taken_in
         self._last: Anchored | None = None
         self._frontier = Frontier()
@@ -98,7 +90,7 @@ class Sealer:
         """
         # In this order: what is published was anchored before, and what is anchored was appended before.
         published = await self._store.latest_checkpoint()
-        anchored = await asyncio.to_thread(self._anchor.read)
+        anchored = await asyncio.to_thread(self._signer.read)
         check_anchored(anchored, self._signer.verifier, published, (await self._store.state()).size)
         edge = await self._store.tiles(tiles_of(anchored.size))
         _check_root(anchored.size, edge, anchored.root)
@@ -121,7 +113,7 @@ class Sealer:
         """Seal everything that is committed; return the new checkpoint, None if there was nothing new.
 
         Raises:
-            OverloadedError: the database is away; nothing was signed.
+            OverloadedError: the database is away, and nothing was signed; or the signer is, and `recover` will tell.
             OperatorError: something is wrong that only the operator can settle; nothing may be signed any more.
 
         """
@@ -161,37 +153,31 @@ class Sealer:
         self._taken_in(start, [row[1] for row in rows])
 
     async def _sign(self, last: Anchored) -> SealedCheckpoint | None:
-        checkpoint = Checkpoint(last.origin, self._frontier.size, self._frontier.root())
+        size, root = self._frontier.size, self._frontier.root()
         _check_root(last.size, await self._store.tiles(tiles_of(last.size)), last.root)
         await self._store.write_tiles(self._edge)
-        _check_root(checkpoint.size, await self._store.tiles(tiles_of(checkpoint.size)), checkpoint.root)
-        await self._check_consistency(last, checkpoint)
-        now = to_microseconds(self._clock())
-        if now <= last.sealed_at:
-            # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
-            _log.error(
-                "the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now
-            )
+        _check_root(size, await self._store.tiles(tiles_of(size)), root)
+        proof = await self._prove_consistency(last.size, size)
+        proposal = Proposal(last.origin, last.size, size, root, self._chain, proof)
+        anchored = await asyncio.to_thread(self._signer.sign, proposal)
+        if anchored is None:
             return None
-        note = sign_checkpoint(checkpoint, self._signer)
-        if open_checkpoint(note, self._signer.verifier) != checkpoint:
-            message = "the signed checkpoint does not read back as what was signed"
+        check_note(anchored, self._signer.verifier)
+        if anchored[:4] != (last.origin, size, root, self._chain) or not anchored.note:
+            message = "what was signed is not what was to be signed"
             raise ForkError(message)
-        anchored = last._replace(
-            size=checkpoint.size, root=checkpoint.root, chain_hash=self._chain, note=note, sealed_at=now
-        )
-        await asyncio.to_thread(self._anchor.advance, last, anchored)
         self._last = anchored
         return await self._publish(anchored)
 
-    async def _check_consistency(self, last: Anchored, checkpoint: Checkpoint) -> None:
-        plan = plan_consistency(last.size, checkpoint.size)
-        tiles = await self._store.tiles(tiles_for(plan, checkpoint.size))
+    async def _prove_consistency(self, last_size: int, size: int) -> list[bytes]:
+        plan = plan_consistency(last_size, size)
+        tiles = await self._store.tiles(tiles_for(plan, size))
         try:
-            proof = prove(plan, nodes_from_tiles(plan, tiles))
-            verify_consistency(last.size, checkpoint.size, last.root, checkpoint.root, proof)
+            return prove(plan, nodes_from_tiles(plan, tiles))
         except TlogError as error:
-            message = f"the tree of {checkpoint.size} entries does not continue the signed one of {last.size}: {error}"
+            message = (
+                f"the tiles of size {size} do not prove that it continues size {last_size}: {error}; run 'tlog fsck'"
+            )
             raise ForkError(message) from error
 
     async def _publish(self, anchored: Anchored) -> SealedCheckpoint:
@@ -214,15 +200,7 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
         ForkError: they contradict each other, or the anchor is behind the database.
 
     """
-    if anchored.note:
-        try:
-            opened = open_checkpoint(anchored.note, log)
-        except (VerificationError, MalformedInputError) as error:
-            message = f"the anchored checkpoint does not open with this log's key: {error}"
-            raise ForkError(message) from error
-        if (opened.size, opened.root) != (anchored.size, anchored.root):
-            message = "the anchor's columns and its signed checkpoint differ"
-            raise ForkError(message)
+    check_note(anchored, log)
     if size < anchored.size:
         message = (
             f"ROLLBACK db={size} anchor={anchored.size}: the database holds {size} entries, but a checkpoint of "

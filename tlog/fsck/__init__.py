@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.tile import TILE_WIDTH
-from tlog.errors import AnchorMissingError, MalformedInputError, UnsafeDatabaseError
+from tlog.errors import AnchorMissingError, ForkError, MalformedInputError, OverloadedError, UnsafeDatabaseError
 from tlog.fsck.event_ids import EventIds
 from tlog.fsck.join import Join
 from tlog.fsck.mirrored import fsck_mirror
@@ -83,7 +83,8 @@ async def fsck(
         try:
             await snapshot.check_relations()
             # The log may be sealing meanwhile: the snapshot lies between what the anchor held before and holds now.
-            anchors = [each for each in (before, before and _read_anchor(report, read_anchor)) if each is not None]
+            after = before and _read_anchor(report, read_anchor)
+            anchors = [before, after] if before and after else []
             with Replay() as replay, tempfile.TemporaryDirectory(prefix="tlog-fsck-") as directory:
                 join = Join(
                     report,
@@ -107,8 +108,11 @@ def _read_anchor(report: Report, read_anchor: Callable[[], Anchored] | None) -> 
         return None
     try:
         return read_anchor()
-    except AnchorMissingError as error:
+    except (AnchorMissingError, ForkError) as error:
         report.add("anchor wrong", "anchor", str(error))
+        return None
+    except OverloadedError as error:
+        report.leave(f"the anchor ({error})")
         return None
 
 

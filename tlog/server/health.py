@@ -35,6 +35,10 @@ class Metrics:
         waiting.set_function(lambda: log.appender.waiting_events)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
+            "tlog_sealer_waiting": (
+                "1 if sealing waits for the database or the signer",
+                lambda: float(bool(log.background.status.seal_error)),
+            ),
             "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
             "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
             "tlog_indexed_size": ("Tree size this service indexed last", lambda: log.background.status.indexed),
@@ -72,6 +76,8 @@ async def readyz(request: Request) -> Response:
         return _ready(503, {"ready": False, "reason": "no checkpoint is published yet"})
     status = service.log.background.status
     document: dict[str, object] = {"ready": True, "size": latest.size, "leading": status.sealing}
+    if status.seal_error:
+        document["sealing"] = status.seal_error
     if status.index_error:
         document["indexing"] = status.index_error
     return _ready(200, document)
