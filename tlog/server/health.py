@@ -62,8 +62,10 @@ async def livez(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Answer 200 if the database answers and a checkpoint is published, 503 otherwise."""
+    """Answer 200 if the database answers and a checkpoint is published, 503 otherwise, and once the service stops."""
     service: Service = request.app.state.service
+    if service.stopping:
+        return _ready(503, {"ready": False, "reason": "the service is stopping"})
     try:
         latest = await service.log.reader.latest_checkpoint()
     except TlogError as error:
@@ -74,6 +76,9 @@ async def readyz(request: Request) -> Response:
     document: dict[str, object] = {"ready": True, "size": latest.size, "leading": status.sealing}
     if status.index_error:
         document["indexing"] = status.index_error
+    watch = service.log.database.watch
+    if watch is not None and watch.trouble:
+        document["appending"] = watch.trouble
     return _ready(200, document)
 
 

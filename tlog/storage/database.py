@@ -15,12 +15,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from tlog.errors import OverloadedError, UnsafeDatabaseError
+from tlog.errors import NoSpaceError, OverloadedError, UnsafeDatabaseError
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tlog.storage.watch import Watch
 
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
 Connection = AsyncConnection[TupleRow]
@@ -48,12 +50,16 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into tlog's.
 
     Raises:
+        NoSpaceError: the database's disk is full.
         OverloadedError: the database is away or overloaded; the caller may try again.
         UnsafeDatabaseError: a role lacks a privilege.
 
     """
     try:
         yield
+    except psycopg.errors.DiskFull as error:
+        message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
+        raise NoSpaceError(message) from error
     except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
         # The driver's message may quote rows; its class says what happened without them.
         message = f"the database cannot serve this now ({type(error).__name__})"
@@ -70,12 +76,14 @@ class Database:
     Args:
         conninfo: libpq connection string of the service's login role.
         admin: connection string of a role that may migrate; the same one if not given.
+        watch: what keeps the server going, if it is the embedded one.
 
     """
 
-    def __init__(self, conninfo: str, admin: str | None = None) -> None:
+    def __init__(self, conninfo: str, admin: str | None = None, watch: Watch | None = None) -> None:
         self._conninfo = conninfo
         self._admin = admin or conninfo
+        self.watch = watch
 
     async def connect(self, role: Role) -> Connection:
         """Return a new connection in autocommit that acts as `role`.

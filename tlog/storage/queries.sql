@@ -132,16 +132,16 @@ SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE s
 SELECT pg_catalog.pg_try_advisory_lock(%(lock)s);
 
 -- name: add_api_key
-INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at)
-VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s);
+INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate)
+VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s);
 
 -- name: read_api_key
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
 -- name: list_api_keys
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at FROM tlog.api_key ORDER BY created_at;
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate FROM tlog.api_key ORDER BY created_at;
 
 -- name: revoke_api_key
 UPDATE tlog.api_key SET revoked_at = %(now)s WHERE key_id = %(key_id)s AND revoked_at IS NULL;
