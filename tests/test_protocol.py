@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 
 import httpx2
 import pytest
 from service_scenarios import (
     IMPATIENT,
-    GoodClient,
     besiege,
     connect,
     event_of,
@@ -322,18 +320,3 @@ def test_r8_sigterm_under_load(directory, turn):
     tlog("export", "--ndjson", exported, "--data", directory / "data")
     stored = {json.loads(line)["eventId"] for line in exported.read_text().splitlines()}
     assert set(ending.acknowledged) <= stored
-
-
-def test_r8_a_reader_that_stalls_does_not_hold_up_the_end(directory):
-    server = start_server(directory / "data")
-    good = GoodClient(server)
-    good.append(1)
-    good.close()
-    with socket.socket() as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        host, port = server.url.rpartition("/")[2].split(":")
-        stalled.connect((host, int(port)))
-        stalled.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: log\r\n\r\n")
-        time.sleep(0.2)
-        server.process.terminate()
-        assert server.process.wait(30) == 0
