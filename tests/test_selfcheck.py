@@ -125,7 +125,7 @@ async def test_r20_refuses_a_cluster_without_checksums(directory):
     checksums("--disable")
     with server:
         await database.migrate()
-        with pytest.raises(UnsafeDatabaseError, match="data_checksums = off: .* run pg_checksums --enable"):
+        with pytest.raises(UnsafeDatabaseError, match=r"data_checksums = off: .* run pg_checksums --enable"):
             await database.check()
     checksums("--enable")
     with server:
@@ -135,5 +135,5 @@ async def test_r20_refuses_a_cluster_without_checksums(directory):
 async def test_a_privilege_that_is_missing_is_named(database):
     with database.connect_admin() as admin:
         admin.execute("REVOKE SELECT ON public.tlog_migration FROM PUBLIC")
-    with pytest.raises(UnsafeDatabaseError, match="refuses tlog's role a privilege it needs .*tlog_migration"):
+    with pytest.raises(UnsafeDatabaseError, match=r"refuses tlog's role a privilege it needs .*tlog_migration"):
         await Database(database.service, database.admin).check()

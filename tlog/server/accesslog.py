@@ -11,40 +11,33 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Final, Self
+import time
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
 
 import msgspec
-
-from tlog.config import utc_now
-from tlog.core.entry import format_logged_at
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
 
 _SECONDS: Final = 0.2
 _END_SECONDS: Final = 1.0
 _MAX_WAITING: Final = 50_000
 
 
-class _Line(msgspec.Struct):
-    time: str
+class _Line(NamedTuple):
+    at: float
     method: str
     route: str | None
     status: int
-    key: str | None
-    bytes: int
-    ms: float
+    key_id: str | None
+    sent: int
+    seconds: float
 
 
 class AccessLog:
     """Writes lines to a file descriptor, between `with` and its end."""
 
-    def __init__(self, descriptor: int, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._clock = clock
-        self._encode = msgspec.json.Encoder().encode
-        self._waiting: list[bytes] = []
+        self._waiting: list[_Line] = []
         self._dropped = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
@@ -63,11 +56,10 @@ class AccessLog:
         self, method: str, route: str | None, status: int, *, key_id: str | None, sent: int, seconds: float
     ) -> None:
         """Log one request: `route` None if no such path exists, `status` 0 if the client went away before an answer."""
-        if len(self._waiting) >= _MAX_WAITING:
+        if len(self._waiting) < _MAX_WAITING:
+            self._waiting.append(_Line(time.time(), method, route, status, key_id, sent, seconds))
+        else:
             self._dropped += 1
-            return
-        time = format_logged_at(self._clock()).decode()
-        self._waiting.append(self._encode(_Line(time, method, route, status, key_id, sent, round(seconds * 1000, 3))))
 
     def _run(self) -> None:
         while not self._ending.wait(_SECONDS):
@@ -78,13 +70,32 @@ class AccessLog:
     def _flush(self) -> bool:
         """Write what waits; tell whether there is still a reader."""
         waiting, self._waiting = self._waiting, []
+        data = b"".join(map(_format, waiting))
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            waiting.append(self._encode({"dropped": dropped}))
-        data = b"".join(line + b"\n" for line in waiting)
+            data += msgspec.json.encode({"dropped": dropped}) + b"\n"
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
             return False
         return True
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _format(line: _Line) -> bytes:
+    whole = int(line.at)
+    document = {
+        "time": f"{_second(whole)}.{int((line.at - whole) * 1000):03d}Z",
+        "method": line.method,
+        "route": line.route,
+        "status": line.status,
+        "key": line.key_id,
+        "bytes": line.sent,
+        "ms": round(line.seconds * 1000, 3),
+    }
+    return msgspec.json.encode(document) + b"\n"

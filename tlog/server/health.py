@@ -33,7 +33,9 @@ class Metrics:
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
         waiting.set_function(lambda: log.appender.waiting_events)
+        watch = log.database.watch
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "tlog_disk_low": ("1 while too little disk is left to append", lambda: bool(watch and watch.trouble)),
             "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
             "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
             "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),

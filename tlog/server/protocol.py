@@ -44,6 +44,10 @@ _TIMEOUT: Final = Kind(408, "timeout", "The request did not arrive in time")
 _BODY_TOO_LARGE: Final = Kind(413, "too-large", "The request is above a limit")
 _LINE_TOO_LONG: Final = Kind(414, "too-large", "The request is above a limit")
 _HEAD_TOO_LARGE: Final = Kind(431, "too-large", "The request is above a limit")
+_LARGE_HEAD: Final = (
+    _HEAD_TOO_LARGE,
+    f"a request has at most {MAX_HEADERS} header fields, of {MAX_LINE_SIZE} bytes each and {MAX_HEAD_SIZE} together",
+)
 _OVERLOADED: Final = Kind(503, "overloaded", "The log cannot take this now")
 _VERSION: Final = Kind(505, "http-version", "The version of HTTP is not supported")
 
@@ -59,6 +63,16 @@ class _Phase(Enum):
     BODY = auto()  # its head is complete
     ANSWER = auto()  # it is complete, its answer is not
     END = auto()  # answered for the last time; whatever still comes is thrown away
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """Takes header fields and keeps none."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Forget it."""
+
+
+_NOWHERE: Final = _Nowhere()
 
 
 class _RefusedError(Exception):
@@ -83,10 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
-        self._received = 0  # bytes of the head so far, whatever the parser made of them
-        self._head_size = 0
-        self._once: dict[bytes, bytes] = {}
-        self._body_size = 0
+        self._received = 0  # bytes of the request so far, whatever the parser made of them
         self._window_began_at = 0
         self._refusal: tuple[Kind, str] | None = None
 
@@ -114,18 +125,21 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         phase = self._phase
+        self._received += len(data)
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(*(self._refusal or (_MALFORMED, "this is not a request, or one that can be read in two ways")))
             return
         if self._phase is _Phase.HEAD:
-            self._received += len(data)
             if self._received > MAX_HEAD_SIZE:
-                self._refuse(_HEAD_TOO_LARGE, f"a request's head has at most {MAX_HEAD_SIZE} bytes")
-        elif self._phase is _Phase.BODY and phase is not _Phase.BODY:
-            self._window_began_at = 0
-            self._allow(BODY_SECONDS)
+                self._refuse(*_LARGE_HEAD)
+        elif self._phase is _Phase.BODY:
+            if phase is not _Phase.BODY:
+                self._window_began_at = self._received
+                self._allow(BODY_SECONDS)
+            elif self._received > 2 * MAX_BODY_SIZE:
+                self._refuse(_BODY_TOO_LARGE, "a request body is mostly marks of its parts")
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read its answer, but not for ever."""
@@ -150,46 +164,16 @@ class GuardedProtocol(HttpToolsProtocol):
             # Pipelined, or smuggled: it is never executed. RFC 9112, 9.3.2, lets its sender try again.
             raise _RefusedError
         super().on_message_begin()
-        self._head_size = 0
-        self._once = {}
-
-    def on_url(self, url: bytes) -> None:
-        """Take in a part of the target."""
-        super().on_url(url)
-        if len(self.url) > MAX_LINE_SIZE:
-            self._stop(_LINE_TOO_LONG, f"a request's target has at most {MAX_LINE_SIZE} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take in a header field."""
-        size = len(name) + len(value)
-        self._head_size += size
-        if size > MAX_LINE_SIZE or self._head_size > MAX_HEAD_SIZE or len(self.headers) >= MAX_HEADERS:
-            self._stop(
-                _HEAD_TOO_LARGE,
-                f"a request has at most {MAX_HEADERS} header fields, of {MAX_LINE_SIZE} bytes each and {MAX_HEAD_SIZE} together",
-            )
-        if self._phase is not _Phase.HEAD:
-            return  # a trailer field: it may mean nothing that its head did not say (RFC 9110, 6.5.1)
-        name = name.lower()
-        if name in _ONCE:
-            if name in self._once:
-                self._stop(_MALFORMED, f"the header field {name.decode()} is there twice")
-            self._once[name] = value
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check a head, and let the application begin."""
         self._check_head()
         super().on_headers_complete()
         self._phase = _Phase.BODY
-        self._body_size = 0
+        # A trailer field may mean nothing that the head did not say (RFC 9110, 6.5.1).
+        self.headers = _NOWHERE
         if len(self.connections) > CROWDED:
             self.cycle.keep_alive = False
-
-    def on_body(self, body: bytes) -> None:
-        """Take in a part of the body."""
-        self._body_size += len(body)
-        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Wait for the answer."""
@@ -220,15 +204,34 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(_MALFORMED, "a request's target is a path; this is not a proxy")
         if self.parser.should_upgrade():
             self._stop(_MALFORMED, "there is nothing to upgrade to; send the request without Upgrade")
-        if _HOST.fullmatch(self._once.get(b"host", b"")) is None:
-            self._stop(_MALFORMED, "a request has one Host header field, a name or an address")
-        coding = self._once.get(b"transfer-encoding")
-        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
-            self._stop(_MALFORMED, "the only Transfer-Encoding is chunked, in HTTP/1.1")
-        if int(self._once.get(b"content-length", b"0")) > MAX_BODY_SIZE:
-            self._stop(_BODY_TOO_LARGE, f"a request body has at most {MAX_BODY_SIZE} bytes")
+        if self._received > MAX_LINE_SIZE or len(self.headers) > MAX_HEADERS:
+            self._check_size()
+        self._check_fields(version)
         if len(self.tasks) >= MAX_CONNECTIONS:
             self._stop(_OVERLOADED, "too many requests are under way")
+
+    def _check_fields(self, version: str) -> None:
+        once: dict[bytes, bytes] = {}
+        for name, value in self.headers:
+            if name in _ONCE:
+                if name in once:
+                    self._stop(_MALFORMED, f"the header field {name.decode()} is there twice")
+                once[name] = value
+        if _HOST.fullmatch(once.get(b"host", b"")) is None:
+            self._stop(_MALFORMED, "a request has one Host header field, a name or an address")
+        coding = once.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
+            self._stop(_MALFORMED, "the only Transfer-Encoding is chunked, in HTTP/1.1")
+        if int(once.get(b"content-length", b"0")) > MAX_BODY_SIZE:
+            self._stop(_BODY_TOO_LARGE, f"a request body has at most {MAX_BODY_SIZE} bytes")
+
+    def _check_size(self) -> None:
+        """Check a head that came with more bytes than a small one has; they may be its body's."""
+        if len(self.url) > MAX_LINE_SIZE:
+            self._stop(_LINE_TOO_LONG, f"a request's target has at most {MAX_LINE_SIZE} bytes")
+        sizes = [len(name) + len(value) for name, value in self.headers]
+        if len(sizes) > MAX_HEADERS or max(sizes, default=0) > MAX_LINE_SIZE or sum(sizes) > MAX_HEAD_SIZE:
+            self._stop(*_LARGE_HEAD)
 
     def _stop(self, kind: Kind, detail: str) -> NoReturn:
         self._refusal = kind, detail
@@ -295,8 +298,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _check_progress(self) -> None:
         """Begin the next window of a body, unless its sender stalls; while we do not read, the sender is not to blame."""
-        if self.flow.read_paused or self._body_size - self._window_began_at >= BODY_PROGRESS:
-            self._window_began_at = self._body_size
+        if self.flow.read_paused or self._received - self._window_began_at >= BODY_PROGRESS:
+            self._window_began_at = self._received
             self._allow(BODY_SECONDS)
         else:
             self._refuse(
