@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 import sys
 
@@ -352,27 +351,3 @@ async def test_many_problems_are_counted_and_some_remembered(opened, location, d
     assert len(report.problems) == 1000
     assert report.more_problems == 100
     assert "more problems" in report.text()
-
-
-async def test_random_bits_of_everything_stored_are_noticed(opened, location, database):
-    """A small sample of gate R14: any bit of any stored byte that the log's promises rest on."""
-    rng = random.Random(1)
-    columns = [("leaf", "entry", "index"), ("leaf", "leaf_hash", "index"), ("leaf", "chain_hash", "index"),
-               ("tile", "hashes", "level * 1000 + tile_index"), ("checkpoint", "note", "size"), ("checkpoint", "root_hash", "size"),
-               ("disclosure", "actor", "index"), ("disclosure", "resource", "index")]  # fmt: skip
-    async with opened() as log:
-        await fill(log, 300)
-    with database.connect_admin() as admin:
-        for _ in range(60):
-            table, column, key = rng.choice(columns)
-            rows = admin.execute(f"SELECT {key}, {column} FROM tlog.{table} ORDER BY {key}").fetchall()
-            row, old = rng.choice(rows)
-            new = bytearray(old)
-            new[rng.randrange(len(new))] ^= 1 << rng.randrange(8)
-            for value, expected in ((bytes(new), 1), (old, 0)):
-                admin.execute(OFF.rstrip("; "))
-                admin.execute(f"UPDATE tlog.{table} SET {column} = %s WHERE {key} = %s", (value, row))
-                admin.execute(ON.removeprefix("; "))
-                if expected or rng.random() < 0.1:
-                    assert (await check(location)).exit_code == expected, (table, column, row)
-    assert (await check(location)).problems == []
