@@ -7,6 +7,7 @@ within that time.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -67,6 +68,7 @@ class Authenticator:
         self._clock = clock
         self._timer = timer
         self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def check(self, authorization: str | None, scope: Scope) -> ApiKey:
         """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
@@ -94,13 +96,24 @@ class Authenticator:
         return key
 
     async def _cached(self, key_id: str) -> ApiKey | None:
-        now = self._timer()
         read_at, key = self._cache.get(key_id, (-CACHE_SECONDS, None))
-        if now - read_at >= CACHE_SECONDS:
+        if self._timer() - read_at < CACHE_SECONDS:
+            return key
+        # Hundreds of requests may find it too old in the same moment; one of them reads it for all.
+        reading = self._reading.get(key_id)
+        if reading is None:
+            reading = self._reading[key_id] = asyncio.create_task(self._read(key_id))
+        return await asyncio.shield(reading)
+
+    async def _read(self, key_id: str) -> ApiKey | None:
+        now = self._timer()
+        try:
             key = await self._find(key_id)
-            if len(self._cache) >= _CACHED_KEYS:
-                self._cache.clear()  # unknown IDs must not fill the memory
-            self._cache[key_id] = (now, key)
+        finally:
+            del self._reading[key_id]
+        if len(self._cache) >= _CACHED_KEYS:
+            self._cache.clear()  # unknown IDs must not fill the memory
+        self._cache[key_id] = (now, key)
         return key
 
 
