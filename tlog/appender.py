@@ -274,8 +274,7 @@ class _Group:
     def receipts(self) -> list[Receipts]:
         """Return the receipts of every request, once they are chained and durable."""
         return [
-            Receipts.of_rows(request.drafts, *place)
-            for request, place in zip(self.requests, self._places, strict=True)
+            Receipts.of_rows(request.drafts, *place) for request, place in zip(self.requests, self._places, strict=True)
         ]
 
 

@@ -170,7 +170,12 @@ class _Connection:
 
 
 def _send(  # noqa: PLR0917 - what a process is given
-    where: tuple[str, int], head: bytes, bodies: Bodies, connections: int, seconds: float, answers: Any  # noqa: ANN401
+    where: tuple[str, int],
+    head: bytes,
+    bodies: Bodies,
+    connections: int,
+    seconds: float,
+    answers: Any,  # noqa: ANN401
 ) -> None:
     ends = json.loads(bodies.path.with_suffix(".ends").read_text(encoding="utf-8"))
     found: list[Answer] = []

@@ -11,9 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.generator import feed
-from benchmarks.machine import Usage, children, over_runs, spread
+from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
-
 from tlog.appender import MAX_GROUP_EVENTS, draft_lines
 from tlog.config import DataDirectory, Location, run_loop, tune_memory
 from tlog.lifecycle import create_log, is_log, open_log, running
@@ -100,10 +99,16 @@ def inprocess(seconds: float, runs: int, parent: Path | None, *, rate: int = 90_
         found = []
         for _ in range(runs):
             with scratch(parent) as directory:
-                found.append(run_loop(_inprocess(directory / "log", blocks, seconds, drafted=way == "drafted")))
-                checked(directory / "log")
+                found.append(inprocess_once(directory / "log", blocks, seconds, drafted=way == "drafted"))
         figures[way] = over_runs(found)
     return {**figures, "runs": runs, "checked": "tlog fsck"}
+
+
+def inprocess_once(data: Path, blocks: Sequence[bytes], seconds: float, *, drafted: bool) -> dict[str, Any]:
+    """Measure one way once on a new log, and check the log."""
+    figures = run_loop(_inprocess(data, blocks, seconds, drafted=drafted))
+    checked(data)
+    return figures
 
 
 async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, drafted: bool) -> dict[str, Any]:
@@ -139,6 +144,17 @@ async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, dra
 def notes_of(data: Path) -> Path:
     """Return where `load` notes what it measured on its way."""
     return data.with_name(data.name + ".growth.json")
+
+
+def size_of(data: Path) -> int:
+    """Return how many entries a log has, 0 if there is none."""
+    location = Location(DataDirectory(data))
+    return run_loop(_size_of(location)) if is_log(location) else 0
+
+
+async def _size_of(location: Location) -> int:
+    async with open_log(location, sealing="elsewhere") as log:
+        return (await log.reader.state()).size
 
 
 def load(data: Path, events: int, *, seed: int = 1) -> dict[str, Any]:
@@ -198,17 +214,17 @@ async def _watch_index(log: Log, found: list[float]) -> None:
         await asyncio.sleep(0.05)
 
 
-def growth(data: Path, *, windows: Sequence[tuple[int, int]] | None = None) -> dict[str, Any]:
-    """Compare the beginning of a log that `load` made with its end."""
+def growth(data: Path) -> dict[str, Any]:
+    """Compare the beginning of a log that `load` made with its end: of 10 million the second million with the last."""
     notes = notes_of(data)
     if not notes.exists():
         return {"missing": f"{notes} is not there; make the log with 'bench.py load', which writes it"}
     samples = json.loads(notes.read_text(encoding="utf-8"))
     last = samples[-1]["size"]
-    early, late = windows or ((500_000, 1_500_000), (max(last - 1_100_000, 1_500_000), last))
+    early, late = (last // 20, last * 3 // 20), (last * 9 // 10, last)
     parts = [over_runs([each for each in samples if start < each["size"] <= end]) for start, end in (early, late)]
-    rates = [each["events_per_second"]["median"] for each in parts]
-    costs = [each["cpu_us_per_event"]["total"]["median"] for each in parts]
+    rates = [median_of(each["events_per_second"]) for each in parts]
+    costs = [median_of(each["cpu_us_per_event"]["total"]) for each in parts]
     return {
         "early": {"window": early, **parts[0]},
         "late": {"window": late, **parts[1]},

