@@ -36,7 +36,9 @@ MEASURES = (
 )  # fmt: skip
 _NEEDS_DATA = ("query", "fsck", "growth", "load", "all")
 _SECONDS = {"http": 60.0, "single": 20.0, "inprocess": 10.0, "peers": 5.0}
-_EVENTS = {"load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000}
+_EVENTS = {
+    "load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000, "fsck": 100_000, "proofs": asking.SMALL,
+}  # fmt: skip
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             data, options.questions, scratch, small=min(asking.SMALL, events or asking.SMALL)
         ),
         "query": lambda: asking.query(data, rate=options.rate, questions=options.questions),
-        "fsck": lambda: checking.fsck(data, scratch),
+        "fsck": lambda: checking.fsck(data, scratch, grown=events),
         "verify": lambda: checking.verify(events, runs, scratch),
         "growth": lambda: library.growth(data),
         "peers": lambda: peers.peers(seconds, runs, scratch),
@@ -62,17 +64,18 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return measures[name]()
 
 
-def measure_all(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures of every benchmark, on a log that is filled first if it has too few entries."""
-    events, figures = options.events or _EVENTS["all"], dict[str, Any]()
+def measure_all(options: argparse.Namespace, figures: dict[str, Any], done: Callable[[], None]) -> None:
+    """Add the figures of every benchmark, on a log that is filled first if it has too few entries; `done` after each."""
+    events = options.events or _EVENTS["all"]
     missing = events - library.size_of(options.data)
     if missing > 0:
         figures["load"] = timed("load", lambda: library.load(options.data, missing, seed=options.seed))
-    options.events = None
+    if events == _EVENTS["all"]:
+        options.events = None  # what the others do by themselves
     # What leaves the log as it is comes first.
     for name in ("growth", "storage", "proofs", "http", "single", "inprocess", "peers", "verify", "fsck", "query"):
         figures[name] = timed(name, lambda name=name: measure(name, options))  # type: ignore[misc] # a default binds
-    return figures
+        done()
 
 
 def timed(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -114,18 +117,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run one benchmark, or all, and print the figures."""
     options = parse(argv)
-    on, name = machine(), options.measure
-    figures = measure_all(options) if name == "all" else {name: timed(name, lambda: measure(name, options))}
-    document = {"machine": on, **figures}
+    name, figures = options.measure, {"machine": machine()}
+
+    def write() -> None:
+        if options.json not in (None, "-"):
+            Path(options.json).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+
+    if name == "all":
+        measure_all(options, figures, write)
+    else:
+        figures[name] = timed(name, lambda: measure(name, options))
+        write()
     if options.plots is not None:
         from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib is there for those who want plots
 
         for path in draw(figures, options.plots):
             print(path, file=sys.stderr)
-    if options.json not in (None, "-"):
-        Path(options.json).write_text(json.dumps(document) + "\n", encoding="utf-8")
-    else:
-        print(json.dumps(document, indent=None if options.json else 2))
+    if options.json in (None, "-"):
+        print(json.dumps(figures, indent=None if options.json else 2))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from benchmarks.generator import Bodies
 
-_WARM_UP = 3.0
 _POLL_SECONDS = 0.05
 _ASK_EVERY = 4
+_FEW = 10
 
 
 class Plan(NamedTuple):
@@ -32,6 +32,11 @@ class Plan(NamedTuple):
 
 HTTP = Plan(1_000, 8, 68_000)
 SINGLE = Plan(1, 256, 12_000)
+
+
+def warm_up(seconds: float) -> float:
+    """Return how many seconds of appending are not counted before some that are."""
+    return min(3.0, seconds)
 
 
 class Watch(threading.Thread):
@@ -78,14 +83,13 @@ def lags(answers: list[Answer], samples: list[tuple[float, int]]) -> list[float]
     sizes = np.maximum.accumulate(np.array([size for _, size in samples]))
     moments = np.array([moment for moment, _ in samples])
     places = np.searchsorted(sizes, [answer.index for answer in answers], side="right")
-    found = [max(0.0, float(moments[place] - answer.at)) for answer, place in zip(answers, places, strict=True)]
-    return found
+    return [max(0.0, float(moments[place] - answer.at)) for answer, place in zip(answers, places, strict=True)]
 
 
 def append_over_http(plan: Plan, seconds: float, runs: int, parent: Path | None) -> dict[str, Any]:
     """Measure appends over HTTP, each run on a new log that is checked afterwards."""
     with scratch(parent) as directory:
-        bodies = prepare(directory / "bodies", int((seconds + _WARM_UP) * plan.prepared_rate), plan.batch)
+        bodies = prepare(directory / "bodies", int((seconds + warm_up(seconds)) * plan.prepared_rate), plan.batch)
         found = [_run(directory / f"log-{number}", bodies, plan, seconds) for number in range(runs)]
     return {
         "what": f"{plan.batch:,} events in a request, {plan.connections} connections, {seconds:g} s after a warm-up; "
@@ -101,8 +105,8 @@ def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, An
         service.settle()
         watch = Watch(service)
         watch.start()
-        generator = Generator(service, bodies, connections=plan.connections, seconds=seconds + _WARM_UP)
-        time.sleep(_WARM_UP)
+        generator = Generator(service, bodies, connections=plan.connections, seconds=seconds + warm_up(seconds))
+        time.sleep(warm_up(seconds))
         begun, usage = time.perf_counter(), Usage({**service.heads(), "load_generator": generator.pid}, data)
         time.sleep(seconds)
         ended, used = time.perf_counter(), usage.so_far()
@@ -123,7 +127,7 @@ def _figures(answers: list[Answer], watch: Watch, plan: Plan, begun: float, ende
         "acknowledged": spread([answer.seconds for answer in answers]),
         "sealed_within": spread(lags(answers, watch.sealed)),
         "indexed_within": spread(lags(answers, watch.indexed)),
-        "memory_mb": {**watch.memory[-1][1], "largest_sum": round(max(each for _, each in during), 1)},
+        "memory_mb": {**watch.memory[-1][1], "largest_sum": round(max((each for _, each in during), default=0.0), 1)},
         "memory_growth_mb_per_minute": _slope(during[len(during) // 2 :]),
         "timeline": rates.tolist(),
     }
@@ -131,5 +135,7 @@ def _figures(answers: list[Answer], watch: Watch, plan: Plan, begun: float, ende
 
 def _slope(samples: list[tuple[float, float]]) -> float:
     """Return the growth over the second half of the time, by least squares."""
+    if len(samples) < _FEW:
+        return 0.0
     moments, sizes = np.array(samples).T
     return round(float(np.polyfit(moments - moments[0], sizes, 1)[0]) * 60, 1)

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ class Bodies(NamedTuple):
 
     path: Path
     batch: int
-    count: int
+    number: int
 
 
 class Answer(NamedTuple):
@@ -48,7 +49,7 @@ class Answer(NamedTuple):
 
     at: float
     seconds: float
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
 
 
 def prepare(path: Path, events: int, batch: int, *, seed: int = 1) -> Bodies:
@@ -142,10 +143,8 @@ class _Connection:
 
     def write(self) -> None:
         """Send what the connection takes."""
-        try:
+        with suppress(BlockingIOError):
             self._rest = self._rest[self.socket.send(self._rest) :]
-        except BlockingIOError:
-            pass
         if self._waits != bool(self._rest):
             self._waits = bool(self._rest)
             self._poll.modify(self.socket, select.EPOLLIN | (select.EPOLLOUT if self._waits else 0))
@@ -197,11 +196,11 @@ def _send(  # noqa: PLR0917 - what a process is given
                 if not events & ~select.EPOLLOUT or (answer := connection.read()) is None:
                     continue
                 found.append(answer)
-                body = next(following, None) if answer.at < stop else None
-                if body is None:
+                more = next(following, None) if answer.at < stop else None
+                if more is None:
                     open_requests -= 1
                 else:
-                    connection.begin(body)
+                    connection.begin(more)
         if time.perf_counter() < stop:
             message = "all prepared requests were sent before the time was over; prepare more"
             raise RuntimeError(message)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.generator import feed
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 _PORTION = 50
-_STEP = 100_000
+_STEPS = 100
 _WARM_UP_EVENTS = 50_000
 _ORIGIN = "localhost/bench"
 
@@ -64,6 +65,7 @@ async def append_all(
     return seconds
 
 
+@asynccontextmanager
 async def _opened(data: Path) -> AsyncIterator[Log]:
     location = Location(DataDirectory(data))
     if not is_log(location):
@@ -89,8 +91,7 @@ def _is_sealing(process: int) -> bool:
 
 def inprocess(seconds: float, runs: int, parent: Path | None, *, rate: int = 90_000) -> dict[str, Any]:
     """Measure the appender as a library, sealing and indexing beside it: from raw events, and from drafts."""
-    events = int(seconds * rate) // BATCH * BATCH
-    blocks = list(feed(events + _WARM_UP_EVENTS))
+    blocks = list(feed(int(seconds * rate) + _WARM_UP_EVENTS))
     figures: dict[str, Any] = {
         "what": f"{BATCH:,} events in a request, {2 * MAX_GROUP_EVENTS // BATCH} requests at a time, events in memory; "
         "`raw` parses, validates, commits and appends them, `drafted` only appends"
@@ -112,10 +113,9 @@ def inprocess_once(data: Path, blocks: Sequence[bytes], seconds: float, *, draft
 
 
 async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, drafted: bool) -> dict[str, Any]:
-    async for log in _opened(data):
+    async with _opened(data) as log:
         drafting = (draft_block(block, log) for block in blocks)
-        warm_up = itertools.islice(drafting, _WARM_UP_EVENTS // BATCH)
-        await append_all(log, warm_up)
+        await append_all(log, itertools.islice(drafting, min(_WARM_UP_EVENTS // BATCH, len(blocks) // 4)))
         prepared = list(drafting) if drafted else drafting
         await log.wait_indexed((await log.reader.state()).size, 600)
         stop, before = time.perf_counter() + seconds, (await log.reader.state()).size
@@ -135,7 +135,6 @@ async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, dra
             "cpu_us_per_event": per_event,
             "entries": size - before,
         }
-    raise AssertionError
 
 
 # --- Load and growth -----------------------------------------------------------------------------------------------------
@@ -158,20 +157,20 @@ async def _size_of(location: Location) -> int:
 
 
 def load(data: Path, events: int, *, seed: int = 1) -> dict[str, Any]:
-    """Fill a log until it has `events` more, all sealed and indexed; note rate and CPU time each 100,000 events."""
+    """Fill a log until it has `events` more, all sealed and indexed; note rate and CPU time at each hundredth."""
     return run_loop(_load(data, events, seed))
 
 
 async def _load(data: Path, events: int, seed: int) -> dict[str, Any]:
-    async for log in _opened(data):
+    async with _opened(data) as log:
         first = (await log.reader.state()).size
-        reached, lags = 0, list[float]()
+        reached, step, lags = 0, max(events // _STEPS, BATCH), list[float]()
         samples: list[dict[str, Any]] = []
         usage, moment = Usage(heads(), data), time.perf_counter()
 
         def done(index: int) -> None:
             nonlocal reached, usage, moment
-            if index + 1 - first - reached < _STEP:
+            if index + 1 - first - reached < step:
                 return
             count, now = index + 1 - first - reached, time.perf_counter()
             reached += count
@@ -197,7 +196,6 @@ async def _load(data: Path, events: int, seed: int) -> dict[str, Any]:
             "seconds_until_indexed": round(time.perf_counter() - ended, 1),
             "indexed_behind": spread(lags),
         }
-    raise AssertionError
 
 
 async def _watch_index(log: Log, found: list[float]) -> None:
@@ -220,14 +218,14 @@ def growth(data: Path) -> dict[str, Any]:
     if not notes.exists():
         return {"missing": f"{notes} is not there; make the log with 'bench.py load', which writes it"}
     samples = json.loads(notes.read_text(encoding="utf-8"))
-    last = samples[-1]["size"]
-    early, late = (last // 20, last * 3 // 20), (last * 9 // 10, last)
-    parts = [over_runs([each for each in samples if start < each["size"] <= end]) for start, end in (early, late)]
+    number = len(samples)
+    windows = samples[number // 20 : max(number * 3 // 20, number // 20 + 1)], samples[-max(number // 10, 1) :]
+    parts = [over_runs(window) for window in windows]
     rates = [median_of(each["events_per_second"]) for each in parts]
     costs = [median_of(each["cpu_us_per_event"]["total"]) for each in parts]
     return {
-        "early": {"window": early, **parts[0]},
-        "late": {"window": late, **parts[1]},
+        "early": parts[0],
+        "late": parts[1],
         "rate_ratio": round(rates[1] / rates[0], 3),
         "cpu_ratio": round(costs[1] / costs[0], 3),
         "samples": [[each["size"], each["events_per_second"], each["cpu_us_per_event"]["total"]] for each in samples],

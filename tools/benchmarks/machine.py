@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "postgresql": _postgresql(),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "libraries": {name: _version(name) for name in _LIBRARIES},
         "load_before": round(os.getloadavg()[0], 2),
     }
 
@@ -51,7 +51,7 @@ def _postgresql() -> str:
 def _version(name: str) -> str:
     with suppress(PackageNotFoundError):
         return version(name)
-    return ""
+    return "not installed"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

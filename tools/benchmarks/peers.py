@@ -37,7 +37,7 @@ _KEY: Final = bytes(32)
 
 def peers(seconds: float, runs: int, parent: Path | None) -> dict[str, Any]:
     """Measure every way for about `seconds` each, several times in turns."""
-    blocks = list(feed(max(int(seconds * 90_000), 20_000)))
+    blocks = list(feed(int(seconds * 90_000)))
     ways = {"tlog": _tlog, "chained": _chained, "copy": _copy}
     if find_spec("pymerkle") is not None:
         ways["pymerkle"] = _pymerkle

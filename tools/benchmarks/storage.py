@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZES: Final = """
-SELECT coalesce(parent.relname, class.relname) AS table_name, class.relname, class.relkind::text,
+SELECT coalesce(parent.relname, class.relname) AS table_name, class.relkind::text,
        pg_relation_size(class.oid) + coalesce(pg_total_relation_size(nullif(class.reltoastrelid, 0)), 0)
 FROM pg_class AS class
 LEFT JOIN pg_index AS of_index ON of_index.indexrelid = class.oid
@@ -25,7 +25,7 @@ LEFT JOIN pg_class AS parent ON parent.oid = coalesce(inherits.inhparent, of_ind
 WHERE class.relnamespace = 'tlog'::regnamespace AND class.relkind IN ('r', 'i')
 """
 _TOTAL: Final = """
-SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'tlog'::regnamespace AND relkind = 'r'
+SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relnamespace = 'tlog'::regnamespace AND relkind = 'r'
 """
 
 
@@ -43,18 +43,18 @@ def _log(data: Path) -> dict[str, Any]:
     with server, psycopg.connect(server.conninfo(user="postgres")) as connection:
         size = _one(connection, "SELECT size FROM tlog.log_state")
         parts: dict[str, dict[str, float]] = {}
-        for table, name, kind, taken in connection.execute(_SIZES).fetchall():
+        for table, kind, taken in connection.execute(_SIZES).fetchall():
             place = "indexes" if kind == "i" else "rows"
             part = parts.setdefault(table, {"rows": 0, "indexes": 0})
             part[place] += taken / size
-            _ = name
         total = _one(connection, _TOTAL)
         raw = _one(
-            connection, "SELECT avg(octet_length(entry)) FROM (SELECT entry FROM tlog.leaf LIMIT 10000) AS sample"
+            connection,
+            "SELECT avg(octet_length(entry))::float FROM (SELECT entry FROM tlog.leaf LIMIT 10000) AS sample",
         )
     rounded = {table: {place: round(each, 1) for place, each in part.items()} for table, part in parts.items()}
     kept = {table: part for table, part in rounded.items() if sum(part.values()) >= 0.1}  # noqa: PLR2004 - bytes
-    return {"entries": size, "bytes_per_event": round(total / size, 1), "entry_bytes": round(float(raw)), "parts": kept}
+    return {"entries": size, "bytes_per_event": round(total / size, 1), "entry_bytes": round(raw), "parts": kept}
 
 
 def _plain(directory: Path, events: int) -> dict[str, Any]:
