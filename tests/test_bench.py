@@ -78,7 +78,7 @@ def test_appends_over_http(measure):
 
 @NEEDS_TIME
 def test_several_runs_have_a_median_and_a_spread():
-    found = figures("inprocess", "--seconds", 0.2, "--runs", 2)
+    found = figures("inprocess", "--seconds", 0.5, "--runs", 2)
     for way in ("raw", "drafted"):
         rate = found[way]["events_per_second"]
         assert 0 < rate["min"] <= rate["median"] <= rate["max"]
@@ -111,7 +111,7 @@ def test_verify():
 
 @NEEDS_TIME
 def test_peers():
-    found = figures("peers", "--seconds", 0.2, "--runs", 1)
+    found = figures("peers", "--seconds", 0.5, "--runs", 1)
     assert found["chained"]["verified_per_second"] > 0
     assert found["price_of_proving"]["cpu"] > 0
     assert found["pymerkle_missing"] == (find_spec("pymerkle") is None)

@@ -118,9 +118,9 @@ async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, dra
         await append_all(log, itertools.islice(drafting, min(_WARM_UP_EVENTS // BATCH, len(blocks) // 4)))
         prepared = list(drafting) if drafted else drafting
         await log.wait_indexed((await log.reader.state()).size, 600)
-        stop, before = time.perf_counter() + seconds, (await log.reader.state()).size
+        before = (await log.reader.state()).size
         usage, begun = Usage(heads(), data), time.perf_counter()
-        taken = itertools.takewhile(lambda _: time.perf_counter() < stop, prepared)
+        taken = itertools.takewhile(lambda _: time.perf_counter() - begun < seconds, prepared)
         durable = await append_all(log, taken)
         ended = time.perf_counter()
         size = (await log.reader.state()).size
