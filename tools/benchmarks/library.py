@@ -19,7 +19,7 @@ from tlog.config import DataDirectory, Location, run_loop, tune_memory
 from tlog.lifecycle import create_log, is_log, open_log, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tlog.core.entry import DraftEntry
@@ -112,6 +112,15 @@ def inprocess_once(data: Path, blocks: Sequence[bytes], seconds: float, *, draft
     return figures
 
 
+def within(seconds: float, blocks: Iterable[Sequence[DraftEntry]]) -> Iterator[Sequence[DraftEntry]]:
+    """Yield blocks, at least one, until the time is over."""
+    begun = time.perf_counter()
+    for block in blocks:
+        yield block
+        if time.perf_counter() - begun >= seconds:
+            return
+
+
 async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, drafted: bool) -> dict[str, Any]:
     async with _opened(data) as log:
         drafting = (draft_block(block, log) for block in blocks)
@@ -120,8 +129,7 @@ async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, dra
         await log.wait_indexed((await log.reader.state()).size, 600)
         before = (await log.reader.state()).size
         usage, begun = Usage(heads(), data), time.perf_counter()
-        taken = itertools.takewhile(lambda _: time.perf_counter() - begun < seconds, prepared)
-        durable = await append_all(log, taken)
+        durable = await append_all(log, within(seconds, prepared))
         ended = time.perf_counter()
         size = (await log.reader.state()).size
         events = len(durable) * BATCH
