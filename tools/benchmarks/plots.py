@@ -62,7 +62,7 @@ def _growth(axes: Axes, figures: dict[str, Any]) -> None:
     axes.set(xlabel="million entries in the log", ylabel="events/s", ylim=(0, None))
     other = axes.twinx()
     other.plot(millions, costs, linewidth=1, color="tab:orange", label="CPU time")
-    other.set(ylabel="µs of CPU time per event", ylim=(0, None))
+    other.set(ylabel="µs of CPU time per event", ylim=(0, 2 * max(costs)))  # below the other line
     figure = axes.get_figure()
     assert figure is not None
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
@@ -73,7 +73,7 @@ def _peers(axes: Axes, figures: dict[str, Any]) -> None:
     rates = [median_of(figures[name]["events_per_second"]) for name in names]
     bars = axes.barh(names, rates, color=["tab:orange" if name == "tlog" else "tab:blue" for name in names])
     axes.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3)
-    axes.set(xlabel="events/s (logarithmic)", xscale="log")
+    axes.set(xlabel="events/s (logarithmic)", xscale="log", xlim=(min(rates) / 2, max(rates) * 3))
 
 
 def _storage(axes: Axes, figures: dict[str, Any]) -> None:
