@@ -41,6 +41,24 @@ async def test_receipts_name_the_rows_that_are_stored(opened):
         assert receipt.logged_at == parse_entry(row.entry).loggedAt
 
 
+async def test_small_requests_that_are_chained_together_get_their_own_receipts(opened):
+    sizes = [1] * 250 + [150, 1, 99, 1, 1, 400] + [1] * 120
+    events = iter(sample_events(sum(sizes)))
+    async with opened() as log:
+        requests = [[next(events) for _ in range(size)] for size in sizes]
+        await append(log, sample_events(1, seed=2))  # what the next group continues is foreseen from here on
+        answers = await asyncio.gather(*(append(log, request) for request in requests))
+        stored = {row.event_id: row for row in await rows(log)}
+    assert [len(answer) for answer in answers] == sizes
+    for request, answer in zip(requests, answers, strict=True):
+        assert answer.last_index == answer[-1].index
+        for raw, receipt in zip(request, answer, strict=True):
+            row = stored[json.loads(raw)["eventId"]]
+            assert receipt[:4] == (row.event_id, row.index, row.leaf_hash, row.chain_hash)
+            assert receipt.logged_at == parse_entry(row.entry).loggedAt
+    assert sorted(receipt.index for answer in answers for receipt in answer) == list(range(2, 2 + sum(sizes)))
+
+
 async def test_same_event_again_gets_its_first_receipt(opened):
     events = sample_events(5)
     async with opened() as log:

@@ -63,6 +63,7 @@ MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
 _AHEAD_EVENTS: Final = 1_000
+_TOGETHER: Final = 100
 _SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
 
@@ -138,6 +139,7 @@ class _Rows(NamedTuple):
 
     start: State
     end: State
+    logged_at: str
     leaf_hashes: list[bytes]
     chain_hashes: list[bytes]
     packed: PackedRows
@@ -159,15 +161,15 @@ class Receipts(Sequence[Receipt]):
         self.last_index = last_index
 
     @classmethod
-    def of_rows(cls, drafts: Sequence[DraftEntry], rows: _Rows) -> Receipts:
-        """Return the receipts of drafts that were all appended."""
-        logged_at = format_logged_at(from_microseconds(rows.end.last_logged_at)).decode()
+    def of_rows(cls, drafts: Sequence[DraftEntry], rows: _Rows, first: int = 0) -> Receipts:
+        """Return the receipts of drafts that were all appended, as the rows from number `first` on."""
+        index = rows.start.size + first
 
         def make(at: int) -> Receipt:
-            hashes = rows.leaf_hashes[at], rows.chain_hashes[at]
-            return Receipt(drafts[at].event_id, rows.start.size + at, *hashes, logged_at)
+            hashes = rows.leaf_hashes[first + at], rows.chain_hashes[first + at]
+            return Receipt(drafts[at].event_id, index + at, *hashes, rows.logged_at)
 
-        return cls(len(drafts), make, duplicates=0, last_index=rows.end.size - 1)
+        return cls(len(drafts), make, duplicates=0, last_index=index + len(drafts) - 1)
 
     @classmethod
     def of(cls, receipts: Sequence[Receipt]) -> Receipts:
@@ -196,8 +198,18 @@ class _Request(NamedTuple):
     done: asyncio.Future[Receipts]
 
 
+class _Place(NamedTuple):
+    """Where the rows of a request are: as the rows from number `first` on of `rows`, which are of others too."""
+
+    rows: _Rows
+    first: int
+
+
 class _Group:
-    """The requests of one transaction in order, and the rows of as many of them as are chained already."""
+    """The requests of one transaction in order, and the rows of as many of them as are chained already.
+
+    Small requests are chained together: one event by itself costs several times what it costs among hundreds.
+    """
 
     def __init__(self) -> None:
         self.requests: list[_Request] = []
@@ -205,12 +217,13 @@ class _Group:
         self.repeats = False
         self._start: State | None = None
         self._rows: list[_Rows] = []
+        self._places: list[_Place] = []
         self._event_ids: set[str] = set()
 
     @property
     def end(self) -> State | None:
         """The state behind it, None while it is not chained whole."""
-        return self._rows[-1].end if self._rows and len(self._rows) == len(self.requests) else None
+        return self._rows[-1].end if self._rows and len(self._places) == len(self.requests) else None
 
     @property
     def event_ids(self) -> list[str]:
@@ -230,23 +243,39 @@ class _Group:
         """Leave out the requests whose client went away."""
         if any(request.done.cancelled() for request in self.requests):
             self.requests = [request for request in self.requests if not request.done.cancelled()]
-            self._start, self._rows = None, []
+            self.events = sum(len(request.drafts) for request in self.requests)
+            self._start, self._rows, self._places = None, [], []
 
-    def chain_one(self, start: State, now: int) -> bool:
-        """Chain one more request, the first of them to `start`; tell whether there was one left."""
+    def chain_some(self, start: State, now: int, least: int = 1) -> bool:
+        """Chain more requests, the first of all to `start`; tell whether `least` events were there to be chained."""
         if self._start != start:
-            self._start, self._rows = start, []
-        if len(self._rows) == len(self.requests):
-            return False
+            self._start, self._rows, self._places = start, [], []
         continued = self._rows[-1].end if self._rows else start
-        self._rows.append(chain_drafts(continued, self.requests[len(self._rows)].drafts, now))
+        if self.events - (continued.size - start.size) < least:
+            return False
+        drafts: list[DraftEntry] = []
+        firsts: list[int] = []
+        for request in self.requests[len(self._places) : len(self._places) + _TOGETHER]:
+            firsts.append(len(drafts))
+            drafts += request.drafts
+            if len(drafts) >= _TOGETHER:
+                break
+        rows = chain_drafts(continued, drafts, now)
+        self._rows.append(rows)
+        self._places += [_Place(rows, first) for first in firsts]
         return True
 
     def chain(self, start: State, now: int) -> list[_Rows]:
         """Return the rows of all requests when the first of them continues `start`."""
-        while self.chain_one(start, now):
+        while self.chain_some(start, now):
             pass
         return self._rows
+
+    def receipts(self) -> list[Receipts]:
+        """Return the receipts of every request, once they are chained and durable."""
+        return [
+            Receipts.of_rows(request.drafts, *place) for request, place in zip(self.requests, self._places, strict=True)
+        ]
 
 
 class Appender:
@@ -411,7 +440,7 @@ class Appender:
             self._locked(group, append.state, end)
             if rows:
                 await append.insert([each.packed for each in rows], end)
-        return [Receipts.of_rows(request.drafts, each) for request, each in zip(group.requests, rows, strict=True)]
+        return group.receipts()
 
     def _locked(self, group: _Group, start: State, end: State) -> None:
         """Let the next group have its turn, to continue where this one ends, unless others append too."""
@@ -421,12 +450,12 @@ class Appender:
         asyncio.get_running_loop().call_soon(self._chain_ahead)
 
     def _chain_ahead(self) -> None:
-        """Chain one request that waits, if what it continues is foreseen; come back for the next one."""
+        """Chain some of what waits, if what it continues is foreseen; come back for more."""
         start = self._foreseen
         for group in self._waiting:
             if start is None:
                 return
-            if group.chain_one(start, self._now()):
+            if group.chain_some(start, self._now(), _TOGETHER):
                 asyncio.get_running_loop().call_soon(self._chain_ahead)
                 return
             start = group.end
@@ -464,9 +493,8 @@ def chain_drafts(start: State, drafts: Sequence[DraftEntry], now: int) -> _Rows:
     leaf_hashes = list(map(leaf_hash, entries))
     chain_hashes = list(accumulate(leaf_hashes, chain_hash, initial=start.chain_hash))[1:]
     end = State(start.size + len(drafts), chain_hashes[-1] if drafts else start.chain_hash, logged_at)
-    return _Rows(
-        start, end, leaf_hashes, chain_hashes, pack_rows(start.size, drafts, entries, leaf_hashes, chain_hashes)
-    )
+    packed = pack_rows(start.size, drafts, entries, leaf_hashes, chain_hashes)
+    return _Rows(start, end, text.decode(), leaf_hashes, chain_hashes, packed)
 
 
 def _sort_out(

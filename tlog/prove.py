@@ -22,7 +22,25 @@ async def checkpoint_of(store: ReadStore, size: int | None) -> SealedCheckpoint:
         NotFoundError: there is none.
 
     """
-    found = await (store.latest_checkpoint() if size is None else store.checkpoint(size))
+    return _published(await (store.latest_checkpoint() if size is None else store.checkpoint(size)), size)
+
+
+async def sealed_leaf(store: ReadStore, index: int, size: int | None) -> tuple[Leaf, SealedCheckpoint]:
+    """Return entry `index` and the published checkpoint of `size`, the latest for None, which covers it.
+
+    Raises:
+        NotFoundError: there is no such checkpoint, or it does not cover the entry.
+
+    """
+    checkpoint, leaf = await store.sealed_leaf(size, index)
+    checkpoint = _published(checkpoint, size)
+    if leaf is None:
+        message = f"the checkpoint of size {checkpoint.size} has no entry {index}"
+        raise NotFoundError(message)
+    return leaf, checkpoint
+
+
+def _published(found: SealedCheckpoint | None, size: int | None) -> SealedCheckpoint:
     if found is None:
         what = "no checkpoint is published yet" if size is None else f"no checkpoint of size {size} was published"
         message = f"{what}; /v1/checkpoints lists those there are"

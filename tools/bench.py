@@ -1,312 +1,140 @@
-"""Honest benchmarks: a real server on a real PostgreSQL with its defaults, fsync on, everything sealed and indexed.
+"""Honest benchmarks: a real server on a real PostgreSQL with its defaults, fsync on, everything sealed, indexed and checked.
 
-    python tools/bench.py load --data DIR --events 10000000     append events with the appender as a library
-    python tools/bench.py query --data DIR                      questions and evidence over HTTP while appends go on
+    python tools/bench.py http        appends over HTTP, 1,000 events in a request
+    python tools/bench.py single      one event in a request, 256 connections
+    python tools/bench.py inprocess   the appender as a library
+    python tools/bench.py peers       other ways to keep the same events, in the same run
+    python tools/bench.py verify      tools/verify.py on an export and on single proofs
+    python tools/bench.py load        fill the log in --data; the rest measures such a log:
+    python tools/bench.py growth | proofs | query | fsck | storage
+    python tools/bench.py all         every figure of docs/explanation/performance.md, in about 20 minutes
 
-Every figure is printed with what it was measured on; --json prints one JSON document. Loopback only; every run ends by itself.
+Figures come with the machine and the versions they were measured on, as median, smallest and largest of several runs. --json
+prints one document, --plots draws. Loopback only; every run ends by itself. New logs are made in a directory of their own
+(--scratch, or the system's for temporary files) and removed.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import http.client
-import itertools
 import json
-import multiprocessing
-import os
-import platform
-import random
-import re
-import signal
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from make_events import RESOURCES, TYPES, make_events
-
-from tlog.appender import MAX_GROUP_EVENTS, draft_lines
-from tlog.config import DataDirectory, Location
-from tlog.lifecycle import create_log, is_log, open_log, running
+from benchmarks import appending, asking, checking, library, peers, storage
+from benchmarks.machine import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-ROOT = Path(__file__).parents[1]
-BATCH = 1_000
+MEASURES = (
+    "http", "single", "inprocess", "proofs", "query", "fsck", "verify", "growth", "peers", "storage", "load", "all",
+)  # fmt: skip
+_NEEDS_DATA = ("query", "fsck", "growth", "load", "all")
+_SECONDS = {"http": 60.0, "single": 20.0, "inprocess": 10.0, "peers": 5.0}
+_EVENTS = {
+    "load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000, "fsck": 100_000, "proofs": asking.SMALL,
+}  # fmt: skip
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
-    return {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-
-
-def spread(seconds: list[float]) -> dict[str, float]:
-    """Return milliseconds: median, 99th percentile, worst."""
-    ordered = sorted(seconds)
-    return {
-        "count": len(ordered),
-        "p50_ms": round(statistics.median(ordered) * 1e3, 2),
-        "p99_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1e3, 2),
-        "max_ms": round(ordered[-1] * 1e3, 2),
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of one benchmark."""
+    seconds = options.seconds or _SECONDS.get(name, 0.0)
+    events = options.events or _EVENTS.get(name, 0)
+    data, runs, scratch = options.data, options.runs, options.scratch
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "http": lambda: appending.append_over_http(appending.HTTP, seconds, runs, scratch),
+        "single": lambda: appending.append_over_http(appending.SINGLE, seconds, runs, scratch),
+        "inprocess": lambda: library.inprocess(seconds, runs, scratch),
+        "proofs": lambda: asking.proofs(
+            data, options.questions, scratch, small=min(asking.SMALL, events or asking.SMALL)
+        ),
+        "query": lambda: asking.query(data, rate=options.rate, questions=options.questions),
+        "fsck": lambda: checking.fsck(data, scratch, grown=events),
+        "verify": lambda: checking.verify(events, runs, scratch),
+        "growth": lambda: library.growth(data),
+        "peers": lambda: peers.peers(seconds, runs, scratch),
+        "storage": lambda: storage.storage(data, events, scratch),
+        "load": lambda: library.load(data, events, seed=options.seed),
     }
+    return measures[name]()
 
 
-# --- Load: the appender as a library ---------------------------------------------------------------------------------
+def measure_all(options: argparse.Namespace, figures: dict[str, Any], done: Callable[[], None]) -> None:
+    """Add the figures of every benchmark, on a log that is filled first if it has too few entries; `done` after each."""
+    events = options.events or _EVENTS["all"]
+    missing = events - library.size_of(options.data)
+    if missing > 0:
+        figures["load"] = timed("load", lambda: library.load(options.data, missing, seed=options.seed))
+    if events == _EVENTS["all"]:
+        options.events = None  # what the others do by themselves
+    # What leaves the log as it is comes first.
+    for name in ("growth", "storage", "proofs", "http", "single", "inprocess", "peers", "verify", "fsck", "query"):
+        figures[name] = timed(name, lambda name=name: measure(name, options))  # type: ignore[misc] # a default binds
+        done()
 
 
-def draft_all(batch: list[bytes], keys: Any) -> list[Any]:  # noqa: ANN401 - tlog.core's types
-    """Draft a batch in portions that stay in the processor's cache."""
-    return [
-        draft
-        for start in range(0, len(batch), 50)
-        for draft in draft_lines(b"\n".join(batch[start : start + 50]), keys)
-    ]
+def timed(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do some work, say so, and add how long it took."""
+    print(f"{name} …", file=sys.stderr, flush=True)
+    begun = time.monotonic()
+    figures = work()
+    return {**figures, "took_seconds": round(time.monotonic() - begun)}
 
 
-async def load(data: Path, events: int, *, seed: int = 1) -> dict[str, Any]:
-    """Append events in this process until all are sealed and indexed."""
-    location = Location(DataDirectory(data))
-    if not is_log(location):
-        await create_log(location, "localhost/bench")
-    async with open_log(location, sealing="beside") as log, running(log):
-        source, started, cpu = make_events(events, seed=seed), time.perf_counter(), time.process_time()
-        lags: list[float] = []
-        watching = asyncio.create_task(watch_index(log, lags))
-        done, waiting = 0, set()
-        while batch := list(itertools.islice(source, BATCH)):
-            waiting.add(asyncio.create_task(log.appender.append(draft_all(batch, log.bucket_keys))))
-            if len(waiting) >= 2 * MAX_GROUP_EVENTS // BATCH:
-                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
-            done += len(batch)
-            if done % 100_000 == 0:
-                rate = done / (time.perf_counter() - started)
-                print(f"\r{done:,} events, {rate:,.0f}/s", end="", file=sys.stderr, flush=True)
-        await asyncio.gather(*waiting)
-        appended = time.perf_counter() - started
-        size = (await log.reader.state()).size
-        await log.wait_indexed(size, 600)
-        watching.cancel()
-        return {
-            "events": events,
-            "appended_per_second": round(events / appended),
-            "seconds_until_indexed": round(time.perf_counter() - started - appended, 1),
-            "cpu_us_per_event": round((time.process_time() - cpu) / events * 1e6, 1),
-            "index_lag": spread(lags) if lags else None,
-        }
-
-
-async def watch_index(log: Any, lags: list[float]) -> None:  # noqa: ANN401 - tlog.lifecycle.Log
-    """Sample how long ago the log had the size that is indexed now."""
-    sizes: list[tuple[int, float]] = []
-    while True:
-        now = time.perf_counter()
-        sizes.append(((await log.reader.state()).size, now))
-        indexed = log.background.status.indexed
-        while len(sizes) > 1 and sizes[1][0] <= indexed:
-            sizes.pop(0)
-        if indexed:
-            lags.append(now - sizes[0][1])
-        await asyncio.sleep(0.05)
-
-
-# --- Query: a real server while appends go on ------------------------------------------------------------------------
-
-
-class Service:
-    """A running `tlog serve`, and a connection that asks it."""
-
-    def __init__(self, data: Path) -> None:
-        self._said = tempfile.NamedTemporaryFile("w+", suffix=".stderr")  # noqa: SIM115 - closed with the process
-        command = [sys.executable, "-m", "tlog", "serve", "--data", str(data), "--port", "0"]
-        self.process = subprocess.Popen(command, stderr=self._said, cwd=ROOT)  # noqa: S603 - fixed
-        while (match := re.search(r" at (http://\S+)", Path(self._said.name).read_text())) is None:
-            if self.process.poll() is not None:
-                sys.exit(Path(self._said.name).read_text())
-            time.sleep(0.05)
-        create = [sys.executable, "-m", "tlog", "token", "create", "--data", str(data), "--principal", "bench"]
-        done = subprocess.run(  # noqa: S603 - fixed
-            [*create, "--scope", "admin", "--json"], capture_output=True, text=True, check=True, cwd=ROOT
-        )
-        self.token = json.loads(done.stdout)["token"]
-        self.address = urlsplit(match[1])
-
-    def connect(self) -> http.client.HTTPConnection:
-        """Return a new connection."""
-        return http.client.HTTPConnection(str(self.address.hostname), self.address.port, timeout=60)
-
-    def stop(self) -> None:
-        """End the server."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
-
-    def rss(self) -> int:
-        """Return the server's resident memory in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
-
-
-def ask(connection: http.client.HTTPConnection, token: str, path: str) -> tuple[float, bytes]:
-    """Ask once; return seconds and the answer."""
-    started = time.perf_counter()
-    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-    response = connection.getresponse()
-    body = response.read()
-    seconds = time.perf_counter() - started
-    if response.status != http.HTTPStatus.OK:
-        sys.exit(f"{path}: {response.status} {body[:300]!r}")
-    return seconds, body
-
-
-@contextlib.contextmanager
-def appending(service: Service, rate: int) -> Iterator[None]:
-    """Append `rate` events a second from a process of its own while the body runs."""
-    if not rate:
-        yield
-        return
-    process = multiprocessing.get_context("spawn").Process(
-        target=append_steadily, args=(service.address.hostname, service.address.port, service.token, rate), daemon=True
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="bench.py MEASURE [options]"
     )
-    process.start()
-    yield
-    alive = process.is_alive()
-    process.terminate()
-    process.join(10)
-    if not alive:
-        sys.exit("appending failed")
+    parser.add_argument("measure", choices=MEASURES, metavar="MEASURE", help=", ".join(MEASURES))
+    parser.add_argument("--data", type=Path, help="a data directory; 'load' and 'all' make it")
+    parser.add_argument("--seconds", type=float, help=f"for each run; {_SECONDS}")
+    parser.add_argument("--events", type=int, help=f"how many; {_EVENTS}")
+    parser.add_argument("--runs", type=int, default=3, help="how many runs (default: 3)")
+    parser.add_argument("--questions", type=int, default=1_000, help="of proofs and query (default: 1000)")
+    parser.add_argument(
+        "--rate", type=int, default=5_000, help="events appended each second during query (default: 5000)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of load: another one makes other events")
+    parser.add_argument("--scratch", type=Path, help="where to make new logs")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write one document, to FILE or standard output"
+    )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw SVG files (needs the extra 'bench')")
+    options = parser.parse_args(argv)
+    if options.data is None and options.measure in _NEEDS_DATA:
+        parser.error(f"{options.measure} needs --data")
+    if options.data is not None:
+        options.data = options.data.absolute()
+    return options
 
 
-def append_steadily(host: str, port: int, token: str, rate: int) -> None:
-    """Append until terminated: ten batches a second, prepared beforehand as far as possible."""
-    connection, source = http.client.HTTPConnection(host, port, timeout=60), make_events(10**9, seed=int(time.time()))
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson", "Prefer": "return=minimal"}
-    following = time.monotonic()
-    while True:
-        connection.request("POST", "/v1/audit/events", b"\n".join(itertools.islice(source, rate // 10)), headers)
-        response = connection.getresponse()
-        response.read()
-        if response.status != http.HTTPStatus.CREATED:
-            sys.exit(f"append: {response.status}")
-        following += 0.1
-        time.sleep(max(0.0, following - time.monotonic()))
+def main(argv: list[str] | None = None) -> None:
+    """Run one benchmark, or all, and print the figures."""
+    options = parse(argv)
+    name, figures = options.measure, {"machine": machine()}
 
+    def write() -> None:
+        if options.json not in (None, "-"):
+            Path(options.json).write_text(json.dumps(figures) + "\n", encoding="utf-8")
 
-def query(data: Path, *, rate: int = 5_000, questions: int = 1_000) -> dict[str, Any]:
-    """Measure access logs, evidence and absence, over HTTP, while appends run; verify each kind with verify.py."""
-    rng = random.Random(1)  # noqa: S311 - repeatable questions, no secrets
-    service = Service(data)
-    figures: dict[str, Any] = {"machine": machine(), "append_rate": rate}
-    try:
-        connection = service.connect()
-        figures["entries"] = json.loads(ask(connection, service.token, "/v1/log")[1])["size"]
-        wait_indexed(connection, service.token)
-        with appending(service, rate):
-            time.sleep(2)
-            for name, among in (("popular", 50), ("any", RESOURCES)):
-                times, found = [], 0
-                for turn in range(-questions // 4, questions):  # what comes before 0 warms up
-                    number = rng.randrange(among)
-                    path = f"/v1/audit/resource/{TYPES[number % 4]}/{quote(f'R-{number:07d}')}/access-log?limit=500"
-                    seconds, body = ask(connection, service.token, path)
-                    if turn >= 0:
-                        times.append(seconds)
-                        found += json.loads(body)["count"]
-                figures[f"access_log_{name}"] = {**spread(times), "mean_events": round(found / questions, 1)}
-            figures |= evidence(connection, service, rng, questions // 2)
-        figures["server_rss_mb"] = service.rss()
-    finally:
-        service.stop()
-    return figures
-
-
-def evidence(
-    connection: http.client.HTTPConnection, service: Service, rng: random.Random, questions: int
-) -> dict[str, Any]:
-    """Measure evidence about resources with few events, and about ones with none."""
-    figures: dict[str, Any] = {}
-    vkey = json.loads(ask(connection, service.token, "/v1/log")[1])["vkey"]
-    for name in ("few", "none"):
-        times, sizes, verified = [], [], []
-        for number in range(questions):
-            wanted = f"R-{rng.randrange(RESOURCES // 4, RESOURCES):07d}" if name == "few" else f"X-{number}"
-            kind = TYPES[int(wanted[2:]) % 4]
-            path = f"/v1/audit/export?{urlencode({'format': 'evidence', 'resourceType': kind, 'resourceId': wanted})}"
-            seconds, body = ask(connection, service.token, path)
-            if json.loads(body)["manifest"]["answers"] > 12:  # noqa: PLR2004 - what the goal is about
-                continue
-            times.append(seconds)
-            sizes.append(len(body))
-            if number % (questions // 20) == 0:
-                verified.append(verify_offline(vkey, f"resource={kind}:{wanted}", body))
-        figures[f"evidence_{name}"] = {
-            **spread(times), "bytes_p50": round(statistics.median(sizes)), "bytes_max": max(sizes),
-            "verify_py": spread(verified),
-        }  # fmt: skip
-    return figures
-
-
-def verify_offline(vkey: str, ask_for: str, bundle: bytes) -> float:
-    """Run verify.py in a process of its own; return seconds with start-up."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        file.write(bundle)
-        file.flush()
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(ROOT / "tools" / "verify.py"),
-            "evidence",
-            "--vkey",
-            vkey,
-            "--ask",
-            ask_for,
-        ]
-        started = time.perf_counter()
-        done = subprocess.run([*command, file.name], capture_output=True, text=True, check=False)  # noqa: S603 - fixed
-        seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        sys.exit(done.stdout)
-    return seconds
-
-
-def wait_indexed(connection: http.client.HTTPConnection, token: str) -> None:
-    """Wait until what is in the log is indexed."""
-    for _ in range(6_000):
-        position = json.loads(ask(connection, token, "/v1/audit/events?limit=1")[1])["asOf"]
-        if position["size"] - position["indexed"] < 100:  # noqa: PLR2004 - the questions themselves are logged
-            return
-        time.sleep(0.1)
-    sys.exit("the index did not catch up")
-
-
-def main() -> None:
-    """Run one benchmark and print its figures."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    commands = parser.add_subparsers(dest="command", required=True)
-    loading = commands.add_parser("load", help="append events with the appender as a library")
-    loading.add_argument("--events", type=int, default=1_000_000)
-    loading.add_argument("--seed", type=int, default=1)
-    querying = commands.add_parser("query", help="questions and evidence over HTTP while appends go on")
-    querying.add_argument("--rate", type=int, default=5_000, help="events appended per second meanwhile")
-    querying.add_argument("--questions", type=int, default=1_000)
-    for each in (loading, querying):
-        each.add_argument("--data", type=Path, required=True, help="a data directory; `load` makes it")
-    arguments = parser.parse_args()
-    if arguments.command == "load":
-        figures = asyncio.run(load(arguments.data, arguments.events, seed=arguments.seed))
+    if name == "all":
+        measure_all(options, figures, write)
     else:
-        figures = query(arguments.data, rate=arguments.rate, questions=arguments.questions)
-    print("\n" + json.dumps(figures, indent=None if arguments.json else 2))
+        figures[name] = timed(name, lambda: measure(name, options))
+        write()
+    if options.plots is not None:
+        from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib is there for those who want plots
+
+        for path in draw(figures, options.plots):
+            print(path, file=sys.stderr)
+    if options.json in (None, "-"):
+        print(json.dumps(figures, indent=None if options.json else 2))
 
 
 if __name__ == "__main__":

@@ -37,13 +37,15 @@ def popular(rng: np.random.Generator, count: int, among: int, exponent: float = 
     return np.asarray(np.searchsorted(weights, rng.random(count) * weights[-1]))
 
 
-def make_events(count: int, *, seed: int = 1, random_ids: bool = False) -> Iterator[bytes]:
-    """Yield `count` events as JSON texts; their eventIds are UUIDv7, or UUIDv4 if asked for."""
+def make_events(
+    count: int, *, seed: int = 1, random_ids: bool = False, start: np.datetime64 = START
+) -> Iterator[bytes]:
+    """Yield `count` events as JSON texts, one each 10 ms from `start`; eventIds are UUIDv7, or UUIDv4 if asked for."""
     rng = np.random.default_rng(seed)
     for first in range(0, count, CHUNK):
         size = min(CHUNK, count - first)
         identifiers = rng.bytes(16 * size).hex()
-        moments = START + (first + np.arange(size)) * np.timedelta64(10, "ms")
+        moments = start + (first + np.arange(size)) * np.timedelta64(10, "ms")
         actors, resources = popular(rng, size, ACTORS), popular(rng, size, RESOURCES)
         numbers = rng.integers(0, 250, (4, size))
         columns = (array.tolist() for array in (np.datetime_as_string(moments), actors, resources, *numbers))

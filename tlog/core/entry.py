@@ -298,7 +298,9 @@ def _check_index_entry(entry: IndexEntry) -> None:
 
 def format_logged_at(moment: datetime) -> bytes:
     """Return an aware time as the 27 characters of `loggedAt`, microseconds in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27).encode()
+    # The first 26 characters of 2026-11-24T05:12:00.123456+00:00; strftime takes longer and leaves out zeros of the year.
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(timespec="microseconds")[:26].encode() + b"Z"
 
 
 def parse_logged_at(text: str) -> datetime:

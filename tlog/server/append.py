@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from tlog.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
@@ -108,6 +109,7 @@ async def read_body(request: Request, grow: Callable[[int], None]) -> bytes:
         TooLargeError: it is longer.
         OverloadedError: from `grow`.
         MalformedInputError: it is compressed, which would make its length meaningless.
+        ClientDisconnect: nobody waits for an answer any more.
 
     """
     if "content-encoding" in request.headers:
@@ -115,13 +117,19 @@ async def read_body(request: Request, grow: Callable[[int], None]) -> bytes:
         raise MalformedInputError(message)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    more = True
+    while more:
+        part = await request.receive()
+        if part["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = part.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_SIZE:
             message = f"a request body has at most {MAX_BODY_SIZE} bytes"
             raise TooLargeError(message)
         grow(len(chunk))
         chunks.append(chunk)
+        more = part.get("more_body", False)
     return b"".join(chunks)
 
 
@@ -175,6 +183,8 @@ def _split_array(body: bytes) -> Iterator[list[bytes]]:
 
 
 def _wait_sealed(request: Request) -> bool:
+    if not request.scope["query_string"]:
+        return False
     wait = request.query_params.get("wait")
     if wait not in (None, "sealed"):
         message = "the only value of 'wait' is 'sealed'"

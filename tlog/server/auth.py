@@ -8,6 +8,7 @@ them keeps neither the database busy nor known keys waiting.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -77,6 +78,7 @@ class Authenticator:
         self._known: dict[str, tuple[float, ApiKey]] = {}
         self._unknown: dict[str, float] = {}
         self._lookups = (0.0, 0)  # the second that began then, and how many IDs were looked up in it
+        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def check(self, authorization: str | None, scope: Scope) -> ApiKey:
         """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
@@ -109,11 +111,21 @@ class Authenticator:
         read_at, key = self._known.get(key_id, (-CACHE_SECONDS, None))
         if now - read_at < CACHE_SECONDS:
             return key
-        if key is None:
-            if now - self._unknown.get(key_id, -CACHE_SECONDS) < CACHE_SECONDS:
-                return None
-            self._count_lookup(now)
-        key = await self._find(key_id)
+        if key is None and now - self._unknown.get(key_id, -CACHE_SECONDS) < CACHE_SECONDS:
+            return None
+        # Hundreds of requests may find it too old in the same moment; one of them reads it for all.
+        reading = self._reading.get(key_id)
+        if reading is None:
+            if key is None:
+                self._count_lookup(now)
+            reading = self._reading[key_id] = asyncio.create_task(self._read(key_id, now))
+        return await asyncio.shield(reading)
+
+    async def _read(self, key_id: str, now: float) -> ApiKey | None:
+        try:
+            key = await self._find(key_id)
+        finally:
+            del self._reading[key_id]
         cache: dict[str, Any] = self._unknown if key is None else self._known
         if len(cache) >= _CACHED_KEYS:
             cache.clear()  # they must not fill the memory

@@ -31,6 +31,7 @@ class Metrics:
             "tlog_events_duplicate", "Events that were in the log already", registry=self._registry
         )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
+        self._by_status: dict[int, Counter] = {}
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
         waiting.set_function(lambda: log.appender.waiting_events)
         watch = log.database.watch
@@ -51,11 +52,15 @@ class Metrics:
     def appended(self, receipts: Receipts) -> None:
         """Count acknowledged events."""
         self._appended.inc(len(receipts) - receipts.duplicates)
-        self._duplicates.inc(receipts.duplicates)
+        if receipts.duplicates:
+            self._duplicates.inc(receipts.duplicates)
 
     def responded(self, status: int) -> None:
         """Count an answer."""
-        self._responses.labels(str(status)).inc()
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = self._responses.labels(str(status))
+        counter.inc()
 
     def text(self) -> bytes:
         """Return everything in the Prometheus text format."""

@@ -15,7 +15,7 @@ from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.prove import checkpoint_of, prove_consistency, prove_inclusion
+from tlog.prove import checkpoint_of, prove_consistency, prove_inclusion, sealed_leaf
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -63,11 +63,7 @@ async def inclusion(request: Request) -> Response:
     """Return the tlog-proof of entry `index` in the checkpoint of `size`, the latest if not given."""
     service: Service = request.app.state.service
     index, size = _number(request, "index"), _optional_number(request, "size")
-    found = await checkpoint_of(service.log.reader, size)
-    leaf = await service.log.reader.leaf(index) if index < found.size else None
-    if leaf is None:
-        message = f"the checkpoint of size {found.size} has no entry {index}"
-        raise NotFoundError(message)
+    leaf, found = await sealed_leaf(service.log.reader, index, size)
     proof = await prove_inclusion(service.log.reader, leaf, found)
     return Response(proof.text(), headers=_MUTABLE, media_type=_TEXT)
 

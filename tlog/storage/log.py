@@ -374,6 +374,17 @@ class ReadStore:
             async with self._pool.connection() as connection:
                 return await _read_checkpoint(connection, QUERIES["read_checkpoint"], {"size": size})
 
+    async def sealed_leaf(self, size: int | None, index: int) -> tuple[SealedCheckpoint | None, Leaf | None]:
+        """Return the published checkpoint of `size`, the largest for None, and a row if it covers that; in one round trip."""
+        with translated():
+            async with self._pool.connection() as connection:
+                values = {"size": size, "index": index}
+                cursor = await connection.execute(QUERIES["read_sealed_leaf"], values, binary=True)
+                row = await cursor.fetchone()
+                if row is None:
+                    return None, None
+                return SealedCheckpoint(*row[:5]), None if row[5] is None else _leaf(row[5:])
+
     async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
         """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
         with translated():

@@ -114,6 +114,15 @@ ON CONFLICT DO NOTHING;
 -- name: read_latest_checkpoint
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint ORDER BY size DESC LIMIT 1;
 
+-- name: read_sealed_leaf
+-- A checkpoint, the latest if no size is given, and with it a leaf if it covers that.
+SELECT
+    checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
+    leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash
+FROM tlog.checkpoint
+LEFT JOIN tlog.leaf ON leaf.index = %(index)s AND leaf.index < checkpoint.size
+WHERE checkpoint.size = coalesce(%(size)s::bigint, (SELECT max(latest.size) FROM tlog.checkpoint AS latest));
+
 -- name: read_checkpoint
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size = %(size)s;
 

@@ -1,0 +1,141 @@
+"""Appends over HTTP: `http` in batches of 1,000 events, `single` with one event in each request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.generator import Answer, Generator, prepare
+from benchmarks.machine import Usage, over_runs, per_event, spread
+from benchmarks.service import Service, checked, scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.generator import Bodies
+
+_POLL_SECONDS = 0.05
+_ASK_EVERY = 4
+_FEW = 10
+
+
+class Plan(NamedTuple):
+    """A way to append: events in a request, connections, and at most how many events a second are prepared."""
+
+    batch: int
+    connections: int
+    prepared_rate: int
+
+
+HTTP = Plan(1_000, 8, 68_000)
+SINGLE = Plan(1, 256, 12_000)
+
+
+def warm_up(seconds: float) -> float:
+    """Return how many seconds of appending are not counted before some that are."""
+    return min(3.0, seconds)
+
+
+class Watch(threading.Thread):
+    """Samples at a low rate how far the log is sealed and indexed, as its readers see it, and the server's memory."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(daemon=True)
+        self._service = service
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self.sealed: list[tuple[float, int]] = []
+        self.indexed: list[tuple[float, int]] = []
+        self.memory: list[tuple[float, dict[str, float]]] = []
+
+    def run(self) -> None:
+        """Sample until stopped."""
+        try:
+            self._sample()
+        except BaseException as error:  # noqa: BLE001 - raised again by `stop`
+            self._failure = error
+
+    def _sample(self) -> None:
+        connection, turn = self._service.connect(), 0
+        while not self._stopping.wait(_POLL_SECONDS):
+            _, note = self._service.ask(connection, "/checkpoint")
+            self.sealed.append((time.perf_counter(), int(note.split(b"\n")[1])))
+            turn += 1
+            if turn % _ASK_EVERY == 0:
+                position = self._service.document(connection, "/v1/audit/events?limit=1")["asOf"]
+                self.indexed.append((time.perf_counter(), position["indexed"]))
+                self.memory.append((time.perf_counter(), self._service.memory()))
+        connection.close()
+
+    def stop(self) -> None:
+        """End sampling."""
+        self._stopping.set()
+        self.join(60)
+        if self._failure is not None:
+            raise self._failure
+
+
+def lags(answers: list[Answer], samples: list[tuple[float, int]]) -> list[float]:
+    """Return for each answer after how many seconds the first sample had a size beyond its index."""
+    sizes = np.maximum.accumulate(np.array([size for _, size in samples]))
+    moments = np.array([moment for moment, _ in samples])
+    places = np.searchsorted(sizes, [answer.index for answer in answers], side="right")
+    return [max(0.0, float(moments[place] - answer.at)) for answer, place in zip(answers, places, strict=True)]
+
+
+def append_over_http(plan: Plan, seconds: float, runs: int, parent: Path | None) -> dict[str, Any]:
+    """Measure appends over HTTP, each run on a new log that is checked afterwards."""
+    with scratch(parent) as directory:
+        bodies = prepare(directory / "bodies", int((seconds + warm_up(seconds)) * plan.prepared_rate), plan.batch)
+        found = [_run(directory / f"log-{number}", bodies, plan, seconds) for number in range(runs)]
+    return {
+        "what": f"{plan.batch:,} events in a request, {plan.connections} connections, {seconds:g} s after a warm-up; "
+        "bodies made before, load generator, sampling and log on the same machine",
+        **over_runs(found),
+        "timeline": found[-1]["timeline"],
+        "runs": len(found),
+    }
+
+
+def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, Any]:
+    with Service(data) as service:
+        service.settle()
+        watch = Watch(service)
+        watch.start()
+        generator = Generator(service, bodies, connections=plan.connections, seconds=seconds + warm_up(seconds))
+        time.sleep(warm_up(seconds))
+        begun, usage = time.perf_counter(), Usage({**service.heads(), "load_generator": generator.pid}, data)
+        time.sleep(seconds)
+        ended, used = time.perf_counter(), usage.so_far()
+        answers = [answer for answer in generator.answers() if begun <= answer.at < ended]
+        service.settle()
+        time.sleep(2 * _POLL_SECONDS * _ASK_EVERY)
+        watch.stop()
+        figures = _figures(answers, watch, plan, begun, ended)
+    return {**figures, "cpu_us_per_event": per_event(used, figures["events"]), "checked": checked(data)}
+
+
+def _figures(answers: list[Answer], watch: Watch, plan: Plan, begun: float, ended: float) -> dict[str, Any]:
+    during = [(moment, sum(each.values())) for moment, each in watch.memory if begun <= moment <= ended]
+    rates = np.histogram([answer.at - begun for answer in answers], bins=max(int(ended - begun), 1))[0] * plan.batch
+    return {
+        "events": len(answers) * plan.batch,
+        "events_per_second": round(len(answers) * plan.batch / (ended - begun)),
+        "acknowledged": spread([answer.seconds for answer in answers]),
+        "sealed_within": spread(lags(answers, watch.sealed)),
+        "indexed_within": spread(lags(answers, watch.indexed)),
+        "memory_mb": {**watch.memory[-1][1], "largest_sum": round(max((each for _, each in during), default=0.0), 1)},
+        "memory_growth_mb_per_minute": _slope(during[len(during) // 2 :]),
+        "timeline": rates.tolist(),
+    }
+
+
+def _slope(samples: list[tuple[float, float]]) -> float:
+    """Return the growth over the second half of the time, by least squares."""
+    if len(samples) < _FEW:
+        return 0.0
+    moments, sizes = np.array(samples).T
+    return round(float(np.polyfit(moments - moments[0], sizes, 1)[0]) * 60, 1)
