@@ -54,7 +54,7 @@ def parse_tile_path(path: str) -> Tile:
 
     """
     match = _TILE_PATH.fullmatch(path)
-    if match is not None and path.isascii():
+    if match is not None:
         level = ENTRIES if match["level"] == "entries" else int(match["level"])
         index = int(match["index"].replace("x", "").replace("/", ""))
         tile = Tile(level, index, int(match["width"] or TILE_WIDTH))
