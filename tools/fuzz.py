@@ -414,7 +414,11 @@ def check_evidence(data: bytes) -> None:
 def _asks(document: dict[str, str]) -> list[str] | None:
     """Return a question as options of tools/verify.py, None where its command line cannot say it."""
     names = {"from": "--from", "to": "--to", "loggedFrom": "--logged-from", "loggedTo": "--logged-to"}
-    asks = [f"--ask={name}={value}" for name, value in document.items() if name in ("action", "outcome", "resourceType", "resourceId")]
+    asks = [
+        f"--ask={name}={value}"
+        for name, value in document.items()
+        if name in ("action", "outcome", "resourceType", "resourceId")
+    ]
     asks += [f"--ask=actor={document['userId']}"] if "userId" in document else []
     asks += [f"{option}={document[name]}" for name, option in names.items() if name in document]
     return asks if any(each.startswith("--ask") for each in asks) else None
@@ -552,7 +556,15 @@ def _events() -> list[bytes]:
 TARGETS: Final = {
     "number": Target(
         "decimal numbers, base64, base64url",
-        lambda: [b"0", b"7", b"9223372036854775807", b"", b"YQ==", base64.b64encode(bytes(range(32))), b"AAAAAAAAAAAAAAAAAAAAAA"],
+        lambda: [
+            b"0",
+            b"7",
+            b"9223372036854775807",
+            b"",
+            b"YQ==",
+            base64.b64encode(bytes(range(32))),
+            b"AAAAAAAAAAAAAAAAAAAAAA",
+        ],
         check_number,
     ),
     "note": Target("signed notes", lambda: _vectors("notes", "note"), check_note),
@@ -604,7 +616,11 @@ TARGETS: Final = {
     ),
     "key": Target(
         "vkeys and skeys",
-        lambda: [_LOG.verifier.vkey().encode(), note.Signer("a", bytes(32)).verifier.vkey().encode(), _LOG.skey().encode()],
+        lambda: [
+            _LOG.verifier.vkey().encode(),
+            note.Signer("a", bytes(32)).verifier.vkey().encode(),
+            _LOG.skey().encode(),
+        ],
         check_key,
         damage_key,
     ),
@@ -631,7 +647,9 @@ def check_one(target: Target, data: bytes) -> None:
         raise FindingError(message)
 
 
-def fuzz(target: Target, *, seed: int, count: int | None = None, seconds: float | None = None) -> tuple[int, bytes | None]:
+def fuzz(
+    target: Target, *, seed: int, count: int | None = None, seconds: float | None = None
+) -> tuple[int, bytes | None]:
     """Check samples, then damaged ones, until the count or the time is up; return how many, and the first finding."""
     rng = random.Random(seed)  # noqa: S311 - repeatable damage, no secrets
     samples = target.samples()
@@ -664,7 +682,13 @@ def _guide(target: Target, seconds: float, seed: int) -> int:
     with tempfile.TemporaryDirectory() as corpus:
         for number, sample in enumerate(samples):
             (Path(corpus) / str(number)).write_bytes(sample)
-        options = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", "-max_len=131072", "-timeout=10", f"-rss_limit_mb={LARGEST >> 20}"]
+        options = [
+            f"-max_total_time={seconds:.0f}",
+            f"-seed={seed}",
+            "-max_len=131072",
+            "-timeout=10",
+            f"-rss_limit_mb={LARGEST >> 20}",
+        ]
         atheris.Setup([sys.argv[0], *options, corpus], lambda data: check_one(target, data), custom_mutator=mutate)
         atheris.Fuzz()
     return 0
@@ -691,11 +715,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     done, found = fuzz(target, seed=options.seed, count=options.count, seconds=seconds)
     if found is not None:
-        print(f"{options.target}: FOUND after {done} inputs with seed {options.seed}, in these {len(found)} bytes:\n{found!r}")
+        print(
+            f"{options.target}: FOUND after {done} inputs with seed {options.seed}, in these {len(found)} bytes:\n{found!r}"
+        )
         return 1
     # On Linux the unit is a kibibyte.
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print(f"{options.target}: {done} inputs in {time.monotonic() - started:.0f} s, nothing found, at most {largest >> 20} MiB")
+    print(
+        f"{options.target}: {done} inputs in {time.monotonic() - started:.0f} s, nothing found, at most {largest >> 20} MiB"
+    )
     return 1 if largest > LARGEST else 0
 
 

@@ -345,7 +345,9 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
         if lines and lines[0].startswith(b"extra "):  # opaque, and proves nothing
             parse_base64(lines.pop(0)[6:], "the extra line")
     if not note or not 1 <= len(lines) <= 1 + 63 or not lines[0].startswith(label):
-        raise MalformedError(f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint")
+        raise MalformedError(
+            f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint"
+        )
     number = parse_decimal(lines[0][len(label) :], f"the number behind '{label.decode()}'")
     return number, [parse_base64(line, "a hash of the proof", HASH) for line in lines[1:]], note
 

@@ -7,31 +7,27 @@ import re
 import schemathesis
 
 # The rules of questions and events that the description states in words only: each refusal must be one of them.
-IN_WORDS = re.compile(
-    "|".join(
-        [
-            # questions
-            "'resourceId' needs 'resourceType' beside it",
-            "'(from|loggedFrom)' is after '(to|loggedTo)'",
-            "'(from|to|loggedFrom|loggedTo)': this date and time does not exist",
-            "'cursor' is not from an answer to this question",
-            "'(resourceType|resourceId)' is in the path already",
-            "evidence is about a resource \\(type and ID\\), an actor or an action; the question names none of them",
-            "a count is proved for one resource, actor or action alone, bounded by loggedFrom and loggedTo",
-            "'format' is one of",
-            # events
-            "this date and time does not exist",
-            "an integer beyond 2\\^53 - 1 loses digits",
-            "a number beyond the range of a double",
-            "expected `int`, got `float`",  # 7.0, to JSON Schema an integer
-            "nested deeper than 32 levels",
-            "an event has at most 65535 bytes",
-            "actor, resource, details and metadata have [0-9]+ bytes together",
-            "a request has at most 10000 events",
-            "the request holds no event",  # NDJSON is text, which may be empty
-            "two index keys of this event begin alike",
-        ]
-    )
+IN_WORDS = (
+    # questions
+    "'resourceId' needs 'resourceType' beside it",
+    "'(from|loggedFrom)' is after '(to|loggedTo)'",
+    "'(from|to|loggedFrom|loggedTo)': this date and time does not exist",
+    "'cursor' is not from an answer to this question",
+    "'(resourceType|resourceId)' is in the path already",
+    "evidence is about a resource \\(type and ID\\), an actor or an action; the question names none of them",
+    "a count is proved for one resource, actor or action alone, bounded by loggedFrom and loggedTo",
+    "'format' is one of",
+    # events
+    "this date and time does not exist",
+    "an integer beyond 2\\^53 - 1 loses digits",
+    "a number beyond the range of a double",
+    "expected `int`, got `float`",  # 7.0, to JSON Schema an integer
+    "nested deeper than 32 levels",
+    "an event has at most 65535 bytes",
+    "actor, resource, details and metadata have [0-9]+ bytes together",
+    "a request has at most 10000 events",
+    "the request holds no event",  # NDJSON is text, which may be empty
+    "two index keys of this event begin alike",
 )
 
 
@@ -42,7 +38,9 @@ def refused_for_a_rule_in_words(ctx, response, case):
     lines = "ndjson" in (case.media_type or "")  # whose schema is any text
     if positive and not lines and response.status_code in (400, 413, 422):
         detail = response.json()["detail"]
-        assert IN_WORDS.search(detail), f"refused for a rule that the description could state: {detail}"
+        assert any(re.search(rule, detail) for rule in IN_WORDS), (
+            f"refused for a rule that the description could state: {detail}"
+        )
 
 
 @schemathesis.hook
