@@ -72,17 +72,17 @@ class Verdict(NamedTuple):
     value: Any = None
 
 
-def read_with(reader: Callable[[], Any], *refusals: type[Exception]) -> Verdict:
+def read_with(reader: Callable[[], Any], refusals: tuple[type[Exception], ...] = _REFUSALS) -> Verdict:
     """Return the verdict of a reader; any error but its documented refusals is passed on."""
     try:
         return Verdict(True, reader())
-    except refusals or _REFUSALS:
+    except refusals:
         return Verdict(False)
 
 
 def offline(reader: Callable[[], Any]) -> Verdict:
     """Return the verdict of a function of tools/verify.py."""
-    return read_with(reader, verifier().MalformedError, verifier().VerificationError)
+    return read_with(reader, (verifier().MalformedError, verifier().VerificationError))
 
 
 def agree(what: str, one: object, other: object) -> None:
@@ -95,10 +95,10 @@ def agree(what: str, one: object, other: object) -> None:
 # --- Damage -----------------------------------------------------------------------------------------------------------
 
 _BYTES: Final = [
-    b"\n", b"\n\n", b"\r\n", b" ", b"\t", b"\0", b"\x7f", b"\xff", b"\xed\xa0\x80", b"\xc2\xa0", "\u2028".encode(), b"\xef\xbb\xbf",
+    b"\n", b"\n\n", b"\r\n", b" ", b"\t", b"\0", b"\x7f", b"\xff", b"\xed\xa0\x80", b"\xc2\xa0", "\u2028".encode(),
     b"0", b"00", b"+1", b"-0", b"1_0", "\u0663".encode(), b"9223372036854775807", b"9223372036854775808", b"=", b"==", b"A",
-    b"/", b"+", b"-", b"_", b"x000/", b".p/0", b".p/256", b"..", b"%2e", b"\xe2\x80\x94 ", b"{", b"}", b"[", b"]", b'"', b",", b":",
-    b"\\u003a", b"\\ud800", b"NaN", b"1e400", b"1e1", b"-", b"true", b"null",
+    b"/", b"+", b"-", b"_", b"x000/", b".p/0", b".p/256", b"..", b"%2e", b"\xe2\x80\x94 ", b"{", b"}", b"[", b"]", b'"', b",",
+    b":", b"\xef\xbb\xbf", b"\\u003a", b"\\ud800", b"NaN", b"1e400", b"1e1", b"-", b"true", b"null",
 ]  # fmt: skip
 _VALUES: Final[list[Any]] = [
     None, True, False, 0, 1, -1, -0.0, 1.5, 1e21, 2**53, -(2**53), 2**63 - 1, 2**63, 10**30, "", "a", ":", "\0", "\x7f", "\u0301",
@@ -128,9 +128,8 @@ def damage_bytes(rng: random.Random, data: bytes, samples: Sequence[bytes]) -> b
                 lines[one] = lines[other]
                 changed[:] = b"\n".join(lines)
             case 5:
-                other = rng.choice(samples)
-                cut = rng.randrange(len(other) + 1)
-                changed[start:] = other[cut:]
+                sample = rng.choice(samples)
+                changed[start:] = sample[rng.randrange(len(sample) + 1) :]
             case 6:
                 changed[start:end] = bytes([rng.randrange(256)])
     return bytes(changed[: 1 << 17])
@@ -162,7 +161,7 @@ def _members(value: object) -> Iterator[tuple[Any, Any]]:
         yield from _members(child)
 
 
-def _change(rng: random.Random, holder: Any, key: Any, other: object) -> None:  # noqa: ANN401 - any JSON container
+def _change(rng: random.Random, holder: Any, key: Any, other: object) -> None:  # noqa: ANN401, C901 - a table of damage
     old = holder[key]
     match rng.randrange(8):
         case 0:
@@ -653,6 +652,7 @@ def fuzz(
     """Check samples, then damaged ones, until the count or the time is up; return how many, and the first finding."""
     rng = random.Random(seed)  # noqa: S311 - repeatable damage, no secrets
     samples = target.samples()
+    target.check(samples[0])  # what is loaded on first use is not the first input's fault
     end = None if seconds is None else time.monotonic() + seconds
     done = 0
     data = b""

@@ -225,7 +225,7 @@ def _operators(node: ast.Compare | ast.BinOp | ast.AugAssign | ast.BoolOp) -> It
             yield shorter, _text(shorter)
 
 
-def _constants(node: ast.Constant, parents: tuple[ast.AST, ...]) -> list[object]:
+def _constants(node: ast.Constant, parents: tuple[ast.AST, ...]) -> list[Any]:
     value = node.value
     match value:
         case bool():
@@ -279,9 +279,10 @@ class _Unshrunk:
         """Change the profile that a conftest loaded, before a module reads it."""
         from hypothesis import Phase, settings  # noqa: PLC0415 - after the conftest
 
-        if Phase.shrink in settings.default.phases:
+        default = settings.default
+        if default is not None and Phase.shrink in default.phases:
             phases = (Phase.explicit, Phase.generate)
-            settings.register_profile("unshrunk", settings.default, phases=phases, database=None)
+            settings.register_profile("unshrunk", default, phases=phases, database=None)
             settings.load_profile("unshrunk")
 
 
