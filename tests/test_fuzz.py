@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +10,11 @@ import pytest
 from support import ROOT
 
 from tlog.core import bundle, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
-from tlog.core.segment import _locate
 from tools import fuzz
 
 # How many inputs each target gets here: about a second each.
-SLOW = {"checkpoint": 150, "evidence": 60, "files": 150}
-COUNT = 800
+SLOW = {"checkpoint": 100, "evidence": 40, "files": 80}
+COUNT = 500
 
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)
@@ -29,29 +27,41 @@ def lenient_decimal(text, what):
     return int(text) if text.strip().isdigit() else 0
 
 
+class Anything:
+    """Equal to any number."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return True
+
+
 def lenient_base64(text, what, size=None):
     return strict.binascii.a2b_base64(text)
 
 
-def split_by_str(text, *_):
-    return [line.encode() for line in text.decode(errors="replace").splitlines()]
+CONSISTENCY = proof._consistency_roots
 
 
 # What each bug replaces, and the target that has to find it.
 BUGS = {
     "number": (strict, "parse_decimal", lenient_decimal),
-    "note": (note, "check_key_name", lambda name: None),
+    "note": (note, "check_key_name", lambda _: None),
     "checkpoint": (checkpoint, "_check_origin", lambda *_: None),
     "proof": (tlogproof, "parse_base64", lenient_base64),
-    "merkle": (proof, "_check_proof_length", lambda *_: None),
-    "tile-path": (tile, "_TILE_PATH", re.compile(tile._TILE_PATH.pattern.replace("{0,5}", "*"))),
+    "merkle": (
+        proof,
+        "_consistency_roots",
+        lambda old, new, root, hashes: (root, CONSISTENCY(old, new, root, hashes)[1]),
+    ),
+    "tile-path": (tile, "MAX_LEVEL", 99),
     "bundle": (bundle, "len", lambda data: 0 if data == b"" else len(data) - 1),
-    "event": (event, "_count_colons", lambda events: True),
-    "lines": (event, "_count_lines", lambda lines: lines.count(b"\n") + 1),
-    "entry": (entry, "_encode", lambda value: LAST[-1]),
-    "event-file": (fuzz, "format_event_file", lambda file: b""),
+    "event": (event, "_count_colons", lambda _: Anything()),
+    "lines": (event, "_count_colons", lambda _: Anything()),
+    "entry": (entry, "_encode", lambda _: LAST[-1]),
+    "event-file": (fuzz, "format_event_file", lambda _: b""),
     "evidence": (evidence, "_check_rest", lambda *_: None),
-    "question": (question, "_is_unicode", lambda text: True),
+    "question": (question, "_is_unicode", lambda _: True),
     "key": (note, "_check_key_id", lambda *_: None),
     "files": (fuzz, "verify_event", lambda *_: None),
 }
@@ -77,16 +87,15 @@ def test_a_planted_bug_is_found(name, monkeypatch, capsys):
 
 def test_every_target_has_a_bug_that_it_finds():
     assert BUGS.keys() == fuzz.TARGETS.keys()
-    assert _locate
 
 
-def test_a_slow_reader_is_a_finding(capsys):
-    def slow(data):
-        return sum(range(10**8))
+def test_a_reader_that_does_not_end_is_a_finding():
+    def endless(data):
+        while True:
+            data += b""
 
-    target = fuzz.Target("slow", lambda: [b"x"], lambda data: None)
-    with pytest.raises(fuzz.FindingError, match="took"):
-        fuzz.check_one(fuzz.Target("slow", target.samples, slow), b"x")
+    with pytest.raises(fuzz.FindingError, match="took more than"):
+        fuzz.check_one(fuzz.Target("endless", lambda: [b"x"], endless), b"x")
 
 
 def test_a_bug_in_a_copy_is_found_by_the_command(tmp_path):
