@@ -49,6 +49,9 @@ LOG = sample_log()
 def test_limits():
     assert MAX_TREE_SIZE == 9_223_372_036_854_775_807
     assert parse_tile_path("tile/entries/000").level == -1
+    assert parse_tile_path("tile/0/x036/x028/x797/x018/x963/967").index == 2**55 - 1
+    with pytest.raises(MalformedInputError):
+        parse_tile_path("tile/0/x036/x028/x797/x018/x963/968")
 
 
 def test_a_note_has_at_most_100_signatures_and_one_mib():
