@@ -19,6 +19,7 @@ from support import sample_events, start_server
 from tlog.core.bundle import MAX_ENTRY_SIZE, format_bundle, parse_bundle
 from tlog.core.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
 from tlog.core.event import parse_event, parse_event_slowly
+from tlog.core.evidence import parse_evidence
 from tlog.core.merkle import EMPTY_ROOT, leaf_hash
 from tlog.core.note import Signer, check_public_key, open_note, parse_vkey, sign_note, split_note
 from tlog.core.proof import verify_consistency, verify_inclusion
@@ -391,6 +392,38 @@ def test_a57_nul_is_kept_where_it_may_be(http):
         refused(lambda member=member, value=value: parse_event(json.dumps(EVENT | {member: value}).encode()))
         assert post(http, json.dumps(EVENT | {member: value}).encode()) == 422
     assert http.get("/v1/audit/events", params={"userId": "a\0"}).status_code == 400
+
+
+# --- What the fuzzer found -------------------------------------------------------------------------------------------
+
+
+def test_members_that_no_bundle_has_are_refused_by_both(tmp_path):
+    """They would be carried along unverified, under a verdict that says verified."""
+    question = {"userId": "user-3"}
+    log = bundles.sample_log(20, [21])
+    good = log.bundle(question)
+    stray = [good | {"note": "x"}]
+    for part in ("buckets", "segments"):
+        stray.append(good | {part: [each | {"note": "x"} for each in good[part]]})
+    file = tmp_path / "bundle.json"
+    arguments = ["evidence", "--vkey", bundles.vkey(), "--ask", "actor=user-3", str(file)]
+    for bundle, code in ((good, 0), *((each, 2) for each in stray)):
+        file.write_bytes(bundles.file_of(bundle))
+        assert verify.main(arguments) == code
+    for bundle in stray:
+        refused(lambda bundle=bundle: parse_evidence(bundles.file_of(bundle)))
+
+
+def test_both_readers_bound_proofs_notes_and_keys_alike():
+    line = ROOT_TEXT + b"\n"
+    head = b"c2sp.org/tlog-proof@v1\nindex 5\n"
+    for read in (parse_inclusion_proof, lambda data: verify.parse_proof(data, b"index ")):
+        assert read(head + line * 63 + b"\n" + NOTE)
+        refused(lambda read=read: read(head + line * 64 + b"\n" + NOTE), lambda read=read: read(head + line + b"\n"))
+    note = b"\n\n" + test_note.PETER_LINE
+    assert split_note(note) == verify.split_note(note)
+    control = Signer("a", bytes(32)).verifier._replace(name="a\x11").vkey()
+    refused(lambda: parse_vkey(control), lambda: verify.parse_vkey(control))
 
 
 def test_each_refusal_is_a_documented_error():

@@ -73,7 +73,7 @@ _UNCHANGING: Final = (
 _PLUGINS: Final = ("anyio", "_hypothesis_pytestplugin")
 # Forking comes after importing, so that some plugins are imported before pytest could look at their assertions.
 _QUIET: Final = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-_MEMORY: Final = 4 << 30
+_MEMORY: Final = 1 << 30
 _LEAST_SECONDS: Final = 20.0
 
 _SWAPPED: Final[dict[type[ast.AST], tuple[type[Any], ...]]] = {
