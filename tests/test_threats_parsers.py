@@ -402,9 +402,8 @@ def test_members_that_no_bundle_has_are_refused_by_both(tmp_path):
     question = {"userId": "user-3"}
     log = bundles.sample_log(20, [21])
     good = log.bundle(question)
-    stray = [good | {"note": "x"}]
-    for part in ("buckets", "segments"):
-        stray.append(good | {part: [each | {"note": "x"} for each in good[part]]})
+    parts = ("buckets", "segments")
+    stray = [good | {"note": "x"}, *(good | {part: [each | {"note": "x"} for each in good[part]]} for part in parts)]
     file = tmp_path / "bundle.json"
     arguments = ["evidence", "--vkey", bundles.vkey(), "--ask", "actor=user-3", str(file)]
     for bundle, code in ((good, 0), *((each, 2) for each in stray)):
