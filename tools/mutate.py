@@ -346,14 +346,15 @@ def _in_child(work: Callable[[], bytes], seconds: float) -> tuple[int, bytes]:
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            os.write(writing, work())
+            with os.fdopen(writing, "wb", closefd=False) as pipe:
+                pipe.write(work())
         except BaseException as error:  # noqa: BLE001 - nothing of the parent may go on in the child
             os.write(writing, repr(error).encode())
             os._exit(70)
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        result = pipe.read()
+    with os.fdopen(reading, "rb") as results:
+        result = results.read()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), result
 
 
@@ -367,18 +368,13 @@ def _prepare(module: str, files: Sequence[str]) -> _Tests:
         code = _run_pytest(files, [_Unshrunk(), covered])
         seconds = time.monotonic() - started
         found = {"code": code, "lines": covered.lines(), "functions": list(covered.seconds), "seconds": seconds}
-        path = Path(os.environ["TLOG_MUTATE_RESULT"])
-        path.write_text(json.dumps(found))
-        return b""
+        return json.dumps(found).encode()
 
-    result = Path(f"/tmp/mutate-{os.getpid()}.json")  # noqa: S108 - a pipe would be too small
-    os.environ["TLOG_MUTATE_RESULT"] = str(result)
     how, said = _in_child(work, 600)
     if how:
         message = f"the tests of {module} cannot be run: {said.decode()}"
         raise SystemExit(message)
-    found = json.loads(result.read_bytes())
-    result.unlink()
+    found = json.loads(said)
     if found["code"]:
         message = f"the tests of {module} fail as they are"
         raise SystemExit(message)
