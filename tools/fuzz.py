@@ -368,9 +368,10 @@ def check_event(data: bytes) -> None:
 
 def check_lines(data: bytes) -> None:
     """Lines that the quick way is certain about are what the slow way makes of each."""
-    certain = event.parse_certain(data)
-    if certain is not None and all(len(line) <= event.MAX_EVENT_SIZE for line in data.split(b"\n")):
-        slowly = [read_with(lambda line=line: event.parse_event_slowly(line)).value for line in data.split(b"\n")]  # type: ignore[misc]
+    certain, lines = event.parse_certain(data), data.split(b"\n")
+    # Its caller checks that there are as many as lines, because one JSON text may have several, and how long each is.
+    if certain is not None and len(certain) == len(lines) and all(len(line) <= event.MAX_EVENT_SIZE for line in lines):
+        slowly = [read_with(lambda line=line: event.parse_event_slowly(line)).value for line in lines]  # type: ignore[misc]
         agree("lines of events", certain, slowly)
 
 
