@@ -132,3 +132,22 @@ def test_advance_is_on_disk_when_the_process_is_killed(anchor):
     )
     subprocess.run([sys.executable, "-c", script, str(anchor._path)], check=False)
     assert anchor.read().size == 9
+
+
+def test_one_log_advances_at_one_size_too_but_never_as_another(anchor):
+    assert anchor.exists()
+    assert not Anchor(anchor._path.with_name("none")).exists()
+    same = later(FIRST, size=FIRST.size)
+    anchor.advance(FIRST, same)
+    with pytest.raises(ForkError):
+        anchor.advance(same, later(same)._replace(origin="example.com/other"))
+    assert anchor.read() == same
+
+
+def test_the_file_is_private_durable_and_alone(anchor):
+    assert anchor._path.stat().st_mode & 0o777 == 0o600
+    assert not anchor._path.with_suffix(".new").exists()
+    connection = anchor._connect(anchor._path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()

@@ -61,6 +61,8 @@ ASKS = {
     "resourceType": ("resourceType",),
     "resourceId": ("resourceId",),
 }
+BUNDLE = {"buckets", "checkpoint", "disclosures", "end", "entries", "epoch", "hashes", "manifest", "mode"}
+BUNDLE |= {"question", "segments", "start", "table", "type", "v"}
 CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
 VERDICTS = "verified", "failed", "malformed", "incomplete"
 
@@ -289,7 +291,7 @@ class Checkpoint(NamedTuple):
 def parse_vkey(vkey: str) -> tuple[str, bytes, bytes]:
     """Return the key of `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note), or in the file @FILE."""
     data = read(vkey[1:]).removesuffix(b"\n") if vkey.startswith("@") else vkey.encode("utf-8", "replace")
-    match = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", data.decode("utf-8", "replace"))
+    match = re.fullmatch(r"([^\s\x00-\x1f+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", data.decode("utf-8", "replace"))
     if match is None:
         raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
     name, public = match[1], parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
@@ -323,7 +325,7 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
         raise MalformedError("a note must be UTF-8 without control characters")
     text, separator, tail = note.rpartition(b"\n\n")
     lines = tail.split(b"\n")
-    if not separator or not text or lines.pop() or not 1 <= len(lines) <= 100:
+    if not separator or lines.pop() or not 1 <= len(lines) <= 100:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
     matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode()) for line in lines]
     require(all(matches), "a signature line has the form '— <key name> <base64 signature>'", MalformedError)
@@ -335,15 +337,17 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
 
 def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
     """Return the number behind `label`, the hashes, and the checkpoint of a proof file."""
-    head, separator, note = data.partition(b"\n\n")
+    head, _, note = data.partition(b"\n\n")
     lines = head.split(b"\n")
     if label == b"index ":
         if lines.pop(0) != b"c2sp.org/tlog-proof@v1":
             raise MalformedError("a tlog-proof starts with the line c2sp.org/tlog-proof@v1")
         if lines and lines[0].startswith(b"extra "):  # opaque, and proves nothing
             parse_base64(lines.pop(0)[6:], "the extra line")
-    if not separator or not lines or not lines[0].startswith(label):
-        raise MalformedError(f"a proof has a line '{label.decode()}<number>', hashes, an empty line and a checkpoint")
+    if not note or not 1 <= len(lines) <= 1 + 63 or not lines[0].startswith(label):
+        raise MalformedError(
+            f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint"
+        )
     number = parse_decimal(lines[0][len(label) :], f"the number behind '{label.decode()}'")
     return number, [parse_base64(line, "a hash of the proof", HASH) for line in lines[1:]], note
 
@@ -546,9 +550,11 @@ class Evidence:
         data = read(path, MAX_BUNDLE)
         require(data.endswith(b"\n"), "an evidence bundle ends with a newline", MalformedError)
         self.bundle = bundle = parse_json(data[:-1], "the evidence bundle")
-        require(
-            (bundle["type"], bundle["v"]) == ("tlog-evidence", 1), "not a tlog-evidence of version 1", MalformedError
-        )
+        version = bundle.keys() == BUNDLE and (bundle["type"], bundle["v"]) == ("tlog-evidence", 1)
+        parts = [(each, {"hashes", "key"}) for each in bundle["buckets"]] if version else []
+        parts += [(each, {"hashes", "runs"}) for each in bundle["segments"]] if version else []
+        version = version and all(each.keys() == members for each, members in parts)
+        require(version, "not a tlog-evidence with exactly the members of version 1", MalformedError)
         self.checkpoint = open_checkpoint(bundle["checkpoint"].encode(), key)
         entries = {number(index): text.encode() for index, text in bundle["entries"]}
         rising = [index for index, _ in bundle["entries"]] == sorted(entries)

@@ -144,3 +144,10 @@ def entry_of(**changes):
 def test_what_answers(members, matches):
     question = parse_question(members)
     assert Matcher(question, question.keys(personal)).matches(entry_of()) is matches
+
+
+@pytest.mark.parametrize("members", [{"userId": "a\udcff"}, {"\udcff": "a"}, {"from": "\ud800"}])
+def test_bytes_that_are_not_utf_8_are_refused(members):
+    """A command line passes them on as lone surrogates, which no entry and no index key can have."""
+    with pytest.raises(MalformedInputError, match="valid Unicode"):
+        parse_question(members)

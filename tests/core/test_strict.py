@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlog.core.strict import encode_base64, encode_base64url, parse_base64, parse_base64url, parse_decimal
+from tlog.core.strict import (
+    encode_base64,
+    encode_base64url,
+    encode_hashes_base64url,
+    parse_base64,
+    parse_base64url,
+    parse_decimal,
+)
 from tlog.errors import MalformedInputError
 
 
@@ -95,4 +102,10 @@ def test_base64_of_another_length_is_refused():
 @pytest.mark.parametrize("text", ["YQ==", "+_8", "/_8", "YQ=", "Y", "YR", "YQ\n", "Y Q", "YQA"])
 def test_base64url_has_one_form(text: str):
     with pytest.raises(MalformedInputError, match="the value"):
-        parse_base64url(text.encode(), "the value", 1)
+        parse_base64url(text.encode(), "the value", 2 if text.endswith("_8") else 1)
+
+
+def test_many_hashes_are_encoded_as_each_would_be():
+    hashes = [bytes([255 - number]) * 32 for number in range(3)]
+    assert encode_hashes_base64url(hashes) == [base64.urlsafe_b64encode(each).rstrip(b"=") for each in hashes]
+    assert encode_hashes_base64url([]) == []

@@ -54,7 +54,7 @@ def big():
         ("tile/1/x001/000", Tile(1, 1000)),
         ("tile/0/x001/x234/067", Tile(0, 1_234_067)),
         ("tile/entries/x001/234.p/7", Tile(ENTRIES, 1234, 7)),
-        ("tile/entries/x999/x999/x999/x999/x999/999", Tile(ENTRIES, 10**18 - 1)),
+        ("tile/entries/x036/x028/x797/x018/x963/967", Tile(ENTRIES, 2**55 - 1)),
         ("tile/0/x036/x028/x797/x018/x963/967.p/255", Tile(0, 2**55 - 1, 255)),
     ],
 )

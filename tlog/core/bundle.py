@@ -40,7 +40,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
     for _ in range(width):
         start = position + 2
         position = start + int.from_bytes(data[position:start])
-        if start > len(data) or position > len(data):
+        if position > len(data):
             message = f"the entry bundle ends inside entry {len(entries)} of {width}"
             raise MalformedInputError(message)
         entries.append(data[start:position])

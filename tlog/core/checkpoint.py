@@ -39,7 +39,7 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
 
     """
     lines = text.split(b"\n")
-    if len(lines) != _LINES or lines[-1] or not lines[0]:
+    if len(lines) != _LINES or not lines[0]:
         message = "a checkpoint has exactly three lines: origin, tree size, root hash"
         raise MalformedInputError(message)
     size = parse_decimal(lines[1], "the tree size of the checkpoint")
@@ -49,7 +49,7 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
         raise MalformedInputError(message)
     checkpoint = Checkpoint(lines[0].decode(errors="replace"), size, root)
     if checkpoint.text() != text:
-        message = "a checkpoint must be valid UTF-8"
+        message = "a checkpoint is three lines of valid UTF-8, each ended by a newline"
         raise MalformedInputError(message)
     return checkpoint
 

@@ -304,8 +304,9 @@ def _range_proof(text: RangeText) -> RangeProof:
 
 def _bodies(bundle: Evidence, answers: Mapping[int, EventEntry]) -> dict[int, dict[str, bytes]]:
     bodies: dict[int, dict[str, bytes]] = {}
+    indexes = [index for index, _ in bundle.disclosures]
+    _require(indexes == sorted(set(indexes) & answers.keys()), "a disclosure is of no entry that answers")
     for index, groups in bundle.disclosures:
-        _require(index in answers and index > max(bodies, default=-1), "a disclosure is of no entry that answers")
         _require(groups and groups.keys() <= {*GROUPS}, "disclosures are of actor and resource")
         bodies[index] = {}
         for group, text in groups.items():

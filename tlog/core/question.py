@@ -140,6 +140,10 @@ def parse_question(members: Mapping[str, object]) -> Question:
 
     """
     given = {name: _midnight(value) if name in _TIMES else value for name, value in members.items()}
+    for text in (*given, *given.values()):
+        if isinstance(text, str) and not _is_unicode(text):
+            message = "a question is text in valid Unicode"
+            raise MalformedInputError(message)
     try:
         question = msgspec.convert(given, Question)
     except msgspec.ValidationError as error:
@@ -161,6 +165,14 @@ def parse_question(members: Mapping[str, object]) -> Question:
             message = f"'{start}' is after '{end}'"
             raise MalformedInputError(message, f"/{start}")
     return question
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether text is without lone surrogates, which stand for bytes of a command line that are not UTF-8."""
+    try:
+        return bool(text.encode()) or not text
+    except UnicodeEncodeError:
+        return False
 
 
 def _midnight(value: object) -> object:

@@ -21,6 +21,7 @@ TILE_HEIGHT: Final = 8
 TILE_WIDTH: Final = 256
 ENTRIES: Final = -1
 MAX_LEVEL: Final = 63
+MAX_INDEX: Final = (1 << 55) - 1
 
 # Three digits an element, all but the last behind an "x"; the widest index, 2**55 - 1, has six elements.
 _TILE_PATH: Final = re.compile(
@@ -54,12 +55,12 @@ def parse_tile_path(path: str) -> Tile:
 
     """
     match = _TILE_PATH.fullmatch(path)
-    if match is not None and path.isascii():
+    if match is not None:
         level = ENTRIES if match["level"] == "entries" else int(match["level"])
         index = int(match["index"].replace("x", "").replace("/", ""))
         tile = Tile(level, index, int(match["width"] or TILE_WIDTH))
         # Formatting again refuses leading "x000" elements and the width 256 written as partial.
-        if level <= MAX_LEVEL and tile.width <= TILE_WIDTH and tile.path() == path:
+        if level <= MAX_LEVEL and index <= MAX_INDEX and tile.width <= TILE_WIDTH and tile.path() == path:
             return tile
     message = "this is not a tile path: tile/<level 0..63 or entries>/<index in x001/234 form>[.p/<width 1..255>]"
     raise MalformedInputError(message)

@@ -85,8 +85,8 @@ def _split(data: bytes, what: str) -> tuple[list[bytes], bytes]:
     if len(data) > MAX_PROOF_SIZE:
         message = f"a {what} of {len(data)} bytes is longer than {MAX_PROOF_SIZE}"
         raise MalformedInputError(message)
-    head, separator, checkpoint = data.partition(b"\n\n")
-    if not separator or not checkpoint:
+    head, _, checkpoint = data.partition(b"\n\n")
+    if not checkpoint:
         message = f"a {what} ends with an empty line and a checkpoint"
         raise MalformedInputError(message)
     return head.split(b"\n"), checkpoint

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 _Document = dict[str, Any]
 _NUMBER: Final[_Document] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+# Rules that a pattern says only half of: what `format` says besides.
+_FORMATS: Final[dict[str, _Document]] = {
+    "/eventId": {"format": "uuid"},
+    "/timestamp": {"format": "date-time"},
+    "/actor/ipAddress": {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+}
 _FLAG: Final[_Document] = {"type": "string", "enum": ["true", "false"]}
 _RECEIPT: Final[_Document] = {
     "type": "object",
@@ -59,6 +65,16 @@ _PROBLEM: Final[_Document] = {
 }
 
 
+# Where to go on from a receipt.
+_EVENT_LINKS: Final[_Document] = {
+    "event": {"operationId": "event", "parameters": {"event_id": "$response.body#/receipts/0/eventId"}},
+    "proof": {"operationId": "eventProof", "parameters": {"event_id": "$response.body#/receipts/0/eventId"}},
+    "inclusion": {"operationId": "inclusion", "parameters": {"index": "$response.body#/receipts/0/index"}},
+}
+_LOG_LINKS: Final[_Document] = {
+    "consistency": {"operationId": "consistency", "parameters": {"from": "$response.body#/size"}},
+    "checkpoints": {"operationId": "checkpoints", "parameters": {"below": "$response.body#/size"}},
+}
 _VERIFICATION: Final[_Document] = {
     "type": "object",
     "required": ["verified", "totalEvents", "brokenAt", "errors", "running", "failure"],
@@ -109,9 +125,8 @@ def describe() -> _Document:
     (event,), components = msgspec.json.schema_components([Event], ref_template="#/components/schemas/{name}")
     for pointer, pattern in PATTERNS.items():
         *parent, name = pointer.split("/")[1:]
-        # ECMA 262, which JSON Schema asks for, has no \Z; without the flag m its $ means the same.
         member = components[parent[0].capitalize() if parent else "Event"]["properties"][name]
-        member["pattern"] = pattern.replace(r"\Z", "$")
+        member |= {"pattern": _ecma(pattern), **_FORMATS.get(pointer, {})}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -128,6 +143,11 @@ def describe() -> _Document:
     }
 
 
+def _ecma(pattern: str) -> str:
+    r"""Return a pattern as JSON Schema asks for it: ECMA 262 has no \Z; without the flag m its $ means the same."""
+    return pattern.replace(r"\Z", "$")
+
+
 def _paths(event: _Document) -> _Document:
     json, text, binary = "application/json", "text/plain", "application/octet-stream"
     anything: _Document = {"type": "object"}
@@ -142,6 +162,8 @@ def _paths(event: _Document) -> _Document:
         scope="append",
         errors=("400", "401", "403", "408", "409", "413", "422", "429", "503", "507"),
     )
+    for status in ("200", "201"):
+        append["responses"][status]["links"] = _EVENT_LINKS
     append["requestBody"] = {
         "required": True,
         "content": {
@@ -150,14 +172,14 @@ def _paths(event: _Document) -> _Document:
         },
     }
     event_id = {**_parameter("event_id", {"type": "string", "format": "uuid"}, ""), "in": "path", "required": True}
-    one_event = _operation(
+    one_event = {"operationId": "event"} | _operation(
         "An event as it was sent, and where it is in the log",
         {"200": ("The event", json, anything)},
         [event_id],
         scope="read",
         errors=("401", "403", "404", "503"),
     )
-    event_proof = _operation(
+    event_proof = {"operationId": "eventProof"} | _operation(
         "The tlog-proof and event file of one event",
         {"200": ("The proof", json, anything)},
         [
@@ -168,6 +190,7 @@ def _paths(event: _Document) -> _Document:
         errors=("400", "401", "403", "404", "503"),
     )
     asked = _question_parameters()
+    by_name = {each["name"]: each for each in asked}
     paged = [
         _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, "How many events at most"),
         _parameter("cursor", {"type": "string"}, "`next` of the page before; the same question goes with it"),
@@ -187,8 +210,10 @@ def _paths(event: _Document) -> _Document:
         "Who accessed a resource, newest first",
         {"200": ("A page of the access log", json, _answer("accessLog"))},
         [
-            {**_parameter("type", {"type": "string"}, "The resource's type"), "in": "path", "required": True},
-            {**_parameter("id", {"type": "string"}, "The resource's ID"), "in": "path", "required": True},
+            *(
+                {**each, "name": name, "in": "path", "required": True}
+                for name, each in (("type", by_name["resourceType"]), ("id", by_name["resourceId"]))
+            ),
             *(each for each in asked if each["name"] not in ("resourceType", "resourceId")),
             *paged,
         ],
@@ -220,7 +245,15 @@ def _paths(event: _Document) -> _Document:
         scope="read",
         errors=("400", "401", "403", "503"),
     )
-    tile_path = {**_parameter("path", {"type": "string"}, "As c2sp.org/tlog-tiles"), "in": "path", "required": True}
+    tile_path = {
+        **_parameter(
+            "path", {"type": "string", "examples": ["0/000.p/1", "entries/000.p/1"]}, "As c2sp.org/tlog-tiles"
+        ),
+        "in": "path",
+        "required": True,
+    }
+    log = _operation("Who this log is", {"200": ("Its description", json, anything)})
+    log["responses"]["200"]["links"] = _LOG_LINKS
     size = _parameter("size", _NUMBER, "Size of a published checkpoint; the latest if absent")
     return {
         "/v1/audit/events": {"get": events, "post": append},
@@ -234,14 +267,16 @@ def _paths(event: _Document) -> _Document:
             "get": _operation("A tile or entry bundle", {"200": ("Its bytes", binary, None)}, [tile_path])
         },
         "/v1/proof/inclusion": {
-            "get": _operation(
+            "get": {"operationId": "inclusion"}
+            | _operation(
                 "The tlog-proof of an entry",
                 {"200": ("A c2sp.org/tlog-proof", text, None)},
                 [{**_parameter("index", _NUMBER, "The entry"), "required": True}, size],
             )
         },
         "/v1/proof/consistency": {
-            "get": _operation(
+            "get": {"operationId": "consistency"}
+            | _operation(
                 "The proof that one tree continues another",
                 {"200": ("As c2sp.org/tlog-witness add-checkpoint", text, None)},
                 [
@@ -250,9 +285,10 @@ def _paths(event: _Document) -> _Document:
                 ],
             )
         },
-        "/v1/log": {"get": _operation("Who this log is", {"200": ("Its description", json, anything)})},
+        "/v1/log": {"get": log},
         "/v1/checkpoints": {
-            "get": _operation(
+            "get": {"operationId": "checkpoints"}
+            | _operation(
                 "Published checkpoints, newest first",
                 {"200": ("A page of them", json, anything)},
                 [
@@ -272,7 +308,7 @@ def _paths(event: _Document) -> _Document:
 
 
 def _question_parameters() -> list[_Document]:
-    """Return the members of a question as query parameters; times may be dates, so they have no format here."""
+    """Return the members of a question as query parameters; times may be dates."""
     _, components = msgspec.json.schema_components([Question], ref_template="#/{name}")
     members = components["Question"]["properties"]
     what = {
@@ -287,8 +323,11 @@ def _question_parameters() -> list[_Document]:
     parameters = []
     for name, schema in members.items():
         plain = {key: value for key, value in schema.items() if key not in ("pattern", "default")}
+        if "pattern" in schema:
+            plain["pattern"] = _ecma(schema["pattern"])
         if name in ("from", "to", "loggedFrom", "loggedTo"):
-            plain["examples"] = ["2026-03-01", "2026-03-01T08:00:00Z"]
+            moment = {"format": "date-time", "pattern": plain.pop("pattern")}
+            plain |= {"anyOf": [{"format": "date"}, moment], "examples": ["2026-03-01", "2026-03-01T08:00:00Z"]}
         parameters.append(_parameter(name, plain, what.get(name, f"The event's {name}")))
     return parameters
 
