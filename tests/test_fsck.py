@@ -116,6 +116,8 @@ async def test_a_check_goes_on_from_wherever_it_got_to(opened, location):
         report = await check(location, since=parse_verified(msgspec.json.encode(each)))
         assert (report.problems, report.verified) == ([], whole.verified)
         assert report.checked["entries"] == 701 - each.size
+    nothing = await check(location, since=whole.verified)
+    assert (nothing.problems, nothing.exit_code, nothing.verified) == ([], 0, whole.verified)
 
 
 HIDE = """

@@ -105,3 +105,8 @@ def test_a_bucket_key_is_proved_under_the_root(bits: int):
         key, hashes = keys.prove(ident)
         assert index_key(key, ident) == keys.key(actor_ident(user))
         verify_joint(1 << bits, {bucket_of(ident, bits): leaf_hash(key)}, hashes, keys.root())
+
+
+def test_keys_go_to_another_process_as_they_are():
+    keys = bytes(range(32)) * 4
+    assert BucketKeys(keys).to_bytes() == keys

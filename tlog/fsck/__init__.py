@@ -208,6 +208,8 @@ class _Check:
 
     async def _tiles(self, end: int) -> None:
         stored = await self._scan.lowest_tiles()
+        if end == self._report.start:
+            return  # nothing is new, so nothing was read
         needed = -(-end // TILE_WIDTH)
         self._join.stray_tiles([index for index in stored if index >= needed])
         inside = sum(index < needed for index in stored)
