@@ -76,7 +76,7 @@ def made(module_directory):
 async def grow(location):
     async with open_log(location, interval=60, index=False) as log, running(log):
         await fill(log, 5)
-        report = await fsck(log.reader, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
+        report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
         assert report.problems == []
 
 

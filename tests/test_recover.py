@@ -130,7 +130,7 @@ async def check(location):
         for count in (0, 5):
             if count:
                 await fill(log, count, seed=99)
-            report = await fsck(log.reader, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
+            report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
             assert report.problems == []
             assert report.sealed >= SIZE + count
 

@@ -98,7 +98,7 @@ async def test_r20_refuses_trust(postgres, database):
     rules.write_text(before + "# a forgotten line\nhost all all 127.0.0.1/32 trust\n")
     settle(database, "SELECT 1")
     try:
-        with pytest.raises(UnsafeDatabaseError, match=r"line 4 of .*pg_hba\.conf lets users in without a password"):
+        with pytest.raises(UnsafeDatabaseError, match=r"line 5 of .*pg_hba\.conf lets users in without a password"):
             await Database(database.service, database.admin).check()
         await Database(database.service).check()  # the service itself may not see the rules, so it cannot tell
     finally:

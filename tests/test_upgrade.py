@@ -25,7 +25,6 @@ from tlog.errors import UnsafeDatabaseError
 from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
 from tlog.storage.migrate import migrations
 
 if TYPE_CHECKING:
@@ -81,13 +80,8 @@ def roots(location):
 
 
 async def problems(location):
-    reader = ReadStore(Database(location.database), connections=1)
-    await reader.open()
-    directory = location.directory
-    try:
-        report = await fsck(reader, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
-    finally:
-        await reader.close()
+    directory, database = location.directory, Database(location.database)
+    report = await fsck(database, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
     return report.problems
 
 
@@ -105,7 +99,7 @@ async def test_older_schema_is_upgraded_with_its_data(old):
     assert await Database(old.database, old.admin).migrate() == [], "again there is nothing to do"
     async with open_log(old, interval=60) as log, running(log):
         for seed in (1, 2):
-            report = await fsck(log.reader, log.verifier, log.bucket_keys, Anchor(old.directory.anchor).read)
+            report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(old.directory.anchor).read)
             assert (report.exit_code, report.problems) == (0, [])
             assert report.checked["disclosures"] >= 70, "personal data came along"
             await fill(log, 5, seed=seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_logged_at, to_microseconds
-from tlog.core.merkle import Frontier, fold_perfect, fold_right
+from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, fold_right
 from tlog.core.segment import format_table, table_hash
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
@@ -205,8 +205,12 @@ class Join:
             if level and hashes:
                 self._upper[level, self._counts[level] // TILE_WIDTH] = hashes
         for (level, index), hashes in sorted(self._upper.items()):
-            found = split_hashes(stored.pop((level, index), b""))
             place = Tile(level, index, len(hashes)).path()
+            data = stored.pop((level, index), b"")
+            if len(data) % HASH_SIZE:
+                report.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
+                continue
+            found = split_hashes(data)
             covered = max(0, min(len(hashes), (report.sealed >> 8 * level) - index * TILE_WIDTH))
             if len(found) < covered:
                 first = index * TILE_WIDTH << 8 * level

@@ -454,11 +454,14 @@ class RangeCheck:
     def _close_tile(self, index: int) -> None:
         """Compare a tile's width with the stored one's, which may lag behind while entries are pending; note watched sizes."""
         facts = self.facts
-        stored = split_hashes(data) if len(data := self._tiles.get(index, b"")) % HASH_SIZE == 0 else []
+        data = self._tiles.get(index, b"")
+        stored = split_hashes(data[: len(data) // HASH_SIZE * HASH_SIZE])
         width, first = len(self._tile), index * TILE_WIDTH
         covered = max(0, min(width, self._sealed - first))
         place = Tile(0, index, width).path()
-        if len(stored) < covered:
+        if len(data) % HASH_SIZE:
+            facts.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
+        elif len(stored) < covered:
             what = f"the sealed entries from {first} need {covered} hashes, {len(stored)} are stored"
             facts.add("tile missing", place, what)
         elif len(stored) > width:

@@ -6,6 +6,7 @@ pg_catalog by default, and knows a statement timeout. Errors of the driver leave
 
 from __future__ import annotations
 
+import select
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -57,6 +58,15 @@ def translated() -> Iterator[None]:
         raise UnsafeDatabaseError(message) from error
 
 
+async def _check_silent(connection: Connection) -> None:
+    """Refuse a connection on which the server says something unasked: that it has ended. Costs no round trip."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        message = "the server has closed this connection"
+        raise psycopg.OperationalError(message)
+
+
 @contextmanager
 def _acting(role: Role) -> Iterator[None]:
     """Translate the errors of connecting as a role."""
@@ -84,6 +94,10 @@ class Database:
         self._conninfo = conninfo
         self._admin = admin or conninfo
         self.watch = watch
+
+    def __reduce__(self) -> tuple[type[Database], tuple[str, str]]:
+        """Give another process where to connect to; what keeps the server going stays here."""
+        return Database, (self._conninfo, self._admin)
 
     async def connect(self, role: Role) -> Connection:
         """Return a new connection in autocommit that acts as `role`.
@@ -123,6 +137,8 @@ class Database:
             max_waiting=16 * size,
             timeout=5,
             open=False,
+            check=_check_silent,
+            reconnect_timeout=1.0,  # who asks next tries again, so a server that is back is found at once
             kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, "row_factory": tuple_row},
         )
 
