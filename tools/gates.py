@@ -1,0 +1,128 @@
+"""Gates: faults that a log has to survive, with figures, bounds, and controls that show that each gate can fail.
+
+    python tools/gates.py fast                 what every change has to pass, below four minutes on two cores
+    python tools/gates.py full                 the same with more of everything, below half an hour
+    python tools/gates.py fast --only R2,R6    some of them
+
+Prints one line of JSON for each gate and each of its controls: {"id", "metric", "value", "goal", "pass"}. A gate passes if
+every figure is within its goal; a control is the same measurement on something broken on purpose, and passes if the goal is
+missed. docs/explanation/gates.md says what each of them shows. Real processes, databases and files; loopback only.
+
+Exit codes: 0 all passed · 1 a gate or control did not · 2 usage · 3 one could not be run on this machine, and says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults import crash
+from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
+from faults.service import kill_left_over
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FAILED, _NOT_HERE = 1, 3
+
+# A new gate is a row here: an id of its own, what it measures, the function that does, its goal, and what must miss it.
+GATES: tuple[Gate, ...] = (
+    Gate(
+        "R1",
+        "SIGKILL of server, PostgreSQL or both at a random moment under load",
+        crash.measure,
+        {
+            **dict.fromkeys(
+                ("lost", "index_reused", "duplicates", "misplaced", "roots_wrong", "forks", "sizes_going_back",
+                 "anchor_going_back", "unclean_end"), NONE,
+            ),
+            "acknowledged": Bound(">=", 1_000),
+            "ready_p95_s": Bound("<=", 3),
+        },
+        (Control(crash.measure_forgetful, "lost", "commits that do not wait for the disk"),),
+        full_goal={"acknowledged": Bound(">=", 50_000)},
+    ),
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) -> int:
+    """Run what the command line asks for; return the exit code."""
+    options = _parse(arguments, gates)
+    chosen = [gate for gate in gates if not options.only or gate.id in options.only]
+    code = 0
+    with _progress(quiet=options.json) as progress:
+        for gate in chosen:
+            for report in _reports(gate, full=options.size == "full", progress=progress):
+                print(json.dumps(report), flush=True)
+                if report["pass"] is None:
+                    code = code or _NOT_HERE
+                elif not report["pass"]:
+                    code = _FAILED
+    return code
+
+
+def _reports(gate: Gate, *, full: bool, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a gate and its controls; "pass" is null where it could not be run."""
+    try:
+        yield judge(gate, _measure(gate.id, gate.measure, full=full, progress=progress), full=full)
+        for number, control in enumerate(gate.controls):
+            figures = _measure(f"{gate.id}: {control.what}", control.measure, full=full, progress=progress)
+            yield judge_control(gate, number, figures, full=full)
+    except NotHereError as error:
+        yield {**line(gate.id, gate.metric, {"not_here": str(error)}, gate.bounds(full=full), passed=False), "pass": None}
+
+
+def _measure(name: str, measure: Measure, *, full: bool, progress: Progress) -> Figures:
+    task, started = progress.add_task(name, total=None), time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="tlog-gate-"))
+    directory.chmod(0o711)  # PostgreSQL of a root-run tlog has a user of its own
+
+    def report(done: float, total: float) -> None:
+        progress.update(task, completed=done, total=total)
+        progress.refresh()
+
+    progress.refresh()
+    try:
+        figures = measure(Run(full, directory, report))
+    finally:
+        kill_left_over(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+    report(1, 1)
+    return {**figures, "seconds": round(time.monotonic() - started, 1)}
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress]:
+    # Without a thread of its own: some gates fork.
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, disable=quiet) as progress:
+        yield progress
+
+
+def _parse(arguments: Sequence[str] | None, gates: Sequence[Gate]) -> argparse.Namespace:
+    known = [gate.id for gate in gates]
+    description = str(__doc__).split("\n", maxsplit=1)[0]
+    parser = argparse.ArgumentParser(prog="gates.py", description=description)
+    parser.add_argument("size", choices=("fast", "full"), help="how much of everything")
+    parser.add_argument("--only", help=f"some of {','.join(known)}, separated by commas")
+    parser.add_argument("--json", action="store_true", help="print the lines of JSON and nothing else, no progress")
+    options = parser.parse_args(arguments)
+    options.only = [] if options.only is None else options.only.split(",")
+    if unknown := sorted(set(options.only) - set(known)):
+        parser.error(f"there is no gate {', '.join(unknown)}; there are {', '.join(known)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
