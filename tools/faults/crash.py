@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _VICTIMS: Final = ("server", "postgres", "both")
 _EARLIEST, _LATEST = 0.005, 0.250
 _HASTE: Final = ("--interval", "0.05")
+_SEALING: Final = ("here", "beside")  # in the killed process, and in a child that outlives it by a moment
 # The same program, but a commit no longer waits for the disk.
 _FORGETFUL: Final = """
 from tlog.storage.queries import QUERIES
@@ -34,7 +35,7 @@ def measure(run: Run) -> Figures:
     token = make_token(data)
     directory, ready, anchored, cycles = DataDirectory(data), [], [], run.count(12, 200)
     for cycle in range(cycles):
-        service = Service(data, *_HASTE)
+        service = Service(data, *_HASTE, "--sealing", _SEALING[cycle % 2])
         ready.append(service.ready_seconds)
         load = Load(service, token, source, seen)
         time.sleep(rng.uniform(_EARLIEST, _LATEST))

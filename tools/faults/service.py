@@ -139,8 +139,23 @@ def embedded(data: Path) -> Iterator[EmbeddedPostgres]:
 
 
 def kill_postgres(data: Path) -> None:
-    """Kill all of a log's PostgreSQL at once."""
-    EmbeddedPostgres(data / "postgres").kill()
+    """Kill all of a log's PostgreSQL at once: the server and every process of it, each of which leads a session of its own."""
+    try:
+        server = int((data / "postgres" / "cluster" / "postmaster.pid").read_text().split("\n")[0])
+    except FileNotFoundError:
+        return
+    for pid in (server, *_children(server)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text(errors="replace").rpartition(")")[2].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
 
 
 def kill_left_over(directory: Path) -> None:
