@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     from tlog.storage.embedded import EmbeddedPostgres
     from tlog.storage.log import SealedCheckpoint
 
-_ANCHOR_SIZES: Final = range(0, 48 << 10, 1 << 10)
+_ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)
 _EXPORT_SIZES: Final = range(0, 160 << 10, 8 << 10)
 _SYNCS: Final = 4
 
 
 def measure(run: Run) -> Figures:
     """Interrupt and refuse everything that signs and publishes; count the points, and what did not hold after one."""
-    lines, refused, calls = [], [], []
+    lines: list[Interrupted] = []
+    refused: list[Interrupted] = []
+    calls: list[Interrupted] = []
     anchors = (("create", CreatingAnchor()), ("advance", AdvancingAnchor()))
     for name, scenario in anchors:
         directory = run.directory / name
@@ -53,9 +55,11 @@ def measure(run: Run) -> Figures:
         faults = [partial(limit_files, size) for size in _ANCHOR_SIZES]
         faults += [partial(refuse_sync, number) for number in range(1, _SYNCS + 1)]
         refused.append(refuse_every(scenario, directory, faults))
-        if tracer():
-            calls.append(interrupt_at_every_call(scenario, name, directory, FAULTS if run.full else FAULTS[:1]))
-        run.progress(1, 4)
+    if tracer():
+        place = run.directory / "calls"
+        place.mkdir()
+        calls = interrupt_at_every_call(place, FAULTS if run.full else FAULTS[:1])
+    run.progress(1, 4)
     data = run.directory / "data"
     make_log(data)
     with embedded(data) as postgres:

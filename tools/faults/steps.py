@@ -421,16 +421,3 @@ async def export_to(database: Database, directory: Path, checkpoint: SealedCheck
         await export_static(reader, directory, checkpoint)
     finally:
         await reader.close()
-
-
-def main() -> None:
-    """Act in this process, for `faults.calls`: SCENARIO DIRECTORY; acknowledges on standard output."""
-    scenario = {"create": CreatingAnchor(), "advance": AdvancingAnchor()}[sys.argv[1]]
-    try:
-        scenario.act(Path(sys.argv[2]), lambda number: os.write(sys.stdout.fileno(), b"%d\n" % number))
-    except (TlogError, sqlite3.Error, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    main()
