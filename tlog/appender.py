@@ -286,7 +286,8 @@ class Appender:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Raises:
-            OverloadedError: too many events wait, the database is away, or the log is closing.
+            OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
+                closing.
             EventConflictError: one of the eventIds is logged with other content.
 
         """
@@ -295,6 +296,7 @@ class Appender:
         if self._closing or self._waiting_events + len(drafts) > self._max_waiting:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
+        self._now()  # refused here, before it waits, if the clock is not to be believed
         request = _Request(drafts, asyncio.get_running_loop().create_future())
         if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
             self._waiting.append(_Group())
@@ -414,10 +416,14 @@ class Appender:
     def _chain_ahead(self) -> None:
         """Chain one request that waits, if what it continues is foreseen; come back for the next one."""
         start = self._foreseen
+        try:
+            now = self._now()
+        except OverloadedError:
+            return  # the requests learn of it when their turn comes
         for group in self._waiting:
             if start is None:
                 return
-            if group.chain_one(start, self._now()):
+            if group.chain_one(start, now):
                 asyncio.get_running_loop().call_soon(self._chain_ahead)
                 return
             start = group.end

@@ -19,7 +19,7 @@ import structlog
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from tlog.core.entry import to_microseconds
+from tlog.core.entry import parse_logged_at, to_microseconds
 from tlog.core.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.proof import Subtree, plan_consistency, prove, verify_consistency
@@ -166,12 +166,10 @@ class Sealer:
         await self._store.write_tiles(self._edge)
         _check_root(checkpoint.size, await self._store.tiles(tiles_of(checkpoint.size)), checkpoint.root)
         await self._check_consistency(last, checkpoint)
-        now = to_microseconds(self._clock())
-        if now <= last.sealed_at:
-            # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
-            _log.error(
-                "the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now
-            )
+        now, written = to_microseconds(self._clock()), self._latest(last)
+        if now <= written:
+            # Entries keep coming in order all the same; signing waits until the clock is past what is written.
+            _log.error("the clock is not later than what was signed and logged; nothing is signed", behind=written - now)
             return None
         note = sign_checkpoint(checkpoint, self._signer)
         if open_checkpoint(note, self._signer.verifier) != checkpoint:
@@ -183,6 +181,14 @@ class Sealer:
         await asyncio.to_thread(self._anchor.advance, last, anchored)
         self._last = anchored
         return await self._publish(anchored)
+
+    def _latest(self, last: Anchored) -> int:
+        """Return the time of the last checkpoint or of the last entry, whichever is later; a checkpoint is later than both."""
+        try:
+            logged_at = to_microseconds(parse_logged_at(self._logged_at.decode()))
+        except (MalformedInputError, UnicodeDecodeError) as error:
+            raise DamagedLogError(_damage(self._frontier.size - 1, "has no loggedAt")) from error
+        return max(last.sealed_at, logged_at)
 
     async def _check_consistency(self, last: Anchored, checkpoint: Checkpoint) -> None:
         plan = plan_consistency(last.size, checkpoint.size)
@@ -238,7 +244,8 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
             "was restored from an older copy. Bring back the newest anchor"
         )
         raise ForkError(message)
-    if published.size == anchored.size and published.note != anchored.note:
+    there = published.note, published.chain_hash, published.sealed_at
+    if published.size == anchored.size and there != (anchored.note, anchored.chain_hash, anchored.sealed_at):
         message = f"database and anchor hold different checkpoints of size {anchored.size}; run 'tlog fsck'"
         raise ForkError(message)
 

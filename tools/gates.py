@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faults import crash, publication
+from faults import crash, publication, sealers
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 from rich.console import Console
@@ -63,6 +63,15 @@ GATES: tuple[Gate, ...] = (
             "refused_by_disk": Bound(">=", 30),
         },
         (Control(publication.measure_overwritten, "broken", "an anchor written in place"),),
+    ),
+    Gate(
+        "R4",
+        "two to eight sealers race on one anchor, and the leader's session is ended",
+        sealers.measure,
+        dict.fromkeys(
+            ("rounds_without_winner", "forks", "anchor_astray", "lost", "roots_wrong", "service_forks", "unclean_end"), NONE
+        ),
+        (Control(sealers.measure_blind, "forks", "an anchor without a comparison"),),
     ),
 )  # fmt: skip
 
