@@ -166,10 +166,10 @@ class Sealer:
         await self._store.write_tiles(self._edge)
         _check_root(checkpoint.size, await self._store.tiles(tiles_of(checkpoint.size)), checkpoint.root)
         await self._check_consistency(last, checkpoint)
-        now, written = to_microseconds(self._clock()), self._latest(last)
-        if now <= written:
-            # Entries keep coming in order all the same; signing waits until the clock is past what is written.
-            _log.error("the clock is not later than what was signed and logged; nothing is signed", behind=written - now)
+        now, earliest = to_microseconds(self._clock()), self._earliest(last)
+        if now < earliest:
+            # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
+            _log.error("the clock is behind what was signed and logged; nothing is signed", behind=earliest - now)
             return None
         note = sign_checkpoint(checkpoint, self._signer)
         if open_checkpoint(note, self._signer.verifier) != checkpoint:
@@ -182,13 +182,13 @@ class Sealer:
         self._last = anchored
         return await self._publish(anchored)
 
-    def _latest(self, last: Anchored) -> int:
-        """Return the time of the last checkpoint or of the last entry, whichever is later; a checkpoint is later than both."""
+    def _earliest(self, last: Anchored) -> int:
+        """Return when signing may go on: later than the last checkpoint, and not before the last entry was logged."""
         try:
             logged_at = to_microseconds(parse_logged_at(self._logged_at.decode()))
         except (MalformedInputError, UnicodeDecodeError) as error:
             raise DamagedLogError(_damage(self._frontier.size - 1, "has no loggedAt")) from error
-        return max(last.sealed_at, logged_at)
+        return max(last.sealed_at + 1, logged_at)
 
     async def _check_consistency(self, last: Anchored, checkpoint: Checkpoint) -> None:
         plan = plan_consistency(last.size, checkpoint.size)
