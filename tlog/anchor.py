@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.errors import AnchorMissingError, ForkError
+from tlog.errors import AnchorMissingError, ForkError, NoSpaceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,7 @@ class Anchor:
 
         Raises:
             AnchorMissingError: there is no anchor, or it cannot be read.
+            NoSpaceError: its disk is full.
 
         """
         if not self._path.exists():
@@ -101,6 +102,7 @@ class Anchor:
             with closing(self._connect(self._path)) as connection:
                 row = connection.execute(_SELECT).fetchone()
         except sqlite3.DatabaseError as error:
+            self._check_space(error)
             message = (
                 f"the anchor at {self._path} cannot be read ({error}); bring back an intact copy of this same anchor"
             )
@@ -115,6 +117,7 @@ class Anchor:
 
         Raises:
             ForkError: the anchor holds something else (another sealer was faster), or `new` does not lie after `old`.
+            NoSpaceError: its disk is full; nothing may be published, and nothing was replaced.
             sqlite3.Error: the disk refused; nothing may be published.
 
         """
@@ -122,14 +125,24 @@ class Anchor:
             message = f"the anchor of {old.origin} never goes back from size {old.size} to {new.size}"
             raise ForkError(message)
         values = (*new[1:], old.origin, old.size, old.root, old.note, new.sealed_at)
-        with closing(self._connect(self._path)) as connection:
-            changed = connection.execute(_ADVANCE, values).rowcount
+        try:
+            with closing(self._connect(self._path)) as connection:
+                changed = connection.execute(_ADVANCE, values).rowcount
+        except sqlite3.OperationalError as error:
+            self._check_space(error)
+            raise
         if changed != 1:
             message = (
                 f"the anchor no longer holds the checkpoint of size {old.size} this sealer continues: another sealer "
                 "signed meanwhile, or the clock stands still; this process signs nothing more"
             )
             raise ForkError(message)
+
+    def _check_space(self, error: sqlite3.Error) -> None:
+        """Tell a full disk from a broken one: the first is mended by making space, and nobody has to look at the anchor."""
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or not os.statvfs(self._path.parent).f_bavail:
+            message = f"the disk of the anchor at {self._path} is full; make space on it, and sealing goes on by itself"
+            raise NoSpaceError(message) from error
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         # rw: never create a missing file; autocommit: each statement is one durable transaction.

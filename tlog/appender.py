@@ -282,6 +282,17 @@ class Appender:
         """How many events wait for their group's turn."""
         return self._waiting_events
 
+    def check_room(self, events: int) -> None:
+        """Check that so many events could wait now.
+
+        Raises:
+            OverloadedError: they could not, or the log is closing.
+
+        """
+        if self._closing or self._waiting_events + events > self._max_waiting:
+            message = "the log is closing" if self._closing else "too many events wait to be appended"
+            raise OverloadedError(message)
+
     async def append(self, drafts: Sequence[DraftEntry]) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
@@ -293,9 +304,7 @@ class Appender:
         """
         if not drafts:
             return Receipts.of([])
-        if self._closing or self._waiting_events + len(drafts) > self._max_waiting:
-            message = "the log is closing" if self._closing else "too many events wait to be appended"
-            raise OverloadedError(message)
+        self.check_room(len(drafts))
         self._now()  # refused here, before it waits, if the clock is not to be believed
         request = _Request(drafts, asyncio.get_running_loop().create_future())
         if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:

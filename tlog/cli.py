@@ -57,7 +57,7 @@ from tlog.lifecycle import reindex as make_index_again
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document
 from tlog.server.auth import new_token
-from tlog.server.serve import DEFAULT_HOST, DEFAULT_PORT
+from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
 from tlog.storage.keys import ApiKeyStore
 from tlog.storage.log import ReadStore
@@ -176,6 +176,12 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = Sealing.BESIDE,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
+    drain: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds to go on as 'not ready' after SIGTERM, for load balancers.")
+    ] = DEFAULT_DRAIN,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="Log each request on stderr, with its key's ID.")
+    ] = True,
 ) -> None:
     """Serve the log over HTTP; makes it first if the data directory holds none."""
     location = Location(DataDirectory(data), database, admin_database)
@@ -188,7 +194,16 @@ def serve(  # noqa: PLR0917 - the options of a command line
             verifier = await create_log(location, origin)
             _console.print(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
             _console.print("make an API key with 'tlog token create'")
-        await run_server(location, host=host, port=port, interval=interval, sealing=sealing.value, on_ready=ready)
+        await run_server(
+            location,
+            host=host,
+            port=port,
+            interval=interval,
+            sealing=sealing.value,
+            drain=drain,
+            access_log=access_log,
+            on_ready=ready,
+        )
 
     _run(work())
 
@@ -466,6 +481,9 @@ def token_create(  # noqa: PLR0917 - the options of a command line
     principal: Annotated[str, typer.Option(help="Who uses it, such as service:ehr-api; its uses are logged as this.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Valid for so many days.")] = 365,
+    rate: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Events a second it may append, or requests, on average.")
+    ] = None,
     data: Data = _DATA,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
@@ -476,9 +494,8 @@ def token_create(  # noqa: PLR0917 - the options of a command line
 
     async def work() -> tuple[str, str]:
         now = utc_now()
-        token, key = new_token(
-            location.directory.pepper(), principal, {each.value for each in scope}, now, now + timedelta(days=days)
-        )
+        scopes, expires_at = {each.value for each in scope}, now + timedelta(days=days)
+        token, key = new_token(location.directory.pepper(), principal, scopes, now, expires_at, rate=rate)
         async with database_of(location) as opened:
             await ApiKeyStore(opened).add(key)
         return token, key.key_id
@@ -508,6 +525,7 @@ def token_list(
                     "scopes": key.scopes,
                     "expires": None if key.expires_at is None else key.expires_at.isoformat(),
                     "revoked": None if key.revoked_at is None else key.revoked_at.isoformat(),
+                    "rate": key.rate,
                 }
                 for key in await ApiKeyStore(opened).list()
             ]
@@ -516,11 +534,10 @@ def token_list(
     if json_output:
         print(json.dumps(keys))
         return
-    table = Table("key ID", "principal", "scopes", "expires", "revoked")
+    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate")
     for key in keys:
-        table.add_row(
-            key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"] or "-", key["revoked"] or "-"
-        )
+        cells = key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"], key["revoked"], key["rate"]
+        table.add_row(*(str(cell or "-") for cell in cells))
     Console().print(table)
 
 

@@ -134,6 +134,14 @@ class OverloadedError(TlogError):
         self.retry_after = retry_after
 
 
+class RateLimitedError(OverloadedError):
+    """One API key asks for more than its rate; others are served."""
+
+
+class NoSpaceError(OverloadedError):
+    """The disk is nearly full: nothing is appended until there is space again, which is noticed by itself."""
+
+
 # --- The operator has to act ----------------------------------------------------------------------------------------
 
 

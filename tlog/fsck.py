@@ -41,7 +41,7 @@ from tlog.errors import (
     VerificationError,
 )
 from tlog.replay import Replay
-from tlog.storage.database import check_relations
+from tlog.storage.selfcheck import check_relations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -37,6 +37,7 @@ from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.index import IndexStore
 from tlog.storage.log import AppendStore, ReadStore
+from tlog.storage.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -134,7 +135,7 @@ async def database_of(location: Location, *, create: bool = False) -> AsyncItera
         await asyncio.to_thread(postgres.create)
     await asyncio.to_thread(postgres.start)
     try:
-        yield Database(postgres.conninfo(user="tlog"), postgres.conninfo(user="postgres"))
+        yield Database(postgres.conninfo(user="tlog"), postgres.conninfo(user="postgres"), Watch(postgres))
     finally:
         await asyncio.shield(asyncio.to_thread(postgres.stop))
 
@@ -239,15 +240,18 @@ async def open_log(
 
 @asynccontextmanager
 async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the appender, and what goes on in the background, while the body runs.
+    """Run the appender, what goes on in the background, and the watch over the embedded database, while the body runs.
 
     Yields the task of the background: it ends only by an error of the sealer, and then the process must end too.
     """
     appending = asyncio.create_task(log.appender.run(), name="appender")
     background = asyncio.create_task(log.background.run(), name="background")
+    watching = None if log.database.watch is None else asyncio.create_task(log.database.watch.run(), name="watch")
     try:
         yield background
     finally:
+        if watching is not None:
+            watching.cancel()
         log.background.stop()
         try:
             await background

@@ -69,7 +69,9 @@ CREATE TABLE tlog.api_key (
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
-    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32))
+    rate integer,
+    CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT api_key_rate_check CHECK ((rate > 0))
 );
 
 ALTER TABLE tlog.api_key OWNER TO tlog_owner;

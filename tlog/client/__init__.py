@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _TIMEOUT: Final = 30.0
-_UNAVAILABLE: Final = 503
+_UNAVAILABLE: Final = (429, 503, 507)
 
 
 class ServiceError(TlogError):
@@ -102,7 +102,7 @@ class Client:
             pointer = problem.get("pointer", "")
         except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
             message, pointer = f"the log answered {response.status_code}", ""
-        if response.status_code == _UNAVAILABLE:
+        if response.status_code in _UNAVAILABLE:
             raise OverloadedError(message)
         if pointer:
             raise MalformedInputError(message, pointer)

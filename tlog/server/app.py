@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,24 +13,20 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
-from tlog.errors import TlogError
+from tlog.errors import OverloadedError, TlogError
 from tlog.server import audit, health, openapi, read, verification
+from tlog.server.admission import KEY_ID, Admission
 from tlog.server.append import append_events
 from tlog.server.health import Metrics
-from tlog.server.problems import on_error
+from tlog.server.problems import SECURITY_HEADERS, on_error
 from tlog.server.verification import Verification
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from tlog.lifecycle import Log
+    from tlog.server.accesslog import AccessLog
     from tlog.server.auth import Authenticator
-
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-)
 
 
 @dataclass
@@ -37,15 +34,17 @@ class Service:
     """What the endpoints work with."""
 
     log: Log
-    authenticator: Authenticator
+    admission: Admission
     metrics: Metrics
     verification: Verification
+    stopping: bool = False
     drafting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def create_app(log: Log, authenticator: Authenticator) -> Starlette:
+def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | None = None) -> Starlette:
     """Return the ASGI application of an open log."""
-    service = Service(log, authenticator, Metrics(log), Verification(log.location, log.clock))
+    admission = Admission(log, authenticator)
+    service = Service(log, admission, Metrics(log), Verification(log.location, log.clock))
     app = Starlette(
         routes=[
             Route("/v1/audit/events", append_events, methods=["POST"]),
@@ -67,35 +66,53 @@ def create_app(log: Log, authenticator: Authenticator) -> Starlette:
             Route("/openapi.json", openapi.document),
             Route("/docs", openapi.page),
         ],
-        middleware=[Middleware(_Observed, metrics=service.metrics)],
+        middleware=[Middleware(_Observed, metrics=service.metrics, access_log=access_log)],
         exception_handlers={TlogError: on_error, HTTPException: on_error},
     )
+    app.router.redirect_slashes = False  # a redirect would repeat the Host of the request
     app.state.service = service
     return app
 
 
 class _Observed:
-    """Adds the security headers to every answer, counts it, and answers for what failed unexpectedly."""
+    """Adds the security headers to every answer, counts and logs it, and answers for what failed unexpectedly."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, access_log: AccessLog | None) -> None:
         self._app = app
         self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began = time.perf_counter()
+        status = sent = 0
 
         async def observed(message: Message) -> None:
+            nonlocal status, sent
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
-                self._metrics.responded(message["status"])
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                status = message["status"]
+                self._metrics.responded(status)
+            else:
+                sent += len(message.get("body", b""))
             await send(message)
 
         try:
             await self._app(scope, receive, observed)
         except ClientDisconnect:
             pass  # nobody is left to answer; what was read of the request is dropped
+        except asyncio.CancelledError:
+            if not status:  # the service stops, and waited as long as it would
+                error = OverloadedError("the service is stopping; try again with the same eventIds")
+                await (await on_error(Request(scope), error))(scope, receive, observed)
         except Exception as error:  # noqa: BLE001 - the last resort; nothing of a bug may reach the caller or uvicorn's log
             response = await on_error(Request(scope), error)
             await response(scope, receive, observed)
+        finally:
+            if self._access_log is not None:
+                route = getattr(scope.get("route"), "path", None)
+                seconds = time.perf_counter() - began
+                key_id = scope.get(KEY_ID)
+                self._access_log.write(scope["method"], route, status, key_id=key_id, sent=sent, seconds=seconds)

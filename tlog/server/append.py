@@ -12,9 +12,10 @@ from tlog.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.prove import prove_inclusion
+from tlog.server.protocol import MAX_BODY_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from starlette.requests import Request
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tlog.server.app import Service
 
 MAX_EVENTS: Final = 10_000
-MAX_BODY_SIZE: Final = 16 << 20
 WAIT_SECONDS: Final = 10.0
 _PORTION: Final = 50
 _PORTION_SIZE: Final = 32 << 10
@@ -39,17 +39,20 @@ _SPACE: Final = b" \t\r\n"
 async def append_events(request: Request) -> Response:
     """Append the events of a request; answer once they are durable, with `?wait=sealed` once they are sealed."""
     service: Service = request.app.state.service
-    await service.authenticator.check(request.headers.get("authorization"), "append")
+    key = await service.admission.admit_append(request)
     wait = _wait_sealed(request)
-    portions, batch = split_body(await read_body(request), request.headers.get("content-type", _JSON))
-    try:
-        async with service.drafting:
-            drafts = await _draft(portions, service.log.bucket_keys)
-    except InvalidBatchError as error:
-        raise error if batch else error.found[0] from None
+    with service.admission.body() as grow:
+        body = await read_body(request, grow)
+        portions, batch = split_body(body, request.headers.get("content-type", _JSON))
+        try:
+            async with service.drafting:
+                drafts = await _draft(portions, service.log.bucket_keys)
+        except InvalidBatchError as error:
+            raise error if batch else error.found[0] from None
     if not drafts:
         message = "the request holds no event"
         raise MalformedInputError(message)
+    service.admission.charge(key, len(drafts))
     try:
         receipts = await service.log.appender.append(drafts)
     except EventConflictError as error:
@@ -98,11 +101,12 @@ async def _draft(portions: Iterable[Portion], keys: BucketKeys) -> list[DraftEnt
     return drafts
 
 
-async def read_body(request: Request) -> bytes:
-    """Return a request's body, reading no more than 16 MiB of it.
+async def read_body(request: Request, grow: Callable[[int], None]) -> bytes:
+    """Return a request's body, reading no more than 16 MiB of it; `grow` is told the size of each part.
 
     Raises:
         TooLargeError: it is longer.
+        OverloadedError: from `grow`.
         MalformedInputError: it is compressed, which would make its length meaningless.
 
     """
@@ -116,6 +120,7 @@ async def read_body(request: Request) -> bytes:
         if size > MAX_BODY_SIZE:
             message = f"a request body has at most {MAX_BODY_SIZE} bytes"
             raise TooLargeError(message)
+        grow(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

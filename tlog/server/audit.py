@@ -158,7 +158,7 @@ async def _journaled(
     What is not answered in the end, for instance because nothing was found, was asked all the same.
     """
     service: Service = request.app.state.service
-    key = await service.authenticator.check(request.headers.get("authorization"), "read")
+    key = await service.admission.admit(request, "read")
     answer = asyncio.create_task(answering())
     try:
         await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)

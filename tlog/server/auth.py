@@ -2,7 +2,8 @@
 
 A token is `tlog_<key ID>_<secret>`. Stored is HMAC-SHA256(pepper, token); who reads the database cannot use a key, and
 who guesses cannot learn from timing. A key once read is remembered for a few seconds, so a revocation takes effect
-within that time.
+within that time. Key IDs nobody has are remembered too, and only so many new ones are looked up in a second: who invents
+them keeps neither the database busy nor known keys waiting.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import hmac
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tlog.core.event import MAX_USER_ID, NO_CONTROL
-from tlog.errors import ForbiddenError, MalformedInputError, UnauthorizedError
+from tlog.errors import ForbiddenError, MalformedInputError, OverloadedError, UnauthorizedError
 from tlog.storage.keys import ApiKey
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Scope = Literal["append", "read", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("append", "read", "admin")
 CACHE_SECONDS: Final = 5.0
 _CACHED_KEYS: Final = 1024
+LOOKUPS_PER_SECOND: Final = 100
 _KEY_ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _TOKEN: Final = re.compile(r"tlog_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
@@ -36,7 +38,13 @@ def digest_of(pepper: bytes, token: str) -> bytes:
 
 
 def new_token(
-    pepper: bytes, principal: str, scopes: Collection[str], now: datetime, expires_at: datetime | None = None
+    pepper: bytes,
+    principal: str,
+    scopes: Collection[str],
+    now: datetime,
+    expires_at: datetime | None = None,
+    *,
+    rate: int | None = None,
 ) -> tuple[str, ApiKey]:
     """Return a fresh token, to be shown once, and the key to store for it.
 
@@ -49,7 +57,7 @@ def new_token(
         raise MalformedInputError(message)
     key_id = secrets.token_hex(_KEY_ID_BYTES)
     token = f"tlog_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    return token, ApiKey(key_id, digest_of(pepper, token), principal, sorted(scopes), now, expires_at)
+    return token, ApiKey(key_id, digest_of(pepper, token), principal, sorted(scopes), now, expires_at, rate=rate)
 
 
 class Authenticator:
@@ -66,7 +74,9 @@ class Authenticator:
         self._pepper = pepper
         self._clock = clock
         self._timer = timer
-        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._known: dict[str, tuple[float, ApiKey]] = {}
+        self._unknown: dict[str, float] = {}
+        self._lookups = (0.0, 0)  # the second that began then, and how many IDs were looked up in it
 
     async def check(self, authorization: str | None, scope: Scope) -> ApiKey:
         """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
@@ -74,6 +84,7 @@ class Authenticator:
         Raises:
             UnauthorizedError: there is no bearer token, or its key is unknown, wrong, expired or revoked.
             ForbiddenError: the key lacks the scope.
+            OverloadedError: too many unknown keys are tried, so this one cannot be looked up now.
 
         """
         kind, _, token = (authorization or "").partition(" ")
@@ -95,13 +106,32 @@ class Authenticator:
 
     async def _cached(self, key_id: str) -> ApiKey | None:
         now = self._timer()
-        read_at, key = self._cache.get(key_id, (-CACHE_SECONDS, None))
-        if now - read_at >= CACHE_SECONDS:
-            key = await self._find(key_id)
-            if len(self._cache) >= _CACHED_KEYS:
-                self._cache.clear()  # unknown IDs must not fill the memory
-            self._cache[key_id] = (now, key)
+        read_at, key = self._known.get(key_id, (-CACHE_SECONDS, None))
+        if now - read_at < CACHE_SECONDS:
+            return key
+        if key is None:
+            if now - self._unknown.get(key_id, -CACHE_SECONDS) < CACHE_SECONDS:
+                return None
+            self._count_lookup(now)
+        key = await self._find(key_id)
+        cache: dict[str, Any] = self._unknown if key is None else self._known
+        if len(cache) >= _CACHED_KEYS:
+            cache.clear()  # they must not fill the memory
+        if key is None:
+            self._known.pop(key_id, None)
+            self._unknown[key_id] = now
+        else:
+            self._known[key_id] = now, key
         return key
+
+    def _count_lookup(self, now: float) -> None:
+        began, count = self._lookups
+        if now - began >= 1:
+            began, count = now, 0
+        if count >= LOOKUPS_PER_SECOND:
+            message = "too many API keys that were not seen lately are tried at once"
+            raise OverloadedError(message)
+        self._lookups = began, count + 1
 
 
 def _is_valid(key: ApiKey, now: datetime) -> bool:

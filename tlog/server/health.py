@@ -33,7 +33,9 @@ class Metrics:
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
         waiting.set_function(lambda: log.appender.waiting_events)
+        watch = log.database.watch
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "tlog_disk_low": ("1 while too little disk is left to append", lambda: bool(watch and watch.trouble)),
             "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
             "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
             "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
@@ -62,8 +64,10 @@ async def livez(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Answer 200 if the database answers and a checkpoint is published, 503 otherwise."""
+    """Answer 200 if the database answers and a checkpoint is published, 503 otherwise, and once the service stops."""
     service: Service = request.app.state.service
+    if service.stopping:
+        return _ready(503, {"ready": False, "reason": "the service is stopping"})
     try:
         latest = await service.log.reader.latest_checkpoint()
     except TlogError as error:
@@ -74,6 +78,9 @@ async def readyz(request: Request) -> Response:
     document: dict[str, object] = {"ready": True, "size": latest.size, "leading": status.sealing}
     if status.index_error:
         document["indexing"] = status.index_error
+    watch = service.log.database.watch
+    if watch is not None and watch.trouble:
+        document["appending"] = watch.trouble
     return _ready(200, document)
 
 

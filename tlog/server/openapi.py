@@ -140,7 +140,7 @@ def _paths(event: _Document) -> _Document:
             {**_parameter("Prefer", {"type": "string"}, "return=minimal: counts only"), "in": "header"},
         ],
         scope="append",
-        errors=("400", "401", "403", "409", "413", "422", "503"),
+        errors=("400", "401", "403", "408", "409", "413", "422", "429", "503", "507"),
     )
     append["requestBody"] = {
         "required": True,
@@ -335,6 +335,10 @@ def _operation(
     operation: _Document = {"summary": summary, "responses": responses}
     if parameters:
         operation["parameters"] = parameters
+    if scope == "read":
+        # Each question is logged before it is answered, so what refuses an append refuses it too.
+        for status in ("429", "507"):
+            responses[status] = responses["503"]
     if scope is not None:
         operation |= {"security": [{"apiKey": []}], "x-scope": scope}
     return operation

@@ -18,41 +18,50 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MEDIA_TYPE: Final = "application/problem+json"
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _log: Final = structlog.get_logger()
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
+    """A kind of problem: what all its documents have in common."""
+
     status: int
     slug: str
     title: str
 
 
 # The first class that fits decides, so subclasses stand above their bases.
-_KINDS: Final[Mapping[type[Exception], _Kind]] = {
-    errors.InvalidEventError: _Kind(422, "invalid-event", "The event breaks a rule of the event format"),
-    errors.MalformedInputError: _Kind(400, "malformed-request", "The request is malformed"),
-    errors.EventConflictError: _Kind(409, "event-conflict", "The eventId is logged with other content"),
-    errors.NotFoundError: _Kind(404, "not-found", "Not in this log"),
-    errors.TooLargeError: _Kind(413, "too-large", "The request is above a limit"),
-    errors.UnauthorizedError: _Kind(401, "unauthorized", "A valid API key is needed"),
-    errors.ForbiddenError: _Kind(403, "forbidden", "The API key lacks a scope"),
-    errors.OverloadedError: _Kind(503, "overloaded", "The log cannot take this now"),
-    errors.OperatorError: _Kind(500, "operator-needed", "The log needs its operator"),
+_KINDS: Final[Mapping[type[Exception], Kind]] = {
+    errors.InvalidEventError: Kind(422, "invalid-event", "The event breaks a rule of the event format"),
+    errors.MalformedInputError: Kind(400, "malformed-request", "The request is malformed"),
+    errors.EventConflictError: Kind(409, "event-conflict", "The eventId is logged with other content"),
+    errors.NotFoundError: Kind(404, "not-found", "Not in this log"),
+    errors.TooLargeError: Kind(413, "too-large", "The request is above a limit"),
+    errors.UnauthorizedError: Kind(401, "unauthorized", "A valid API key is needed"),
+    errors.ForbiddenError: Kind(403, "forbidden", "The API key lacks a scope"),
+    errors.RateLimitedError: Kind(429, "rate-limited", "The API key's rate is used up"),
+    errors.NoSpaceError: Kind(507, "no-space", "The log's disk is nearly full"),
+    errors.OverloadedError: Kind(503, "overloaded", "The log cannot take this now"),
+    errors.OperatorError: Kind(500, "operator-needed", "The log needs its operator"),
 }
 _HTTP_TITLES: Final = {
-    404: _Kind(404, "not-found", "No such resource"),
-    405: _Kind(405, "method-not-allowed", "The resource has no such method"),
-    413: _Kind(413, "too-large", "The request is above a limit"),
-    415: _Kind(415, "unsupported-media-type", "The media type is not supported"),
+    404: Kind(404, "not-found", "No such resource"),
+    405: Kind(405, "method-not-allowed", "The resource has no such method"),
+    413: Kind(413, "too-large", "The request is above a limit"),
+    415: Kind(415, "unsupported-media-type", "The media type is not supported"),
 }
-_FAILURE: Final = _Kind(500, "internal-error", "The log failed to answer; nothing is known to be lost")
+_FAILURE: Final = Kind(500, "internal-error", "The log failed to answer; nothing is known to be lost")
 
 
 async def on_error(_: Request, error: Exception) -> Response:
     """Return the problem document of any error."""
     if isinstance(error, HTTPException):
-        kind = _HTTP_TITLES.get(error.status_code, _Kind(error.status_code, "http-error", "The request failed"))
-        return _response(kind, error.detail, dict(error.headers or {}))
+        kind = _HTTP_TITLES.get(error.status_code, Kind(error.status_code, "http-error", "The request failed"))
+        return problem(kind, error.detail, dict(error.headers or {}))
     kind = next((kind for kind_of, kind in _KINDS.items() if isinstance(error, kind_of)), _FAILURE)
     extra: dict[str, Any] = {}
     headers: dict[str, str] = {}
@@ -73,11 +82,12 @@ async def on_error(_: Request, error: Exception) -> Response:
         # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
         place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
         _log.error("request failed", error=type(error).__name__, place=place)
-        return _response(kind, "the failure is in the server's log", headers)
-    return _response(kind, str(error), headers, extra)
+        return problem(kind, "the failure is in the server's log", headers)
+    return problem(kind, str(error), headers, extra)
 
 
-def _response(kind: _Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> Response:
+def problem(kind: Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> Response:
+    """Return one problem document."""
     document = {
         "type": f"urn:tlog:problem:{kind.slug}",
         "title": kind.title,

@@ -5,29 +5,36 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+import sys
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 import uvicorn
 
 from tlog.config import tune_memory
 from tlog.errors import OperatorError
 from tlog.lifecycle import DEFAULT_INTERVAL, open_log, running
+from tlog.server.accesslog import AccessLog
 from tlog.server.app import create_app
 from tlog.server.auth import Authenticator
+from tlog.server.protocol import GuardedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from starlette.applications import Starlette
+
     from tlog.config import Location
-    from tlog.lifecycle import Log, Sealing
+    from tlog.lifecycle import Sealing
+    from tlog.server.app import Service
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 _BACKLOG: Final = 1024
-_CONCURRENCY: Final = 1024
-_GRACE_SECONDS: Final = 10
-_KEEP_ALIVE_SECONDS: Final = 30
+DEFAULT_DRAIN: Final = 1.0
+# How long answers that are under way may take once connections are no longer accepted.
+GRACE_SECONDS: Final = 8
 
 
 async def serve(
@@ -37,9 +44,14 @@ async def serve(
     port: int = DEFAULT_PORT,
     interval: float = DEFAULT_INTERVAL,
     sealing: Sealing = "beside",
+    drain: float = DEFAULT_DRAIN,
+    access_log: bool = True,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
+
+    SIGTERM first makes `/readyz` red, for `drain` seconds, so that a load balancer sends no more; SIGINT ends at once. Then
+    requests whose body has not arrived are refused with 503, and the others get their answers.
 
     Args:
         location: where the log is.
@@ -47,6 +59,8 @@ async def serve(
         port: TCP port, 0 for any free one.
         interval: seconds between two seals.
         sealing: where the log is sealed and indexed (`tlog.lifecycle.open_log`).
+        drain: seconds between SIGTERM and the end of accepting connections.
+        access_log: whether to log each request on standard error.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -55,7 +69,10 @@ async def serve(
     """
     with _listen(host, port) as listener:
         async with open_log(location, interval=interval, sealing=sealing) as log:
-            await _serve(log, listener, on_ready)
+            with ExitStack() as stack:
+                lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
+                app = create_app(log, Authenticator(log.reader.api_key, log.directory.pepper(), log.clock), lines)
+                await _serve(app, listener, drain, on_ready)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -68,27 +85,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OperatorError(message) from error
 
 
-async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+async def _serve(app: Starlette, listener: socket.socket, drain: float, on_ready: Callable[[str], None]) -> None:
     tune_memory()
-    app = create_app(log, Authenticator(log.reader.api_key, log.directory.pepper(), log.clock))
-    config = uvicorn.Config(
-        app,
-        http="httptools",  # refuses conflicting Content-Length and Transfer-Encoding; h11 would execute both
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        limit_concurrency=_CONCURRENCY,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    server = _Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-    async with running(log) as background:
+    service: Service = app.state.service
+    server = _Server(_configuration(app))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, server.handle_exit, signal.SIGINT, None)
+    loop.add_signal_handler(signal.SIGTERM, _drain, server, service, drain)
+    async with running(service.log) as background:
 
         def stop(task: asyncio.Task[None]) -> None:
             server.should_exit = True
@@ -99,7 +103,35 @@ async def _serve(log: Log, listener: socket.socket, on_ready: Callable[[str], No
         announcing = asyncio.create_task(_announce(server, listener, on_ready))
         await server.serve([listener])
         announcing.cancel()
-        await app.state.service.verification.stop()
+        await service.verification.stop()
+
+
+def _configuration(app: Starlette) -> uvicorn.Config:
+    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.protocol`)."""
+    service: Service = app.state.service
+    guarded = partial(GuardedProtocol, refused=service.metrics.responded)
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", guarded),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _drain(server: uvicorn.Server, service: Service, seconds: float) -> None:
+    """Answer that the service is not ready, and go on for a while; asked again, end at once."""
+    if service.stopping:
+        server.should_exit = True
+        return
+    service.stopping = True
+    asyncio.get_running_loop().call_later(seconds, server.handle_exit, signal.SIGTERM, None)
 
 
 class _Server(uvicorn.Server):

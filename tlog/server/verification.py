@@ -44,7 +44,7 @@ _MAX_ERRORS: Final = 100
 async def verify(request: Request) -> Response:
     """Return the result of the last check, starting one if none runs; `?full=true` starts a full one."""
     service: Service = request.app.state.service
-    await service.authenticator.check(request.headers.get("authorization"), "read")
+    await service.admission.admit(request, "read")
     full = request.query_params.get("full", "false")
     if full not in ("true", "false"):
         message = "'full' is 'true' or 'false'"

@@ -15,32 +15,21 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from tlog.errors import OverloadedError, UnsafeDatabaseError
+from tlog.errors import NoSpaceError, OverloadedError, UnsafeDatabaseError
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
+from tlog.storage.selfcheck import check_access, check_privileges, check_relations, check_session, check_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tlog.storage.watch import Watch
 
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
 Connection = AsyncConnection[TupleRow]
 
 _CONNECT_TIMEOUT: Final = 10
 _MINIMUM_VERSION: Final = 150_000
-_REQUIRED_ON: Final = ("fsync", "full_page_writes", "data_checksums")
-_DURABLE_COMMITS: Final = ("on", "remote_write", "remote_apply")
-_PLAIN: Final = (
-    "log_state", "leaf", "tile", "checkpoint", "api_key", "index_segment", "index_run", "index_tile", "index_epoch",
-)  # fmt: skip
-_TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
-_TRIGGERS: Final = frozenset(
-    (
-        ("checkpoint", "append_only", "A", "refuse_change"),
-        ("leaf", "append_only", "A", "refuse_change"),
-        ("tile", "append_only", "A", "refuse_change"),
-        ("tile", "grow_only", "A", "refuse_rewrite"),
-    )
-)
 
 
 @contextmanager
@@ -48,12 +37,16 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into tlog's.
 
     Raises:
+        NoSpaceError: the database's disk is full.
         OverloadedError: the database is away or overloaded; the caller may try again.
         UnsafeDatabaseError: a role lacks a privilege.
 
     """
     try:
         yield
+    except psycopg.errors.DiskFull as error:
+        message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
+        raise NoSpaceError(message) from error
     except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
         # The driver's message may quote rows; its class says what happened without them.
         message = f"the database cannot serve this now ({type(error).__name__})"
@@ -70,12 +63,14 @@ class Database:
     Args:
         conninfo: libpq connection string of the service's login role.
         admin: connection string of a role that may migrate; the same one if not given.
+        watch: what keeps the server going, if it is the embedded one.
 
     """
 
-    def __init__(self, conninfo: str, admin: str | None = None) -> None:
+    def __init__(self, conninfo: str, admin: str | None = None, watch: Watch | None = None) -> None:
         self._conninfo = conninfo
         self._admin = admin or conninfo
+        self.watch = watch
 
     async def connect(self, role: Role) -> Connection:
         """Return a new connection in autocommit that acts as `role`.
@@ -128,7 +123,7 @@ class Database:
                 return await migrate(connection, login or connection.info.user)
 
     async def check(self) -> None:
-        """Check what the log's promises rest on: version, schema, durability, tables, triggers.
+        """Check what the log's promises rest on (`tlog.storage.selfcheck`): version, schema, durability, access, triggers.
 
         Raises:
             OverloadedError: the database cannot be reached.
@@ -138,9 +133,22 @@ class Database:
         connection = await self.connect("tlog_reader")
         async with connection:
             _check_version(connection)
-            await check_migrations(connection)
-            await check_settings(connection)
-            await check_relations(connection)
+            with translated():
+                await check_session(connection, "tlog_reader")
+                await check_migrations(connection)
+                await check_settings(connection)
+                await check_privileges(connection)
+                await check_relations(connection)
+                if self._admin == self._conninfo:
+                    await check_access(connection)
+                    return
+        # Only the administrator may see who is let in.
+        with translated():
+            connection = await AsyncConnection.connect(
+                self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+            )
+            async with connection:
+                await check_access(connection)
 
 
 @asynccontextmanager
@@ -152,44 +160,6 @@ async def snapshot(connection: Connection, *, index_scans: bool = False) -> Asyn
         async with connection.transaction():
             await connection.execute(QUERIES["snapshot_settings"], {"index_scans": "on" if index_scans else "off"})
             yield
-
-
-async def check_settings(connection: Connection) -> None:
-    """Check that a commit survives a crash.
-
-    Raises:
-        UnsafeDatabaseError: a setting that durability rests on is off.
-
-    """
-    cursor = await connection.execute(QUERIES["check_settings"])
-    settings: dict[str, str] = dict(await cursor.fetchall())
-    for name in _REQUIRED_ON:
-        if settings.get(name) != "on":
-            message = f"PostgreSQL runs with {name} = {settings.get(name)}; acknowledged events need {name} = on"
-            raise UnsafeDatabaseError(message)
-    if settings["synchronous_commit"] not in _DURABLE_COMMITS:
-        message = "PostgreSQL runs with synchronous_commit = off for tlog; acknowledged events need it on"
-        raise UnsafeDatabaseError(message)
-
-
-async def check_relations(connection: Connection) -> None:
-    """Check that the log's tables are plain tables without row filters or rules, and their triggers the known ones.
-
-    Raises:
-        UnsafeDatabaseError: a table was replaced or filtered, or a trigger is missing, disabled or added.
-
-    """
-    cursor = await connection.execute(QUERIES["check_relations"])
-    found = {name: (kind, row_security, rules) for name, kind, row_security, rules in await cursor.fetchall()}
-    for table, kind in _TABLES.items():
-        if found.get(table) != (kind, False, False):
-            message = f"tlog.{table} is missing, not a plain table, or has row security or rules; restore the schema"
-            raise UnsafeDatabaseError(message)
-    cursor = await connection.execute(QUERIES["check_triggers"])
-    triggers = set(await cursor.fetchall())
-    for table, name, *_ in sorted(triggers ^ _TRIGGERS):
-        message = f"trigger {name} on tlog.{table} is missing, disabled, changed or not tlog's; restore the schema"
-        raise UnsafeDatabaseError(message)
 
 
 def _check_version(connection: Connection) -> None:

@@ -28,6 +28,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tlog.errors import EmbeddedPostgresError
+from tlog.storage.space import Ballast, Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +55,8 @@ max_connections = 60
 superuser_reserved_connections = 3
 shared_buffers = %(shared_buffers)dMB
 wal_level = replica
-max_wal_size = 1GB
-min_wal_size = 256MB
+max_wal_size = %(max_wal_size)dMB
+min_wal_size = %(min_wal_size)dMB
 checkpoint_timeout = 5min
 fsync = on
 full_page_writes = on
@@ -84,6 +85,7 @@ class EmbeddedPostgres:
         self._directory = directory.absolute()
         self._cluster = self._directory / "cluster"
         self._log = self._directory / "postgres.log"
+        self._ballast = Ballast(self._directory / "ballast")
         self._users: int | None = None
 
     def __enter__(self) -> Self:
@@ -140,11 +142,39 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(message)
         with self._starting():
             if not self._answers():
-                self._configure(self._cluster)
-                self._launch()
+                self._bring_up()
             users = os.open(self._directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(users, fcntl.LOCK_SH)
             self._users = users
+
+    def start_again(self) -> None:
+        """Start the server if it has ended meanwhile; returns when it answers.
+
+        Raises:
+            EmbeddedPostgresError: it does not start.
+
+        """
+        with self._starting():
+            # Left meanwhile by this process, or started meanwhile by another.
+            if self._users is not None and self._postmaster() is None:
+                self._bring_up()
+
+    def runs(self) -> bool:
+        """Tell whether the server's process is there, whether it answers or recovers."""
+        return self._postmaster() is not None
+
+    def space(self) -> Space:
+        """Return the space on the cluster's disk."""
+        return Space.of(self._cluster)
+
+    def take_ballast(self) -> None:
+        """Hold some space on the disk for bad times, if it is not held and there is plenty."""
+        if self._ballast.exists():
+            return
+        with self._starting(), contextlib.suppress(OSError):
+            space = self.space()
+            if not self._ballast.exists() and space.free >= space.reserve + space.ballast_size:
+                self._ballast.make(space.ballast_size)
 
     def stop(self) -> None:
         """Leave the server; the last one to leave stops it."""
@@ -200,6 +230,13 @@ class EmbeddedPostgres:
             yield
         finally:
             os.close(descriptor)
+
+    def _bring_up(self) -> None:
+        space = self.space()
+        if space.free < space.ballast_size:
+            self._ballast.release()  # it could not even write its process number
+        self._configure(self._cluster)
+        self._launch()
 
     def _launch(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -280,13 +317,17 @@ class EmbeddedPostgres:
         """Write the configuration whole: nothing of initdb's defaults or of later edits decides who may connect."""
         me = pwd.getpwuid(os.geteuid()).pw_name
         identities = f"tlog {me} postgres\ntlog {me} tlog\n"
-        configuration = _CONFIGURATION % {"shared_buffers": _shared_buffers()}
+        wal = Space.of(cluster).max_wal_size
+        sizes = {"shared_buffers": _shared_buffers(), "max_wal_size": wal, "min_wal_size": max(wal // 4, 32)}
+        configuration = _CONFIGURATION % sizes
         for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", configuration)):
-            path = cluster / name
-            path.unlink(missing_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(text, encoding="utf-8")
-            self._give(path)
+            # Complete or not at all: on a full disk half a configuration would be worse than the old one.
+            partial = cluster / f"{name}.new"
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600)
+            partial.write_text(text, encoding="utf-8")
+            self._give(partial)
+            partial.rename(cluster / name)
         main = cluster / "postgresql.conf"
         include = "include 'tlog.conf'\n"
         if include not in main.read_text(encoding="utf-8"):

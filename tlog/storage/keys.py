@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class ApiKey(NamedTuple):
-    """One API key: `digest` is HMAC-SHA256(pepper, secret), `principal` the actor its uses are logged under."""
+    """One API key: `digest` is HMAC-SHA256(pepper, secret), `principal` the actor its uses are logged under.
+
+    `rate` is events per second, None for the service's own limit.
+    """
 
     key_id: str
     digest: bytes
@@ -21,6 +24,7 @@ class ApiKey(NamedTuple):
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    rate: int | None = None
 
 
 class ApiKeyStore:

@@ -132,16 +132,16 @@ SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE s
 SELECT pg_catalog.pg_try_advisory_lock(%(lock)s);
 
 -- name: add_api_key
-INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at)
-VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s);
+INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate)
+VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s);
 
 -- name: read_api_key
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
 -- name: list_api_keys
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at FROM tlog.api_key ORDER BY created_at;
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate FROM tlog.api_key ORDER BY created_at;
 
 -- name: revoke_api_key
 UPDATE tlog.api_key SET revoked_at = %(now)s WHERE key_id = %(key_id)s AND revoked_at IS NULL;
@@ -185,23 +185,80 @@ SELECT segment_id, run, first_posting, pages FROM tlog.index_run ORDER BY segmen
 SELECT segment_id, level, tile_index, hashes FROM tlog.index_tile ORDER BY segment_id, level, tile_index;
 
 -- name: check_relations
-SELECT relation.relname, relation.relkind, relation.relrowsecurity, relation.relhasrules
+SELECT
+    relation.relname, relation.relkind::text, relation.relrowsecurity, relation.relhasrules,
+    EXISTS (SELECT FROM pg_catalog.pg_policy AS policy WHERE policy.polrelid = relation.oid),
+    relation.relkind <> 'p'
+        AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS child WHERE child.inhparent = relation.oid)
 FROM pg_catalog.pg_class AS relation
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 WHERE namespace.nspname = 'tlog' AND relation.relkind IN ('r', 'p', 'v', 'm', 'f');
 
 -- name: check_triggers
-SELECT relation.relname, trigger.tgname, trigger.tgenabled, routine.proname
+SELECT
+    relation.relname, trigger.tgname, trigger.tgenabled::text, place.nspname || '.' || routine.proname,
+    trigger.tgtype::int, trigger.tgqual IS NOT NULL,
+    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(routine.prosrc, 'UTF8')), 'hex')
 FROM pg_catalog.pg_trigger AS trigger
 JOIN pg_catalog.pg_class AS relation ON relation.oid = trigger.tgrelid
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 JOIN pg_catalog.pg_proc AS routine ON routine.oid = trigger.tgfoid
+JOIN pg_catalog.pg_namespace AS place ON place.oid = routine.pronamespace
 WHERE namespace.nspname = 'tlog' AND NOT trigger.tgisinternal
 ORDER BY relation.relname, trigger.tgname;
 
 -- name: check_settings
 SELECT name, setting FROM pg_catalog.pg_settings
-WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums', 'server_version_num');
+WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums');
+
+-- name: check_session
+SELECT current_user::text, pg_catalog.current_setting('search_path');
+
+-- name: may_read_access_rules
+SELECT
+    pg_catalog.has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
+    AND pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE');
+
+-- name: check_access_rules
+-- The name of the file is new in PostgreSQL 16.
+SELECT coalesce(pg_catalog.to_jsonb(rules) ->> 'file_name', 'pg_hba.conf'), rules.line_number
+FROM pg_catalog.pg_hba_file_rules AS rules
+WHERE rules.auth_method = 'trust'
+ORDER BY rules.line_number;
+
+-- name: check_roles
+-- The login role of this session and the roles that tlog acts as, where they are more than they should be.
+SELECT role.rolname, role.rolname = session_user, CASE
+    WHEN role.rolsuper THEN 'is a superuser'
+    WHEN role.rolbypassrls THEN 'has BYPASSRLS'
+    ELSE 'can log in'
+END
+FROM pg_catalog.pg_roles AS role
+WHERE
+    (role.rolname = session_user AND (role.rolsuper OR role.rolbypassrls))
+    OR (
+        role.rolname IN ('tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser')
+        AND (role.rolsuper OR role.rolbypassrls OR role.rolcanlogin)
+    )
+ORDER BY role.rolname;
+
+-- name: check_privileges
+-- Whatever the way a privilege comes by: granted to the role, to PUBLIC, to a role it is a member of, or on a column.
+SELECT role.rolname, protected.name, privilege.name
+FROM pg_catalog.pg_roles AS role
+CROSS JOIN (VALUES ('leaf'), ('checkpoint')) AS protected (name)
+CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS privilege (name)
+WHERE
+    (role.rolname = session_user
+        OR role.rolname IN ('tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser'))
+    AND (
+        pg_catalog.has_table_privilege(role.oid, 'tlog.' || protected.name, privilege.name)
+        OR (
+            privilege.name = 'UPDATE'
+            AND pg_catalog.has_any_column_privilege(role.oid, 'tlog.' || protected.name, 'UPDATE')
+        )
+    )
+ORDER BY role.rolname = session_user, 1, 2, 3;
 
 -- name: read_keys
 -- The keys of entries [start, end) as they stand in the entries, 72 characters each; spaces for control entries.

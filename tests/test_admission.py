@@ -1,0 +1,263 @@
+"""What is let in: keys and rates before bodies, no append on a full disk, and back without anybody's hands."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from service_scenarios import Filler, Recorder, event_of, small_disk, write_until_it_ends
+from support import sample_events, start_server, tlog
+
+from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
+from tlog.server.admission import MAX_BODIES_SIZE, Admission, Bucket
+from tlog.server.app import create_app
+from tlog.server.auth import CACHE_SECONDS, LOOKUPS_PER_SECOND, Authenticator, new_token
+from tlog.storage.embedded import EmbeddedPostgres
+from tlog.storage.space import MEGABYTE, Ballast, Space
+
+GIGABYTE = 1024 * MEGABYTE
+PEPPER = bytes(32)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+# --- Keys and rates --------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_kept_on_average():
+    bucket = Bucket(10, 0.0)
+    assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
+    assert bucket.take(0.0) == pytest.approx(0.1)
+    assert bucket.take(0.1) == 0.0
+    bucket.charge(100)
+    assert bucket.take(5.0) > 5.0, "a large batch is paid for afterwards"
+    assert bucket.take(10.3) == 0.0
+    assert [bucket.take(1000.0) for _ in range(11)][-1] > 0, "what was not used is lost after a second"
+
+
+class Keys:
+    """The database's part: counts how often it is asked."""
+
+    def __init__(self, *keys):
+        self._keys = {key.key_id: key for key in keys}
+        self.asked = 0
+
+    async def find(self, key_id):
+        self.asked += 1
+        return self._keys.get(key_id)
+
+
+@pytest.mark.anyio
+async def test_a63_invented_keys_cost_few_look_ups_and_known_keys_nothing():
+    token, key = new_token(PEPPER, "service", ["append"], NOW)
+    keys, seconds = Keys(key), [0.0]
+    authenticator = Authenticator(keys.find, PEPPER, lambda: NOW, lambda: seconds[0])
+    assert await authenticator.check(f"Bearer {token}", "append") == key
+    outcomes = []
+    for number in range(5000):
+        try:
+            await authenticator.check(f"Bearer tlog_{number:016x}_{'A' * 43}", "append")
+        except (UnauthorizedError, OverloadedError) as error:
+            outcomes.append(type(error))
+    assert keys.asked == LOOKUPS_PER_SECOND
+    assert outcomes.count(OverloadedError) == 5000 - LOOKUPS_PER_SECOND + 1
+    seconds[0] = CACHE_SECONDS
+    for number in range(5000, 6000):
+        with pytest.raises((UnauthorizedError, OverloadedError)):
+            await authenticator.check(f"Bearer tlog_{number:016x}_{'A' * 43}", "append")
+    assert await authenticator.check(f"Bearer {token}", "append") == key, "its refresh does not wait behind them"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("age, valid", [(timedelta(days=1) - timedelta(seconds=1), True), (timedelta(days=1), False)])
+async def test_a63_keys_expire(age, valid):
+    token, key = new_token(PEPPER, "service", ["append"], NOW, NOW + timedelta(days=1))
+    authenticator = Authenticator(Keys(key).find, PEPPER, lambda: NOW + age)
+    if valid:
+        assert await authenticator.check(f"Bearer {token}", "append") == key
+    else:
+        with pytest.raises(UnauthorizedError):
+            await authenticator.check(f"Bearer {token}", "append")
+
+
+@pytest.mark.anyio
+async def test_bodies_have_a_bound_together(opened):
+    async with opened() as log:
+        admission = Admission(log, Authenticator(Keys().find, PEPPER, log.clock))
+        with admission.body() as first, admission.body() as second:
+            first(MAX_BODIES_SIZE - 10)
+            second(10)
+            with pytest.raises(OverloadedError, match="large requests"):
+                second(1)
+        with admission.body() as third:
+            third(MAX_BODIES_SIZE)
+
+
+class Body:
+    """A request body that notices whether it is read."""
+
+    def __init__(self):
+        self.read = False
+
+    async def __aiter__(self):
+        self.read = True
+        yield json.dumps(event_of()).encode()
+
+
+def full_queue(log):
+    log.appender._waiting_events = log.appender._max_waiting
+
+
+def full_disk(log):
+    class Full:
+        trouble = "the disk has 1 MB left"
+
+        def check(self):
+            raise NoSpaceError(self.trouble, 5)
+
+    log.database.watch = Full()
+
+
+def closing(log):
+    log.appender.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "break_it, scope, status, retry_after",
+    [(None, "append", 201, None), (None, "read", 403, None), (None, None, 401, None), (full_queue, "append", 503, "1"),
+     (full_disk, "append", 507, "5"), (closing, "append", 503, "1")],
+    ids=["let in", "scope", "key", "queue", "disk", "closing"],
+)  # fmt: skip
+async def test_what_is_refused_is_refused_before_its_body(opened, break_it, scope, status, retry_after):
+    async with opened() as log:
+        token, key = new_token(PEPPER, "service", [scope or "append"], log.clock())
+        app = create_app(log, Authenticator(Keys(key).find, PEPPER, log.clock))
+        headers = {"Authorization": f"Bearer {token}"} if scope else {}
+        body = Body()
+        waiting = log.appender._waiting_events
+        if break_it:
+            break_it(log)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://log") as client:
+            answer = await client.post(
+                "/v1/audit/events", content=body, headers={"Content-Type": "application/json", **headers}
+            )
+        log.appender._waiting_events, log.database.watch = waiting, None
+        assert (answer.status_code, answer.headers.get("retry-after")) == (status, retry_after), answer.text
+        if status != 201:
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_keys_own_rate(running_server):
+    server = running_server
+    made = tlog(
+        "token", "create", "--data", server.data, "--principal", "slow", "--scope", "append", "--rate", "5", "--json"
+    )
+    limited = json.loads(made.stdout)
+    assert {
+        key["keyId"]: key["rate"] for key in json.loads(tlog("token", "list", "--data", server.data, "--json").stdout)
+    }[limited["keyId"]] == 5
+    lines = b"\n".join(sample_events(100))
+    headers = {"Content-Type": "application/x-ndjson", "Prefer": "return=minimal"}
+
+    def post(token):
+        return httpx2.post(
+            server.url + "/v1/audit/events", content=lines, headers={**headers, "Authorization": f"Bearer {token}"}
+        )
+
+    assert post(limited["token"]).status_code == 201
+    refused = post(limited["token"])
+    assert refused.status_code == 429
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert 15 <= int(refused.headers["retry-after"]) <= 20
+    for _ in range(5):
+        assert post(server.token).status_code == 200, "nobody else has to wait"
+
+
+# --- Space -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "total, wal, reserve, ballast",
+    [(640 * MEGABYTE, 64, 128, 64), (10 * GIGABYTE, 640, 1280, 80), (100 * GIGABYTE, 1024, 5120, 128)],
+)
+def test_r3_what_must_stay_free(total, wal, reserve, ballast):
+    space = Space(total, 0)
+    assert space.max_wal_size == wal
+    assert space.reserve == reserve * MEGABYTE
+    assert space.ballast_size == ballast * MEGABYTE
+
+
+def test_r3_a_ballast_holds_space_and_is_whole_or_not_there(directory):
+    with small_disk(directory / "disk", 16) as disk:
+        ballast = Ballast(disk / "ballast")
+        with pytest.raises(OSError, match="No space"):
+            ballast.make(32 * MEGABYTE)
+        assert list(disk.iterdir()) == []
+        ballast.make(12 * MEGABYTE)
+        assert Space.of(disk).free <= 4 * MEGABYTE
+        ballast.release()
+        ballast.release()
+        assert Space.of(disk).free >= 15 * MEGABYTE
+
+
+def test_r3_full_disk(directory):
+    """Refused while there is still space, ended when there is none, started again by itself, everything kept."""
+    with small_disk(directory / "disk", 640) as disk:
+        server = start_server(disk / "data")
+        client, filler, postgres = Recorder(server), Filler(disk), EmbeddedPostgres(disk / "data" / "postgres")
+        ballast = disk / "data" / "postgres" / "ballast"
+        try:
+            client.append_until(201, 5)
+            server.seal()
+            question = f"/v1/audit/events/{client.acknowledged[0]}"
+            assert ballast.stat().st_blocks * 512 >= 64 * MEGABYTE
+
+            filler.leave(100 * MEGABYTE)
+            client.append_until(507, 5)
+            assert "make space" in client.problem["detail"]
+            assert client.problem["retryAfter"] == "5"
+            assert (client.get(question), client.get("/checkpoint"), client.get("/readyz")) == (200, 200, 200)
+            filler.go()
+            client.append_until(201, 30)
+
+            filler.leave(MEGABYTE)
+            write_until_it_ends(postgres)
+            client.append_until(507, 30)  # the ballast lets it run again, to be read
+            assert not ballast.exists()
+            wait_for(lambda: client.get(question) == 200)
+            filler.leave(MEGABYTE)
+            write_until_it_ends(postgres)
+            wait_for(lambda: not postgres.runs())
+            assert client.append() in (503, 507)
+            filler.go()
+            assert client.append_until(201, 30) < 30
+            wait_for(ballast.exists)
+            assert server.process.poll() is None, "it is the same process all the time"
+            assert client.slowest_refusal < 5
+            server.seal()
+        finally:
+            client.close()
+            stopped = server.stop()
+        assert stopped == 0, server.said.read_text()
+        assert json.loads(tlog("fsck", "--data", disk / "data", "--json").stdout)["verdict"] == "verified"
+        tlog("export", "--ndjson", directory / "exported", "--data", disk / "data")
+    stored = {json.loads(line)["eventId"] for line in (directory / "exported").read_text().splitlines()}
+    assert set(client.acknowledged) <= stored
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_embedded_server_that_was_killed_is_started_again(running_server):
+    client = Recorder(running_server)
+    client.append_until(201, 5)
+    EmbeddedPostgres(running_server.data / "postgres").kill()
+    assert client.append_until(201, 30) < 30
+    client.close()

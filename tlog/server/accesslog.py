@@ -1,0 +1,101 @@
+"""The access log: one line of JSON for each request, with the API key's ID and nothing personal.
+
+The path as it was sent, its query and the principal may all be personal, so a line has the template of the path and the ID
+of the key; `tlog token list` says whose it is. What was asked of the events is in the log itself (`tlog.journal`).
+
+Lines are written by a thread of their own, a few times a second: whoever reads them slowly holds up nobody, and if nobody
+reads them at all the newest are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+_SECONDS: Final = 0.2
+_END_SECONDS: Final = 1.0
+_MAX_WAITING: Final = 50_000
+
+
+class _Line(NamedTuple):
+    at: float
+    method: str
+    route: str | None
+    status: int
+    key_id: str | None
+    sent: int
+    seconds: float
+
+
+class AccessLog:
+    """Writes lines to a file descriptor, between `with` and its end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting: list[_Line] = []
+        self._dropped = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits, unless nobody reads it."""
+        self._ending.set()
+        self._thread.join(_END_SECONDS)
+
+    def write(
+        self, method: str, route: str | None, status: int, *, key_id: str | None, sent: int, seconds: float
+    ) -> None:
+        """Log one request: `route` None if no such path exists, `status` 0 if the client went away before an answer."""
+        if len(self._waiting) < _MAX_WAITING:
+            self._waiting.append(_Line(time.time(), method, route, status, key_id, sent, seconds))
+        else:
+            self._dropped += 1
+
+    def _run(self) -> None:
+        while not self._ending.wait(_SECONDS):
+            if not self._flush():
+                return
+        self._flush()
+
+    def _flush(self) -> bool:
+        """Write what waits; tell whether there is still a reader."""
+        waiting, self._waiting = self._waiting, []
+        data = b"".join(map(_format, waiting))
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            data += msgspec.json.encode({"dropped": dropped}) + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            return False
+        return True
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _format(line: _Line) -> bytes:
+    whole = int(line.at)
+    document = {
+        "time": f"{_second(whole)}.{int((line.at - whole) * 1000):03d}Z",
+        "method": line.method,
+        "route": line.route,
+        "status": line.status,
+        "key": line.key_id,
+        "bytes": line.sent,
+        "ms": round(line.seconds * 1000, 3),
+    }
+    return msgspec.json.encode(document) + b"\n"

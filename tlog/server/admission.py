@@ -1,0 +1,136 @@
+"""Who may ask now: everything that can be decided about a request before its body is read.
+
+In this order: is the key valid, has it the scope, has it any of its rate left; and for an append: is there space on the disk,
+is there room in the queue. A refusal here has cost no body, no parsing and, for a key that was seen lately, no database.
+
+A rate is events per second, averaged; a request that brings no event counts as one. It is kept for each key in this process:
+of several services each has its own count. A request is let in while anything is left and charged whole afterwards, so a
+batch larger than the rate is possible, and paid for by waiting.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from tlog.errors import OverloadedError, RateLimitedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starlette.requests import Request
+
+    from tlog.lifecycle import Log
+    from tlog.server.auth import Authenticator, Scope
+    from tlog.storage.keys import ApiKey
+
+# More than a service can append, so it is in nobody's way; a key that needs a bound gets its own.
+DEFAULT_RATE: Final = 100_000
+KEY_ID: Final = "tlog.key_id"
+MAX_BODIES_SIZE: Final = 256 << 20
+_MAX_BUCKETS: Final = 4096
+
+
+class Bucket:
+    """What is left of a rate: it fills up to one second's worth, and may be overdrawn once."""
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.rate = rate
+        self._left = float(rate)
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one; return 0, or how many seconds to wait for it."""
+        self._left = min(self.rate, self._left + (now - self._at) * self.rate)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) / self.rate
+        self._left -= 1
+        return 0.0
+
+    def charge(self, count: int) -> None:
+        """Take more, whether it is there or not."""
+        self._left -= count
+
+
+class Admission:
+    """Lets requests in."""
+
+    def __init__(self, log: Log, authenticator: Authenticator, timer: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._authenticator = authenticator
+        self._timer = timer
+        self._buckets: dict[str, Bucket] = {}
+        self._bodies_size = 0
+
+    async def admit(self, request: Request, scope: Scope) -> ApiKey:
+        """Return the key of a request that has `scope` and some of its rate left.
+
+        Raises:
+            UnauthorizedError: there is no valid key.
+            ForbiddenError: the key lacks the scope.
+            RateLimitedError: its rate is used up.
+
+        """
+        key = await self._authenticator.check(request.headers.get("authorization"), scope)
+        request.scope[KEY_ID] = key.key_id  # for the access log
+        wait = self._bucket(key).take(self._timer())
+        if wait:
+            message = f"this API key may append or ask {key.rate or DEFAULT_RATE} times a second"
+            raise RateLimitedError(message, math.ceil(wait))
+        return key
+
+    async def admit_append(self, request: Request) -> ApiKey:
+        """Return the key of a request that may append, if the log can take anything now.
+
+        Raises:
+            UnauthorizedError: there is no valid key.
+            ForbiddenError: the key lacks the scope.
+            RateLimitedError: its rate is used up.
+            NoSpaceError: the disk is nearly full.
+            OverloadedError: too much waits already, or the log is closing.
+
+        """
+        key = await self.admit(request, "append")
+        if self._log.database.watch is not None:
+            self._log.database.watch.check()
+        self._log.appender.check_room(1)
+        return key
+
+    def charge(self, key: ApiKey, events: int) -> None:
+        """Charge a key for the events of a request that was let in, beyond the one it has paid for."""
+        self._bucket(key).charge(events - 1)
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Account for the memory of a request body; yields what is to be told of each part's size.
+
+        Raises:
+            OverloadedError: the bodies of all requests together are too large.
+
+        """
+        mine = 0
+
+        def grow(size: int) -> None:
+            nonlocal mine
+            if self._bodies_size + size > MAX_BODIES_SIZE:
+                message = "too many large requests are under way"
+                raise OverloadedError(message)
+            self._bodies_size += size
+            mine += size
+
+        try:
+            yield grow
+        finally:
+            self._bodies_size -= mine
+
+    def _bucket(self, key: ApiKey) -> Bucket:
+        rate = key.rate or DEFAULT_RATE
+        bucket = self._buckets.get(key.key_id)
+        if bucket is None or bucket.rate != rate:
+            if len(self._buckets) >= _MAX_BUCKETS:
+                self._buckets.clear()  # of keys that came and went; at worst everybody gets one second's worth anew
+            bucket = self._buckets[key.key_id] = Bucket(rate, self._timer())
+        return bucket
