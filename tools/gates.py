@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faults import crash, publication, sealers
+from faults import clocks, crash, publication, sealers
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -73,6 +74,21 @@ GATES: tuple[Gate, ...] = (
         ),
         (Control(sealers.measure_blind, "forks", "an anchor without a comparison"),),
     ),
+    Gate(
+        "R6",
+        "the clock goes back, stands still and leaps ten years ahead, running and across restarts",
+        clocks.measure,
+        {
+            **dict.fromkeys(
+                ("checkpoints_not_later", "entries_going_back", "entries_after_their_checkpoint", "from_the_future",
+                 "unsealed"), NONE,
+            ),
+            "refused": Bound(">=", 5),
+            "refused_at_start": Bound(">=", 1),
+            "checkpoints": Bound(">=", 10),
+        },
+        (Control(clocks.measure_believing, "from_the_future", "a log that believes its clock"),),
+    ),
 )  # fmt: skip
 
 
@@ -81,6 +97,7 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) 
     options = _parse(arguments, gates)
     chosen = [gate for gate in gates if not options.only or gate.id in options.only]
     code = 0
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the report
     with _progress(quiet=options.json) as progress:
         for gate in chosen:
             for report in _reports(gate, full=options.size == "full", progress=progress):
