@@ -220,6 +220,9 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
         ForkError: they contradict each other, or the anchor is behind the database.
 
     """
+    if anchored.origin != log.name:
+        message = f"the anchor names another log than the signing key, {log.name}; bring back this log's own anchor"
+        raise ForkError(message)
     if anchored.note:
         try:
             opened = open_checkpoint(anchored.note, log)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faults import clocks, crash, publication, sealers
+from faults import clocks, crash, cuts, publication, restored, sealers
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 import structlog
@@ -75,6 +75,19 @@ GATES: tuple[Gate, ...] = (
         (Control(sealers.measure_blind, "forks", "an anchor without a comparison"),),
     ),
     Gate(
+        "R5",
+        "restored, deleted, edited, promoted, of another log: refused with a code and advice of its own",
+        restored.measure,
+        {
+            "refused": Bound("=", 6),
+            "advised": Bound("=", 6),
+            "signed": NONE,
+            "changes_believed": NONE,
+            "noticed_by_a_kept_checkpoint": Bound("=", 1),
+        },
+        (Control(restored.measure_new_anchor, "signed", "a new anchor made from a restored database"),),
+    ),
+    Gate(
         "R6",
         "the clock goes back, stands still and leaps ten years ahead, running and across restarts",
         clocks.measure,
@@ -88,6 +101,17 @@ GATES: tuple[Gate, ...] = (
             "checkpoints": Bound(">=", 10),
         },
         (Control(clocks.measure_believing, "from_the_future", "a log that believes its clock"),),
+    ),
+    Gate(
+        "R7",
+        "the connection to PostgreSQL is cut at six moments of an append, and the append repeated",
+        cuts.measure,
+        {
+            **dict.fromkeys(("lost", "duplicates", "index_changed", "false_acknowledgements", "not_cut"), NONE),
+            "durable_though_cut": Bound(">=", 10),
+        },
+        (Control(cuts.measure_without_unique_key, "duplicates", "a log without its unique eventId"),),
+        full_goal={"durable_though_cut": Bound(">=", 100)},
     ),
 )  # fmt: skip
 
