@@ -40,6 +40,15 @@ protocol.HEAD_SECONDS, protocol.BODY_SECONDS, protocol.BODY_PROGRESS, protocol.L
 cli.main()
 """
 
+# `tlog` without its guard: the control, which has to fall for what the guard refuses.
+UNGUARDED = """
+from tlog import cli
+from tlog.server import serve
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+serve.GuardedProtocol = lambda refused, **options: HttpToolsProtocol(**options)
+cli.main()
+"""
+
 
 @dataclass
 class Answer:
@@ -52,7 +61,7 @@ class Answer:
     @property
     def statuses(self) -> list[int]:
         """The status of each answer."""
-        return [int(each) for each in re.findall(rb"^HTTP/1\.1 (\d{3}) ", self.data, re.MULTILINE)]
+        return [int(each) for each in re.findall(rb"HTTP/1\.1 (\d{3}) [A-Z]", self.data)]
 
 
 def connect(server: Server, timeout: float = 15) -> socket.socket:

@@ -11,6 +11,7 @@ import pytest
 from service_scenarios import Filler, Recorder, event_of, small_disk, write_until_it_ends
 from support import sample_events, start_server, tlog
 
+from tlog.client import Client
 from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
 from tlog.server.admission import MAX_BODIES_SIZE, Admission, Bucket
 from tlog.server.app import create_app
@@ -172,6 +173,12 @@ def test_a_keys_own_rate(running_server):
     assert refused.status_code == 429
     assert refused.headers["content-type"] == "application/problem+json"
     assert 15 <= int(refused.headers["retry-after"]) <= 20
+    with (
+        Client(server.url, limited["token"]) as client,
+        pytest.raises(OverloadedError, match="rate is used up") as caught,
+    ):
+        client.append(sample_events(1))
+    assert 15 <= caught.value.retry_after <= 20
     for _ in range(5):
         assert post(server.token).status_code == 200, "nobody else has to wait"
 

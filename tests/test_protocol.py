@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from service_scenarios import (
     IMPATIENT,
+    UNGUARDED,
     besiege,
     connect,
     event_of,
@@ -243,9 +244,28 @@ def test_r18_half_open_and_idle_connections(server):
     assert len(siege.closed_after) == (700 if FULL else 90)
 
 
+def test_without_the_guard_all_this_goes_through(module_directory):
+    """The control: the same attacks on uvicorn's own protocol."""
+    bare = start_server(module_directory / "bare", program=("-c", UNGUARDED))
+    try:
+        end = b"Connection: close\r\n\r\n"
+        for head in (b"", b"Host: a\r\nHost: b\r\n", b"Host: log\r\n" + LARGE_HEADS["101 fields"][0]):
+            assert exchange(bare, b"GET /livez HTTP/1.1\r\n" + head + end).statuses == [200]
+        first, second = event_of(), event_of()
+        both = post_event(bare.token, first) + post_event(bare.token, second)
+        assert exchange(bare, both, timeout=2).statuses == [201, 201]
+        assert is_logged(bare, second)
+        slow = exchange(bare, b"GET /livez HTTP/1.1\r\nHost: log\r\nX: ", timeout=2)
+        assert (slow.statuses, slow.closed) == ([], False)
+        stalled = exchange(bare, post_event(bare.token)[:-1], timeout=4)
+        assert (stalled.statuses, stalled.closed) == ([], False)
+    finally:
+        assert bare.stop() == 0
+
+
 def test_too_many_connections_are_told_so(module_directory, server):
     program = IMPATIENT.replace("cli.main()", "protocol.MAX_CONNECTIONS, protocol.CROWDED = 8, 4\ncli.main()")
-    program = program.replace("HEAD_SECONDS, ", "HEAD_SECONDS, ").replace("= 0.5, 1.5", "= 3.0, 3.0")
+    program = program.replace("= 0.5, 1.5", "= 3.0, 3.0")  # idle connections shall be there when it comes to it
     small = start_server(module_directory / "small", program=("-c", program))
     try:
         idle = [connect(small) for _ in range(8)]

@@ -103,7 +103,8 @@ class Client:
         except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
             message, pointer = f"the log answered {response.status_code}", ""
         if response.status_code in _UNAVAILABLE:
-            raise OverloadedError(message)
+            seconds = response.headers.get("retry-after", "")
+            raise OverloadedError(message, int(seconds) if seconds.isascii() and seconds.isdecimal() else 1)
         if pointer:
             raise MalformedInputError(message, pointer)
         raise ServiceError(message)

@@ -57,8 +57,8 @@ class Watch:
             self._look_at_server()
             if not self.trouble:
                 self._postgres.take_ballast()
-        except OSError as error:
-            _log.warning("the embedded PostgreSQL cannot be watched", error=error.strerror)
+        except Exception as error:  # noqa: BLE001 - the next look may succeed; a watch that ended would help nobody
+            _log.warning("the embedded PostgreSQL cannot be watched", error=type(error).__name__)
 
     def _look_at_space(self) -> None:
         space = self._postgres.space()
