@@ -23,14 +23,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+_TOOLS = Path(__file__).parent
+sys.path[:0] = [str(_TOOLS), str(_TOOLS.with_name("tests"))]
 
-from faults import clocks, crash, cuts, publication, restored, sealers
+from faults import clocks, crash, cuts, limits, publication, restored, sealers, unsafe
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tlog.server.serve import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,6 +67,17 @@ GATES: tuple[Gate, ...] = (
             "refused_by_disk": Bound(">=", 30),
         },
         (Control(publication.measure_overwritten, "broken", "an anchor written in place"),),
+    ),
+    Gate(
+        "R3",
+        "the disk is full: appends refused in time, PostgreSQL ended and back by itself",
+        limits.measure_full_disk,
+        {
+            **dict.fromkeys(("lost", "answers_neither_yes_nor_full", "unclean_end"), NONE),
+            "slowest_refusal_s": Bound("<=", 5),
+            "slowest_recovery_s": Bound("<=", 30),
+        },
+        (Control(limits.measure_boasting, "lost", "a service that acknowledges before it commits"),),
     ),
     Gate(
         "R4",
@@ -112,6 +126,38 @@ GATES: tuple[Gate, ...] = (
         },
         (Control(cuts.measure_without_unique_key, "duplicates", "a log without its unique eventId"),),
         full_goal={"durable_though_cut": Bound(">=", 100)},
+    ),
+    Gate(
+        "R8",
+        "SIGTERM under load with fifty stalled bodies open",
+        limits.measure_ending,
+        {
+            **dict.fromkeys(("other_answers", "bare_refusals", "unclean_ends", "lost"), NONE),
+            "slowest_end_s": Bound("<=", GRACE_SECONDS + 1),
+        },
+        (Control(limits.measure_endless, "slowest_end_s", "a server that waits for its connections without end"),),
+    ),
+    Gate(
+        "R18",
+        "500 half-open and 200 idle connections, while a client appends",
+        limits.measure_siege,
+        {
+            **dict.fromkeys(("still_open", "failed_appends"), NONE),
+            "closed": Bound("=", 700),
+            "last_closed_s": Bound("<=", 12),  # 10 s, and the time it takes to look at 700 of them
+            "p99_ratio": Bound("<=", 10),  # machines that test are shared
+        },
+        (Control(limits.measure_unguarded, "still_open", "uvicorn's own protocol"),),
+        full_goal={"p99_ratio": Bound("<=", 2)},
+    ),
+    Gate(
+        "R20",
+        "every unsafe setting is refused at the start",
+        unsafe.measure,
+        {
+            "accepted": NONE, "refused_when_safe_again": NONE, "settings": Bound(">=", 20),
+        },
+        (Control(unsafe.measure_clean, "accepted", "a database with nothing wrong"),),
     ),
 )  # fmt: skip
 
