@@ -16,10 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,9 +167,11 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) 
     """Run what the command line asks for; return the exit code."""
     options = _parse(arguments, gates)
     chosen = [gate for gate in gates if not options.only or gate.id in options.only]
-    code = 0
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the report
     with _progress(quiet=options.json) as progress:
+        if options.jobs > 1 and len(chosen) > 1:
+            return _run_aside(chosen, options.size, options.jobs, progress)
+        code = 0
         for gate in chosen:
             for report in _reports(gate, full=options.size == "full", progress=progress):
                 print(json.dumps(report), flush=True)
@@ -179,6 +182,28 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) 
     return code
 
 
+def _run_aside(gates: Sequence[Gate], size: str, jobs: int, progress: Progress) -> int:
+    """Run each gate in a process of its own, some at a time: most of them wait most of the time."""
+    waiting, running, codes = list(gates), {}, set()
+    task = progress.add_task(f"{len(gates)} gates", total=len(gates))
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            gate = waiting.pop(0)
+            command = [sys.executable, __file__, size, "--only", gate.id, "--json"]
+            running[gate.id] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name, process in list(running.items()):
+            with suppress(subprocess.TimeoutExpired):
+                said, errors = process.communicate(timeout=0.2)
+                print(said, end="", flush=True)
+                if process.returncode not in {0, _FAILED, _NOT_HERE} or not said:
+                    print(errors, file=sys.stderr)
+                codes.add(process.returncode)
+                del running[name]
+                progress.update(task, advance=1, description=f"{len(gates)} gates, {name} is done")
+        progress.refresh()
+    return _FAILED if codes - {0, _NOT_HERE} else max(codes, default=0)
+
+
 def _reports(gate: Gate, *, full: bool, progress: Progress) -> Iterator[dict[str, Any]]:
     """Yield the lines of a gate and its controls; "pass" is null where it could not be run."""
     try:
@@ -187,7 +212,10 @@ def _reports(gate: Gate, *, full: bool, progress: Progress) -> Iterator[dict[str
             figures = _measure(f"{gate.id}: {control.what}", control.measure, full=full, progress=progress)
             yield judge_control(gate, number, figures, full=full)
     except NotHereError as error:
-        yield {**line(gate.id, gate.metric, {"not_here": str(error)}, gate.bounds(full=full), passed=False), "pass": None}
+        yield {
+            **line(gate.id, gate.metric, {"not_here": str(error)}, gate.bounds(full=full), passed=False),
+            "pass": None,
+        }
 
 
 def _measure(name: str, measure: Measure, *, full: bool, progress: Progress) -> Figures:
@@ -223,8 +251,12 @@ def _parse(arguments: Sequence[str] | None, gates: Sequence[Gate]) -> argparse.N
     parser = argparse.ArgumentParser(prog="gates.py", description=description)
     parser.add_argument("size", choices=("fast", "full"), help="how much of everything")
     parser.add_argument("--only", help=f"some of {','.join(known)}, separated by commas")
+    parser.add_argument(
+        "--jobs", type=int, help="gates at a time; 2 if fast, 1 if full, whose figures are to be undisturbed"
+    )
     parser.add_argument("--json", action="store_true", help="print the lines of JSON and nothing else, no progress")
     options = parser.parse_args(arguments)
+    options.jobs = options.jobs or (2 if options.size == "fast" else 1)
     options.only = [] if options.only is None else options.only.split(",")
     if unknown := sorted(set(options.only) - set(known)):
         parser.error(f"there is no gate {', '.join(unknown)}; there are {', '.join(known)}")

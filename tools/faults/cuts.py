@@ -146,7 +146,9 @@ async def _measure(run: Run, times: int, points: tuple[str, ...], *, prepare: st
             admin.execute(prepare.encode())
         proxy = Proxy(run.directory, directory.postgres / "socket")
         server = await proxy.start()
-        location = Location(directory, make_conninfo(direct, host=str(run.directory)), postgres.conninfo(user="postgres"))
+        location = Location(
+            directory, make_conninfo(direct, host=str(run.directory)), postgres.conninfo(user="postgres")
+        )
         counts = {"lost": 0, "duplicates": 0, "index_changed": 0, "durable_though_cut": 0, "false_acknowledgements": 0}
         async with open_log(location, sealing="elsewhere") as log, running(log):
             for number in range(times * len(points)):

@@ -52,7 +52,9 @@ def read_stored(conninfo: str) -> Stored:
         connection.execute("SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off")
         rows = connection.execute(_ROWS, binary=True).fetchall()
         notes = [bytes(note) for (note,) in connection.execute(_NOTES).fetchall()]
-    return Stored([Row(index, name, leaf_hash(bytes(entry)), bytes(chain)) for index, name, entry, chain in rows], notes)
+    return Stored(
+        [Row(index, name, leaf_hash(bytes(entry)), bytes(chain)) for index, name, entry, chain in rows], notes
+    )
 
 
 def examine(stored: Stored, acknowledged: Acknowledged, anchored: Iterable[bytes], verifier: Verifier) -> Figures:

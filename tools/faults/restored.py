@@ -134,7 +134,11 @@ def measure(run: Run) -> Figures:
     run.progress(len(_CASES) + 1, len(_CASES) + 2)
     everything_restored(copies)
     # Nothing of this log remembers; whoever kept a checkpoint does.
-    return {**figures, "unnoticed_without_witnesses": _grow(copies.now), "noticed_by_a_kept_checkpoint": _forked(copies.now, kept)}
+    return {
+        **figures,
+        "unnoticed_without_witnesses": _grow(copies.now),
+        "noticed_by_a_kept_checkpoint": _forked(copies.now, kept),
+    }
 
 
 def measure_new_anchor(run: Run) -> Figures:

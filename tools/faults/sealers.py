@@ -37,7 +37,9 @@ class BlindAnchor(Anchor):
         """Write, and compare nothing."""
         assert new.origin == old.origin
         with closing(sqlite3.connect(self._path, timeout=10, isolation_level=None)) as connection:
-            connection.execute("UPDATE anchor SET size = ?, note = ?, sealed_at = ?", (new.size, new.note, new.sealed_at))
+            connection.execute(
+                "UPDATE anchor SET size = ?, note = ?, sealed_at = ?", (new.size, new.note, new.sealed_at)
+            )
 
 
 def measure(run: Run) -> Figures:
@@ -79,7 +81,12 @@ def race(kind: type[Anchor], run: Run, rounds: int) -> Figures:
 
 
 def _seal(
-    kind: type[Anchor], path: Path, number: int, rounds: int, barrier: Barrier, results: multiprocessing.Queue[list[int]]
+    kind: type[Anchor],
+    path: Path,
+    number: int,
+    rounds: int,
+    barrier: Barrier,
+    results: multiprocessing.Queue[list[int]],
 ) -> None:
     rng, anchor, won = random.Random(4), kind(path), []  # noqa: S311 - all draw the same numbers
     for turn in range(rounds):

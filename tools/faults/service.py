@@ -207,7 +207,14 @@ class Load:
     """Clients that append until they are told to stop or their server is gone."""
 
     def __init__(
-        self, service: Service, token: str, source: Source, acknowledged: Acknowledged, *, clients: int = 3, batch: int = 50
+        self,
+        service: Service,
+        token: str,
+        source: Source,
+        acknowledged: Acknowledged,
+        *,
+        clients: int = 3,
+        batch: int = 50,
     ) -> None:
         self._service = service
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
