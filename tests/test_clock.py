@@ -68,7 +68,7 @@ def test_a_long_pause_has_to_be_confirmed_with_todays_date(monkeypatch):
     check_clock(NOW + timedelta(days=3_652), 0)
     check_clock(NOW - timedelta(days=3_652), LAST)
     late = NOW + timedelta(days=31)
-    with pytest.raises(OperatorError, match="says 2026-04-01, 31 days after.* TLOG_CLOCK_IS_RIGHT=2026-04-01"):
+    with pytest.raises(OperatorError, match=r"says 2026-04-01, 31 days after.* TLOG_CLOCK_IS_RIGHT=2026-04-01"):
         check_clock(late, LAST)
     monkeypatch.setenv(CONFIRMATION, "2026-04-01")
     check_clock(late, LAST)

@@ -24,13 +24,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_TOOLS = Path(__file__).parent
-sys.path[:0] = [str(_TOOLS), str(_TOOLS.with_name("tests"))]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
 
+import structlog
 from faults import clocks, crash, cuts, limits, publication, restored, sealers, unsafe
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
-import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -184,7 +184,8 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) 
 
 def _run_aside(gates: Sequence[Gate], size: str, jobs: int, progress: Progress) -> int:
     """Run each gate in a process of its own, some at a time: most of them wait most of the time."""
-    waiting, running, codes = list(gates), {}, set()
+    waiting, codes = list(gates), set()
+    running: dict[str, subprocess.Popen[str]] = {}
     task = progress.add_task(f"{len(gates)} gates", total=len(gates))
     while waiting or running:
         while waiting and len(running) < jobs:

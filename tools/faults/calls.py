@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from faults.steps import AdvancingAnchor, CreatingAnchor, Interrupted, in_child
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from faults.steps import Acknowledge, Scenario
 
@@ -79,17 +78,20 @@ def _interrupt(place: Path, counts: Mapping[str, int]) -> tuple[int, list[str], 
             while number < counts.get(key, _NUMBER):
                 number += 1
                 there = place / f"{name}-{call}-{number}"
-                _aside(lambda there=there, scenario=scenario: scenario.prepare(there) or [])
+                _aside(partial(_prepare, scenario, there))
                 outcome = in_child(partial(scenario.act, there), partial(_idle, call, _NUMBER - number))
-                found = _aside(
-                    lambda there=there, scenario=scenario, said=outcome.acknowledged: scenario.problems(there, said)
-                )
+                found = _aside(partial(scenario.problems, there, outcome.acknowledged))
                 problems += [f"{key} {number}: {each}" for each in found]
                 if not counts and not outcome.killed:
                     break
                 points += 1
             reached[key] = number if counts else number - 1
     return points, problems, reached
+
+
+def _prepare(scenario: Scenario, place: Path) -> list[str]:
+    scenario.prepare(place)
+    return []
 
 
 def _idle(call: str, times: int) -> None:

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from faults.service import ORIGIN, Source
 
+from faults.service import ORIGIN, Source
 from tlog import lifecycle
 from tlog.appender import draft_events
 from tlog.config import DataDirectory, Location, utc_now
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faults.gate import Figures, Run
-
     from tlog.lifecycle import Log
 
 _YEARS: Final = timedelta(days=3_652)

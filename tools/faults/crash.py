@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from faults.history import count_acknowledged, examine, read_stored
 from faults.service import Acknowledged, Load, Service, Source, embedded, kill_postgres, make_log, make_token
-
 from tlog.anchor import Anchor
 from tlog.config import DataDirectory
 
@@ -53,7 +53,7 @@ def measure(run: Run) -> Figures:
     return {
         "kills": cycles,
         **figures,
-        "anchor_going_back": sum(new.size < old.size for old, new in zip(anchored, anchored[1:], strict=False)),
+        "anchor_going_back": sum(new.size < old.size for old, new in pairwise(anchored)),
         "unclean_end": ended,
         # The first start follows no kill.
         "ready_p95_s": round(sorted([*ready[1:], service.ready_seconds])[int(0.95 * cycles)], 2),

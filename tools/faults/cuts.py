@@ -7,9 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 import psycopg
-from faults.service import ORIGIN, Source
 from psycopg.conninfo import make_conninfo
 
+from faults.service import ORIGIN, Source
 from tlog.appender import draft_events
 from tlog.config import DataDirectory, Location
 from tlog.errors import OverloadedError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-
     from tlog.lifecycle import Log
 
     Cuts = Callable[[bytes, bytes], int | None]
@@ -159,11 +158,11 @@ async def _measure(run: Run, times: int, points: tuple[str, ...], *, prepare: st
     return {"cuts": proxy.cuts, "not_cut": times * len(points) - proxy.cuts, **counts}
 
 
-async def _append_cut(
+async def _append_cut(  # noqa: PLR0917 - one step of `_measure`
     log: Log, admin: psycopg.Connection, proxy: Proxy, point: str, raws: list[bytes], counts: dict[str, int]
 ) -> None:
-    drafts = draft_events(raws, log.bucket_keys)
-    names = [draft.event_id for draft in drafts]
+    names = [draft.event_id for draft in draft_events(raws, log.bucket_keys)]
+    first: dict[str | None, int] = {}
     proxy.cut_at(point)
     for attempt in range(_TRIES):
         try:
@@ -176,7 +175,7 @@ async def _append_cut(
         counts["lost"] += len(raws)
         return
     stored = admin.execute(_FIND, (names,)).fetchall()
-    indexes = dict(stored)
+    indexes: dict[str | None, int] = dict(stored)
     before = first if attempt else {}
     counts["durable_though_cut"] += bool(before)
     counts["false_acknowledgements"] += attempt == 0 and point != "connect"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from faults.gate import Figures
     from faults.service import Acknowledged
-
     from tlog.core.note import Verifier
 
 _ROWS: Final = "SELECT index, event_id::text, entry, chain_hash FROM tlog.leaf ORDER BY index"
@@ -92,9 +91,9 @@ def count_acknowledged(rows: Sequence[Row], receipts: Sequence[Mapping[str, Any]
     events: dict[int, str] = {}
     lost = reused = 0
     for receipt in receipts:
-        row = stored.get(receipt["eventId"])
+        found = stored.get(receipt["eventId"])
         said = receipt["index"], base64.b64decode(receipt["leafHash"]), base64.b64decode(receipt["chainHash"])
-        lost += row is None or (row.index, row.leaf, row.chain) != said
+        lost += found is None or (found.index, found.leaf, found.chain) != said
         reused += events.setdefault(receipt["index"], receipt["eventId"]) != receipt["eventId"]
     return {"lost": lost, "index_reused": reused, "duplicates": duplicates, "misplaced": misplaced}
 

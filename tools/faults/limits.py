@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
-from faults.gate import NotHereError
-from faults.service import embedded, make_log
 from service_scenarios import (
     UNGUARDED,
     Ending,
@@ -27,6 +25,8 @@ from service_scenarios import (
 )
 from support import Server, start_server
 
+from faults.gate import NotHereError
+from faults.service import embedded, make_log
 from tlog.server.serve import GRACE_SECONDS
 from tlog.storage.embedded import EmbeddedPostgres
 
@@ -131,7 +131,7 @@ def measure_ending(run: Run) -> Figures:
 def measure_endless(run: Run) -> Figures:
     """The same with a server that waits for its connections without end, and does not guard them."""
     server = start_server(run.directory / "data", program=("-c", _ENDLESS))
-    server.process = _Impatient(server.process)  # type: ignore[assignment]
+    server.process = _Impatient(server.process)
     return _summary([terminate_under_load(server, stalled=_STALLED)])
 
 

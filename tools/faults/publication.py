@@ -24,7 +24,6 @@ from faults.steps import (
     refuse_every,
     refuse_sync,
 )
-
 from tlog.config import DataDirectory
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-
     from tlog.storage.embedded import EmbeddedPostgres
     from tlog.storage.log import SealedCheckpoint
 
@@ -52,9 +50,9 @@ def measure(run: Run) -> Figures:
         directory = run.directory / name
         directory.mkdir()
         lines.append(interrupt_at_every_line(scenario, directory))
-        faults = [partial(limit_files, size) for size in _ANCHOR_SIZES]
-        faults += [partial(refuse_sync, number) for number in range(1, _SYNCS + 1)]
-        refused.append(refuse_every(scenario, directory, faults))
+        sizes = [partial(limit_files, size) for size in _ANCHOR_SIZES]
+        syncs = [partial(refuse_sync, number) for number in range(1, _SYNCS + 1)]
+        refused.append(refuse_every(scenario, directory, [*sizes, *syncs]))
     if tracer():
         place = run.directory / "calls"
         place.mkdir()

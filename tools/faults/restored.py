@@ -7,15 +7,12 @@ import re
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from faults.history import count_forks, read_stored
 from faults.service import ORIGIN, Service, Source, embedded, kill_left_over, make_log, run_tlog
 from faults.steps import append
-
 from tlog.anchor import Anchor, Anchored
 from tlog.config import DataDirectory
 from tlog.core.checkpoint import open_checkpoint
@@ -27,8 +24,10 @@ from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:
-    from faults.gate import Figures, Run
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    from faults.gate import Figures, Run
     from tlog.storage.log import SealedCheckpoint
 
 _HEADER: Final = 100  # of an SQLite file; behind it there is room that nothing uses

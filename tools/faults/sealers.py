@@ -11,10 +11,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import psycopg
+
 from faults.history import examine, read_stored
 from faults.service import Acknowledged, Service, Source, embedded, make_log, make_token
 from faults.steps import FIRST, following
-
 from tlog.anchor import Anchor, Anchored
 from tlog.config import DataDirectory
 from tlog.errors import ForkError
@@ -80,7 +80,7 @@ def race(kind: type[Anchor], run: Run, rounds: int) -> Figures:
     }
 
 
-def _seal(
+def _seal(  # noqa: PLR0917 - passed to another process by position
     kind: type[Anchor],
     path: Path,
     number: int,

@@ -13,18 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from faults.gate import NotHereError
 from make_events import make_events
 
+from faults.gate import NotHereError
 from tlog.errors import TlogError
 from tlog.storage.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tlog.storage.log import Leaf
 
 ROOT: Final = Path(__file__).parents[2]

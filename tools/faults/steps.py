@@ -19,8 +19,7 @@ import sqlite3
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
@@ -32,23 +31,25 @@ from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
-from tlog.errors import AnchorMissingError, TlogError
+from tlog.errors import AnchorMissingError
 from tlog.export import export_static
 from tlog.sealer import Sealer
 from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import CodeType, FrameType
 
     from faults.service import Source
-
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
+
+    Acknowledge = Callable[[int], object]
 
 FIRST: Final = Anchored("example.com/gates", 0, EMPTY_ROOT, CHAIN_START, b"", 0)
 ADVANCES: Final = 3
 _MOST: Final = 2_000  # points of one scenario; none has nearly as many
-Acknowledge = Callable[[int], object]
 
 
 class Scenario(Protocol):
@@ -157,8 +158,7 @@ def interrupt_at_every_line(scenario: Scenario, directory: Path, *, stride: int 
         place = directory / str(points)
         scenario.prepare(place)
         at = 1 + points * stride
-        outcome = in_child(lambda acknowledge, place=place: scenario.act(place, acknowledge),
-                           lambda at=at: die_at(at, scenario.counts))  # fmt: skip
+        outcome = in_child(partial(scenario.act, place), partial(die_at, at, scenario.counts))
         found = scenario.problems(place, outcome.acknowledged)
         shutil.rmtree(place, ignore_errors=True)
         problems += [f"killed at line {at}: {each}" for each in found]
@@ -169,13 +169,13 @@ def interrupt_at_every_line(scenario: Scenario, directory: Path, *, stride: int 
         points += 1
 
 
-def refuse_every(scenario: Scenario, directory: Path, faults: list[Callable[[], None]]) -> Interrupted:
+def refuse_every(scenario: Scenario, directory: Path, faults: Sequence[Callable[[], None]]) -> Interrupted:
     """Run a child under each of the faults; each has to fail, or to have done and acknowledged everything."""
     points, problems = 0, []
     for number, fault in enumerate(faults):
         place = directory / f"refused-{number}"
         scenario.prepare(place)
-        outcome = in_child(lambda acknowledge, place=place: scenario.act(place, acknowledge), fault)
+        outcome = in_child(partial(scenario.act, place), fault)
         found = scenario.problems(place, outcome.acknowledged)
         shutil.rmtree(place, ignore_errors=True)
         points += outcome.failed
@@ -324,7 +324,7 @@ class Sealing:
         return code.co_filename in {sealer.__file__, anchor.__file__}
 
     def prepare(self, directory: Path) -> None:
-        """Seal what an interrupted child left, as a next start would, and append an event; the log goes on from point to point."""
+        """Seal what an interrupted child left, as a next start would, and append an event; the log goes on."""
         del directory
         asyncio.run(self._seal(lambda _: None))
         asyncio.run(append(self._database, self._directory, self._source.take(1)))
