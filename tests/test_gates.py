@@ -80,6 +80,16 @@ def test_a_gate_that_cannot_be_run_here_says_why(capsys):
     assert run(capsys, Gate("X1", "toys", nowhere, {"lost": NONE}, ()), toy(lost=1))[0] == 1, "a failure weighs more"
 
 
+def test_a_gate_that_breaks_off_has_not_passed(capsys):
+    def broken(_):
+        message = "the server did not start"
+        raise AssertionError(message)
+
+    code, (line,) = run(capsys, Gate("X1", "toys", broken, {"lost": NONE}, ()))
+    assert (code, line["pass"]) == (1, False)
+    assert line["value"] == {"broke_off": "AssertionError: the server did not start"}
+
+
 def test_usage(capsys):
     for arguments in ([], ["quick"], ["fast", "--only", "R99"]):
         with pytest.raises(SystemExit) as caught:

@@ -83,8 +83,10 @@ class Gate:
         return {**self.goal, **(self.full_goal if full else {})}
 
 
-def line(identifier: str, metric: str, value: Figures, goal: Mapping[str, Bound], *, passed: bool) -> dict[str, Any]:
-    """Return one line of the report."""
+def line(
+    identifier: str, metric: str, value: Figures, goal: Mapping[str, Bound], *, passed: bool | None
+) -> dict[str, Any]:
+    """Return one line of the report; `passed` is None for what could not be run."""
     return {
         "id": identifier,
         "metric": metric,

@@ -26,7 +26,6 @@ from tlog.storage.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tlog.storage.log import Leaf
 
 ROOT: Final = Path(__file__).parents[2]
 ORIGIN: Final = "example.com/gates"
@@ -96,11 +95,11 @@ class Service:
         """Return a connection to it."""
         return http.client.HTTPConnection(str(self.address.hostname), self.address.port, timeout=seconds)
 
-    def get(self, path: str, token: str = "") -> tuple[int, bytes]:
+    def get(self, path: str) -> tuple[int, bytes]:
         """Return status and body of an answer; status 0 if there was none."""
         with contextlib.closing(self.connect()) as connection:
             try:
-                connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+                connection.request("GET", path)
                 response = connection.getresponse()
                 return response.status, response.read()
             except (OSError, http.client.HTTPException):
@@ -253,8 +252,3 @@ class Load:
             status, note = self._service.get("/checkpoint")
             if status == _OK:
                 self._acknowledged.see(note)
-
-
-def receipt_of(leaf: Leaf) -> tuple[int, bytes, bytes]:
-    """Return what a receipt says about a row."""
-    return leaf.index, leaf.leaf_hash, leaf.chain_hash
