@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 from make_events import make_events
 
 from faults.gate import NotHereError
-from tlog.errors import TlogError
 from tlog.storage.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -159,10 +158,12 @@ def _children(parent: int) -> list[int]:
 
 
 def kill_left_over(directory: Path) -> None:
-    """Kill every PostgreSQL that still runs below a directory."""
-    for pid_file in directory.rglob("cluster*/postmaster.pid"):
-        with contextlib.suppress(OSError, TlogError):
-            EmbeddedPostgres(pid_file.parents[1]).kill()
+    """Kill every process that was started on something below a directory of our own, PostgreSQL's servers among them."""
+    wanted = os.fsencode(f"{directory}/")
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if wanted in command.read_bytes() and int(command.parent.name) != os.getpid():
+                os.kill(int(command.parent.name), signal.SIGKILL)
 
 
 class Source:
