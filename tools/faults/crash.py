@@ -33,7 +33,7 @@ def measure(run: Run) -> Figures:
     data, rng, source, seen = run.directory / "data", random.Random(1), Source(), Acknowledged()  # noqa: S311
     make_log(data)
     token = make_token(data)
-    directory, ready, anchored, cycles = DataDirectory(data), [], [], run.count(9, 200)
+    directory, ready, anchored, cycles = DataDirectory(data), [], [], run.count(12, 200)
     for cycle in range(cycles):
         service = Service(data, *_HASTE, "--sealing", _SEALING[cycle % 2])
         ready.append(service.ready_seconds)

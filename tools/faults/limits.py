@@ -118,7 +118,7 @@ def measure_ending(run: Run) -> Figures:
     """Send SIGTERM to a service under load, with fifty bodies that never come, again and again."""
     endings: list[Ending] = []
     lost = 0
-    turns = run.count(2, 20)
+    turns = run.count(3, 20)
     for turn in range(turns):
         data = run.directory / str(turn)
         ending = terminate_under_load(start_server(data), stalled=_STALLED)
