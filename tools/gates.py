@@ -171,7 +171,6 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES) 
     """Run what the command line asks for; return the exit code."""
     options = _parse(arguments, gates)
     chosen = [gate for gate in gates if not options.only or gate.id in options.only]
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the report
     with _progress(quiet=options.json) as progress:
         if options.jobs > 1 and len(chosen) > 1:
             return _run_aside(chosen, options.size, options.jobs, progress)
@@ -282,4 +281,5 @@ def _parse(arguments: Sequence[str] | None, gates: Sequence[Gate]) -> argparse.N
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended all the same
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the report
     sys.exit(main())
