@@ -83,6 +83,18 @@ def test_missing_damaged_and_empty_anchors_are_named(tmp_path):
         Anchor(path).read()
 
 
+def test_a_column_of_another_type_is_damage(anchor):
+    """As one changed byte of the file can make it."""
+    anchor.advance(FIRST, later(FIRST))
+    with sqlite3.connect(anchor._path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')')")
+        connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute("UPDATE anchor SET note = 'text'")
+    with pytest.raises(AnchorMissingError, match="is damaged"):
+        anchor.read()
+
+
 def test_left_over_of_an_interrupted_creation_does_not_matter(tmp_path):
     (tmp_path / "anchor.new").write_bytes(b"half")
     anchor = Anchor(tmp_path / "anchor.sqlite3")

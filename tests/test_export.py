@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support import append, fill, sample_events, verify_offline
 
+from tlog import export
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.export import export_static
 
@@ -74,3 +75,28 @@ async def test_damaged_log_gets_no_checkpoint(opened, directory, database):
         with pytest.raises(DamagedLogError, match="do not lead to the root"):
             await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
     assert not (directory / "out" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("interrupted", ["checkpoint", "chain"])
+async def test_interrupted_export_over_an_older_one_verifies(opened, directory, monkeypatch, interrupted):
+    """Gate R2: a checkpoint never stands beside the chain of another."""
+    real = export._replace
+
+    def replace(path, data):
+        if path.name == interrupted:
+            raise KeyboardInterrupt
+        real(path, data)
+
+    async with opened() as log:
+        await fill(log, 10)
+        await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+        await fill(log, 10, seed=2)
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "_replace", replace)
+            with pytest.raises(KeyboardInterrupt):
+                await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+        done = verify(log, directory / "out")
+        assert done.returncode == 0, done.stdout
+        assert "not checked (there is no file chain)" in done.stdout
+        await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
+        assert "recomputed" in verify(log, directory / "out").stdout

@@ -102,6 +102,16 @@ def edited_anchor(location, _):
         connection.execute("UPDATE anchor SET root = zeroblob(32)")
 
 
+def renamed_anchor(location, _):
+    with sqlite3.connect(location.directory.anchor) as connection:
+        connection.execute("UPDATE anchor SET origin = 'example.com/other'")
+
+
+def later_anchor(location, _):
+    with sqlite3.connect(location.directory.anchor) as connection:
+        connection.execute("UPDATE anchor SET sealed_at = sealed_at + 1")
+
+
 def foreign_anchor(location, _):
     with sqlite3.connect(location.directory.anchor) as connection:
         note = connection.execute("SELECT note FROM anchor").fetchone()[0]
@@ -171,6 +181,8 @@ REFUSALS = {
     "anchor damaged": (damage_anchor, AnchorMissingError, "cannot be read"),
     "anchor older than the database": (older_anchor, ForkError, "Bring back the newest anchor"),
     "anchor edited": (edited_anchor, ForkError, "differ"),
+    "anchor under another name": (renamed_anchor, ForkError, "names another log"),
+    "anchor of another time": (later_anchor, ForkError, "different checkpoints"),
     "anchor of another log": (foreign_anchor, ForkError, "does not open"),
     "key of another log": (other_key, KeyMismatchError, "belongs to the log"),
     "another key of the same name": (other_key_same_name, ForkError, "does not open with this log's key"),

@@ -130,9 +130,13 @@ async def test_nothing_is_signed_while_the_clock_is_not_later(opened, offset):
         await sealer.recover()
         assert await sealer.seal() is None
         assert Anchor(log.directory.anchor).read().size == 3
-        now[0] = from_microseconds(last + 1)
+        # Later than the last checkpoint is not enough: an entry must not be later than the checkpoint that covers it.
+        logged_at = (await log.reader.state()).last_logged_at
+        now[0] = from_microseconds(logged_at - 1)
+        assert await sealer.seal() is None
+        now[0] = from_microseconds(logged_at)
         sealed = await sealer.seal()
-        assert (sealed.size, sealed.sealed_at) == (5, last + 1)
+        assert (sealed.size, sealed.sealed_at) == (5, logged_at)
         await store.close()
 
 

@@ -60,6 +60,7 @@ class Tree:
         for leaf in self.leaves[:size]:
             chain = chain_hash(chain, leaf)
         values = {"origin": ORIGIN, "last_size": last_size, "size": size, "root": self.root(size), "chain_hash": chain}
+        values["logged_at"] = 0
         return Proposal(**{**values, "proof": self.proof(last_size, size) if last_size <= size else [], **change})
 
 

@@ -35,6 +35,7 @@ _ADVANCE: Final = """
 UPDATE anchor SET size = ?, root = ?, chain_hash = ?, note = ?, sealed_at = ?
 WHERE origin = ? AND size = ? AND root = ? AND note = ? AND sealed_at < ?
 """
+_TYPES: Final = (str, int, bytes, bytes, bytes, int)
 _BUSY_SECONDS: Final = 10.0
 
 
@@ -110,6 +111,10 @@ class Anchor:
             raise AnchorMissingError(message) from error
         if row is None:
             message = f"the anchor at {self._path} is empty; bring back an intact copy of this same anchor"
+            raise AnchorMissingError(message)
+        if tuple(map(type, row)) != _TYPES:
+            # A changed byte of the file can make another type of a column; SQLite checks types only when it writes.
+            message = f"the anchor at {self._path} is damaged; bring back an intact copy of this same anchor"
             raise AnchorMissingError(message)
         return Anchored(*row)
 

@@ -326,13 +326,15 @@ class Appender:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Raises:
-            OverloadedError: too many events wait, the database is away, or the log is closing.
+            OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
+                closing.
             EventConflictError: one of the eventIds is logged with other content.
 
         """
         if not drafts:
             return Receipts.of([])
         self.check_room(len(drafts))
+        self._now()  # refused here, before it waits, if the clock is not to be believed
         request = _Request(drafts, asyncio.get_running_loop().create_future())
         if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
             self._waiting.append(_Group())
@@ -452,10 +454,14 @@ class Appender:
     def _chain_ahead(self) -> None:
         """Chain some of what waits, if what it continues is foreseen; come back for more."""
         start = self._foreseen
+        try:
+            now = self._now()
+        except OverloadedError:
+            return  # the requests learn of it when their turn comes
         for group in self._waiting:
             if start is None:
                 return
-            if group.chain_some(start, self._now(), _TOGETHER):
+            if group.chain_some(start, now, _TOGETHER):
                 asyncio.get_running_loop().call_soon(self._chain_ahead)
                 return
             start = group.end

@@ -32,6 +32,7 @@ from tlog.anchor import Anchor
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
 from tlog.client import Client
+from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.evidence import format_evidence
@@ -269,8 +270,11 @@ def signer(
         def ready(anchored: Anchored) -> None:
             _console.print(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}", soft_wrap=True)
 
+        anchor = Anchor(directory.anchor)
+        last = (await asyncio.to_thread(anchor.read)).sealed_at
+        check_clock(utc_now(), last)
         await serve_signer(
-            CheckpointSigner(Anchor(directory.anchor), key, utc_now),
+            CheckpointSigner(anchor, key, SteadyClock(utc_now, last)),
             path,
             users={user_number(each) for each in allow_user or [str(os.geteuid())]},
             group=None if group is None else group_number(group),

@@ -5,8 +5,9 @@ The static export is the sealed log as files in the layout of c2sp.org/tlog-tile
     <directory>/checkpoint      <directory>/tile/<L>/<N>[.p/<W>]      <directory>/tile/entries/<N>[.p/<W>]
     <directory>/chain           tree size and chain hash, so that receipts can be checked as well
 
-Only what the checkpoint covers is written, and only after it was recomputed from the entries. Tiles come first and the
-checkpoint last, so that a directory with a checkpoint is complete; exporting again into it adds what is new.
+Only what the checkpoint covers is written, and only after it was recomputed from the entries. Tiles come before the
+checkpoint, so that a directory with a checkpoint is complete but for the chain, which comes last; exporting again into it adds
+what is new, also after an interruption.
 """
 
 from __future__ import annotations
@@ -148,9 +149,15 @@ async def export_static(
         raise DamagedLogError(message)
     for (level, index), data in edge.items():
         files += _write(directory, Tile(level, index, len(data) // HASH_SIZE), data)
-    _replace(directory / "chain", b"%d\n%b\n" % (checkpoint.size, encode_base64(chain)))
-    _replace(directory / "checkpoint", checkpoint.note)
+    _publish(directory, checkpoint)
     return ExportReport(checkpoint.size, files + 2)
+
+
+def _publish(directory: Path, checkpoint: SealedCheckpoint) -> None:
+    """Replace checkpoint and chain; whoever comes in between finds a checkpoint without a chain, never one with another's."""
+    (directory / "chain").unlink(missing_ok=True)
+    _replace(directory / "checkpoint", checkpoint.note)
+    _replace(directory / "chain", b"%d\n%b\n" % (checkpoint.size, encode_base64(checkpoint.chain_hash)))
 
 
 def _check_directory(directory: Path, checkpoint: SealedCheckpoint) -> None:

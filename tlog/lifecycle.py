@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tlog.anchor import Anchor, Anchored
 from tlog.appender import Appender
 from tlog.background import Beside, Elsewhere, Here, obey_parent, report, report_error
+from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, tune_memory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
@@ -286,13 +287,17 @@ async def open_log(
         await reader.open()
         stack.push_async_callback(reader.close)
         await _check_origin(reader, signer.verifier)
-        await check_log(reader, signer)
+        anchored = await check_log(reader, signer)
+        last = max(anchored.sealed_at, (await reader.state()).last_logged_at)
+        check_clock(clock(), last)
+        steady = SteadyClock(clock, last)
         bucket_keys = await asyncio.to_thread(directory.bucket_keys)
         await _check_bucket_keys(reader, bucket_keys)
-        appender = Appender(AppendStore(database), clock)
+        appender = Appender(AppendStore(database), steady)
 
         background: Background
         if sealing == "here":
+            signer = signer_of(location, steady)
             background = Here(database, signer, appender=appender, interval=interval, index=index)
         else:
             background = Beside(location, interval) if sealing == "beside" else Elsewhere()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.entry import parse_logged_at, to_microseconds
 from tlog.core.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.proof import Subtree, plan_consistency, prove
@@ -158,7 +159,7 @@ class Sealer:
         await self._store.write_tiles(self._edge)
         _check_root(size, await self._store.tiles(tiles_of(size)), root)
         proof = await self._prove_consistency(last.size, size)
-        proposal = Proposal(last.origin, last.size, size, root, self._chain, proof)
+        proposal = Proposal(last.origin, last.size, size, root, self._chain, self._last_logged(), proof)
         anchored = await asyncio.to_thread(self._signer.sign, proposal)
         if anchored is None:
             return None
@@ -168,6 +169,12 @@ class Sealer:
             raise ForkError(message)
         self._last = anchored
         return await self._publish(anchored)
+
+    def _last_logged(self) -> int:
+        try:
+            return to_microseconds(parse_logged_at(self._logged_at.decode()))
+        except (MalformedInputError, UnicodeDecodeError) as error:
+            raise DamagedLogError(_damage(self._frontier.size - 1, "has no loggedAt")) from error
 
     async def _prove_consistency(self, last_size: int, size: int) -> list[bytes]:
         plan = plan_consistency(last_size, size)
@@ -217,7 +224,8 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
             "was restored from an older copy. Bring back the newest anchor"
         )
         raise ForkError(message)
-    if published.size == anchored.size and published.note != anchored.note:
+    there = published.note, published.chain_hash, published.sealed_at
+    if published.size == anchored.size and there != (anchored.note, anchored.chain_hash, anchored.sealed_at):
         message = f"database and anchor hold different checkpoints of size {anchored.size}; run 'tlog fsck'"
         raise ForkError(message)
 

@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 _log: Final = structlog.get_logger()
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_TREE_SIZE)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
+Microseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Proof = Annotated[list[Hash], msgspec.Meta(max_length=MAX_PROOF_HASHES)]
 
 
 class Proposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sign"):
     """What a sealer wants signed: the tree of `size` entries, and the proof that it continues the one of `last_size`.
 
-    `last_size` is the size of the last signed tree as the sealer knows it; `chain_hash` that of the tree's last entry.
+    `last_size` is the size of the last signed tree as the sealer knows it; `chain_hash` that of the tree's last entry, and
+    `logged_at` when that was logged, in microseconds since 1970.
     """
 
     origin: str
@@ -47,6 +49,7 @@ class Proposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sig
     size: Size
     root: Hash
     chain_hash: Hash
+    logged_at: Microseconds
     proof: Proof
 
 
@@ -67,12 +70,12 @@ class Signing(Protocol):
         """
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the clock is not later than the last one, and nothing was signed.
+        """Sign a checkpoint; None if the clock is behind what was signed or logged, and nothing was.
 
         Asked for what is signed already, it returns the same note: a lost answer can be asked for again.
 
         Raises:
-            OverloadedError: the signer is away; it may have signed all the same.
+            OverloadedError: the signer is away, and may have signed all the same; or its clock leapt ahead, and it did not.
             ForkError: the proposal does not continue what was signed last.
             OperatorError: what was signed last is not known for sure.
 
@@ -105,10 +108,11 @@ class CheckpointSigner:
         return anchored
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the clock is not later than the last one, and nothing was signed.
+        """Sign a checkpoint; None if the clock is behind what was signed or logged, and nothing was.
 
         Raises:
             AnchorMissingError: there is no readable anchor.
+            OverloadedError: the clock leapt ahead.
             ForkError: the proposal does not continue what was signed last.
             sqlite3.Error: the disk refused; nothing may be signed any more.
 
@@ -120,12 +124,10 @@ class CheckpointSigner:
         if proposed == last and last.note:
             return last
         _check_continues(last, proposal)
-        now = to_microseconds(self._clock())
-        if now <= last.sealed_at:
+        now, earliest = to_microseconds(self._clock()), max(last.sealed_at + 1, proposal.logged_at)
+        if now < earliest:
             # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
-            _log.error(
-                "the clock is not later than the last checkpoint; nothing is signed", behind=last.sealed_at - now
-            )
+            _log.error("the clock is behind what was signed and logged; nothing is signed", behind=earliest - now)
             return None
         note = sign_checkpoint(Checkpoint(last.origin, proposal.size, proposal.root), self._key)
         anchored = proposed._replace(note=note, sealed_at=now)

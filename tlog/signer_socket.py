@@ -50,7 +50,7 @@ _ANSWER_SECONDS: Final = 10.0
 _MAX_WAITING: Final = 64
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
-_ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError)}
+_ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError, OverloadedError)}
 _log: Final = structlog.get_logger()
 
 
@@ -70,7 +70,7 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
 
 
 class NotSigned(msgspec.Struct, frozen=True, tag="not signed"):
-    """The signer's clock is not later than the last checkpoint."""
+    """The signer's clock is behind what was signed or logged."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -193,7 +193,7 @@ class _Desk:
             if isinstance(request, Read):
                 return Signed(*await asyncio.to_thread(self._signer.read))
             anchored = await asyncio.to_thread(self._signer.sign, request)
-        except OperatorError as error:
+        except (OperatorError, OverloadedError) as error:
             _log.error("refused", user=user, reason=str(error))
             return Refused(str(error), error.exit_code)
         except sqlite3.Error as error:
@@ -291,10 +291,10 @@ class RemoteSigner:
         return anchored
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the signer's clock is not later than the last one, and nothing was signed.
+        """Sign a checkpoint; None if the signer's clock is behind what was signed or logged, and nothing was.
 
         Raises:
-            OverloadedError: the signer is away; it may have signed all the same.
+            OverloadedError: the signer is away, and may have signed all the same; or its clock leapt ahead, and it did not.
             ForkError: the proposal does not continue what was signed last.
             OperatorError: what was signed last is not known for sure.
 

@@ -44,6 +44,7 @@ _DEAD_SECONDS: Final = 2.0
 _SOCKET_PATH_LIMIT: Final = 100
 _OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
 _LOG_TAIL: Final = 2_000
+_IN_USE: Final = "shared memory"
 
 _HBA: Final = (
     "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
@@ -279,7 +280,7 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        self._spawn()
+        spawned = self._spawn()
         seen_alive = time.monotonic()
         while not self._answers():
             now = time.monotonic()
@@ -288,16 +289,16 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(message)
             if self._postmaster() is not None:
                 seen_alive = now
-            elif now - seen_alive > _DEAD_SECONDS:
+            elif _IN_USE in self._log_since(spawned):
                 # Children of a server that was killed may still hold its shared memory for a moment.
-                if "shared memory" not in self._log_tail():
-                    message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
-                    raise EmbeddedPostgresError(message)
-                self._spawn()
-                seen_alive = now
+                spawned, seen_alive = self._spawn(), now
+            elif now - seen_alive > _DEAD_SECONDS:
+                message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
+                raise EmbeddedPostgresError(message)
             time.sleep(_POLL_SECONDS)
 
-    def _spawn(self) -> None:
+    def _spawn(self) -> int:
+        """Start the server's process; return how long its log was before."""
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
         self._give(socket_directory)
@@ -307,10 +308,12 @@ class EmbeddedPostgres:
                 stale.unlink(missing_ok=True)
         self._log.touch(mode=0o600)
         self._give(self._log)
+        size = self._log.stat().st_size
         # pg_ctl puts the server into a session of its own: Ctrl-C in the terminal is for tlog, which then stops it in
         # order. It does not wait (-W), because it would give up during a long recovery.
         options = f"-k '{socket_directory}' -p {PORT}"
         self._call("pg_ctl", "start", "-W", "-s", "-D", self._cluster, "-l", self._log, "-o", options)
+        return size
 
     def _shut_down(self, pid: int) -> None:
         """Stop in "fast" mode: sessions end, everything is written, the next start needs no recovery."""
@@ -339,8 +342,12 @@ class EmbeddedPostgres:
         return pid if os.fsencode(self._cluster) in command and _alive(pid) else None
 
     def _log_tail(self) -> str:
+        return self._log_since(0)[-_LOG_TAIL:]
+
+    def _log_since(self, size: int) -> str:
+        """Return what the server's log says behind its first `size` bytes."""
         try:
-            return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
+            return self._log.read_bytes()[size:].decode(errors="replace")
         except OSError:
             return ""
 
