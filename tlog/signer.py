@@ -144,7 +144,7 @@ def check_note(anchored: Anchored, log: Verifier) -> None:
 
     """
     if anchored.origin != log.name:
-        message = f"the anchor belongs to the log {anchored.origin}, the key to {log.name}"
+        message = f"the anchor names another log than the signing key, {log.name}; bring back this log's own anchor"
         raise ForkError(message)
     if not anchored.note:
         return

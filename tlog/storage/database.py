@@ -63,6 +63,7 @@ async def _check_silent(connection: Connection) -> None:
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     if waiting.poll(0):
+        await connection.close()  # or the pool, which goes by libpq's state, would hand it out again
         message = "the server has closed this connection"
         raise psycopg.OperationalError(message)
 
