@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
+
+from support import append, sample_events
 
 from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
 from tlog.core.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
-from tlog.fsck import fsck
+from tlog.fsck import fsck, fsck_mirror
+from tlog.mirror import open_mirror
 from tlog.storage.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
 
     import psycopg
 
     from tlog.config import Location
+    from tlog.core.note import Verifier
     from tlog.fsck import Report
+    from tlog.lifecycle import Log
 
 OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in ("leaf", "tile", "checkpoint"))
 ON = (
@@ -146,3 +153,100 @@ def rewrite(admin: psycopg.Connection[Any], entries: Sequence[bytes]) -> Checkpo
     origin = admin.execute("SELECT origin FROM tlog.log_state").fetchone()
     assert origin is not None
     return Checkpoint(origin[0], len(entries), frontier.root())
+
+
+# --- Random tampers, and none ----------------------------------------------------------------------------------------
+
+_COLUMNS = [
+    ("leaf", "entry"), ("leaf", "leaf_hash"), ("leaf", "chain_hash"), ("tile", "hashes"), ("checkpoint", "note"),
+    ("checkpoint", "root_hash"), ("checkpoint", "chain_hash"), ("disclosure", "actor"), ("disclosure", "resource"),
+]  # fmt: skip
+
+_KEPT = ("leaf", "tile", "checkpoint", "disclosure")
+_CHECKS = """
+    SELECT conname FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+    WHERE conrelid = %s::regclass AND contype = 'c' AND attname = %s"""
+
+
+def spoil(rng: random.Random, data: bytes) -> bytes:
+    """Another byte string: a bit, a byte, or a piece of it changed, lost or doubled."""
+    at, other = rng.randrange(len(data)), rng.randrange(len(data) + 1)
+    low, high = min(at, other), max(at + 1, other)
+    spoiled = rng.choice(
+        [
+            data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :],
+            data[:at] + bytes([data[at] ^ rng.randrange(1, 256)]) + data[at + 1 :],
+            data[:low] + data[high:],
+            data[:high] + data[low:],
+        ]
+    )
+    return spoiled if spoiled != data else spoil(rng, data)
+
+
+def _tamper(rng: random.Random, admin: psycopg.Connection[Any]) -> str:
+    """Change one stored value, or lose, double or exchange rows; return what was done."""
+    table, column = rng.choice(_COLUMNS)
+    rows = admin.execute(f"SELECT ctid::text, {column} FROM tlog.{table} ORDER BY {column}").fetchall()
+    (row, old), (other, theirs) = rng.sample(rows, 2) if len(rows) > 1 else (rows[0], rows[0])
+    kind = rng.choice(["spoil", "spoil", "spoil", "delete", "exchange"])
+    if kind == "delete" and table in ("leaf", "tile"):
+        admin.execute(f"DELETE FROM tlog.{table} WHERE ctid = %s::tid", (row,))
+    elif kind == "exchange" and old != theirs:
+        for place, value in ((row, theirs), (other, old)):
+            admin.execute(f"UPDATE tlog.{table} SET {column} = %s WHERE ctid = %s::tid", (value, place))
+    else:
+        admin.execute(f"UPDATE tlog.{table} SET {column} = %s WHERE ctid = %s::tid", (spoil(rng, bytes(old)), row))
+    return f"{kind} {table}.{column}"
+
+
+async def tamper_with_tables(
+    location: Location, admin: psycopg.Connection[Any], count: int, *, seed: int = 14
+) -> AsyncIterator[tuple[str, bool]]:
+    """Change one thing in a log's tables, check, and change it back, `count` times; yield what was done and whether it was found."""
+    rng = random.Random(seed)
+    # Who alters tables also drops what would stop him.
+    for table, column in _COLUMNS:
+        for (name,) in admin.execute(_CHECKS, (f"tlog.{table}", column)).fetchall():
+            admin.execute(f"ALTER TABLE tlog.{table} DROP CONSTRAINT {name}")
+    for table in _KEPT:
+        admin.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM tlog.{table}")
+    for _ in range(count):
+        admin.execute(OFF.rstrip("; "))
+        done = _tamper(rng, admin)
+        admin.execute(ON.removeprefix("; "))
+        yield done, (await check(location)).exit_code == 1
+        admin.execute(OFF.rstrip("; "))
+        for table in _KEPT:
+            admin.execute(f"DELETE FROM tlog.{table}")
+            admin.execute(f"INSERT INTO tlog.{table} SELECT * FROM pg_temp.{table}")
+        admin.execute(ON.removeprefix("; "))
+
+
+def tamper_with_export(export: Path, verifier: Verifier, count: int, *, seed: int = 15) -> Iterator[tuple[str, bool]]:
+    """Change or remove a file of an export, check, and change it back, `count` times; yield which, and whether it was found."""
+    rng = random.Random(seed)
+    files = sorted(path for path in export.rglob("*") if path.is_file())
+    with open_mirror(str(export)) as mirror:
+        for _ in range(count):
+            path = rng.choice(files)
+            data = path.read_bytes()
+            if path.name not in {"checkpoint", "chain"} and rng.random() < 0.1:
+                path.unlink()
+            else:
+                path.write_bytes(spoil(rng, data))
+            yield str(path.relative_to(export)), fsck_mirror(mirror, verifier).exit_code == 1
+            path.write_bytes(data)
+
+
+async def grow_cleanly(
+    log: Log, admin: psycopg.Connection[Any], count: int, *, seed: int = 16
+) -> AsyncIterator[Report]:
+    """Append, seal and erase as a log's life goes; yield what a full check says each of the `count` times."""
+    rng = random.Random(seed)
+    for number in range(count):
+        receipts = await append(log, sample_events(rng.randrange(1, 40), seed=number))
+        if rng.random() < 0.7:
+            await log.wait_sealed(receipts[-1].index, 30)
+        if rng.random() < 0.3:
+            admin.execute("DELETE FROM tlog.disclosure WHERE index = %s", (rng.randrange(receipts[-1].index + 1),))
+        yield await check(log.location)

@@ -267,7 +267,8 @@ def rebuild(entries):
 
 
 HOSTILE = {
-    "bit of a signature": (flip("checkpoint", -40), VerificationError, "not one of this log"),
+    # What a bit makes of a letter of base64 need not be another one.
+    "bit of a signature": (flip("checkpoint", -40), (VerificationError, MalformedInputError), "not one of this log"),
     "bit of a size": (flip("checkpoint", len(ORIGIN) + 1), VerificationError, "not one of this log"),
     "bit of the chain": (flip("chain", 10), VerificationError, "chain"),
     "bit of an entry that is missing": (flip("tile/entries/002.p/188"), VerificationError, "not what its entries lead to"),

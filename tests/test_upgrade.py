@@ -18,7 +18,8 @@ from psycopg import sql
 from support import ROOT, fill
 
 from tlog.anchor import Anchor, Anchored
-from tlog.config import DataDirectory, Location
+from tlog.clock import CONFIRMATION
+from tlog.config import DataDirectory, Location, utc_now
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import UnsafeDatabaseError
@@ -36,8 +37,9 @@ VERSIONS = sorted(path.stem for path in UPGRADES.glob("*.sql"))
 
 
 @pytest.fixture(params=VERSIONS)
-def old(request, directory, postgres, template) -> Iterator[Location]:
-    """A log as an older version left it."""
+def old(request, directory, postgres, template, monkeypatch) -> Iterator[Location]:
+    """A log as an older version left it, so long ago that the clock has to be confirmed."""
+    monkeypatch.setenv(CONFIRMATION, f"{utc_now():%Y-%m-%d}")
     document: dict[str, Any] = json.loads((UPGRADES / f"{request.param}.json").read_text(encoding="utf-8"))
     name = f"{request.param.replace('-', '_')}_{os.getpid()}"
     admin = postgres.conninfo(user="postgres", dbname=name)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import structlog
-from faults import clocks, crash, cuts, limits, publication, restored, sealers, unsafe
+from faults import clocks, crash, cuts, limits, publication, restored, sealers, tampers, unsafe
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 from rich.console import Console
@@ -141,6 +141,14 @@ GATES: tuple[Gate, ...] = (
         },
         (Control(limits.measure_endless, "slowest_end_s", "a server that waits for its connections without end"),),
         full_goal={"slowest_end_s": Bound("<=", DEFAULT_DRAIN + GRACE_SECONDS + 1)},
+    ),
+    Gate(
+        "R14",
+        "stored data and exports changed at random, and logs that nobody changed",
+        tampers.measure,
+        {"undetected": NONE, "false_alarms": NONE, "tampers": Bound(">=", 80), "clean": Bound(">=", 10)},
+        (Control(tampers.measure_trusting, "undetected", "a check that believes stored chain hashes"),),
+        full_goal={"tampers": Bound(">=", 5_000), "clean": Bound(">=", 1_000), "matrix_rows": Bound(">=", 60)},
     ),
     Gate(
         "R18",

@@ -254,9 +254,15 @@ class RangeCheck:
         return same
 
     def _chain(self, first: int, computed: list[bytes], stored: Sequence[bytes]) -> None:
+        self._links(first, computed, stored)
+        for size in self._watched:
+            if first < size <= first + len(stored):
+                self._chains[size] = stored[size - first - 1]
+        self.facts.chain = stored[-1]
+
+    def _links(self, first: int, computed: list[bytes], stored: Sequence[bytes]) -> None:
         """Check each link from what is stored before it: one broken link is one problem, not one for every entry behind."""
-        facts = self.facts
-        before = facts.chain
+        facts, before = self.facts, self.facts.chain
         previous = ((stored[0] if before is None else before), *stored[:-1])
         links = [sha256(b"\x02" + link + leaf).digest() for link, leaf in zip(previous, computed, strict=True)]
         if links != list(stored):
@@ -264,10 +270,6 @@ class RangeCheck:
                 if link != stored[position] and (position or before is not None):
                     what = "its chain_hash does not continue the entries before it"
                     facts.add("chain broken", f"entry {first + position}", what)
-        for size in self._watched:
-            if first < size <= first + len(stored):
-                self._chains[size] = stored[size - first - 1]
-        facts.chain = stored[-1]
 
     # --- What entries say --------------------------------------------------------------------------------------------
 
