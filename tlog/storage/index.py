@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
-from tlog.storage.database import Connection, Database, translated
+from tlog.storage.database import Connection, translated
+from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _RUN: Final = struct.Struct(">hiqiqi12si").pack
 _TILE: Final = struct.Struct(">hiqihiqi").pack
-_LEADER_LOCK: Final = 0x746C6F67_696E6478  # "tlogindx"
 
 
 class Epoch(NamedTuple):
@@ -41,32 +41,11 @@ class Run(NamedTuple):
     pages: bytes
 
 
-class IndexStore:
+class IndexStore(LeadingStore):
     """Reads the keys of entries and writes segments and epochs, over one connection of its own."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def open(cls, database: Database) -> IndexStore:
-        """Return a store with a new connection.
-
-        Raises:
-            OverloadedError: the database cannot be reached.
-
-        """
-        return cls(await database.connect("tlog_indexer"))
-
-    async def close(self) -> None:
-        """Close the connection, and with it give up leading."""
-        await self._connection.close()
-
-    async def lead(self) -> bool:
-        """Try to become the leading indexer; tell whether this connection is."""
-        with translated():
-            cursor = await self._connection.execute(QUERIES["lead"], {"lock": _LEADER_LOCK})
-            row = await cursor.fetchone()
-            return row is not None and bool(row[0])
+    role = "tlog_indexer"
+    lock = 0x746C6F67_696E6478  # "tlogindx"
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:

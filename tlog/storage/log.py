@@ -31,6 +31,7 @@ from tlog.storage.index import (
     read_runs,
 )
 from tlog.storage.keys import ApiKey
+from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ _LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
 _DISCLOSURE: Final = struct.Struct(">hiqi").pack
 _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
-_LEADER_LOCK: Final = 0x746C6F67_7365616C  # "tlogseal"
 
 
 class State(NamedTuple):
@@ -229,32 +229,11 @@ class AppendStore:
             reached = self._partition_end = row[0]
 
 
-class SealStore:
+class SealStore(LeadingStore):
     """Reads entries back and publishes tiles and checkpoints, over one connection of its own."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def open(cls, database: Database) -> SealStore:
-        """Return a store with a new connection.
-
-        Raises:
-            OverloadedError: the database cannot be reached.
-
-        """
-        return cls(await database.connect("tlog_sealer"))
-
-    async def close(self) -> None:
-        """Close the connection, and with it give up leading."""
-        await self._connection.close()
-
-    async def lead(self) -> bool:
-        """Try to become the leading sealer; tell whether this connection is."""
-        with translated():
-            cursor = await self._connection.execute(QUERIES["lead"], {"lock": _LEADER_LOCK})
-            row = await cursor.fetchone()
-            return row is not None and bool(row[0])
+    role = "tlog_sealer"
+    lock = 0x746C6F67_7365616C  # "tlogseal"
 
     async def state(self) -> State:
         """Return the committed state of the log."""
