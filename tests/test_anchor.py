@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
 
 import pytest
+from service_scenarios import Filler, small_disk
 
 from tlog.anchor import Anchor, Anchored
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import EMPTY_ROOT
-from tlog.errors import AnchorMissingError, ForkError
+from tlog.errors import AnchorMissingError, ForkError, NoSpaceError
 
 FIRST = Anchored("example.com/log", 0, EMPTY_ROOT, CHAIN_START, b"", 0)
 
@@ -163,3 +165,20 @@ def test_the_file_is_private_durable_and_alone(anchor):
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     connection.close()
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 15], ids=["nothing left", "32 KiB left"])
+def test_a_full_disk_is_no_damage_even_if_there_is_space_when_one_looks(tmp_path, monkeypatch, kept):
+    """SQLite says it in two ways: for what it writes, and for what its connections share."""
+    somewhere = os.statvfs(tmp_path)
+    with small_disk(tmp_path / "disk", 4) as disk:
+        anchor, filler = Anchor(disk / "anchor.sqlite3"), Filler(disk)
+        anchor.create(FIRST)
+        filler.leave(kept)
+        monkeypatch.setattr("tlog.anchor.os.statvfs", lambda _: somewhere)
+        new = FIRST._replace(size=1, note=b"x" * 4000, sealed_at=1)
+        with pytest.raises(NoSpaceError, match="make space"):
+            anchor.advance(FIRST, new)
+        filler.go()
+        assert anchor.read() == FIRST
+        anchor.advance(FIRST, new)

@@ -36,6 +36,7 @@ UPDATE anchor SET size = ?, root = ?, chain_hash = ?, note = ?, sealed_at = ?
 WHERE origin = ? AND size = ? AND root = ? AND note = ? AND sealed_at < ?
 """
 _TYPES: Final = (str, int, bytes, bytes, bytes, int)
+_FULL: Final = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE))
 _BUSY_SECONDS: Final = 10.0
 
 
@@ -146,7 +147,8 @@ class Anchor:
 
     def _check_space(self, error: sqlite3.Error) -> None:
         """Tell a full disk from a broken one: the first is mended by making space, and nobody has to look at the anchor."""
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or not os.statvfs(self._path.parent).f_bavail:
+        # Others may have made space since; then it is the error's code that tells.
+        if getattr(error, "sqlite_errorcode", 0) in _FULL or not os.statvfs(self._path.parent).f_bavail:
             message = f"the disk of the anchor at {self._path} is full; make space on it, and sealing goes on by itself"
             raise NoSpaceError(message) from error
 
