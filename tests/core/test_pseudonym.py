@@ -49,7 +49,7 @@ def test_personal_keys_are_those_of_the_format(value: str):
         bucket = hashlib.sha256(ident).digest()[0] >> 4
         assert bucket_of(ident, BITS) == bucket
         expected = hmac.new(KEYS[32 * bucket : 32 * bucket + 32], ident, "sha256").digest()[:16]
-        key = base64.urlsafe_b64decode(text + b"==")
+        key = base64.urlsafe_b64decode(text + "==")
         assert len(text) == 22
         assert key == keys.key(ident) == index_key(keys.bucket_key(bucket), ident) == expected
         assert len(key) == KEY_SIZE

@@ -107,5 +107,5 @@ def test_base64url_has_one_form(text: str):
 
 def test_many_hashes_are_encoded_as_each_would_be():
     hashes = [bytes([255 - number]) * 32 for number in range(3)]
-    assert encode_hashes_base64url(hashes) == [base64.urlsafe_b64encode(each).rstrip(b"=") for each in hashes]
+    assert encode_hashes_base64url(hashes) == [base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in hashes]
     assert encode_hashes_base64url([]) == []

@@ -8,7 +8,10 @@ chain instead of the tree: a chain alone can be recomputed to its end by whoever
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CHAIN_START: Final = bytes(32)
 
@@ -16,3 +19,9 @@ CHAIN_START: Final = bytes(32)
 def chain_hash(previous: bytes, leaf: bytes) -> bytes:
     """Return the 32-byte chain hash that follows `previous` (32 bytes) with leaf hash `leaf` (32 bytes)."""
     return sha256(b"\x02" + previous + leaf).digest()
+
+
+def chain_hashes(previous: bytes, leaves: Iterable[bytes]) -> list[bytes]:
+    """Return the chain hash at each of the leaf hashes that follow `previous`, without a call for each."""
+    chain = previous
+    return [chain := sha256(b"\x02" + chain + leaf).digest() for leaf in leaves]

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tlog.core.bundle import MAX_ENTRY_SIZE
-from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, commit
+from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, commit_all
 from tlog.core.event import PATTERNS, Action, Outcome, ParsedEvent, ResourceType, Source, Timestamp, Uuid, to_utc
 from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, BucketKeys, action_key, action_text
@@ -138,42 +138,33 @@ def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes)
         disclosures.append(salts[start : start + SALT_SIZE] + parsed.actor_body)
         disclosures.append(salts[start + SALT_SIZE : start + 2 * SALT_SIZE] + parsed.resource_body)
         start += 2 * SALT_SIZE
-    commitments = encode_hashes_base64url(map(commit, disclosures))
+    commitments = encode_hashes_base64url(commit_all(disclosures))
     drafts = []
     columns = zip(events, disclosures[::2], disclosures[1::2], commitments[::2], commitments[1::2], strict=True)
     for parsed, actor, resource, actor_hash, resource_hash in columns:
         event = parsed.event
+        resource_type, source, outcome = event.resource.type, event.source, event.outcome
         actor_key = keys.actor_text(event.actor.userId)
-        resource_key = keys.resource_text(event.resource.type, event.resource.id)
+        resource_key = keys.resource_text(resource_type, event.resource.id)
         third = action_text(event.action)
         # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
         if actor_key[:10] == resource_key[:10] or actor_key[:10] == third[:10] or resource_key[:10] == third[:10]:
             _check_distinct([actor_key, resource_key, third])
         head = (
-            b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b",'
-            b'"keys":["%b","%b","%b"],"loggedAt":"'
-        ) % (
-            event.action.encode(),
-            actor_hash,
-            resource_hash,
-            parsed.event_id.encode(),
-            actor_key,
-            resource_key,
-            third,
+            f'{{"action":"{event.action}","commitments":{{"actor":"{actor_hash}","resource":"{resource_hash}"}},'
+            f'"eventId":"{parsed.event_id}","keys":["{actor_key}","{resource_key}","{third}"],"loggedAt":"'
         )
-        source = event.source
-        tail = b'","outcome":"%b","resourceType":"%b",%b"timestamp":"%b","type":"event","v":1}' % (
-            b"unknown" if event.outcome is UNSET else event.outcome.encode(),
-            event.resource.type.encode(),
-            b"" if source is UNSET else b'"source":{"id":"%b","seq":%d},' % (source.id.encode(), source.seq),
-            parsed.timestamp.encode(),
+        from_source = "" if source is UNSET else f'"source":{{"id":"{source.id}","seq":{source.seq}}},'
+        tail = (
+            f'","outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",{from_source}'
+            f'"timestamp":"{parsed.timestamp}","type":"event","v":1}}'
         )
-        drafts.append(DraftEntry(parsed.event_id, head, tail, actor, resource))
+        drafts.append(DraftEntry(parsed.event_id, head.encode(), tail.encode(), actor, resource))
     return drafts
 
 
-def _check_distinct(texts: Sequence[bytes]) -> None:
-    keys = [parse_base64url(text, "an index key", KEY_SIZE) for text in texts]
+def _check_distinct(texts: Sequence[str]) -> None:
+    keys = [parse_base64url(text.encode(), "an index key", KEY_SIZE) for text in texts]
     if len({key[:DISTINCT_SIZE] for key in keys}) != len(keys):
         message = "two index keys of this event begin alike; change the resource's id"
         raise InvalidEventError(message, "/resource/id")
@@ -240,7 +231,7 @@ def _quick_event() -> re.Pattern[bytes]:
 
 
 _match_event: Final = _quick_event().fullmatch
-_ACTION_TEXTS: Final = {(action.encode(), action_text(action)) for action in get_args(Action)}
+_ACTION_TEXTS: Final = {(action.encode(), action_text(action).encode()) for action in get_args(Action)}
 
 
 class EventFacts(NamedTuple):

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 HASH_SIZE: Final = 32
 _CHUNK: Final = 256
@@ -23,6 +23,11 @@ EMPTY_ROOT: Final = sha256(b"").digest()
 def leaf_hash(entry: bytes) -> bytes:
     """Return the 32-byte hash of a leaf: SHA-256(0x00 || entry) (RFC 6962 section 2.1)."""
     return sha256(b"\x00" + entry).digest()
+
+
+def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
+    """Return the `leaf_hash` of each entry, without a call for each."""
+    return [sha256(b"\x00" + entry).digest() for entry in entries]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -50,9 +50,9 @@ def action_key(action: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def action_text(action: str) -> bytes:
+def action_text(action: str) -> str:
     """Return the index key of an action as it stands in entries, base64url of 16 bytes."""
-    return encode_base64url(action_key(action))
+    return encode_base64url(action_key(action)).decode()
 
 
 class BucketKeys:
@@ -123,11 +123,11 @@ class BucketKeys:
         """Return the 16-byte index key of a personal `ident`."""
         return index_key(self.bucket_key(bucket_of(ident, self.bits)), ident)
 
-    def _actor_text(self, user_id: str) -> bytes:
-        return encode_base64url(self.key(actor_ident(user_id)))
+    def _actor_text(self, user_id: str) -> str:
+        return encode_base64url(self.key(actor_ident(user_id))).decode()
 
-    def _resource_text(self, resource_type: str, resource_id: str) -> bytes:
-        return encode_base64url(self.key(resource_ident(resource_type, resource_id)))
+    def _resource_text(self, resource_type: str, resource_id: str) -> str:
+        return encode_base64url(self.key(resource_ident(resource_type, resource_id))).decode()
 
 
 def bucket_of(ident: bytes, bits: int) -> int:

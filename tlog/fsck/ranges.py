@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from tlog.core.chain import CHAIN_START
-from tlog.core.commitment import SALT_SIZE, check_disclosure
+from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
+from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
 from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
-from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect
+from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
 from tlog.core.posting import NO_KEYS, decode_keys
 from tlog.core.segment import BASE
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
@@ -216,14 +215,13 @@ class RangeCheck:
     def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
         """Check rows without a gap."""
         first = rows[0][0]
-        _, event_ids, entries, leaf_hashes, chain_hashes = zip(*rows, strict=True)
-        computed = [sha256(b"\x00" + entry).digest() for entry in entries]
-        same = self._leaf_hashes(first, computed, leaf_hashes)
+        _, event_ids, entries, leaves, chain = zip(*rows, strict=True)
+        computed = leaf_hashes(entries)
+        same = self._leaf_hashes(first, computed, leaves)
         if self._columns:
-            self._chain(first, computed, chain_hashes)
+            self._chain(first, computed, chain)
         else:
-            for leaf in computed:
-                self.facts.chain = sha256(b"\x02" + (self.facts.chain or CHAIN_START) + leaf).digest()
+            self.facts.chain = chain_hashes(self.facts.chain or CHAIN_START, computed)[-1]
         self._entries(first, entries, event_ids, disclosures)
         self._grow(first, computed, same=same)
         self.facts.checked["entries"] += len(rows)
@@ -264,7 +262,7 @@ class RangeCheck:
         """Check each link from what is stored before it: one broken link is one problem, not one for every entry behind."""
         facts, before = self.facts, self.facts.chain
         previous = ((stored[0] if before is None else before), *stored[:-1])
-        links = [sha256(b"\x02" + link + leaf).digest() for link, leaf in zip(previous, computed, strict=True)]
+        links = list(map(chain_hash, previous, computed))
         if links != list(stored):
             for position, link in enumerate(links):
                 if link != stored[position] and (position or before is not None):
@@ -367,11 +365,12 @@ class RangeCheck:
             events = [event for event in events if event[0] in rows]
             disclosures = [rows[index] for index, _ in events]
         commitments = encode_hashes_base64url(
-            [sha256(b"\x10" + row[1]).digest() for row in disclosures]
-            + [sha256(b"\x10" + row[2]).digest() for row in disclosures]
+            commit_all([row[1] for row in disclosures] + [row[2] for row in disclosures])
         )
         logged = [event[1] for _, event in events] + [event[2] for _, event in events]
-        if commitments != logged or any(len(row[1]) < SALT_SIZE or len(row[2]) < SALT_SIZE for row in disclosures):
+        if "".join(commitments).encode() != b"".join(logged) or any(
+            len(row[1]) < SALT_SIZE or len(row[2]) < SALT_SIZE for row in disclosures
+        ):
             right = [_is_disclosed(facts, *pair) for pair in zip(events, disclosures, strict=True)]
             events = [event for event, good in zip(events, right, strict=True) if good]
             disclosures = [row for row, good in zip(disclosures, right, strict=True) if good]
@@ -387,7 +386,7 @@ class RangeCheck:
             # Two keys of 22 characters with '","' between them.
             expected = [
                 (
-                    actor_text(_WHO(row[1][SALT_SIZE:]).userId) + b'","' + resource_text(what.type, what.id),
+                    f'{actor_text(_WHO(row[1][SALT_SIZE:]).userId)}","{resource_text(what.type, what.id)}'.encode(),
                     what.type.encode(),
                 )
                 for row, what in zip(disclosures, resources, strict=True)
