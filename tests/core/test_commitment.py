@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, check_disclosure, commit
+from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, check_disclosure, commit, commit_all
 from tlog.core.merkle import leaf_hash, node_hash
 from tlog.errors import VerificationError
 
@@ -16,6 +16,7 @@ DISCLOSURE = SALT + b'{"userId":"u-1"}'
 
 def test_the_commitment_is_a_hash_with_its_own_prefix():
     assert commit(DISCLOSURE) == sha256(b"\x10" + DISCLOSURE).digest()
+    assert commit_all([DISCLOSURE, SALT]) == [commit(DISCLOSURE), commit(SALT)]
     assert len(commit(DISCLOSURE)) == COMMITMENT_SIZE
     assert commit(DISCLOSURE) not in (leaf_hash(DISCLOSURE), node_hash(DISCLOSURE[:16], DISCLOSURE[16:]))
 

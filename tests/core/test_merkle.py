@@ -7,7 +7,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, fold_right, leaf_hash, node_hash
+from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, fold_right, leaf_hash, leaf_hashes, node_hash
 
 # The eight leaves that Certificate Transparency implementations test with, and the roots of the trees of the first
 # 0 to 8 of them.
@@ -35,6 +35,11 @@ KNOWN_ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
+
+
+def test_many_leaf_hashes_are_those_of_each():
+    assert leaf_hashes(KNOWN_LEAVES) == [leaf_hash(leaf) for leaf in KNOWN_LEAVES]
+    assert leaf_hashes([b""]) == [bytes.fromhex(KNOWN_ROOTS[1])]
 
 
 def test_known_roots():

@@ -1,0 +1,144 @@
+"""Verification as steps: each of them refuses what only it can see, and says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import reference
+from bundles import KEY, NaiveLog, b64, b64url, canonical, note, sample_log, vkey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tlog.core.note import parse_vkey
+from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
+from tlog.verify import EventFile, format_event_file, parse_event_file, verify_event, verify_growth
+
+LOG = sample_log()
+VERIFIER = parse_vkey(vkey(KEY))
+STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+INDEX = 5
+EVENT = LOG.events[INDEX]
+
+
+def event_file(entry: str = EVENT.entry, disclosures: dict[str, tuple[bytes, str]] | None = None) -> bytes:
+    shown = EVENT.disclosures if disclosures is None else disclosures
+    parts = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in shown.items()}
+    return (canonical({"disclosures": parts, "entry": entry}) + "\n").encode()
+
+
+def proof_file(index: int = INDEX) -> bytes:
+    return LOG.event_proof(index)[0]
+
+
+def growth(old: int, log: NaiveLog = LOG) -> tuple[bytes, bytes]:
+    """An older checkpoint, and the proof that the log grew from there."""
+    leaves = [entry.encode() for entry in log.entries]
+    hashes = "".join(f"{b64(each)}\n" for each in reference.proof(old, leaves))
+    older = note(old, reference.tree_hash(leaves[:old])).encode()
+    return older, f"old {old}\n{hashes}\n{note(len(leaves), log.root)}".encode()
+
+
+def test_an_event_is_verified_with_all_that_was_proved():
+    verified = verify_event(VERIFIER, event_file(), proof_file())
+    assert verified.index == INDEX
+    assert verified.entry.eventId == EVENT.event_id
+    assert (verified.checkpoint.size, verified.checkpoint.root) == (len(LOG.entries), LOG.root)
+    assert verified.bodies == {group: body.encode() for group, (_, body) in EVENT.disclosures.items()}
+    assert verify_event(VERIFIER, event_file(disclosures={}), proof_file()).bodies == {}
+
+
+@pytest.mark.parametrize("group", ["actor", "resource"])
+def test_one_disclosure_is_enough_and_checked_by_itself(group: str):
+    salt, body = EVENT.disclosures[group]
+    assert verify_event(VERIFIER, event_file(disclosures={group: (salt, body)}), proof_file()).bodies == {
+        group: body.encode()
+    }
+    for wrong in ((salt, body + " "), (salt[:-1] + bytes([salt[-1] ^ 1]), body)):
+        with pytest.raises(VerificationError, match=f"the {group} disclosure does not match its commitment"):
+            verify_event(VERIFIER, event_file(disclosures={group: wrong}), proof_file())
+    other = {"actor": "resource", "resource": "actor"}[group]
+    with pytest.raises(VerificationError, match=f"the {other} disclosure does not match"):
+        verify_event(VERIFIER, event_file(disclosures={other: (salt, body)}), proof_file())
+
+
+def test_a_control_entry_is_verified_and_has_no_disclosures():
+    entry = LOG.entries[0]
+    assert verify_event(VERIFIER, event_file(entry, {}), proof_file(0)).bodies == {}
+    with pytest.raises(VerificationError, match="a control entry has no disclosures"):
+        verify_event(VERIFIER, event_file(entry), proof_file(0))
+
+
+def test_each_step_refuses_what_it_is_there_for():
+    with pytest.raises(VerificationError, match="key"):
+        verify_event(parse_vkey(vkey(STRANGER)), event_file(), proof_file())
+    with pytest.raises(VerificationError, match="root"):
+        verify_event(VERIFIER, event_file(LOG.events[6].entry, {}), proof_file())
+    with pytest.raises(VerificationError):
+        verify_event(VERIFIER, event_file(), proof_file(6))
+    with pytest.raises(MalformedInputError):
+        verify_event(VERIFIER, event_file(EVENT.entry[:-1], {}), proof_file())
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ([], "members 'disclosures' and 'entry'"),
+        ({"entry": "x"}, "members 'disclosures' and 'entry'"),
+        ({"disclosures": {}, "entry": "x", "more": 1}, "members 'disclosures' and 'entry'"),
+        ({"disclosures": {}, "entry": 1}, "the entry as text"),
+        ({"disclosures": [], "entry": "x"}, "the entry as text"),
+        ({"disclosures": {"source": {}}, "entry": "x"}, "disclosures of 'actor' and 'resource'"),
+        ({"disclosures": {"actor": []}, "entry": "x"}, "members 'body' and 'salt', both text"),
+        ({"disclosures": {"actor": {"body": "x"}}, "entry": "x"}, "members 'body' and 'salt', both text"),
+        ({"disclosures": {"actor": {"body": "x", "salt": 1}}, "entry": "x"}, "both text"),
+        ({"disclosures": {"actor": {"body": 1, "salt": "x"}}, "entry": "x"}, "both text"),
+        ({"disclosures": {"actor": {"body": "x", "salt": b64url(bytes(15))}}, "entry": "x"}, "salt of the actor"),
+    ],
+)
+def test_an_event_file_of_another_form_is_refused(value: object, message: str):
+    with pytest.raises(MalformedInputError, match=message):
+        parse_event_file((canonical(value) + "\n").encode())
+
+
+def test_the_member_of_a_malformed_disclosure_is_named():
+    with pytest.raises(MalformedInputError) as refused:
+        parse_event_file((canonical({"disclosures": {"resource": 1}, "entry": "x"}) + "\n").encode())
+    assert refused.value.pointer == "/disclosures/resource"
+
+
+def test_an_event_file_has_one_form():
+    whole = event_file()
+    parsed = parse_event_file(whole)
+    assert parsed == EventFile(
+        EVENT.entry.encode(), {group: salt + body.encode() for group, (salt, body) in EVENT.disclosures.items()}
+    )
+    assert format_event_file(parsed) == whole
+    for other in (whole[:-1], whole + b"\n", json.dumps(json.loads(whole)).encode() + b"\n"):
+        with pytest.raises(MalformedInputError, match="not in canonical form"):
+            parse_event_file(other)
+    for broken in (EventFile(b"\xff", {}), EventFile(b"{}", {"actor": bytes(16) + b"\xff"})):
+        with pytest.raises(MalformedInputError, match="not UTF-8"):
+            format_event_file(broken)
+
+
+@pytest.mark.parametrize("old", [1, 5, 64, len(LOG.entries) - 1, len(LOG.entries)])
+def test_growth_is_verified_between_the_two_checkpoints(old: int):
+    older, newer = verify_growth(VERIFIER, *growth(old))
+    assert (older.size, newer.size, newer.root) == (old, len(LOG.entries), LOG.root)
+
+
+def test_growth_from_another_size_or_history_or_key_is_refused():
+    older, proof = growth(5)
+    with pytest.raises(VerificationError, match="the proof starts at size 5, the older checkpoint has size 6"):
+        verify_growth(VERIFIER, growth(6)[0], proof)
+    forked = note(5, bytes(32)).encode()
+    with pytest.raises(InconsistentRootsError) as caught:
+        verify_growth(VERIFIER, forked, proof)
+    assert (caught.value.older, caught.value.newer) == (forked, note(len(LOG.entries), LOG.root).encode())
+    for pair in (
+        (note(5, bytes(32), STRANGER).encode(), proof),
+        (older, proof.replace(b"\n\xe2\x80\x94", b"\n \xe2\x80\x94")),
+    ):
+        with pytest.raises((VerificationError, MalformedInputError)) as refused:
+            verify_growth(VERIFIER, *pair)
+        assert not isinstance(refused.value, InconsistentRootsError)
