@@ -7,14 +7,17 @@ before; somebody who kept the receipts of his events. `TLOG_TEST_WRITE_MATRIX=1`
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 from mirrors import write_mirror
-from support import append, fill, sample_events, verify_offline
+from support import ORIGIN, append, fill, sample_events, tlog, verify_offline
 from tampering import (
     ATTACKS,
     CUT,
@@ -29,12 +32,15 @@ from tampering import (
 )  # fmt: skip
 
 from tlog.anchor import Anchor
+from tlog.config import DataDirectory, Location
 from tlog.core.checkpoint import sign_checkpoint
 from tlog.core.entry import parse_entry, parse_logged_at, to_microseconds
 from tlog.core.merkle import leaf_hash
 from tlog.export import export_static
 from tlog.fsck import fsck_mirror
+from tlog.lifecycle import create_log, open_log, running
 from tlog.mirror import open_mirror
+from tlog.storage.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
 
@@ -214,3 +220,42 @@ async def test_clean_logs_of_any_history_raise_no_alarm(opened, location, databa
         with database.connect_admin() as admin:
             reports = [report async for report in grow_cleanly(log, admin, CLEAN)]
     assert [(report.problems, report.exit_code) for report in reports] == [([], 0)] * CLEAN
+
+
+# --- Pages, below PostgreSQL ------------------------------------------------------------------------------------------
+
+
+def edit_page(location, *, checksums_anew):
+    """Edit the entry of index 7 in the table's file, while the server is away; return how often its text was there."""
+    postgres = EmbeddedPostgres(location.directory.postgres)
+    with postgres, psycopg.connect(postgres.conninfo(user="postgres"), autocommit=True) as admin:
+        (entry,) = admin.execute("SELECT entry FROM tlog.leaf WHERE index = 7", binary=True).fetchone()
+        (path,) = admin.execute("SELECT pg_relation_filepath('tlog.leaf')").fetchone()
+        admin.execute("CHECKPOINT")
+    cluster = location.directory.postgres / "cluster"
+    data = (cluster / path).read_bytes()
+    assert b'"outcome":"success"' in entry
+    (cluster / path).write_bytes(data.replace(entry, entry.replace(b'"outcome":"success"', b'"outcome":"failure"')))
+    if checksums_anew:
+        for mode in ("--disable", "--enable"):
+            command = [postgres.binary("pg_checksums"), mode, "--pgdata", cluster]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=cluster.stat().st_uid)
+    return data.count(entry)
+
+
+@pytest.mark.parametrize("checksums_anew", [False, True], ids=["a22 page edited", "a23 checksums made anew"])
+async def test_page_edited_below_postgresql(directory, checksums_anew):
+    location = Location(DataDirectory(directory / "data"))
+    await create_log(location, ORIGIN)
+    async with open_log(location, interval=60, index=False) as log, running(log):
+        await fill(log, 300)
+    assert edit_page(location, checksums_anew=checksums_anew) == 1
+    report = json.loads(tlog("fsck", "--data", location.directory.root, "--json", check=False).stdout)
+    named = [(each["damage"], each["place"]) for each in report["problems"]]
+    assert report["exitCode"] == 1
+    assert named == (
+        [("entry changed", "entry 7"), ("chain broken", "entry 7")]
+        if checksums_anew
+        else [("page damaged", "database")]
+    )
+    assert bool(report["unchecked"]) != checksums_anew

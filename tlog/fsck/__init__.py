@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.tile import TILE_WIDTH
-from tlog.errors import AnchorMissingError, ForkError, MalformedInputError, OverloadedError, UnsafeDatabaseError
+from tlog.errors import (
+    AnchorMissingError,
+    DamagedLogError,
+    ForkError,
+    MalformedInputError,
+    OverloadedError,
+    UnsafeDatabaseError,
+)
 from tlog.fsck.event_ids import EventIds
 from tlog.fsck.join import Join
 from tlog.fsck.mirrored import fsck_mirror
@@ -99,6 +106,9 @@ async def fsck(
         except UnsafeDatabaseError as error:
             report.add("schema", "database", str(error))
             report.leave("what the database refuses to show, or shows from elsewhere")
+        except DamagedLogError as error:
+            report.add("page damaged", "database", str(error))
+            report.leave("whatever stands behind what PostgreSQL cannot read")
     return report
 
 

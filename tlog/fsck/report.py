@@ -25,6 +25,7 @@ Damage = Literal[
     "index keys wrong",
     "index wrong",
     "order",
+    "page damaged",
     "ROLLBACK",
     "root wrong",
     "row hidden",

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from tlog.errors import NoSpaceError, OverloadedError, UnsafeDatabaseError
+from tlog.errors import DamagedLogError, NoSpaceError, OverloadedError, UnsafeDatabaseError
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
 from tlog.storage.selfcheck import check_access, check_privileges, check_relations, check_session, check_settings
@@ -40,11 +40,19 @@ def translated() -> Iterator[None]:
     Raises:
         NoSpaceError: the database's disk is full.
         OverloadedError: the database is away or overloaded; the caller may try again.
+        DamagedLogError: PostgreSQL finds its own files damaged.
         UnsafeDatabaseError: a role lacks a privilege.
 
     """
     try:
         yield
+    except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
+        # What it says has relations and blocks in it, no rows.
+        message = (
+            f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep them, they are evidence; restore a "
+            "copy that verifies, and bring back what that lacks with 'tlog recover'"
+        )
+        raise DamagedLogError(message) from error
     except psycopg.errors.DiskFull as error:
         message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
         raise NoSpaceError(message) from error
