@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.core.commitment import SALT_SIZE
@@ -10,7 +9,17 @@ from tlog.core.evidence import DisclosureText, Evidence, KeyPath, Manifest, form
 from tlog.core.posting import RUN_PAGES, RUN_POSTINGS
 from tlog.core.proof import plan_joint, prove
 from tlog.core.question import Matcher
-from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, PageRun, RangeProof, offset_of, parse_table, split_postings
+from tlog.core.segment import (
+    PAGE_POSTINGS,
+    PAGE_SIZE,
+    POSTING_SIZE,
+    PageRun,
+    RangeProof,
+    offset_of,
+    parse_table,
+    place_of,
+    split_postings,
+)
 from tlog.core.strict import encode_base64, encode_base64url
 from tlog.core.tile import nodes_from_tiles, tiles_for
 from tlog.errors import DamagedLogError, MalformedInputError, NotFoundError, TooLargeError, VerificationError
@@ -175,17 +184,16 @@ class _Part:
         if not self.count:
             return []
         pages = b"".join(self._page(number) for number in self.pages)
-        postings = split_postings(pages)
         before = self.pages[0] * PAGE_POSTINGS
-        found = postings[self._first - before : self._last - before]
-        return [self.segment.start + offset_of(item) for item in found]
+        found = pages[(self._first - before) * POSTING_SIZE : (self._last - before) * POSTING_SIZE]
+        return [self.segment.start + offset_of(item) for item in split_postings(found)]
 
     def _page(self, number: int) -> bytes:
         run, page = divmod(number, RUN_PAGES)
         return self.runs[run][page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
 
     def _place(self, bound: bytes, run: int) -> int:
-        return run * RUN_POSTINGS + bisect_left(split_postings(self.runs[run]), bound)
+        return run * RUN_POSTINGS + place_of(self.runs[run], bound)
 
     def _shown(self, place: int) -> list[int]:
         """Return the one or two pages that show what is before a place and what is behind."""

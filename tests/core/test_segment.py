@@ -40,6 +40,7 @@ from tlog.core.segment import (
     format_table,
     offset_of,
     parse_table,
+    place_of,
     plan_merge,
     posting,
     split_postings,
@@ -122,6 +123,8 @@ def test_a_segment_is_its_sorted_postings(count):
     entries = entries_of(count)
     segment, pages, _ = built(entries)
     assert split_postings(pages) == naive(entries)
+    bounds = [bytes(12), *naive(entries), b"\xff" * 12]
+    assert [place_of(pages, bound) for bound in bounds] == [0, *range(len(naive(entries))), len(naive(entries))]
     leaves = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]
 
     def root(hashes):  # RFC 6962 section 2.1, as it is written
