@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from benchmarks.generator import Answer, Generator, prepare
-from benchmarks.machine import Usage, over_runs, per_event, spread
+from benchmarks.machine import Usage, memory_of, over_runs, per_event, spread
 from benchmarks.service import Service, checked, scratch
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.generator import Bodies
 
 _POLL_SECONDS = 0.05
-_ASK_EVERY = 4
+_ASK_EVERY = 8  # such a question is logged itself
 _FEW = 10
 
 
@@ -59,7 +59,7 @@ class Watch(threading.Thread):
             self._failure = error
 
     def _sample(self) -> None:
-        connection, turn = self._service.connect(), 0
+        connection, turn, heads = self._service.connect(), 0, self._service.heads()
         while not self._stopping.wait(_POLL_SECONDS):
             _, note = self._service.ask(connection, "/checkpoint")
             self.sealed.append((time.perf_counter(), int(note.split(b"\n")[1])))
@@ -67,7 +67,7 @@ class Watch(threading.Thread):
             if turn % _ASK_EVERY == 0:
                 position = self._service.document(connection, "/v1/audit/events?limit=1")["asOf"]
                 self.indexed.append((time.perf_counter(), position["indexed"]))
-                self.memory.append((time.perf_counter(), self._service.memory()))
+                self.memory.append((time.perf_counter(), memory_of(heads)))
         connection.close()
 
     def stop(self) -> None:

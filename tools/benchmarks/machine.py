@@ -124,6 +124,11 @@ def memory_mb(process: int) -> float:
     return 0.0
 
 
+def memory_of(processes: Mapping[str, int]) -> dict[str, float]:
+    """Return the resident memory of each process in MB."""
+    return {name: round(memory_mb(process), 1) for name, process in processes.items()}
+
+
 def tree_of(process: int) -> list[int]:
     """Return a process and everything below it."""
     below, found = children(), [process]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from benchmarks.machine import ROOT, children, memory_mb
+from benchmarks.machine import ROOT, children, memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ class Service:
 
     def memory(self) -> dict[str, float]:
         """Return the resident memory of the server's processes in MB."""
-        return {name: round(memory_mb(process), 1) for name, process in self.heads().items()}
+        return memory_of(self.heads())
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a new connection."""
