@@ -16,6 +16,7 @@ from tlog.core.entry import parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.log import AppendStore
+from tlog.storage.queries import QUERIES
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
@@ -266,3 +267,25 @@ async def test_receipts_survive_sealing(opened):
         assert len({receipt.index for receipt in receipts}) == 300
         unknown = await log.reader.find([str(uuid4())])
         assert unknown == []
+
+
+MANY_ROWS = """
+    INSERT INTO tlog.leaf
+    SELECT number, gen_random_uuid(), convert_to(repeat('x', 600), 'UTF8'), sha256(number::text::bytea), sha256(number::text::bytea)
+    FROM generate_series(1000, 50000) AS number"""
+
+
+async def test_known_events_are_found_by_the_index_however_many_are_asked_for(opened, database):
+    """A log that only grows has no statistics; a repeated batch must not read all of it."""
+    async with opened() as log:
+        await fill(log, 5)
+    event_ids = {"event_ids": [str(uuid4()) for _ in range(500)]}
+    with database.connect_admin() as admin:
+        admin.execute(MANY_ROWS)
+        plans = []
+        for settings in ("", "SET enable_indexscan = off; SET enable_bitmapscan = off"):
+            admin.execute(settings)
+            rows = admin.execute(f"EXPLAIN {QUERIES['find_events']}", event_ids).fetchall()
+            plans.append("\n".join(row[0] for row in rows))
+    assert ["Seq Scan on leaf" in plan for plan in plans] == [False, True]
+    assert "leaf_event_id_key" in plans[0]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _YOUNG: Final = 1 << 13
 _YOUNGEST: Final = 1 << 10
 _MERGE_SECONDS: Final = 0.2
+# Each step of a merge waits for the disk once, however much it writes; its memory is this many runs of each input.
+_RUNS_AT_ONCE: Final = 16
 _MAX_FRESH: Final = 4 * BASE
 _log: Final = structlog.get_logger()
 
@@ -270,10 +272,11 @@ class _Merging:
         self._written = 0
 
     async def step(self) -> _Stored | None:
-        """Merge about as much as one run of each input; return the segment when it is whole."""
+        """Merge about as much as some runs of each input; return the segment when it is whole."""
         for number in self._merge.wants():
-            self._merge.feed(number, await self._store.run(self.inputs[number].segment_id, self._read[number]))
-            self._read[number] += 1
+            runs = await self._store.runs(self.inputs[number].segment_id, self._read[number], _RUNS_AT_ONCE)
+            self._merge.feed(number, b"".join(runs))
+            self._read[number] += len(runs)
         if self._merge.wants():
             return None  # an input ended; the others go on in the next step
         postings = await asyncio.to_thread(self._merge.merged)

@@ -148,7 +148,8 @@ GATES: tuple[Gate, ...] = (
         tampers.measure,
         {"undetected": NONE, "false_alarms": NONE, "tampers": Bound(">=", 80), "clean": Bound(">=", 10)},
         (Control(tampers.measure_trusting, "undetected", "a check that believes stored chain hashes"),),
-        full_goal={"tampers": Bound(">=", 5_000), "clean": Bound(">=", 1_000), "matrix_rows": Bound(">=", 60)},
+        full_goal={"tampers": Bound(">=", 5_000), "clean": Bound(">=", 1_000), "matrix_rows": Bound(">=", 40),
+                   "matrix_rows_that_differ": NONE},
     ),
     Gate(
         "R18",

@@ -116,13 +116,12 @@ class IndexStore(LeadingStore):
         with translated():
             await self._connection.execute(QUERIES["finish_segment"], values)
 
-    async def run(self, segment_id: int, run: int) -> bytes:
-        """Return the pages of a run, empty bytes behind the last one."""
+    async def runs(self, segment_id: int, first: int, count: int) -> list[bytes]:
+        """Return the pages of the runs from `first` on, `count` of them or as many as there are."""
         with translated():
-            values = {"segment_id": segment_id, "run": run}
-            cursor = await self._connection.execute(QUERIES["read_run"], values, binary=True)
-            row = await cursor.fetchone()
-            return b"" if row is None else bytes(row[0])
+            values = {"segment_id": segment_id, "first": first, "end": first + count}
+            cursor = await self._connection.execute(QUERIES["read_segment_runs"], values, binary=True)
+            return [pages for (pages,) in await cursor.fetchall()]
 
     async def publish(self, epoch: Epoch) -> None:
         """Store an epoch."""

@@ -28,10 +28,17 @@ COPY tlog.disclosure (index, actor, resource) FROM STDIN (FORMAT BINARY);
 SELECT tlog.ensure_disclosure_partition(%(index)s);
 
 -- name: find_events
-SELECT leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
-FROM tlog.leaf
-LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
-WHERE leaf.event_id = ANY(%(event_ids)s);
+-- One after the other by the index: of thousands that are asked at once, as by a client that repeats a batch, the planner
+-- would rather read the whole table.
+SELECT found.*
+FROM unnest(%(event_ids)s::uuid[]) AS asked (event_id)
+CROSS JOIN LATERAL (
+    SELECT leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
+    FROM tlog.leaf
+    LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
+    WHERE leaf.event_id = asked.event_id
+    LIMIT 1
+) AS found;
 
 -- name: read_leaf
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
@@ -332,8 +339,10 @@ COPY tlog.index_run (segment_id, run, first_posting, pages) FROM STDIN (FORMAT B
 -- name: copy_index_tiles
 COPY tlog.index_tile (segment_id, level, tile_index, hashes) FROM STDIN (FORMAT BINARY);
 
--- name: read_run
-SELECT pages FROM tlog.index_run WHERE segment_id = %(segment_id)s AND run = %(run)s;
+-- name: read_segment_runs
+SELECT pages FROM tlog.index_run
+WHERE segment_id = %(segment_id)s AND run >= %(first)s AND run < %(end)s
+ORDER BY run;
 
 -- name: find_edge_runs
 -- Of each asked segment the runs in which the places of `low` and of `high` are: the last ones that begin before them.

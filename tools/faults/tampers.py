@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from support import append, fill, sample_events
 from tampering import check, grow_cleanly, tamper_with_export, tamper_with_tables
+from test_threats_stored import expected
 
 from faults.service import ORIGIN, ROOT
 from tlog.config import DataDirectory, Location
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _MATRIX: Final = ("-m", "pytest", "-q", "-n", "0", "tests/test_threats_stored.py", "-k", "matrix")
 _MOST: Final = 400
-_PASSED: Final = re.compile(r"^(\d+) passed", re.MULTILINE)
+_PASSED: Final = re.compile(r"^(?:\d+ failed, )?(\d+) passed", re.MULTILINE)
 
 
 def measure(run: Run) -> Figures:
@@ -117,5 +118,6 @@ async def _log(data: Path) -> AsyncIterator[tuple[Log, psycopg.Connection[Any]]]
 
 def _matrix() -> Figures:
     ended = subprocess.run([sys.executable, *_MATRIX], capture_output=True, text=True, check=False, cwd=ROOT)
-    passed = _PASSED.search(ended.stdout.splitlines()[-1] if ended.stdout else "")
-    return {"matrix_rows": int(passed[1]) if passed and not ended.returncode else 0}
+    passed = _PASSED.search(ended.stdout)
+    rows = 0 if passed is None else int(passed[1]) - 1  # one test is of the table itself
+    return {"matrix_rows": rows, "matrix_rows_that_differ": len(expected()) - rows}
