@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _YOUNG: Final = 1 << 13
 _YOUNGEST: Final = 1 << 10
 _MERGE_SECONDS: Final = 0.2
+_MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 # Each step of a merge waits for the disk once, however much it writes; its memory is this many runs of each input.
 _RUNS_AT_ONCE: Final = 16
 _MAX_FRESH: Final = 4 * BASE
@@ -243,14 +244,17 @@ class Indexer:
                 return
             inputs = [each for each in self._done if planned[0] <= each.segment.start < planned[1]]
             self._merge = _Merging(self._store, await self._store.begin_segment(*planned), inputs)
-        until = asyncio.get_running_loop().time() + _MERGE_SECONDS
-        while asyncio.get_running_loop().time() < until:
+        time = asyncio.get_running_loop().time
+        until = time() + _MERGE_SECONDS
+        while (begun := time()) < until:
             merged = await self._merge.step()
             if merged is not None:
                 first = next(n for n, each in enumerate(self._done) if each.segment.start == merged.segment.start)
                 self._done[first : first + len(self._merge.inputs)] = [merged]
                 self._merge = None
                 break
+            # Nobody waits for a merge, and it would take its time from sealing, which somebody waits for.
+            await asyncio.sleep(_MERGE_PAUSE * (time() - begun))
         self._again()
 
 

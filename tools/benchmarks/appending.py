@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _ASK_EVERY = 8  # such a question is logged itself
+_SEEN_SECONDS = 60.0
 _FEW = 10
 
 
@@ -70,6 +72,14 @@ class Watch(threading.Thread):
                 self.memory.append((time.perf_counter(), memory_of(heads)))
         connection.close()
 
+    def see(self, index: int) -> None:
+        """Wait until a sample of both is beyond `index`."""
+        deadline = time.monotonic() + _SEEN_SECONDS
+        while self.is_alive() and not all(each and each[-1][1] > index for each in (self.sealed, self.indexed)):
+            if time.monotonic() > deadline:
+                sys.exit(f"entry {index} is not seen sealed and indexed after {_SEEN_SECONDS:g} s")
+            time.sleep(_POLL_SECONDS)
+
     def stop(self) -> None:
         """End sampling."""
         self._stopping.set()
@@ -112,7 +122,7 @@ def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, An
         ended, used = time.perf_counter(), usage.so_far()
         answers = [answer for answer in generator.answers() if begun <= answer.at < ended]
         service.settle()
-        time.sleep(2 * _POLL_SECONDS * _ASK_EVERY)
+        watch.see(max(answer.index for answer in answers))
         watch.stop()
         figures = _figures(answers, watch, plan, begun, ended)
     return {**figures, "cpu_us_per_event": per_event(used, figures["events"]), "checked": checked(data)}
