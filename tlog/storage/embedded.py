@@ -60,6 +60,8 @@ wal_level = replica
 max_wal_size = %(max_wal_size)dMB
 min_wal_size = %(min_wal_size)dMB
 checkpoint_timeout = 5min
+# What is written goes on to the disk at once: saved up, it would stop everything for seconds when the kernel writes it.
+backend_flush_after = 1MB
 fsync = on
 full_page_writes = on
 synchronous_commit = on
