@@ -29,7 +29,7 @@ from tampering import (
     rewrite,
     tamper_with_export,
     tamper_with_tables,
-)  # fmt: skip
+)
 
 from tlog.anchor import Anchor
 from tlog.config import DataDirectory, Location

@@ -62,7 +62,7 @@ MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
 MAX_REPORTED: Final = 20
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
-_AHEAD_EVENTS: Final = 3000
+_AHEAD_EVENTS: Final = 3_000
 _TOGETHER: Final = 100
 _SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
