@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tlog.core.note import Signer, Verifier
 
 _log: Final = structlog.get_logger()
+_BRING_BACK: Final = "bring back an intact copy of this log's newest anchor, and the log's own key"
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_TREE_SIZE)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
 Microseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -151,10 +152,10 @@ def check_note(anchored: Anchored, log: Verifier) -> None:
     try:
         opened = open_checkpoint(anchored.note, log)
     except (VerificationError, MalformedInputError) as error:
-        message = f"the anchored checkpoint does not open with this log's key: {error}"
+        message = f"the anchored checkpoint does not open with this log's key: {error}; {_BRING_BACK}"
         raise ForkError(message) from error
     if (opened.size, opened.root) != (anchored.size, anchored.root):
-        message = "the anchor's columns and its signed checkpoint differ"
+        message = f"the anchor's columns and its signed checkpoint differ; {_BRING_BACK}"
         raise ForkError(message)
 
 

@@ -8,6 +8,7 @@ same form. Left out: pruning, and tiles of any other height than 8.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.merkle import HASH_SIZE, fold_perfect, fold_right
@@ -22,6 +23,7 @@ TILE_WIDTH: Final = 256
 ENTRIES: Final = -1
 MAX_LEVEL: Final = 63
 MAX_INDEX: Final = (1 << 55) - 1
+_REMEMBERED: Final = 8_192  # folds of at most 4 KB each, most of them far less
 
 # Three digits an element, all but the last behind an "x"; the widest index, 2**55 - 1, has six elements.
 _TILE_PATH: Final = re.compile(
@@ -120,8 +122,18 @@ def nodes_from_tiles(plan: Iterable[Subtree], tiles: Mapping[tuple[int, int], by
             if len(data) < end * HASH_SIZE:
                 message = f"{tile.path()} is missing or too short"
                 raise MalformedInputError(message)
-            hashes[node] = fold_perfect(split_hashes(data[start * HASH_SIZE : end * HASH_SIZE]))
+            # Tiles above the lowest level are few and lie on the way of every proof; those of the lowest are many.
+            fold = _remembered_fold if tile.level else _fold
+            hashes[node] = fold(data[start * HASH_SIZE : end * HASH_SIZE])
     return hashes
+
+
+def _fold(data: bytes) -> bytes:
+    return fold_perfect(split_hashes(data))
+
+
+# By content, so that nothing ever has to be forgotten because it changed.
+_remembered_fold: Final = lru_cache(maxsize=_REMEMBERED)(_fold)
 
 
 def root_from_tiles(size: int, tiles: Mapping[tuple[int, int], bytes]) -> bytes:

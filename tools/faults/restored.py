@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealedCheckpoint
 
 _HEADER: Final = 100  # of an SQLite file; behind it there is room that nothing uses
-_ADVICE: Final = re.compile(r"bring back|Bring back|use the log's own|other key|own key|run 'tlog fsck'", re.DOTALL)
 
 
 class Copies(NamedTuple):
@@ -103,13 +101,21 @@ def replica_promoted(copies: Copies) -> None:
     shutil.rmtree(replica)
 
 
-_CASES: Final[Mapping[Callable[[Copies], None], type[OperatorError]]] = {
-    database_restored: RollbackError,
-    database_deleted: RollbackError,
-    anchor_missing: AnchorMissingError,
-    anchor_edited: ForkError,
-    key_of_another: KeyMismatchError,
-    replica_promoted: RollbackError,
+class Refusal(NamedTuple):
+    """The error that has to end the service, and what its message has to advise."""
+
+    error: type[OperatorError]
+    advice: str
+
+
+_NEWEST_DATABASE: Final = Refusal(RollbackError, "Bring back the newest copy of the database, or what this one lacks")
+_CASES: Final[Mapping[Callable[[Copies], None], Refusal]] = {
+    database_restored: _NEWEST_DATABASE,
+    database_deleted: Refusal(RollbackError, "Bring back the newest copy of it ('tlog restore')"),
+    anchor_missing: Refusal(AnchorMissingError, "bring back the log's own anchor"),
+    anchor_edited: Refusal(ForkError, "bring back an intact copy of this log's newest anchor"),
+    key_of_another: Refusal(KeyMismatchError, "use the log's own key"),
+    replica_promoted: _NEWEST_DATABASE,
 }
 
 
@@ -117,14 +123,14 @@ def measure(run: Run) -> Figures:
     """Try to serve and to import after each of them, and change the anchor's file byte by byte."""
     copies, kept = _make(run.directory)
     refused, signed, codes, advised = 0, 0, {}, 0
-    for number, (damage, error) in enumerate(_CASES.items()):
+    for number, (damage, refusal) in enumerate(_CASES.items()):
         case = Copies(run.directory / f"case-{number}", copies.before)
         subprocess.run(["cp", "-a", copies.now, case.now], check=True)
         damage(case)
         before = _anchored(case.now)
         done = run_tlog("serve", "--data", case.now, "--port", "0")
-        refused += done.returncode == error.exit_code
-        advised += _ADVICE.search(" ".join(done.stderr.split())) is not None
+        refused += done.returncode == refusal.error.exit_code
+        advised += refusal.advice in " ".join(done.stderr.split())
         codes[damage.__name__] = done.returncode
         signed += _anchored(case.now) != before
         kill_left_over(case.now)
