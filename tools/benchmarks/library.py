@@ -187,13 +187,15 @@ async def _load(data: Path, events: int, seed: int) -> dict[str, Any]:
             usage, moment = Usage(heads(), data), now
             print(f"\r{reached:,} events, {figures['events_per_second']:,}/s ", end="", file=sys.stderr, flush=True)
 
-        watching = asyncio.create_task(_watch_index(log, lags))
+        loaded = asyncio.Event()
+        watching = asyncio.create_task(_watch_index(log, loaded, lags))
         begun = time.perf_counter()
         await append_all(log, (draft_block(block, log) for block in feed(events, seed=seed)), done)
         ended = time.perf_counter()
         size = (await log.reader.state()).size
         await log.wait_indexed(size, 600)
-        watching.cancel()
+        loaded.set()
+        await watching
         print(file=sys.stderr)
         if first <= 1:  # from an empty log on
             notes_of(data).write_text(json.dumps(samples), encoding="utf-8")
@@ -206,10 +208,10 @@ async def _load(data: Path, events: int, seed: int) -> dict[str, Any]:
         }
 
 
-async def _watch_index(log: Log, found: list[float]) -> None:
-    """Sample how long ago the log had the size that is indexed now."""
+async def _watch_index(log: Log, loaded: asyncio.Event, found: list[float]) -> None:
+    """Sample how long ago the log had the size that is indexed now, until everything is."""
     sizes: list[tuple[int, float]] = []
-    while True:
+    while not loaded.is_set():
         now = time.perf_counter()
         sizes.append(((await log.reader.state()).size, now))
         indexed = log.background.status.indexed
