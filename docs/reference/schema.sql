@@ -149,11 +149,11 @@ CREATE TABLE tlog.index_tile (
     level smallint NOT NULL,
     tile_index bigint NOT NULL,
     hashes bytea NOT NULL,
-    CONSTRAINT index_tile_hashes_check CHECK ((((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 8192)) AND ((octet_length(hashes) % 32) = 0))),
+    CONSTRAINT index_tile_hashes_check CHECK ((((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 512)) AND ((octet_length(hashes) % 32) = 0))),
     CONSTRAINT index_tile_level_check CHECK (((level >= 0) AND (level <= 63))),
     CONSTRAINT index_tile_tile_index_check CHECK ((tile_index >= 0))
 );
-ALTER TABLE ONLY tlog.index_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+ALTER TABLE ONLY tlog.index_tile ALTER COLUMN hashes SET STORAGE PLAIN;
 
 ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
 

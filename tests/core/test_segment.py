@@ -16,6 +16,7 @@ from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
 from tlog.core.posting import (
     KEYS_TEXT_SIZE,
     NO_KEYS,
+    PAGES_HEIGHT,
     RUN_SIZE,
     LoggedKeys,
     Merge,
@@ -88,7 +89,7 @@ def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list
             runs[-1] = PageRun(runs[-1].first, runs[-1].pages + page)
         else:
             runs.append(PageRun(number, page))
-    return RangeProof(tuple(runs), tuple(prove(plan, nodes_from_tiles(plan, tiles))))
+    return RangeProof(tuple(runs), tuple(prove(plan, nodes_from_tiles(plan, tiles, PAGES_HEIGHT))))
 
 
 def around(pages: bytes, bound: bytes) -> list[int]:

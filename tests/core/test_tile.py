@@ -228,6 +228,26 @@ def test_roots_from_the_right_most_tiles(big, size: int):
     assert root_at(size, tiles) == frontier.root()
 
 
+@given(st.integers(1, 9), st.integers(1, 600), st.data())
+def test_tiles_of_another_height_prove_the_same(height: int, size: int, data: st.DataObject):
+    leaves = [leaf_hash(entry) for entry in reference.entries(size)]
+    cut = data.draw(st.integers(0, size))
+    tiles = integrate(0, {}, leaves[:cut], height)
+    tiles |= integrate(cut, tiles, leaves[cut:], height)
+    assert {(*key, len(tile) // 32) for key, tile in tiles.items()} == {
+        (level, index, tile_width(level, index, size, height)) for level, index in tiles
+    }
+    assert [len(tiles[tile[:2]]) // 32 for tile in tiles_of(size, height)] == [tile.width for tile in tiles_of(size, height)]
+    frontier = Frontier()
+    frontier.extend(leaves)
+    assert root_from_tiles(size, tiles, height) == frontier.root()
+    index = data.draw(st.integers(0, size - 1))
+    plan = plan_inclusion(index, size)
+    fetched = {tile[:2]: tiles[tile[:2]] for tile in tiles_for(plan, size, height)}
+    proof = prove(plan, nodes_from_tiles(plan, fetched, height))
+    verify_inclusion(index, size, leaves[index], proof, frontier.root())
+
+
 def fetch(plan: list[Subtree], size: int, tiles: dict[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
     """Return just the tiles the plan asks for, cut to the width they have in the tree of `size` leaves."""
     return {tile[:2]: tiles[tile[:2]][: tile.width * 32] for tile in tiles_for(plan, size)}

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlog.core.merkle import HASH_SIZE, fold_perfect
-from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
+from tlog.core.tile import TILE_HEIGHT, Tile, split_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 def integrate(
-    size: int, edge: Mapping[tuple[int, int], bytes], leaves: Sequence[bytes]
+    size: int, edge: Mapping[tuple[int, int], bytes], leaves: Sequence[bytes], height: int = TILE_HEIGHT
 ) -> dict[tuple[int, int], bytes]:
     """Return the tiles that change when `leaves` are added to a tree of `size` leaves.
 
@@ -25,6 +25,7 @@ def integrate(
         size: the old tree size.
         edge: (level, index) to hashes of at least the partial right-most tiles of the old tree, in the old width.
         leaves: the 32-byte leaf hashes of entries size, size + 1, …
+        height: of the tiles.
 
     Returns:
         (level, index) to the tile's whole content in its new width, 32 bytes a hash.
@@ -34,16 +35,17 @@ def integrate(
 
     """
     changed: dict[tuple[int, int], bytes] = {}
+    full = 1 << height
     level, count, added = 0, size, list(leaves)
     while added:
-        index, width = divmod(count, TILE_WIDTH)
+        index, width = divmod(count, full)
         hashes = _partial(edge, Tile(level, index, width)) + added
         promoted = []
-        for start in range(0, len(hashes), TILE_WIDTH):
-            chunk = hashes[start : start + TILE_WIDTH]
-            changed[level, index + start // TILE_WIDTH] = b"".join(chunk)
+        for start in range(0, len(hashes), full):
+            chunk = hashes[start : start + full]
+            changed[level, index + start // full] = b"".join(chunk)
             # "A partial tile … MUST NOT be hashed into a tile at the level above."
-            if len(chunk) == TILE_WIDTH:
+            if len(chunk) == full:
                 promoted.append(fold_perfect(chunk))
         level, count, added = level + 1, index, promoted
     return changed

@@ -15,7 +15,7 @@ from tlog.core.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, leaf_hash
 from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, Segment
-from tlog.core.tile import TILE_WIDTH, root_from_tiles
+from tlog.core.tile import root_from_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RUN_PAGES: Final = 64
 RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
 RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
+# Of the tiles over the pages: a proof folds what is beside its path in each of them, 15 hashes at most instead of 255.
+PAGES_HEIGHT: Final = 4
 # Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
 KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
 NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
@@ -217,19 +219,19 @@ class SegmentBuilder:
 
     def full_tiles(self) -> dict[tuple[int, int], bytes]:
         """Return the full tiles of the tree over the pages that were not returned before."""
-        full = {key: tile for key, tile in self._edge.items() if len(tile) == TILE_WIDTH * HASH_SIZE}
+        full = {key: tile for key, tile in self._edge.items() if len(tile) == HASH_SIZE << PAGES_HEIGHT}
         for key in full:
             del self._edge[key]
         return full
 
     def tree(self) -> tuple[Segment, dict[tuple[int, int], bytes]]:
         """Return the segment, after `finish`, and the tiles that `full_tiles` has not returned."""
-        root = root_from_tiles(self._pages, self._edge)
+        root = root_from_tiles(self._pages, self._edge, PAGES_HEIGHT)
         return Segment(*self._range, self._count, root), self._edge
 
     def _take(self, run: bytes) -> None:
         hashes = [leaf_hash(run[start : start + PAGE_SIZE]) for start in range(0, len(run), PAGE_SIZE)]
-        self._edge |= integrate(self._pages, self._edge, hashes)
+        self._edge |= integrate(self._pages, self._edge, hashes, PAGES_HEIGHT)
         self._pages += len(hashes)
 
 

@@ -2,7 +2,8 @@
 
 Implements c2sp.org/tlog-tiles "Merkle Tree" and "Partial Tiles". A tile is `width` consecutive hashes of one level;
 level L holds the roots of subtrees of 256**L leaves. Level ENTRIES (-1) stands for entry bundles, whose paths have the
-same form. Left out: pruning, and tiles of any other height than 8.
+same form. Left out: pruning. Published tiles have height 8; where a tree is only kept and never published, the same
+functions take another height.
 """
 
 from __future__ import annotations
@@ -68,47 +69,49 @@ def parse_tile_path(path: str) -> Tile:
     raise MalformedInputError(message)
 
 
-def tile_width(level: int, index: int, size: int) -> int:
+def tile_width(level: int, index: int, size: int, height: int = TILE_HEIGHT) -> int:
     """Return how many hashes tile `index` of `level` has in a tree of `size` leaves, 0 if it does not exist.
 
     c2sp.org/tlog-tiles: "The partial tile at level l for a tree of size s has floor(s / 256**l) mod 256 entries".
     """
-    count = size >> (TILE_HEIGHT * max(level, 0))
-    return max(0, min(TILE_WIDTH, count - index * TILE_WIDTH))
+    count = size >> (height * max(level, 0))
+    return max(0, min(1 << height, count - (index << height)))
 
 
-def tiles_of(size: int) -> list[Tile]:
+def tiles_of(size: int, height: int = TILE_HEIGHT) -> list[Tile]:
     """Return the right-most tile of every level in a tree of `size` leaves, from level 0 upwards, no empty ones."""
     edge = []
     level = 0
-    while (count := size >> (TILE_HEIGHT * level)) > 0:
-        index = (count - 1) // TILE_WIDTH
-        edge.append(Tile(level, index, tile_width(level, index, size)))
+    while (count := size >> (height * level)) > 0:
+        index = (count - 1) >> height
+        edge.append(Tile(level, index, tile_width(level, index, size, height)))
         level += 1
     return edge
 
 
-def tile_of(node: Node) -> tuple[Tile, int, int]:
+def tile_of(node: Node, height: int = TILE_HEIGHT) -> tuple[Tile, int, int]:
     """Return the narrowest tile that holds `node`, and the range [start, end) of its hashes whose root the node is."""
-    level, height = divmod(node.level, TILE_HEIGHT)
-    first = node.index << height
-    index, start = divmod(first, TILE_WIDTH)
-    end = start + (1 << height)
+    level, above = divmod(node.level, height)
+    index, start = divmod(node.index << above, 1 << height)
+    end = start + (1 << above)
     return Tile(level, index, end), start, end
 
 
-def tiles_for(plan: Iterable[Subtree], size: int) -> list[Tile]:
+def tiles_for(plan: Iterable[Subtree], size: int, height: int = TILE_HEIGHT) -> list[Tile]:
     """Return the tiles, in the widths they have in a tree of `size` leaves, from which the nodes of `plan` follow."""
-    wanted = {tile_of(node)[0][:2] for subtree in plan for node in subtree.nodes()}
-    return [Tile(level, index, tile_width(level, index, size)) for level, index in sorted(wanted)]
+    wanted = {tile_of(node, height)[0][:2] for subtree in plan for node in subtree.nodes()}
+    return [Tile(level, index, tile_width(level, index, size, height)) for level, index in sorted(wanted)]
 
 
-def nodes_from_tiles(plan: Iterable[Subtree], tiles: Mapping[tuple[int, int], bytes]) -> dict[Node, bytes]:
+def nodes_from_tiles(
+    plan: Iterable[Subtree], tiles: Mapping[tuple[int, int], bytes], height: int = TILE_HEIGHT
+) -> dict[Node, bytes]:
     """Return the hashes of all nodes of `plan`.
 
     Args:
         plan: subtrees as `tlog.core.proof` plans them.
         tiles: (level, index) to the tile's hashes (32 bytes each, concatenated), wide enough.
+        height: of the tiles.
 
     Raises:
         MalformedInputError: a tile is missing or too short.
@@ -117,7 +120,7 @@ def nodes_from_tiles(plan: Iterable[Subtree], tiles: Mapping[tuple[int, int], by
     hashes = {}
     for subtree in plan:
         for node in subtree.nodes():
-            tile, start, end = tile_of(node)
+            tile, start, end = tile_of(node, height)
             data = tiles.get((tile.level, tile.index), b"")
             if len(data) < end * HASH_SIZE:
                 message = f"{tile.path()} is missing or too short"
@@ -136,7 +139,7 @@ def _fold(data: bytes) -> bytes:
 _remembered_fold: Final = lru_cache(maxsize=_REMEMBERED)(_fold)
 
 
-def root_from_tiles(size: int, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
+def root_from_tiles(size: int, tiles: Mapping[tuple[int, int], bytes], height: int = TILE_HEIGHT) -> bytes:
     """Return the root hash of the tree of `size` leaves from its right-most tiles.
 
     Raises:
@@ -144,7 +147,7 @@ def root_from_tiles(size: int, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
 
     """
     whole = [Subtree(0, size)]
-    hashes = nodes_from_tiles(whole, tiles)
+    hashes = nodes_from_tiles(whole, tiles, height)
     return fold_right([hashes[node] for node in whole[0].nodes()])
 
 
