@@ -265,10 +265,10 @@ class _Group:
         self._places += [_Place(rows, first) for first in firsts]
         return True
 
-    def chain(self, start: State, now: int) -> list[_Rows]:
-        """Return the rows of all requests when the first of them continues `start`."""
-        while self.chain_some(start, now):
-            pass
+    async def chain(self, start: State, now: int) -> list[_Rows]:
+        """Return the rows of all requests when the first of them continues `start`; others go on between the parts."""
+        while self.chain_some(start, now):  # noqa: ASYNC110 - it works, and waits for nothing
+            await asyncio.sleep(0)
         return self._rows
 
     def receipts(self) -> list[Receipts]:
@@ -423,9 +423,11 @@ class Appender:
     async def _commit(self, store: AppendStore, group: _Group) -> Sequence[Receipts | TlogError]:
         group.drop_cancelled()
         ahead = None
-        if self._foreseen is not None:
-            ahead = Ahead(self._foreseen, [rows.packed for rows in group.chain(self._foreseen, self._now())])
+        if (start := self._foreseen) is not None:
+            self._foreseen = None  # until it is known where this group ends
+            ahead = Ahead(start, [rows.packed for rows in await group.chain(start, self._now())])
             self._foreseen = group.end
+            self._chain_ahead()
         if not group.repeats:
             with suppress(DuplicateEventIdError):
                 try:
@@ -437,7 +439,7 @@ class Appender:
     async def _commit_quickly(self, store: AppendStore, group: _Group, ahead: Ahead | None) -> Sequence[Receipts]:
         """Append everything in one transaction, in the hope that no eventId is known."""
         async with store.transaction(group.events, ahead) as append:
-            rows = group.chain(append.state, self._now())
+            rows = await group.chain(append.state, self._now())
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:

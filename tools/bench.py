@@ -53,7 +53,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "proofs": lambda: asking.proofs(
             data, options.questions, scratch, small=min(asking.SMALL, events or asking.SMALL)
         ),
-        "query": lambda: asking.query(data, rate=options.rate, questions=options.questions),
+        "query": lambda: asking.query(data, rate=options.rate, questions=options.questions, parent=scratch),
         "fsck": lambda: checking.fsck(data, scratch, grown=events),
         "verify": lambda: checking.verify(events, runs, scratch),
         "growth": lambda: library.growth(data),

@@ -237,7 +237,9 @@ def test_tiles_of_another_height_prove_the_same(height: int, size: int, data: st
     assert {(*key, len(tile) // 32) for key, tile in tiles.items()} == {
         (level, index, tile_width(level, index, size, height)) for level, index in tiles
     }
-    assert [len(tiles[tile[:2]]) // 32 for tile in tiles_of(size, height)] == [tile.width for tile in tiles_of(size, height)]
+    assert [len(tiles[tile[:2]]) // 32 for tile in tiles_of(size, height)] == [
+        tile.width for tile in tiles_of(size, height)
+    ]
     frontier = Frontier()
     frontier.extend(leaves)
     assert root_from_tiles(size, tiles, height) == frontier.root()

@@ -19,6 +19,7 @@ from tlog.server.admission import KEY_ID, Admission
 from tlog.server.append import append_events
 from tlog.server.health import Metrics
 from tlog.server.problems import SECURITY_HEADERS, on_error
+from tlog.server.turns import Turns
 from tlog.server.verification import Verification
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Service:
     metrics: Metrics
     verification: Verification
     stopping: bool = False
-    drafting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: Turns = field(default_factory=Turns)
 
 
 def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | None = None) -> Starlette:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.errors import InvalidEventError
     from tlog.server.app import Service
+    from tlog.server.turns import Turns
 
 MAX_EVENTS: Final = 10_000
 WAIT_SECONDS: Final = 10.0
@@ -46,8 +47,8 @@ async def append_events(request: Request) -> Response:
         body = await read_body(request, grow)
         portions, batch = split_body(body, request.headers.get("content-type", _JSON))
         try:
-            async with service.drafting:
-                drafts = await _draft(portions, service.log.bucket_keys)
+            async with service.turns.batch():
+                drafts = await _draft(portions, service.log.bucket_keys, service.turns)
         except InvalidBatchError as error:
             raise error if batch else error.found[0] from None
     if not drafts:
@@ -69,7 +70,7 @@ async def append_events(request: Request) -> Response:
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
 
 
-async def _draft(portions: Iterable[Portion], keys: BucketKeys) -> list[DraftEntry]:
+async def _draft(portions: Iterable[Portion], keys: BucketKeys, turns: Turns) -> list[DraftEntry]:
     """Draft events portion by portion, so that a large batch holds up nobody else.
 
     Raises:
@@ -80,10 +81,11 @@ async def _draft(portions: Iterable[Portion], keys: BucketKeys) -> list[DraftEnt
     drafts: list[DraftEntry] = []
     positions: list[int] = []
     found: list[InvalidEventError] = []
-    events = 0
+    events, begun = 0, 0.0
     for portion in portions:
         if events:
-            await asyncio.sleep(0)
+            await turns.give_way(time.perf_counter() - begun)
+        begun = time.perf_counter()
         try:
             drafted = draft_lines(portion, keys) if isinstance(portion, bytes) else draft_events(portion, keys)
             drafts += drafted

@@ -42,11 +42,11 @@ async def events(request: Request) -> Response:
     if proof:
         check_provable(question, mode)
 
-    async def work() -> dict[str, Any]:
+    async def work() -> bytes:
         document = answer_document(await _ask(request, parameters, question), question)
         if proof:
             document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
-        return document
+        return msgspec.json.encode(document)
 
     asked = {"ask": "events", **question.document(), **parameters.other}
     return _json(await _journaled(request, "read", asked, work))
@@ -60,10 +60,13 @@ async def access_log(request: Request) -> Response:
         message = f"'{name}' is in the path already"
         raise MalformedInputError(message, f"/{name}")
     question = parse_question({**parameters.question, **resource})
+
+    async def work() -> bytes:
+        document = answer_document(await _ask(request, parameters, question), question)
+        return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
+
     asked = {"ask": "access-log", **question.document(), **parameters.other}
-    answer = await _journaled(request, "read", asked, partial(_ask, request, parameters, question))
-    document = answer_document(answer, question)
-    return _json({**resource, "accessLog": document.pop("events"), **document})
+    return _json(await _journaled(request, "read", asked, work))
 
 
 async def export(request: Request) -> Response:
@@ -99,7 +102,7 @@ async def export(request: Request) -> Response:
 
 async def event(request: Request) -> Response:
     """Return an event as it was sent, and where it is in the log."""
-    return _json(event_document(await _find(request, {"ask": "event"})))
+    return _json(msgspec.json.encode(event_document(await _find(request, {"ask": "event"}))))
 
 
 async def event_proof(request: Request) -> Response:
@@ -115,7 +118,7 @@ async def event_proof(request: Request) -> Response:
         "proof": proof.text().decode(),
         "eventFile": event_file(found, disclose=disclose).decode(),
     }
-    return _json(document)
+    return _json(msgspec.json.encode(document))
 
 
 class _Parameters(msgspec.Struct):
@@ -159,13 +162,14 @@ async def _journaled(
     """
     service: Service = request.app.state.service
     key = await service.admission.admit(request, "read")
-    answer = asyncio.create_task(answering())
-    try:
-        await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
-        return await answer
-    finally:
-        if not answer.cancel() and not answer.cancelled():
-            answer.exception()  # which is raised above, unless it was not even journaled
+    with service.turns.answer():
+        answer = asyncio.create_task(answering())
+        try:
+            await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
+            return await answer
+        finally:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # which is raised above, unless it was not even journaled
 
 
 async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
@@ -211,5 +215,5 @@ def _attachment(name: str) -> dict[str, str]:
     return {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
 
 
-def _json(document: object) -> Response:
-    return Response(msgspec.json.encode(document), headers=_PRIVATE, media_type="application/json")
+def _json(document: bytes) -> Response:
+    return Response(document, headers=_PRIVATE, media_type="application/json")

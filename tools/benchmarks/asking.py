@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
 import json
 import multiprocessing
 import random
@@ -16,8 +15,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from make_events import RESOURCES, TYPES, make_events
+from make_events import RESOURCES, TYPES
 
+from benchmarks.generator import prepare
 from benchmarks.library import load
 from benchmarks.machine import ROOT, Usage, spread
 from benchmarks.service import Service, scratch
@@ -33,9 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from benchmarks.generator import Bodies
+
 SMALL: Final = 100_000
 _FEW: Final = 12
 _CHECKED: Final = 20
+_BATCHES: Final = 10  # a second
+_SECONDS_A_QUESTION: Final = 0.15  # far more than all kinds of questions take together
 
 
 # --- Proofs --------------------------------------------------------------------------------------------------------------
@@ -96,13 +100,14 @@ def _check_proofs(service: Service, connection: http.client.HTTPConnection, size
 
 
 @contextlib.contextmanager
-def appending(service: Service, rate: int) -> Iterator[None]:
-    """Append `rate` events a second from a process of its own while the body runs."""
-    if not rate:
+def appending(service: Service, bodies: Bodies | None) -> Iterator[None]:
+    """Append prepared bodies, if any, ten a second, from a process of its own while the body runs."""
+    if bodies is None:
         yield
         return
+    address = str(service.address.hostname), int(service.address.port or 0)
     process = multiprocessing.get_context("spawn").Process(
-        target=append_steadily, args=(service.address.hostname, service.address.port, service.token, rate), daemon=True
+        target=append_steadily, args=(address, service.token, bodies), daemon=True
     )
     process.start()
     try:
@@ -112,31 +117,37 @@ def appending(service: Service, rate: int) -> Iterator[None]:
         process.terminate()
         process.join(10)
     if not alive:
-        sys.exit("appending failed")
+        sys.exit("appending failed, or the prepared events were not enough for this machine")
 
 
-def append_steadily(host: str, port: int, token: str, rate: int) -> None:
-    """Append until terminated: ten batches a second."""
-    connection, source = http.client.HTTPConnection(host, port, timeout=60), make_events(10**9, seed=time.time_ns())
+def append_steadily(address: tuple[str, int], token: str, bodies: Bodies) -> None:
+    """Append until terminated, or until there is no more."""
+    connection = http.client.HTTPConnection(*address, timeout=60)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson", "Prefer": "return=minimal"}
     following = time.monotonic()
-    while True:
-        connection.request("POST", "/v1/audit/events", b"\n".join(itertools.islice(source, rate // 10)), headers)
+    for body in bodies.read():
+        connection.request("POST", "/v1/audit/events", body, headers)
         response = connection.getresponse()
         response.read()
         if response.status != http.HTTPStatus.CREATED:
             sys.exit(f"append: {response.status}")
-        following += 0.1
+        following += 1 / _BATCHES
         time.sleep(max(0.0, following - time.monotonic()))
 
 
-def query(data: Path, *, rate: int = 5_000, questions: int = 1_000, warm_up: float = 2.0) -> dict[str, Any]:
+def query(
+    data: Path, *, rate: int = 5_000, questions: int = 1_000, warm_up: float = 2.0, parent: Path | None = None
+) -> dict[str, Any]:
     """Measure access logs, evidence and absence, over HTTP, while appends run; verify each kind with verify.py."""
     rng = random.Random(1)  # noqa: S311 - repeatable questions, no secrets
     figures: dict[str, Any] = {"appended_meanwhile_per_second": rate}
-    with Service(data) as service:
+    with scratch(parent) as directory, Service(data) as service:
+        # Made before anything is measured: the one who appends should take no time from those who ask and answer.
+        seconds = warm_up + questions * _SECONDS_A_QUESTION
+        events, seed = round(rate * seconds), time.time_ns() % 10**9
+        bodies = prepare(directory / "bodies", events, rate // _BATCHES, seed=seed) if rate else None
         figures["entries"], connection = service.settle(), service.connect()
-        with appending(service, rate):
+        with appending(service, bodies):
             time.sleep(warm_up)
             for name, among in (("popular", 50), ("any", RESOURCES)):
                 times, found = [], 0
@@ -160,7 +171,7 @@ def _evidence(
     figures: dict[str, Any] = {}
     vkey = service.document(connection, "/v1/log")["vkey"]
     for name in ("few", "none"):
-        times, sizes, verified = [], [], []
+        times, sizes, picked = [], [], []
         for number in range(questions):
             wanted = f"R-{rng.randrange(RESOURCES // 4, RESOURCES):07d}" if name == "few" else f"X-{number}"
             kind = TYPES[int(wanted[2:]) % 4]
@@ -171,7 +182,10 @@ def _evidence(
             times.append(seconds)
             sizes.append(len(body))
             if number % (questions // 20) == 0:
-                verified.append(_verify_evidence(vkey, f"resource={kind}:{wanted}", body))
+                picked.append((f"resource={kind}:{wanted}", body))
+        verified = [
+            _verify_evidence(vkey, asked, body) for asked, body in picked
+        ]  # later: it would disturb the questions
         size = {"bytes_p50": round(statistics.median(sizes)), "bytes_max": max(sizes)}
         figures[f"evidence_{name}"] = {**spread(times), **size, "verify_py": spread(verified)}
     return figures

@@ -43,6 +43,14 @@ class Bodies(NamedTuple):
     batch: int
     number: int
 
+    def read(self) -> Iterator[memoryview]:
+        """Yield each of them, from the file mapped into memory."""
+        ends = json.loads(self.path.with_suffix(".ends").read_text(encoding="utf-8"))
+        with self.path.open("rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        for start, end in itertools.pairwise([0, *ends]):
+            yield mapped[start:end]
+
 
 class Answer(NamedTuple):
     """One acknowledged request: when (on the machine's monotonic clock), after how many seconds, its largest index."""
@@ -176,11 +184,9 @@ def _send(  # noqa: PLR0917 - what a process is given
     seconds: float,
     answers: Any,  # noqa: ANN401
 ) -> None:
-    ends = json.loads(bodies.path.with_suffix(".ends").read_text(encoding="utf-8"))
     found: list[Answer] = []
-    with bodies.path.open("rb") as file, select.epoll() as poll:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        following = iter([mapped[start:end] for start, end in itertools.pairwise([0, *ends])])
+    with select.epoll() as poll:
+        following = iter(list(bodies.read()))
         made = [_Connection(where, head, poll) for _ in range(connections)]
         by_number = {each.socket.fileno(): each for each in made}
         answers.send("ready")

@@ -1,0 +1,48 @@
+"""Whose turn it is on the event loop: batches are drafted one after the other, and give way to answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_TO_ANSWERS: Final = 3.0
+
+
+class Turns:
+    """Takes turns between batches, which are long, and answers, which somebody waits for at a screen."""
+
+    def __init__(self) -> None:
+        self._drafting = asyncio.Lock()
+        self._batches = 0
+        self._answers = 0
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """Draft a batch, once those before it are drafted."""
+        self._batches += 1
+        try:
+            async with self._drafting:
+                yield
+        finally:
+            self._batches -= 1
+
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """Answer a question."""
+        self._answers += 1
+        try:
+            yield
+        finally:
+            self._answers -= 1
+
+    async def give_way(self, worked: float) -> None:
+        """Let others go on after a portion of a batch that took `worked` seconds.
+
+        With an answer under way it gets three times as long, unless other batches wait already: nobody's events are to pile up
+        because somebody asks all the time.
+        """
+        await asyncio.sleep(worked * _TO_ANSWERS if self._answers and self._batches == 1 else 0)
