@@ -26,7 +26,7 @@ from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.strict import encode_base64
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, MalformedInputError
-from tlog.query import MAX_LIMIT, event_document
+from tlog.query import MAX_LIMIT, answer_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -54,7 +54,7 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
     Args:
         searcher: finds them.
         question: which ones.
-        form: "ndjson", documents as `tlog.query.event_document` makes them; or "csv", with formulas neutralised, which is
+        form: "ndjson", documents as `tlog.query.answer_document` makes them; or "csv", with formulas neutralised, which is
             therefore not what was sent and no evidence.
 
     """
@@ -64,7 +64,7 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
     cursor: Cursor | None = None
     while True:
         answer = await searcher.ask(question, limit=MAX_LIMIT, cursor=cursor)
-        yield b"".join(write(event_document(event, answer.position)) for event in answer.events)
+        yield b"".join(map(write, answer_document(answer, question)["events"]))
         cursor = answer.next
         if cursor is None:
             return

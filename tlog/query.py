@@ -21,7 +21,7 @@ from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
 from tlog.core.posting import LoggedKeys, find_posting, from_bytes
 from tlog.core.question import Matcher
 from tlog.core.segment import BASE, parse_table, posting
-from tlog.core.strict import encode_base64, encode_base64url
+from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
 if TYPE_CHECKING:
@@ -95,9 +95,13 @@ def _digest(question: Question) -> bytes:
 
 
 class Answer(NamedTuple):
-    """One page of an answer: the events, newest first, where it goes on (None: nowhere), and as of when it is."""
+    """One page of an answer: the events, newest first, where it goes on (None: nowhere), and as of when it is.
+
+    `entries` are what the rows of `events` hold as entries, read.
+    """
 
     events: list[FoundEvent]
+    entries: list[StoredEvent]
     next: Cursor | None
     size: int
     position: Position
@@ -135,7 +139,8 @@ class Searcher:
                 if not await search.look_at(view, portion):
                     break
             before = search.next_before
-            return Answer(search.found, None if before is None else Cursor(size, before), size, position)
+            following = None if before is None else Cursor(size, before)
+            return Answer(search.found, search.entries, following, size, position)
 
     async def _indexes(
         self, view: View, position: Position, key: bytes, start: int, end: int
@@ -181,6 +186,7 @@ class _Search:
         self._limit = limit
         self._looked_at = 0
         self.found: list[FoundEvent] = []
+        self.entries: list[StoredEvent] = []
         self.next_before: int | None = None
 
     async def look_at(self, view: View, indexes: list[int]) -> bool:
@@ -191,11 +197,12 @@ class _Search:
             if row is None:
                 message = f"entry {index} is missing; run 'tlog fsck'"
                 raise DamagedLogError(message)
-            if row.leaf.event_id is not None and self._matcher.matches(decode_event(row.leaf.entry)):
+            if row.leaf.event_id is not None and self._matcher.matches(entry := decode_event(row.leaf.entry)):
                 if len(self.found) == self._limit:
                     self.next_before = self.found[-1].leaf.index
                     return False
                 self.found.append(row)
+                self.entries.append(entry)
         self._looked_at += len(indexes)
         if self._looked_at >= _MAX_LOOKED_AT:
             self.next_before = indexes[-1]
@@ -245,10 +252,11 @@ async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -
 
 
 def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
-    """Return a page of an answer as a JSON value, in the shape of `GET /v1/audit/events`."""
+    """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`."""
     position = answer.position
+    events = zip(answer.events, answer.entries, strict=True)
     return {
-        "events": [event_document(found, position) for found in answer.events],
+        "events": [_event_document(found, entry, position) for found, entry in events],
         "count": len(answer.events),
         "next": None if answer.next is None else answer.next.text(question),
         "asOf": {
@@ -276,7 +284,7 @@ def decode_event(entry: bytes) -> StoredEvent:
 
 
 def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
-    """Return an event of the log as a JSON value: the members it was sent with, and under `log` where it is.
+    """Return an event of the log as a value for msgspec to encode: its members as sent, and under `log` where it is.
 
     Members behind an erased disclosure are absent, and `log.erased` names the groups. With a position, `log.state` says
     whether the entry was pending, sealed, or indexed then.
@@ -285,37 +293,38 @@ def event_document(found: FoundEvent, position: Position | None = None) -> dict[
         DamagedLogError: the stored entry is no event.
 
     """
-    try:
-        entry = _EVENT.decode(found.leaf.entry)
-        resource = {} if found.resource is None else _RESOURCE.decode(found.resource[SALT_SIZE:])
-    except msgspec.MsgspecError:
-        message = f"entry {found.leaf.index} is stored under an eventId, but is no event; run 'tlog fsck'"
-        raise DamagedLogError(message) from None
+    return _event_document(found, decode_event(found.leaf.entry), position)
+
+
+def _event_document(found: FoundEvent, entry: StoredEvent, position: Position | None) -> dict[str, Any]:
+    index, actor, resource = found.leaf.index, found.actor, found.resource
     document: dict[str, Any] = {
         "eventId": entry.eventId,
         "timestamp": entry.timestamp,
         "action": entry.action,
         "outcome": entry.outcome,
     }
-    if found.actor is not None:
-        document["actor"] = msgspec.Raw(found.actor[SALT_SIZE:])
+    if actor is not None:
+        document["actor"] = msgspec.Raw(actor[SALT_SIZE:])
     # Of an erased resource its public type is left.
     document["resource"] = {"type": entry.resourceType}
-    document |= resource
+    if resource is not None:
+        try:
+            document |= _RESOURCE.decode(resource[SALT_SIZE:])
+        except msgspec.MsgspecError:
+            message = f"the disclosure of entry {index} is damaged; run 'tlog fsck'"
+            raise DamagedLogError(message) from None
     if entry.source is not UNSET:
         document["source"] = {"id": entry.source.id, "seq": entry.source.seq}
-    erased = [
-        group for group, disclosure in (("actor", found.actor), ("resource", found.resource)) if disclosure is None
-    ]
-    document["log"] = {
-        "index": found.leaf.index,
+    place = document["log"] = {
+        "index": index,
         "loggedAt": entry.loggedAt,
-        "leafHash": encode_base64(found.leaf.leaf_hash).decode(),
-        "chainHash": encode_base64(found.leaf.chain_hash).decode(),
-        "erased": erased,
+        "leafHash": found.leaf.leaf_hash,  # which msgspec encodes in base64
+        "chainHash": found.leaf.chain_hash,
+        "erased": [group for group, data in (("actor", actor), ("resource", resource)) if data is None],
     }
     if position is not None:
-        document["log"]["state"] = _state(found.leaf.index, position)
+        place["state"] = _state(index, position)
     return document
 
 
