@@ -103,6 +103,14 @@ def test_query_and_fsck(module_directory, filled):
 
 
 @NEEDS_TIME
+def test_index(filled):
+    found = figures("index", "--data", filled[0], "--events", 2_000, "--runs", 1)
+    assert found["with"]["events"] == found["without"]["events"] == 2_000
+    assert found["with"]["cpu_us_per_event"]["total"] > 0
+    assert found["again"]["entries"] >= EVENTS
+
+
+@NEEDS_TIME
 def test_verify():
     found = figures("verify", "--events", EVENTS, "--runs", 1)
     assert found["log"]["entries"] > EVENTS

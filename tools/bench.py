@@ -3,6 +3,7 @@
     python tools/bench.py http        appends over HTTP, 1,000 events in a request
     python tools/bench.py single      one event in a request, 256 connections
     python tools/bench.py inprocess   the appender as a library
+    python tools/bench.py index       what the index costs, alone; of --data too, if given
     python tools/bench.py peers       other ways to keep the same events, in the same run
     python tools/bench.py verify      tools/verify.py on an export and on single proofs
     python tools/bench.py load        fill the log in --data; the rest measures such a log:
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEASURES = (
-    "http", "single", "inprocess", "proofs", "query", "fsck", "verify", "growth", "peers", "storage", "load", "all",
+    "http", "single", "inprocess", "index", "proofs", "query", "fsck", "verify", "growth", "peers", "storage", "load", "all",
 )  # fmt: skip
 _NEEDS_DATA = ("query", "fsck", "growth", "load", "all")
 _SECONDS = {"http": 60.0, "single": 20.0, "inprocess": 10.0, "peers": 5.0}
 _EVENTS = {
-    "load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000, "fsck": 100_000, "proofs": asking.SMALL,
+    "load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000, "fsck": 100_000, "index": 400_000,
+    "proofs": asking.SMALL,
 }  # fmt: skip
 
 
@@ -50,6 +52,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "http": lambda: appending.append_over_http(appending.HTTP, seconds, runs, scratch),
         "single": lambda: appending.append_over_http(appending.SINGLE, seconds, runs, scratch),
         "inprocess": lambda: library.inprocess(seconds, runs, scratch),
+        "index": lambda: library.index(data, events, runs, scratch),
         "proofs": lambda: asking.proofs(
             data, options.questions, scratch, small=min(asking.SMALL, events or asking.SMALL)
         ),
@@ -73,7 +76,9 @@ def measure_all(options: argparse.Namespace, figures: dict[str, Any], done: Call
     if events == _EVENTS["all"]:
         options.events = None  # what the others do by themselves
     # What leaves the log as it is comes first.
-    for name in ("growth", "storage", "proofs", "http", "single", "inprocess", "peers", "verify", "fsck", "query"):
+    for name in (
+        "growth", "storage", "proofs", "http", "single", "inprocess", "peers", "verify", "index", "fsck", "query",
+    ):  # fmt: skip
         figures[name] = timed(name, lambda name=name: measure(name, options))  # type: ignore[misc] # a default binds
         done()
 

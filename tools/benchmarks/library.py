@@ -1,4 +1,4 @@
-"""The appender as a library: `inprocess` from memory, `load` to fill a log, `growth` from what `load` noted on its way."""
+"""The log as a library: `inprocess` from memory, `index` alone, `load` to fill a log, `growth` from what that noted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.generator import feed
-from benchmarks.machine import Usage, children, median_of, over_runs, spread
+from benchmarks.machine import Usage, children, cpu_seconds, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
 from tlog.appender import MAX_GROUP_EVENTS, draft_lines
 from tlog.config import DataDirectory, Location, run_loop, tune_memory
 from tlog.lifecycle import create_log, is_log, open_log, running
+from tlog.storage.index import IndexStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,8 @@ BATCH = 1_000
 _PORTION = 50
 _STEPS = 100
 _WARM_UP_EVENTS = 50_000
+_INDEX_RATE = 20_000
+_QUIET_SECONDS, _QUIET_SHARE = 3.0, 0.05
 _ORIGIN = "localhost/bench"
 
 
@@ -143,6 +146,69 @@ async def _inprocess(data: Path, blocks: Sequence[bytes], seconds: float, *, dra
             "cpu_us_per_event": per_event,
             "entries": size - before,
         }
+
+
+# --- Index -------------------------------------------------------------------------------------------------------------
+
+
+def index(data: Path | None, events: int, runs: int, parent: Path | None) -> dict[str, Any]:
+    """Measure what the index costs: of a young log with and without it, in turns, and of `data`, made again from its entries."""
+    prepared = list(feed(events))
+    found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for _ in range(runs):
+        for indexed, measured in found.items():
+            with scratch(parent) as directory:
+                measured.append(run_loop(_appended(directory / "log", prepared, index=indexed)))
+    with_it, without = (over_runs(found[indexed]) for indexed in (True, False))
+    costs = [median_of(each["cpu_us_per_event"]["total"]) for each in (with_it, without)]
+    figures = {"with": with_it, "without": without, "cpu_us_per_event": round(costs[0] - costs[1], 2), "runs": runs}
+    return figures if data is None else {**figures, "again": run_loop(_indexed_again(data))}
+
+
+async def _appended(data: Path, blocks: Sequence[bytes], *, index: bool) -> dict[str, Any]:
+    """Append events at `_INDEX_RATE`, all in this process, until everything is sealed, and indexed if it is."""
+    location = Location(DataDirectory(data))
+    await create_log(location, _ORIGIN)
+    async with open_log(location, index=index) as log, running(log):
+        tune_memory()
+        prepared = [draft_block(block, log) for block in blocks]
+        usage, begun = Usage({"process": os.getpid()}, data), time.perf_counter()
+        for number, drafts in enumerate(prepared):
+            await asyncio.sleep(max(0.0, begun + number * BATCH / _INDEX_RATE - time.perf_counter()))
+            await log.appender.append(drafts)
+        size = (await log.reader.state()).size
+        await (log.wait_indexed(size, 600) if index else log.wait_sealed(size - 1, 600))
+        await _quiet([os.getpid()])
+        return {"events": len(prepared) * BATCH, "cpu_us_per_event": usage.per_event(len(prepared) * BATCH)}
+
+
+async def _indexed_again(data: Path) -> dict[str, Any]:
+    """Make the index of a log again and merge it whole."""
+    async with open_log(Location(DataDirectory(data)), sealing="elsewhere") as log:
+        size = (await log.reader.state()).size
+        store = await IndexStore.open(log.database)
+        await store.clear()
+        await store.collect_garbage(())
+        await store.close()
+    async with open_log(Location(DataDirectory(data))) as log:
+        usage, begun = Usage({"process": os.getpid()}, data), time.perf_counter()
+        async with running(log):
+            await log.wait_indexed(size, 1_800)
+            seconds = time.perf_counter() - begun
+            await _quiet([os.getpid()])
+            return {
+                "entries": size,
+                "seconds_until_indexed": round(seconds, 1),
+                "cpu_us_per_event": usage.per_event(size),
+            }
+
+
+async def _quiet(processes: Sequence[int]) -> None:
+    """Wait until there is nothing left to merge: until some seconds pass in which processes do next to nothing."""
+    before = -1.0
+    while (now := sum(map(cpu_seconds, processes))) - before > _QUIET_SHARE * _QUIET_SECONDS or before < 0:
+        before = now
+        await asyncio.sleep(_QUIET_SECONDS)
 
 
 # --- Load and growth -----------------------------------------------------------------------------------------------------
