@@ -34,6 +34,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from rich.console import Console
+from rich.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,13 +70,15 @@ TARGETS: Final = {
 # Imported before anything is forked: what the tests need and no mutant changes.
 _UNCHANGING: Final = (
     "cryptography.hazmat.primitives.asymmetric.ed25519", "hypothesis", "hypothesis.strategies", "msgspec", "numpy",
-    "psycopg", "psycopg_pool", "pymerkle", "rfc8785", "rich", "starlette.applications", "structlog", "typer", "uvicorn",
+    "psycopg", "psycopg_pool", "pymerkle", "rfc8785", "starlette.applications", "structlog", "typer", "uvicorn",
 )  # fmt: skip
 _PLUGINS: Final = ("anyio", "_hypothesis_pytestplugin")
 # Forking comes after importing, so that some plugins are imported before pytest could look at their assertions.
 _QUIET: Final = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 _MEMORY: Final = 1 << 30
 _LEAST_SECONDS: Final = 20.0
+# CPU time tells an endless loop on a busy machine, too; a mutant that only waits is ended by the clock.
+_LIMITS: Final = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 30))
 
 _SWAPPED: Final[dict[type[ast.AST], tuple[type[Any], ...]]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -344,8 +348,9 @@ def _in_child(work: Callable[[], bytes], seconds: float) -> tuple[int, bytes]:
             for descriptor in (0, 1, 2):
                 os.dup2(silence, descriptor)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            for name, timer, limit in _LIMITS:
+                signal.signal(name, signal.SIG_DFL)
+                signal.setitimer(timer, seconds * limit)
             with os.fdopen(writing, "wb", closefd=False) as pipe:
                 pipe.write(work())
         except BaseException as error:  # noqa: BLE001 - nothing of the parent may go on in the child
@@ -403,7 +408,8 @@ def _check(module: str, function: str, jobs: int) -> list[Mutant]:
     mutants = [each for each in mutants_of(module, (ROOT / module).read_text()) if function in ("", each.function)]
     candidates = [each for each in mutants if (module, each.function, each.change) not in known]
     with ThreadPoolExecutor(jobs) as pool:
-        verdicts = list(pool.map(lambda mutant: _is_killed(mutant, tests), candidates))
+        judging = pool.map(lambda mutant: _is_killed(mutant, tests), candidates)
+        verdicts = list(track(judging, module, len(candidates), console=Console(stderr=True)))
     survivors = [mutant for mutant, killed in zip(candidates, verdicts, strict=True) if not killed]
     same = len(mutants) - len(candidates)
     killed = len(candidates) - len(survivors)
