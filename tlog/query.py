@@ -37,6 +37,7 @@ DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
 _MAX_UNINDEXED: Final = 4 << 20
+_FORGOTTEN: Final = BASE >> 3  # so few are copied when more come that it takes no time
 
 
 class StoredEvent(Struct, frozen=True, gc=False):
@@ -162,7 +163,7 @@ class Searcher:
         async with self._growing:
             if not self._young.start <= indexed <= self._young.end:
                 self._young = LoggedKeys(indexed)
-            elif indexed - self._young.start >= BASE:
+            elif indexed - self._young.start >= _FORGOTTEN:
                 self._young.forget(indexed)
             while self._young.end < size:
                 stop = min(size, self._young.end + BASE)

@@ -1,0 +1,56 @@
+"""Batches give way to answers, unless they pile up themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from tlog.server import turns
+from tlog.server.turns import Turns
+
+WORKED = 0.25
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """Sleep no longer than a turn of the loop; return for how long it should have been."""
+    asked, sleep = [], asyncio.sleep
+
+    async def shortened(seconds):
+        asked.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(turns.asyncio, "sleep", shortened)
+    return asked
+
+
+async def test_a_batch_waits_while_somebody_is_answered(slept):
+    takes_turns = Turns()
+    async with takes_turns.batch():
+        await takes_turns.give_way(WORKED)
+        with takes_turns.answer():
+            await takes_turns.give_way(WORKED)
+        with suppress(ValueError), takes_turns.answer():
+            raise ValueError
+        await takes_turns.give_way(WORKED)
+    assert slept == [0, 3 * WORKED, 0]
+
+
+async def test_batches_that_pile_up_give_way_to_nobody(slept):
+    takes_turns = Turns()
+
+    async def another() -> None:
+        async with takes_turns.batch():
+            slept.append("another's turn")
+            await takes_turns.give_way(WORKED)
+
+    with takes_turns.answer():
+        async with takes_turns.batch():
+            waiting = asyncio.create_task(another())
+            await asyncio.wait([waiting], timeout=0.01)
+            assert not slept, "one batch is drafted at a time"
+            await takes_turns.give_way(WORKED)
+        await waiting
+    assert slept == [0, "another's turn", 3 * WORKED], "the last one has nobody behind it"
