@@ -10,6 +10,8 @@ import pytest
 from tlog.server import turns
 from tlog.server.turns import Turns
 
+pytestmark = pytest.mark.anyio
+
 WORKED = 0.25
 
 
