@@ -712,7 +712,7 @@ def _guide(target: Target, seconds: float, seed: int) -> int:
 
     def mutate(data: bytes, largest: int, number: int) -> bytes:
         rng = random.Random(number)  # noqa: S311 - repeatable damage, no secrets
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, or too deep for the one who damages it
             return target.damage(rng, data, samples)[:largest]
         return damage_bytes(rng, data, samples)[:largest]
 
