@@ -24,7 +24,6 @@ import os
 import resource
 import signal
 import sys
-import time
 import tomllib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +76,7 @@ _PLUGINS: Final = ("anyio", "_hypothesis_pytestplugin")
 _QUIET: Final = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 _MEMORY: Final = 1 << 30
 _LEAST_SECONDS: Final = 20.0
+_LEAST_SECONDS_OF_A_TEST: Final = 5.0
 # CPU time tells an endless loop on a busy machine, too; a mutant that only waits is ended by the clock.
 _LIMITS: Final = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 30))
 
@@ -322,13 +322,24 @@ class _Covered:
         }
 
 
+class _Timed:
+    """Ends the process when a test function takes far longer than it should: with this mutant it never ends."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Begin to count the CPU time of one test."""
+        usual = self._seconds.get(nodeid.partition("[")[0], 0.0)
+        signal.setitimer(signal.ITIMER_PROF, max(_LEAST_SECONDS_OF_A_TEST, 3 * usual))
+
+
 @dataclass
 class _Tests:
-    """The tests of a module: which of them execute which line, and how long all of them take."""
+    """The tests of a module: which of them execute which line, and how long each function takes."""
 
     lines: dict[int, list[str]]
-    functions: list[str]
-    seconds: float
+    seconds: dict[str, float]
 
 
 def _run_pytest(arguments: Sequence[str], plugins: Sequence[object]) -> int:
@@ -369,10 +380,8 @@ def _prepare(module: str, files: Sequence[str]) -> _Tests:
     def work() -> bytes:
         covered = _Covered(ROOT / module)
         covered.start()
-        started = time.monotonic()
         code = _run_pytest(files, [_Unshrunk(), covered])
-        seconds = time.monotonic() - started
-        found = {"code": code, "lines": covered.lines(), "functions": list(covered.seconds), "seconds": seconds}
+        found = {"code": code, "lines": covered.lines(), "seconds": covered.seconds}
         return json.dumps(found).encode()
 
     how, said = _in_child(work, 600)
@@ -383,7 +392,7 @@ def _prepare(module: str, files: Sequence[str]) -> _Tests:
     if found["code"]:
         message = f"the tests of {module} fail as they are"
         raise SystemExit(message)
-    return _Tests({int(line): names for line, names in found["lines"].items()}, found["functions"], found["seconds"])
+    return _Tests({int(line): names for line, names in found["lines"].items()}, found["seconds"])
 
 
 def _is_killed(mutant: Mutant, tests: _Tests) -> bool:
@@ -396,9 +405,10 @@ def _is_killed(mutant: Mutant, tests: _Tests) -> bool:
 
     def work() -> bytes:
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
-        return b"%d" % _run_pytest(tests.lines.get(mutant.line) or tests.functions, [_Unshrunk()])
+        chosen = tests.lines.get(mutant.line) or list(tests.seconds)
+        return b"%d" % _run_pytest(chosen, [_Unshrunk(), _Timed(tests.seconds)])
 
-    return _in_child(work, max(_LEAST_SECONDS, 3 * tests.seconds)) != (0, b"0")
+    return _in_child(work, max(_LEAST_SECONDS, 3 * sum(tests.seconds.values()))) != (0, b"0")
 
 
 def _check(module: str, function: str, jobs: int) -> list[Mutant]:
