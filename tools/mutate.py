@@ -405,7 +405,10 @@ def _is_killed(mutant: Mutant, tests: _Tests) -> bool:
 
     def work() -> bytes:
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
-        chosen = tests.lines.get(mutant.line) or list(tests.seconds)
+        # What importing executes is put down to the test that imports first, which is none that looks at it.
+        imported = mutant.function == "<module>" or mutant.change.endswith("returns at once")
+        chosen = [] if imported else tests.lines.get(mutant.line, [])
+        chosen = chosen or sorted(tests.seconds, key=lambda name: tests.seconds[name])
         return b"%d" % _run_pytest(chosen, [_Unshrunk(), _Timed(tests.seconds)])
 
     return _in_child(work, max(_LEAST_SECONDS, 3 * sum(tests.seconds.values()))) != (0, b"0")
