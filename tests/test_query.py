@@ -11,7 +11,7 @@ import pytest
 from support import append, sample_events
 
 from tlog.core.question import parse_question
-from tlog.errors import MalformedInputError
+from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.query import event_document, parse_cursor
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +128,17 @@ async def test_events_say_how_far_they_are(opened):
         assert (await states())[:2] == ["pending"] * 2
         await log.wait_indexed(receipts[-1].index + 1, 20)
         assert await states() == ["indexed"] * 2
+
+
+async def test_what_is_stored_wrong_is_named_by_its_index(opened):
+    async with opened() as log:
+        await append(log, sample_events(1))
+        found = (await log.searcher.ask(parse_question({}))).events[0]
+    index = found.leaf.index
+    with pytest.raises(DamagedLogError, match=f"entry {index} is stored as an event"):
+        event_document(found._replace(leaf=found.leaf._replace(entry=b"{}")))
+    with pytest.raises(DamagedLogError, match=f"disclosure of entry {index} is damaged"):
+        event_document(found._replace(resource=found.resource[:-1]))
 
 
 async def test_a_document_is_the_event_that_was_sent(opened):

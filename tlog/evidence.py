@@ -110,7 +110,7 @@ async def _make(view: View, bucket_keys: BucketKeys, question: Question, mode: M
     events = {event.leaf.index: event for event in await view.events(postings)} if disclose else {}
     entries = {index: event.leaf.entry for index, event in events.items()} or await view.entries(postings)
     matcher = Matcher(question, keys)
-    answers = [index for index in postings if index in entries and matcher.matches(decode_event(entries[index]))]
+    answers = [index for index in postings if index in entries and matcher.matches(decode_event(index, entries[index]))]
     disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
     around = {start - 1} if start > 0 else set()
     around |= {end} if end < epoch.size else set()

@@ -367,11 +367,11 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
         raise
 
 
-async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
-    """Make the whole index of an open log, which nobody runs, again from its entries; return the size it covers then.
+async def forget_index(log: Log) -> None:
+    """Empty the index of an open log, which nobody runs; who runs it next makes it again from its entries.
 
     Raises:
-        OperatorError: another process indexes the log, or entries are damaged.
+        OperatorError: another process indexes the log.
         OverloadedError: the database is away.
 
     """
@@ -384,6 +384,17 @@ async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
         await store.collect_garbage(())
     finally:
         await store.close()
+
+
+async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
+    """Make the whole index of an open log, which nobody runs, again from its entries; return the size it covers then.
+
+    Raises:
+        OperatorError: another process indexes the log, or entries are damaged.
+        OverloadedError: the database is away.
+
+    """
+    await forget_index(log)
     size = (await log.reader.state()).size
     async with running(log):
         waiting = asyncio.create_task(log.wait_indexed(size, _REINDEX_SECONDS))

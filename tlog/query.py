@@ -198,7 +198,7 @@ class _Search:
             if row is None:
                 message = f"entry {index} is missing; run 'tlog fsck'"
                 raise DamagedLogError(message)
-            if row.leaf.event_id is not None and self._matcher.matches(entry := decode_event(row.leaf.entry)):
+            if row.leaf.event_id is not None and self._matcher.matches(entry := decode_event(index, row.leaf.entry)):
                 if len(self.found) == self._limit:
                     self.next_before = self.found[-1].leaf.index
                     return False
@@ -270,8 +270,8 @@ def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
     }
 
 
-def decode_event(entry: bytes) -> StoredEvent:
-    """Return the members of a stored event entry, read without the strictness of a verifier.
+def decode_event(index: int, entry: bytes) -> StoredEvent:
+    """Return the members of the stored event entry `index`, read without the strictness of a verifier.
 
     Raises:
         DamagedLogError: it is no event.
@@ -280,7 +280,7 @@ def decode_event(entry: bytes) -> StoredEvent:
     try:
         return _EVENT.decode(entry)
     except msgspec.MsgspecError:
-        message = "what is stored as an event is none; run 'tlog fsck'"
+        message = f"entry {index} is stored as an event, but is none; run 'tlog fsck'"
         raise DamagedLogError(message) from None
 
 
@@ -294,7 +294,7 @@ def event_document(found: FoundEvent, position: Position | None = None) -> dict[
         DamagedLogError: the stored entry is no event.
 
     """
-    return _event_document(found, decode_event(found.leaf.entry), position)
+    return _event_document(found, decode_event(found.leaf.index, found.leaf.entry), position)
 
 
 def _event_document(found: FoundEvent, entry: StoredEvent, position: Position | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@
     python tools/bench.py verify      tools/verify.py on an export and on single proofs
     python tools/bench.py load        fill the log in --data; the rest measures such a log:
     python tools/bench.py growth | proofs | query | fsck | storage
-    python tools/bench.py all         every figure of docs/explanation/performance.md, in about 20 minutes
+    python tools/bench.py all         every figure of docs/explanation/performance.md, in about 25 minutes
 
 Figures come with the machine and the versions they were measured on, as median, smallest and largest of several runs. --json
 prints one document, --plots draws. Loopback only; every run ends by itself. New logs are made in a directory of their own

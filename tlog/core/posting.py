@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RUN_PAGES: Final = 64
 RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
 RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
-# Of the tiles over the pages: a proof folds what is beside its path in each of them, 15 hashes at most instead of 255.
+# Of the tiles over the pages: what a proof hashes in each of them is 11 times two hashes, instead of 247 in a published tile.
 PAGES_HEIGHT: Final = 4
 # Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
 KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3

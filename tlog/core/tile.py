@@ -24,7 +24,8 @@ TILE_WIDTH: Final = 256
 ENTRIES: Final = -1
 MAX_LEVEL: Final = 63
 MAX_INDEX: Final = (1 << 55) - 1
-_REMEMBERED: Final = 8_192  # folds of at most 4 KB each, most of them far less
+_REMEMBERED: Final = 8_192  # folds of 1 KB on average, which is what a log of 17 million entries has
+_WIDE: Final = 16  # hashes
 
 # Three digits an element, all but the last behind an "x"; the widest index, 2**55 - 1, has six elements.
 _TILE_PATH: Final = re.compile(
@@ -125,8 +126,8 @@ def nodes_from_tiles(
             if len(data) < end * HASH_SIZE:
                 message = f"{tile.path()} is missing or too short"
                 raise MalformedInputError(message)
-            # Tiles above the lowest level are few and lie on the way of every proof; those of the lowest are many.
-            fold = _remembered_fold if tile.level else _fold
+            # Wide folds above the lowest level are few, and on the way of every proof. Others are many, or take no time.
+            fold = _remembered_fold if tile.level and end - start >= _WIDE else _fold
             hashes[node] = fold(data[start * HASH_SIZE : end * HASH_SIZE])
     return hashes
 

@@ -186,7 +186,7 @@ def _send(  # noqa: PLR0917 - what a process is given
 ) -> None:
     found: list[Answer] = []
     with select.epoll() as poll:
-        following = iter(list(bodies.read()))
+        following = iter(list(bodies.read()))  # found now, so that nothing is left to do when the clock runs
         made = [_Connection(where, head, poll) for _ in range(connections)]
         by_number = {each.socket.fileno(): each for each in made}
         answers.send("ready")

@@ -12,12 +12,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.generator import feed
-from benchmarks.machine import Usage, children, cpu_seconds, median_of, over_runs, spread
+from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
 from tlog.appender import MAX_GROUP_EVENTS, draft_lines
 from tlog.config import DataDirectory, Location, run_loop, tune_memory
-from tlog.lifecycle import create_log, is_log, open_log, running
-from tlog.storage.index import IndexStore
+from tlog.lifecycle import create_log, forget_index, is_log, open_log, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -178,7 +177,7 @@ async def _appended(data: Path, blocks: Sequence[bytes], *, index: bool) -> dict
             await log.appender.append(drafts)
         size = (await log.reader.state()).size
         await (log.wait_indexed(size, 600) if index else log.wait_sealed(size - 1, 600))
-        await _quiet([os.getpid()])
+        await _quiet()
         return {"events": len(prepared) * BATCH, "cpu_us_per_event": usage.per_event(len(prepared) * BATCH)}
 
 
@@ -186,16 +185,13 @@ async def _indexed_again(data: Path) -> dict[str, Any]:
     """Make the index of a log again and merge it whole."""
     async with open_log(Location(DataDirectory(data)), sealing="elsewhere") as log:
         size = (await log.reader.state()).size
-        store = await IndexStore.open(log.database)
-        await store.clear()
-        await store.collect_garbage(())
-        await store.close()
+        await forget_index(log)
     async with open_log(Location(DataDirectory(data))) as log:
         usage, begun = Usage({"process": os.getpid()}, data), time.perf_counter()
         async with running(log):
             await log.wait_indexed(size, 1_800)
             seconds = time.perf_counter() - begun
-            await _quiet([os.getpid()])
+            await _quiet()
             return {
                 "entries": size,
                 "seconds_until_indexed": round(seconds, 1),
@@ -203,12 +199,13 @@ async def _indexed_again(data: Path) -> dict[str, Any]:
             }
 
 
-async def _quiet(processes: Sequence[int]) -> None:
-    """Wait until there is nothing left to merge: until some seconds pass in which processes do next to nothing."""
-    before = -1.0
-    while (now := sum(map(cpu_seconds, processes))) - before > _QUIET_SHARE * _QUIET_SECONDS or before < 0:
-        before = now
+async def _quiet() -> None:
+    """Wait until there is nothing left to merge: until some seconds pass in which this process does next to nothing."""
+    worked = _QUIET_SECONDS
+    while worked > _QUIET_SHARE * _QUIET_SECONDS:
+        before = time.process_time()
         await asyncio.sleep(_QUIET_SECONDS)
+        worked = time.process_time() - before
 
 
 # --- Load and growth -----------------------------------------------------------------------------------------------------
