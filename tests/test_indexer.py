@@ -15,7 +15,7 @@ from tlog.core.merkle import leaf_hash
 from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
 from tlog.fsck import fsck
-from tlog.lifecycle import open_log, reindex
+from tlog.lifecycle import create_log, open_log, reindex
 from tlog.storage.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +140,14 @@ async def test_only_who_leads_makes_the_index_again(opened, location):
         async with open_log(location, interval=60) as other:
             with pytest.raises(OperatorError, match="another process indexes"):
                 await reindex(other, lambda *_: None)
+
+
+async def test_a_log_without_events_is_indexed_again_at_once(location):
+    await create_log(location, "example.com/empty")
+    async with open_log(location) as log:
+        async with asyncio.timeout(30):  # it would wait for a day
+            assert await reindex(log, lambda *_: None) == 0
+        assert await log.reader.sealed_epoch() is None
 
 
 async def test_an_index_over_missing_entries_stops_and_says_so(opened, location, database):

@@ -389,6 +389,8 @@ async def forget_index(log: Log) -> None:
 async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
     """Make the whole index of an open log, which nobody runs, again from its entries; return the size it covers then.
 
+    In a log without events there is nothing to index, and it covers nothing.
+
     Raises:
         OperatorError: another process indexes the log, or entries are damaged.
         OverloadedError: the database is away.
@@ -396,6 +398,8 @@ async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
     """
     await forget_index(log)
     size = (await log.reader.state()).size
+    if not await log.reader.has_events(0, size):
+        return 0  # and no epoch will ever be made
     async with running(log):
         waiting = asyncio.create_task(log.wait_indexed(size, _REINDEX_SECONDS))
         while not waiting.done():
