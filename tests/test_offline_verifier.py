@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -16,133 +15,34 @@ from pathlib import Path
 
 import bundles
 import pytest
+from bundles import b64, b64url, canonical
 from core import reference
 from core import test_evidence as evidence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from offline import (
+    BAD_ENTRIES,
+    BAD_FILES,
+    ENTRIES,
+    GOOD_ENTRY,
+    KEY,
+    ORIGIN,
+    check_evidence,
+    check_fraud,
+    checkpoint_note,
+    disclosure,
+    event,
+    export,
+    growth,
+    growth_file,
+    many,
+    proof_file,
+    sign,
+    verify,
+    vkey_of,
+)
 from support import VERIFIER, verify_offline
 
-SPEC = importlib.util.spec_from_file_location("offline_verifier", VERIFIER)
-verify = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(verify)
-
-ORIGIN = "example.com/offline"
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "inclusion"
-
-
-# --- A log made without tlog -----------------------------------------------------------------------------------------
-
-
-def b64(data):
-    return base64.b64encode(data).decode()
-
-
-def b64url(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def canonical(value):
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def vkey_of(key=KEY, origin=ORIGIN):
-    data = b"\1" + key.public_key().public_bytes_raw()
-    return origin + "+" + hashlib.sha256(origin.encode() + b"\n" + data).hexdigest()[:8] + "+" + b64(data)
-
-
-def sign(text, key=KEY, origin=ORIGIN):
-    key_id = bytes.fromhex(vkey_of(key, origin).split("+")[1])
-    return text.encode() + f"\n— {origin} {b64(key_id + key.sign(text.encode()))}\n".encode()
-
-
-def checkpoint_note(entries, size=None, *, root=None, key=KEY, origin=ORIGIN):
-    size = len(entries) if size is None else size
-    root = reference.tree_hash(entries[:size]) if root is None else root
-    return sign(f"{origin}\n{size}\n{b64(root)}\n", key, origin)
-
-
-def disclosure(number, body):
-    salt = hashlib.sha256(b"%d" % number).digest()[:16]
-    return salt, body, hashlib.sha256(b"\x10" + salt + body.encode()).digest()
-
-
-def event(number):
-    """Return an entry and its event file."""
-    actor = disclosure(2 * number, canonical({"userId": f"user-{number}é"}))
-    resource = disclosure(2 * number + 1, canonical({"resource": {"id": f"P-{number}", "type": "patient_record"}}))
-    entry = canonical(
-        {
-            "action": "read",
-            "commitments": {"actor": b64url(actor[2]), "resource": b64url(resource[2])},
-            "eventId": f"00000000-0000-4000-8000-{number:012d}",
-            "keys": [b64url(bytes([kind]) * 16) for kind in range(3)],
-            "loggedAt": f"2026-03-17T10:{number // 60 % 60:02d}:{number % 60:02d}.000000Z",
-            "outcome": "success",
-            "resourceType": "patient_record",
-            "timestamp": "2026-03-17T09:59:59Z",
-            "type": "event",
-            "v": 1,
-        }
-    )
-    groups = {"actor": actor, "resource": resource}
-    disclosures = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body, _) in groups.items()}
-    return entry.encode(), canonical({"disclosures": disclosures, "entry": entry}).encode() + b"\n"
-
-
-def control():
-    return canonical(
-        {"bits": 16, "loggedAt": "2026-03-17T10:00:00.000000Z", "root": "x", "type": "index-keys", "v": 1}
-    ).encode()
-
-
-ENTRIES = [control(), *(event(number)[0] for number in range(1, 12))]
-
-
-def proof_file(index, entries=ENTRIES, **options):
-    hashes = "".join(f"{b64(item)}\n" for item in reference.path(index, entries))
-    extra = options.pop("extra", "")
-    return f"c2sp.org/tlog-proof@v1\n{extra}index {index}\n{hashes}\n".encode() + checkpoint_note(entries, **options)
-
-
-def growth(old, entries):
-    return reference.proof(old, entries) if 0 < old < len(entries) else []
-
-
-def growth_file(old, entries=ENTRIES, **options):
-    hashes = "".join(f"{b64(item)}\n" for item in growth(old, entries))
-    return f"old {old}\n{hashes}\n".encode() + checkpoint_note(entries, **options)
-
-
-def tile(level, index, width):
-    return verify.tile_path(str(level), index, width)
-
-
-def export(directory, entries, *, chain=True):
-    """Write an exported log, tiles cut from the reference tree."""
-    files = {"checkpoint": checkpoint_note(entries)}
-    for start in range(0, len(entries), 256):
-        chunk = entries[start : start + 256]
-        bundle = b"".join(len(each).to_bytes(2, "big") + each for each in chunk)
-        files[tile("entries", start // 256, len(chunk))] = bundle
-    level, hashes = 0, [hashlib.sha256(b"\0" + each).digest() for each in entries]
-    while hashes:
-        above = []
-        for start in range(0, len(hashes), 256):
-            chunk = hashes[start : start + 256]
-            files[tile(level, start // 256, len(chunk))] = b"".join(chunk)
-            if len(chunk) == 256:
-                first = start * 256**level
-                above.append(reference.tree_hash(entries[first : first + 256 ** (level + 1)]))
-        level, hashes = level + 1, above
-    running = bytes(32)
-    for each in entries:
-        running = hashlib.sha256(b"\2" + running + hashlib.sha256(b"\0" + each).digest()).digest()
-    if chain:
-        files["chain"] = f"{len(entries)}\n{b64(running)}\n".encode()
-    for name, data in files.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_bytes(data)
-    return directory
 
 
 @pytest.fixture
@@ -468,42 +368,10 @@ def test_an_origin_may_have_any_character(run):
     assert run("checkpoint", checkpoint_note(ENTRIES, origin=origin), vkey=vkey_of(origin=origin))[0] == 0
 
 
-def changed(**members):
-    return canonical({**json.loads(event(5)[1]), **members}).encode() + b"\n"
-
-
 def entry_with(entry):
     """Return proof and event file for a log whose entry 5 is `entry`."""
     entries = [*ENTRIES[:5], entry]
     return proof_file(5, entries), canonical({"disclosures": {}, "entry": entry.decode()}).encode() + b"\n"
-
-
-GOOD_ENTRY = json.loads(event(5)[0])
-BAD_ENTRIES = {
-    "not canonical": event(5)[0].replace(b":", b": ", 1),
-    "not JSON": b"{",
-    "not an object": b"[]",
-    "NaN": b'{"a":NaN}',
-    "duplicate member": event(5)[0].replace(b'"v":1', b'"v":1,"v":1'),
-    "a member too many": canonical({**GOOD_ENTRY, "x": 1}).encode(),
-    "another version": canonical({**GOOD_ENTRY, "v": 2}).encode(),
-    "true for a version": canonical({**GOOD_ENTRY, "v": True}).encode(),
-    "logged at no time": canonical({**GOOD_ENTRY, "loggedAt": "yesterday"}).encode(),
-    "logged at a number": canonical({**GOOD_ENTRY, "loggedAt": 1}).encode(),
-    "commitments in a list": canonical({**GOOD_ENTRY, "commitments": []}).encode(),
-    "a control entry": control(),
-    "deeply nested": b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
-    "a sequence number with a fraction": canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 1.0}}).encode(),
-    "a sequence number beyond 2^53": canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 2**53}}).encode(),
-    "a source that is text": canonical({**GOOD_ENTRY, "source": "a"}).encode(),
-    "an eventId that is none": canonical({**GOOD_ENTRY, "eventId": {}}).encode(),
-    "keys that are text": canonical({**GOOD_ENTRY, "keys": "abc"}).encode(),
-    "a third commitment": canonical({**GOOD_ENTRY, "commitments": {**GOOD_ENTRY["commitments"], "x": "y"}}).encode(),
-    "a control entry of another version": control().replace(b'"v":1', b'"v":2'),
-    "a control entry of version true": control().replace(b'"v":1', b'"v":true'),
-    "a control entry without a type": control().replace(b'"index-keys"', b"7"),
-    "a control entry at no time": control().replace(b"2026-03-17T10", b"2026-03-17 10"),
-}
 
 
 @pytest.mark.parametrize("defect", BAD_ENTRIES)
@@ -516,26 +384,6 @@ def test_bad_entries_are_malformed_though_in_the_tree(run, defect):
 def test_source_is_the_one_optional_member(run):
     proof, file = entry_with(canonical({**GOOD_ENTRY, "source": {"id": "a", "seq": 1}}).encode())
     assert run("proof", "--event", file, proof)[0] == 0
-
-
-BAD_FILES = {
-    "no newline": (event(5)[1][:-1], 2),
-    "two newlines": (event(5)[1] + b"\n", 2),
-    "not UTF-8": (event(5)[1].replace(b"user", b"\xffser"), 2),
-    "lone surrogate": (event(5)[1].replace(b"user", b"\\ud800"), 2),
-    "another member": (changed(x=1), 2),
-    "entry not text": (changed(entry=1), 2),
-    "disclosures not an object": (changed(disclosures=[]), 2),
-    "another group": (changed(disclosures={"x": {}}), 2),
-    "disclosure not an object": (changed(disclosures={"actor": 1}), 2),
-    "disclosure with a member more": (changed(disclosures={"actor": {"body": "", "salt": "", "x": 1}}), 2),
-    "body not text": (changed(disclosures={"actor": {"body": 1, "salt": b64url(bytes(16))}}), 2),
-    "salt not text": (changed(disclosures={"actor": {"body": "", "salt": 1}}), 2),
-    "salt of 15 bytes": (changed(disclosures={"actor": {"body": "", "salt": b64url(bytes(15))}}), 2),
-    "salt in the other alphabet": (changed(disclosures={"actor": {"body": "", "salt": "+" * 22}}), 2),
-    "another salt": (changed(disclosures={"actor": {"body": "", "salt": b64url(bytes(16))}}), 1),
-    "another event": (event(6)[1], 1),
-}
 
 
 @pytest.mark.parametrize("defect", BAD_FILES)
@@ -607,10 +455,6 @@ def test_no_byte_of_a_consistency_proof_can_be_changed(run):
 
 
 # --- A whole log -----------------------------------------------------------------------------------------------------
-
-
-def many(count):
-    return [control(), *(event(number)[0] for number in range(1, count))]
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 600])
@@ -754,33 +598,6 @@ def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
 # --- Evidence bundles (made without tlog's code: tests/bundles.py) ---------------------------------------------------
 
 
-def options_of(question):
-    """The command line for a question."""
-    options = []
-    for name, value in question.items():
-        match name:
-            case "userId":
-                options += ["--ask", f"actor={value}"]
-            case "resourceId":
-                options += ["--ask", f"resource={question['resourceType']}:{value}"]
-            case "resourceType":
-                options += [] if "resourceId" in question else ["--ask", f"resourceType={value}"]
-            case "from" | "to":
-                options += [f"--{name}", value]
-            case "loggedFrom" | "loggedTo":
-                options += [f"--logged-{name.removeprefix('logged').lower()}", value[:19] + "Z"]
-            case _:
-                options += ["--ask", f"{name}={value}"]
-    return options
-
-
-def check_evidence(tmp_path, capsys, bundle, question, *more):
-    path = tmp_path / "bundle.json"
-    path.write_bytes(bundle if isinstance(bundle, bytes) else bundles.file_of(bundle))
-    code = verify.main(["evidence", "--vkey", bundles.vkey(), *options_of(question), *more, "--json", str(path)])
-    return code, json.loads(capsys.readouterr().out)
-
-
 @pytest.mark.parametrize("name", evidence.QUESTIONS)
 @pytest.mark.parametrize("disclose", [False, True])
 def test_evidence_is_verified(tmp_path, capsys, name, disclose):
@@ -876,16 +693,6 @@ def test_random_changes_of_a_bundle_never_change_the_answer(tmp_path, capsys):
         changed[rng.randrange(len(data))] ^= rng.randrange(1, 256)
         code, verdict = check_evidence(tmp_path, capsys, bytes(changed), question, *more)
         assert code in (1, 2), verdict
-
-
-def check_fraud(tmp_path, capsys, bundle, proof_and_event):
-    paths = [tmp_path / name for name in ("bundle.json", "proof", "event")]
-    for path, data in zip(paths, (bundles.file_of(bundle), *proof_and_event), strict=True):
-        path.write_bytes(data)
-    code = verify.main(
-        ["fraud", "--vkey", bundles.vkey(), "--proof", str(paths[1]), "--event", str(paths[2]), str(paths[0])]
-    )
-    return code, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import json
 import bundles
 import httpx2
 import pytest
-import test_offline_verifier as offline
 from core import reference, test_checkpoint, test_note, test_tlogproof
+from offline import verify
 from support import sample_events, start_server
 
 from tlog.core.bundle import MAX_ENTRY_SIZE, format_bundle, parse_bundle
@@ -29,7 +29,6 @@ from tlog.core.tlogproof import parse_inclusion_proof
 from tlog.errors import MalformedInputError, TlogError, VerificationError
 from tlog.verify import verify_event
 
-verify = offline.verify
 REFUSALS = (TlogError, verify.MalformedError, verify.VerificationError)
 LOG = Signer("log.example/audit", bytes(32))
 ROOT = bytes(range(32))

@@ -64,7 +64,7 @@ TARGETS: Final = {
     },
     "tlog/anchor.py": ["tests/test_anchor.py"],
     "tlog/verify.py": ["tests/core/test_verify.py"],
-    "tools/verify.py": ["tests/test_offline_verifier.py"],
+    "tools/verify.py": ["tests/test_offline_verifier.py", "tests/test_offline_single_conditions.py"],
 }
 # Imported before anything is forked: what the tests need and no mutant changes.
 _UNCHANGING: Final = (

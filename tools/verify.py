@@ -161,9 +161,9 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], roo
         raise VerificationError("a hash does not have 32 bytes, or the index is not below the tree size")
     rest = list(proof)
     try:
-        computed = climb(index, size, leaf, rest)
+        computed: bytes | None = climb(index, size, leaf, rest)
     except IndexError:
-        computed = b""
+        computed = None
     if rest or computed != root:
         raise VerificationError("the inclusion proof does not lead to the checkpoint's root hash")
 
@@ -176,7 +176,7 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     try:
         computed = climb_both(old_size, new_size, old_root, rest) if old_size else (EMPTY_ROOT, new_root)
     except IndexError:
-        computed = b"", b""
+        computed = None
     if rest or computed != (old_root, new_root) or (new_size == 0 and new_root != EMPTY_ROOT):
         raise VerificationError("the consistency proof does not lead from the older root hash to the newer one")
 
@@ -369,7 +369,7 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
 def parse_entry(data: bytes) -> dict[str, Any]:
     """Return the members of an entry; those of an event are all text, and `keys` the text of its list."""
     match = EVENT.fullmatch(data.decode("latin-1"))  # which has a character for each byte
-    if match is not None and int(match["seq"] or 0) < 2**53:
+    if match is not None and int(match["seq"] or "0") < 2**53:
         return match.groupdict()
     entry = parse_json(data, "the entry")
     logged_at, kind = entry.get("loggedAt"), entry.get("type")
@@ -449,7 +449,7 @@ class LogChecker:
         self.problems: list[str] = []
         self.missing: list[str] = []
         self.levels: list[tuple[int, list[bytes]]] = []  # of each level the right-most tile: its index and hashes
-        self.roots = {0: EMPTY_ROOT}
+        self.roots: dict[int, bytes] = {}
         self.entries = self.tiles = 0
         self.chain, self.logged_at = bytes(HASH), ""
 
@@ -458,11 +458,14 @@ class LogChecker:
         for index in range(-(-size // WIDTH)):
             width = min(WIDTH, size - index * WIDTH)
             path = tile_path("entries", index, width)
-            try:
-                entries = parse_bundle(self.read(path), width)
-            except MalformedError as error:
-                self.problems += [f"{path}: {error}"] if path not in self.missing else []
+            data = self.read(path)
+            if data is None:
                 return  # without these entries nothing behind them can be recomputed
+            try:
+                entries = parse_bundle(data, width)
+            except MalformedError as error:
+                self.problems.append(f"{path}: {error}")
+                return
             for entry in entries:
                 self.add_entry(entry)
         for level, (index, hashes) in enumerate(self.levels):
@@ -470,7 +473,7 @@ class LogChecker:
                 self.compare(level, index, hashes)
 
     def root(self) -> bytes:
-        """Return the root hash of the entries so far: the perfect subtrees in the tiles, joined from the right."""
+        """Return the root hash of the entries so far, of at least one: the perfect subtrees in the tiles, joined from the right."""
         root = b""
         for _, hashes in self.levels:
             rest = list(hashes)
@@ -479,7 +482,7 @@ class LogChecker:
                 subtree = fold(rest[-width:])
                 root = sha256(NODE, subtree, root) if root else subtree
                 del rest[-width:]
-        return root or EMPTY_ROOT
+        return root
 
     def add_entry(self, data: bytes) -> None:
         """Take the next entry."""
@@ -511,17 +514,19 @@ class LogChecker:
         """Compare a recomputed tile with the exported one."""
         path = tile_path(str(level), index, len(hashes))
         data = self.read(path)
-        self.tiles += bool(data)
-        if path not in self.missing and data != b"".join(hashes):
+        if data is None:
+            return
+        self.tiles += 1
+        if data != b"".join(hashes):
             wrong = next((n for n, item in enumerate(hashes) if data[n * HASH : (n + 1) * HASH] != item), len(hashes))
             first = (index * WIDTH + wrong) * WIDTH**level
             self.problems.append(f"{path}: hash {wrong} does not follow from the entries from {first}")
 
-    def read(self, path: str) -> bytes:
-        """Return a file of the export, empty bytes for one that is missing, which is remembered."""
+    def read(self, path: str) -> bytes | None:
+        """Return a file of the export, or None for one that is missing, which is remembered."""
         if not (self.directory / path).exists():
             self.missing.append(path)
-            return b""
+            return None
         return read(self.directory / path, MAX_BUNDLE)
 
 
@@ -613,11 +618,12 @@ class Evidence:
         indexes, number_of = [], 0
         for segment, text in self.ranges:
             low, high = (key[:8] + struct.pack(">I", place) for place in self.offsets(segment))
-            places = find_places(segment, text, low, high)
-            number_of += places[1] - places[0]
+            first, last, postings = find_places(segment, text, low, high)
+            number_of += last - first
             if not count:
-                require(places[2] is not None, "pages between the first and the last are not there")
-                indexes += [segment.start + struct.unpack(">I", item[8:])[0] for item in places[2] or []]
+                if postings is None:
+                    raise VerificationError("pages between the first and the last are not there")
+                indexes += [segment.start + struct.unpack(">I", item[8:])[0] for item in postings]
         return indexes, number_of
 
     def offsets(self, segment: Segment) -> tuple[int, int]:
@@ -838,7 +844,9 @@ def matches(question: dict[str, str], entry: dict[str, Any]) -> bool:
     """Tell whether an entry has what is asked of its clear members."""
     clear = all(question.get(name, entry[name]) == entry[name] for name in ("action", "outcome", "resourceType"))
     time = comparable(entry["timestamp"])
-    return clear and comparable(question.get("from", "0" * 20)) <= time < comparable(question.get("to", "9" * 20))
+    early = "from" in question and time < comparable(question["from"])
+    late = "to" in question and time >= comparable(question["to"])
+    return clear and not early and not late
 
 
 def read(path: str | Path, limit: int = MAX_FILE) -> bytes:

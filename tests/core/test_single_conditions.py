@@ -20,7 +20,7 @@ from tlog.core.checkpoint import parse_checkpoint
 from tlog.core.commitment import check_disclosure, commit
 from tlog.core.merkle import EMPTY_ROOT, MAX_TREE_SIZE, Frontier
 from tlog.core.note import Signer, check_public_key, parse_vkey, split_note
-from tlog.core.proof import plan_joint
+from tlog.core.proof import MAX_PROOF_HASHES, plan_joint, verify_consistency, verify_inclusion, verify_joint
 from tlog.core.question import parse_question
 from tlog.core.segment import (
     PageRun,
@@ -48,6 +48,7 @@ LOG = sample_log()
 
 def test_limits():
     assert MAX_TREE_SIZE == 9_223_372_036_854_775_807
+    assert MAX_PROOF_HASHES == 63
     assert parse_tile_path("tile/entries/000").level == -1
     assert parse_tile_path("tile/0/x036/x028/x797/x018/x963/967").index == 2**55 - 1
     with pytest.raises(MalformedInputError):
@@ -130,6 +131,36 @@ def test_a_segment_has_less_than_2_to_the_32_entries():
         parse_table(format_table([Segment(0, 1, 0, EMPTY_ROOT)]) + b"\0")
 
 
+def climbed(leaf, hashes):
+    """The root over a first leaf: everything else is on its right."""
+    for each in hashes:
+        leaf = sha256(b"\1" + leaf + each).digest()
+    return leaf
+
+
+def test_the_largest_tree():
+    leaf, hashes = bytes(32), [bytes([number]) * 32 for number in range(63)]
+    root = climbed(leaf, hashes)
+    verify_inclusion(0, MAX_TREE_SIZE, leaf, hashes, root)
+    verify_joint(MAX_TREE_SIZE, {0: leaf}, hashes, root)
+    verify_consistency(MAX_TREE_SIZE, MAX_TREE_SIZE, root, root, [])
+    for too_large in (
+        lambda: verify_inclusion(0, MAX_TREE_SIZE + 1, leaf, hashes, root),
+        lambda: verify_joint(MAX_TREE_SIZE + 1, {0: leaf}, hashes, root),
+        lambda: verify_consistency(MAX_TREE_SIZE + 1, MAX_TREE_SIZE + 1, root, root, []),
+    ):
+        with pytest.raises(VerificationError, match="size"):
+            too_large()
+
+
+def test_leaves_that_are_proved_together_are_all_in_the_tree():
+    leaf, stranger = b"1" * 32, b"2" * 32
+    verify_joint(1, {0: leaf}, [], leaf)
+    for leaves in ({-1: stranger, 0: leaf}, {0: leaf, 1: stranger}, {0: leaf, 5: stranger}, {}, {0: stranger}):
+        with pytest.raises(VerificationError):
+            verify_joint(1, leaves, [], leaf)
+
+
 @pytest.mark.parametrize("size", range(1, 520, 7))
 def test_a_frontier_grows_by_any_number_of_leaves(size):
     entries = reference.entries(size)
@@ -184,15 +215,17 @@ def test_a_page_has_a_number_below_the_number_of_pages(first):
         verify_range(segment_of(PAGES), LOW, HIGH, RangeProof((PageRun(first, PAGES[1]),), proof_of(PAGES, [1]).hashes))
 
 
-@pytest.mark.parametrize("name", ["a page is short", "a page is long", "a posting stands twice", "two are swapped"])
-def test_pages_that_are_none_are_refused_although_they_are_signed(name):
-    middle = POSTINGS[32:64]
-    middle = {
-        "a page is short": middle[:-1],
-        "a page is long": [*middle, posting(b"\1" * 8, 0)],
-        "a posting stands twice": [*middle[:8], middle[7], *middle[9:]],
-        "two are swapped": [*middle[:8], middle[9], middle[8], *middle[10:]],
-    }[name]
+MIDDLE = POSTINGS[32:64]
+BAD_PAGES = {
+    "a page is short": MIDDLE[:-1],
+    "a page is long": [*MIDDLE, posting(b"\1" * 8, 0)],
+    "a posting stands twice": [*MIDDLE[:8], MIDDLE[7], *MIDDLE[9:]],
+    "two are swapped": [*MIDDLE[:8], MIDDLE[9], MIDDLE[8], *MIDDLE[10:]],
+}
+
+
+@pytest.mark.parametrize("middle", BAD_PAGES.values(), ids=BAD_PAGES)
+def test_pages_that_are_none_are_refused_although_they_are_signed(middle):
     pages = [PAGES[0], b"".join(middle), PAGES[2]]
     for proof in (proof_of(pages, [1]), proof_of(pages, [0, 1])):
         with pytest.raises(VerificationError):

@@ -100,7 +100,7 @@ def plan_consistency(old_size: int, new_size: int) -> list[Subtree]:
         else:
             plan.append(Subtree(start, middle))
             start = middle
-    if start > 0:
+    if start:
         plan.append(Subtree(start, end))
     return plan[::-1]
 
@@ -167,14 +167,10 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
     position, last = index, size - 1
     running = leaf_hash
     for sibling in proof:
-        # RFC 9162: "If LSB(fn) is set, or if fn is equal to sn", the sibling is on the left.
-        if position & 1 or position == last:
-            running = node_hash(sibling, running)
-            while not position & 1:
-                position >>= 1
-                last >>= 1
-        else:
-            running = node_hash(running, sibling)
+        # RFC 9162: "If LSB(fn) is set, or if fn is equal to sn", the sibling is on the left. It then skips the levels at which
+        # the right edge has none; here that would change nothing: equal numbers stay equal, and how many there are was checked.
+        on_left = position & 1 or position == last
+        running = node_hash(sibling, running) if on_left else node_hash(running, sibling)
         position >>= 1
         last >>= 1
     if running != root:
@@ -271,9 +267,6 @@ def _consistency_roots(old_size: int, new_size: int, old_root: bytes, proof: Seq
         if position & 1 or position == last:
             old = node_hash(sibling, old)
             new = node_hash(sibling, new)
-            while position and not position & 1:
-                position >>= 1
-                last >>= 1
         else:
             new = node_hash(new, sibling)
         position >>= 1
