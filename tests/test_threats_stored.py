@@ -247,7 +247,7 @@ def edit_page(location, *, checksums_anew):
 async def test_page_edited_below_postgresql(directory, checksums_anew):
     location = Location(DataDirectory(directory / "data"))
     await create_log(location, ORIGIN)
-    async with open_log(location, interval=60, index=False) as log, running(log):
+    async with open_log(location, interval=86_400, index=False) as log, running(log):
         await fill(log, 300)
     assert edit_page(location, checksums_anew=checksums_anew) == 1
     report = json.loads(tlog("fsck", "--data", location.directory.root, "--json", check=False).stdout)

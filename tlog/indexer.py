@@ -62,7 +62,7 @@ def young_ends(size: int, before: Sequence[int]) -> list[int]:
     return ends if ends and ends[-1] == size else [*ends, size]
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """A segment, and under which ID it is stored."""
 
     segment: Segment
@@ -124,13 +124,13 @@ class Indexer:
         self._seal = seal
         self._again = again
         self._interval = interval
-        self._done: list[_Stored] = []  # merged and base segments
-        self._young: list[_Stored] = []
+        self._done: list[Stored] = []  # merged and base segments
+        self._young: list[Stored] = []
         self._keys = LoggedKeys(0)
         self._size = 0  # of the last epoch
         self._last_epoch = float("-inf")
         self._new_keys = 0
-        self._merge: _Merging | None = None
+        self._merge: Merging | None = None
 
     async def recover(self) -> None:
         """Take up where the newest epoch stopped, or begin anew if what is stored is not what was logged.
@@ -201,7 +201,7 @@ class Indexer:
         await self._store.collect_garbage(self._kept())
         return epoch
 
-    async def _write(self, start: int, end: int) -> _Stored:
+    async def _write(self, start: int, end: int) -> Stored:
         """Build and write a segment from the young keys."""
         segment, runs, tiles = await asyncio.to_thread(_build, self._keys, start, end)
         async with self._store.transaction():
@@ -209,7 +209,7 @@ class Indexer:
             await self._store.write_runs(segment_id, 0, runs)
             await self._store.write_tiles(segment_id, tiles)
             await self._store.finish_segment(segment_id, segment)
-        return _Stored(segment, segment_id)
+        return Stored(segment, segment_id)
 
     def _kept(self) -> list[int]:
         stored = [each.segment_id for each in (*self._done, *self._young)]
@@ -225,7 +225,7 @@ class Indexer:
         if not isinstance(entry, IndexEntry) or entry.table_hash() != table_hash(epoch.table):
             return False
         rows = await self._store.stored(epoch.segment_ids)
-        stored = [_Stored(*each) for each in zip(segments, epoch.segment_ids, strict=False)]
+        stored = [Stored(*each) for each in zip(segments, epoch.segment_ids, strict=False)]
         if len(segments) != len(epoch.segment_ids) or any(rows.get(each.segment_id) != each.segment for each in stored):
             return False
         base = epoch.size // BASE * BASE
@@ -243,7 +243,7 @@ class Indexer:
             if planned is None:
                 return
             inputs = [each for each in self._done if planned[0] <= each.segment.start < planned[1]]
-            self._merge = _Merging(self._store, await self._store.begin_segment(*planned), inputs)
+            self._merge = Merging(self._store, await self._store.begin_segment(*planned), inputs)
         time = asyncio.get_running_loop().time
         until = time() + _MERGE_SECONDS
         while (begun := time()) < until:
@@ -262,10 +262,10 @@ def _build(keys: LoggedKeys, start: int, end: int) -> tuple[Segment, list[bytes]
     return build_segment(start, end, keys.postings(start, end))
 
 
-class _Merging:
+class Merging:
     """A merge in progress: some runs are read, merged and written in each step."""
 
-    def __init__(self, store: IndexStore, segment_id: int, inputs: Sequence[_Stored]) -> None:
+    def __init__(self, store: IndexStore, segment_id: int, inputs: Sequence[Stored]) -> None:
         self.segment_id = segment_id
         self.inputs = inputs
         self._store = store
@@ -275,7 +275,7 @@ class _Merging:
         self._read = [0] * len(inputs)
         self._written = 0
 
-    async def step(self) -> _Stored | None:
+    async def step(self) -> Stored | None:
         """Merge about as much as some runs of each input; return the segment when it is whole."""
         for number in self._merge.wants():
             runs = await self._store.runs(self.inputs[number].segment_id, self._read[number], _RUNS_AT_ONCE)
@@ -294,7 +294,7 @@ class _Merging:
             raise DamagedLogError(message)
         await self._store.write_tiles(self.segment_id, tiles)
         await self._store.finish_segment(self.segment_id, segment)
-        return _Stored(segment, self.segment_id)
+        return Stored(segment, self.segment_id)
 
     async def _write(self, runs: list[bytes]) -> None:
         if runs:

@@ -16,7 +16,10 @@ from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
 from tlog.appender import MAX_GROUP_EVENTS, draft_lines
 from tlog.config import DataDirectory, Location, run_loop, tune_memory
+from tlog.core.segment import parse_table
+from tlog.indexer import Merging, Stored
 from tlog.lifecycle import create_log, forget_index, is_log, open_log, running
+from tlog.storage.index import IndexStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -161,7 +164,9 @@ def index(data: Path | None, events: int, runs: int, parent: Path | None) -> dic
     with_it, without = (over_runs(found[indexed]) for indexed in (True, False))
     costs = [median_of(each["cpu_us_per_event"]["total"]) for each in (with_it, without)]
     figures = {"with": with_it, "without": without, "cpu_us_per_event": round(costs[0] - costs[1], 2), "runs": runs}
-    return figures if data is None else {**figures, "again": run_loop(_indexed_again(data))}
+    if data is not None:
+        figures |= {"again": run_loop(_indexed_again(data)), "merging_once": run_loop(_merged_once(data))}
+    return figures
 
 
 async def _appended(data: Path, blocks: Sequence[bytes], *, index: bool) -> dict[str, Any]:
@@ -197,6 +202,27 @@ async def _indexed_again(data: Path) -> dict[str, Any]:
                 "seconds_until_indexed": round(seconds, 1),
                 "cpu_us_per_event": usage.per_event(size),
             }
+
+
+async def _merged_once(data: Path) -> dict[str, Any]:
+    """Merge the first stored segments of one size, and forget what came out: what each fourfold of a log's size costs."""
+    async with open_log(Location(DataDirectory(data)), sealing="elsewhere") as log:
+        store = await IndexStore.open(log.database)
+        epoch = await store.epoch()
+        if epoch is None:
+            sys.exit(f"{data} has no index")
+        stored = map(Stored, parse_table(epoch.table), epoch.segment_ids)
+        sizes = itertools.groupby(stored, lambda each: each.segment.end - each.segment.start)
+        inputs = next((found for _, same in sizes if len(found := list(same)) > 1), None)
+        if inputs is None:
+            sys.exit(f"the index of {data} has no two segments of one size beside each other")
+        usage = Usage({"process": os.getpid()}, data)
+        start, end = inputs[0].segment.start, inputs[-1].segment.end
+        merging = Merging(store, await store.begin_segment(start, end), inputs)
+        while await merging.step() is None:
+            pass
+        await store.collect_garbage(())
+        return {"entries": end - start, "segments": len(inputs), "cpu_us_per_event": usage.per_event(end - start)}
 
 
 async def _quiet() -> None:
