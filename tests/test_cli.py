@@ -192,6 +192,21 @@ def test_usage_errors_end_with_2():
     assert tlog("prove", check=False).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--resource", "P-1001"], "--resource takes TYPE:ID"),
+        (["--resource", "patient_record:"], "--resource takes TYPE:ID"),
+        (["--resource", ":P-1001"], "--resource takes TYPE:ID"),
+        (["--resource", "patient_record:P-1001", "--resource-id", "P-1001"], "leave out --resource-type"),
+        (["--resource-id", "P-1001"], "'resourceId' needs 'resourceType'"),
+    ],
+)
+def test_a_resource_has_type_and_id(data, options, said):
+    done = tlog("query", "--data", data, *options, check=False)
+    assert (done.returncode, said in words(done.stderr)) == (2, True), done.stderr
+
+
 def test_demo_runs_to_its_end():
     done = tlog("demo", "--events", "300")
     assert "Done in" in done.stdout

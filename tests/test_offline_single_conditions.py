@@ -35,11 +35,9 @@ from offline import (
     vkey_of,
 )
 
-MIB = 1_048_576
 MAX_SIZE = 9_223_372_036_854_775_807
-P = 2**255 - 19
+MIB, P, LINE = single.MIB, single.P, single.LINE
 L = 2**252 + 27742317777372353535851937790883648493
-LINE = single.LINE
 VKEY = vkey_of()
 LOG = sample_log()
 
@@ -199,16 +197,9 @@ def test_a_file_may_be_as_long_as_the_limit(tmp_path):
 # --- Proofs and signatures -------------------------------------------------------------------------------------------
 
 
-def climbed(leaf, hashes):
-    """The root over a first leaf: everything else is on its right."""
-    for each in hashes:
-        leaf = sha256(b"\1" + leaf + each).digest()
-    return leaf
-
-
 def test_the_largest_tree():
     leaf, hashes = bytes(32), [bytes([number]) * 32 for number in range(63)]
-    root = climbed(leaf, hashes)
+    root = single.climbed(leaf, hashes)
     verify.verify_inclusion(0, MAX_SIZE, leaf, hashes, root)
     with refused("index is not below"):
         verify.verify_inclusion(0, MAX_SIZE + 1, leaf, hashes, root)
@@ -220,7 +211,7 @@ def test_the_largest_tree():
 def test_a_hash_has_32_bytes():
     """Else bytes could move from one to the next, and the whole would be hashed to the same."""
     leaf, sibling = b"1" * 32, b"2" * 32
-    root = climbed(leaf, [sibling])
+    root = single.climbed(leaf, [sibling])
     verify.verify_inclusion(0, 2, leaf, [sibling], root)
     for arguments in ((0, 2, leaf + b"2", [sibling[1:]], root), (0, 2, leaf[:-1], [b"1" + sibling], root)):
         with refused("32 bytes"):
@@ -229,7 +220,7 @@ def test_a_hash_has_32_bytes():
         verify.verify_inclusion(0, 1, leaf[1:], [], leaf[1:])
     with refused("32 bytes"):
         verify.verify_consistency(1, 1, leaf[1:], leaf[1:], [])
-    root = climbed(leaf, [sibling])
+    root = single.climbed(leaf, [sibling])
     verify.verify_consistency(1, 2, leaf, root, [sibling])
     with refused("32 bytes"):
         verify.verify_consistency(1, 2, leaf + b"2", root, [sibling[1:]])
@@ -241,7 +232,7 @@ def test_leaves_that_are_proved_together_are_all_in_the_tree():
     for leaves in ({-1: stranger, 0: leaf}, {0: leaf, 1: stranger}, {0: leaf, 5: stranger}, {}, {0: stranger}):
         with refused("proof of it"):
             verify.verify_joint(1, leaves, "", leaf, "it")
-    pair = climbed(leaf, [stranger])
+    pair = single.climbed(leaf, [stranger])
     verify.verify_joint(2, {0: leaf}, b64(stranger), pair, "it")
     verify.verify_joint(2, {0: leaf, 1: stranger}, "", pair, "it")
     for proof in (stranger * 2, stranger + b"x", b""):
@@ -446,10 +437,6 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path, capsys, name):
     assert (code, said in first) == (1, True), first
 
 
-def without_newline(bundle):
-    return file_of(bundle)[:-1]
-
-
 def with_member(*path, member):
     """The bundle with one member more in an object of it."""
     copy = json.loads(canonical(BUNDLE))
@@ -461,7 +448,7 @@ def with_member(*path, member):
 
 
 FORMS = {
-    "another byte instead of the newline": (without_newline(BUNDLE) + b" ", "ends with a newline"),
+    "another byte instead of the newline": (file_of(BUNDLE)[:-1] + b" ", "ends with a newline"),
     "a member more": (with_member(member="x"), "exactly the members"),
     "a member more in a bucket": (with_member("buckets", 0, member="x"), "exactly the members"),
     "a member more in a segment": (with_member("segments", 1, member="x"), "exactly the members"),
@@ -476,10 +463,6 @@ def test_a_bundle_has_exactly_its_members(tmp_path, capsys, name):
     bundle, said = FORMS[name]
     code, first = problem(tmp_path, capsys, bundle, ASKED)
     assert (code, said in first) == (2, True), first
-
-
-def dropped(items):
-    return items[1:]
 
 
 REFUSED = {

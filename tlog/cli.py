@@ -981,6 +981,11 @@ def _question(  # noqa: PLR0917 - the options of a command line
             _complain("--resource has type and ID already; leave out --resource-type and --resource-id")
             raise typer.Exit(MalformedInputError.exit_code)
         members["resourceType"], _, members["resourceId"] = resource.partition(":")
+        if not members["resourceType"] or not members["resourceId"]:
+            _complain(
+                "--resource takes TYPE:ID, such as patient_record:P-1001; for all of a type there is --resource-type"
+            )
+            raise typer.Exit(MalformedInputError.exit_code)
     given = {name: value for name, value in members.items() if value is not None}
     return _guard(lambda: parse_question(given))
 
