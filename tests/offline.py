@@ -155,6 +155,7 @@ BAD_ENTRIES = {
     "a control entry of another version": control().replace(b'"v":1', b'"v":2'),
     "a control entry of version true": control().replace(b'"v":1', b'"v":true'),
     "a control entry without a type": control().replace(b'"index-keys"', b"7"),
+    "a control entry at a number": control().replace(b'"2026-03-17T10:00:00.000000Z"', b"5"),
     "a control entry at no time": control().replace(b"2026-03-17T10", b"2026-03-17 10"),
 }
 

@@ -560,6 +560,21 @@ def test_fraud_at_the_ends_of_a_segment(tmp_path, capsys, victim):
     assert (code, "no fraud" in said) == (1, True)
 
 
+def test_fraud_is_about_one_entry_and_not_the_next(tmp_path, capsys):
+    """Entry 401 is a read as well, and the pages shown are those of reads."""
+    question = {"action": "read"}
+    cheat = sample_log(800, [801], spoil=single.without(400))
+    code, said = check_fraud(tmp_path, capsys, cheat.bundle(question), cheat.event_proof(400))
+    assert (code, "leaves out entry 400" in said) == (0, True)
+
+
+def test_a_resource_can_be_asked_for_in_two_parts(tmp_path, capsys):
+    question = {"resourceType": "record", "resourceId": "R:4"}
+    (bundle,) = put(tmp_path, bundle=file_of(LOG.bundle(question)))
+    asked = ["--ask", "resourceType=record", "--ask", "resourceId=R:4"]
+    assert judge(capsys, "evidence", "--vkey", bundles.vkey(), *asked, bundle)[0] == 0
+
+
 # --- Pages of a segment, under a root that is right for them ---------------------------------------------------------
 
 KEY, PAGES, POSTINGS, LOW, HIGH = single.KEY, single.PAGES, single.POSTINGS, single.LOW, single.HIGH
