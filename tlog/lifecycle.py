@@ -402,12 +402,17 @@ async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
         return 0  # and no epoch will ever be made
     async with running(log):
         waiting = asyncio.create_task(log.wait_indexed(size, _REINDEX_SECONDS))
-        while not waiting.done():
-            progress(min(await log.reader.indexed_size(), size), size)
-            if log.background.status.index_error:
-                raise DamagedLogError(log.background.status.index_error)
-            await asyncio.wait([waiting], timeout=_PROGRESS_SECONDS)
-        return (await waiting).size
+        try:
+            while not waiting.done():
+                progress(min(await log.reader.indexed_size(), size), size)
+                if log.background.status.index_error:
+                    raise DamagedLogError(log.background.status.index_error)
+                await asyncio.wait([waiting], timeout=_PROGRESS_SECONDS)
+            return (await waiting).size
+        finally:
+            # Whoever stops waiting closes the log, which has nothing to ask then.
+            waiting.cancel()
+            await asyncio.wait([waiting])
 
 
 async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
