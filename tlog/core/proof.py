@@ -264,6 +264,7 @@ def _consistency_roots(old_size: int, new_size: int, old_root: bytes, proof: Seq
         last >>= 1
     old = new = path[0]
     for sibling in path[1:]:
+        # As in `verify_inclusion`, no level has to be skipped.
         if position & 1 or position == last:
             old = node_hash(sibling, old)
             new = node_hash(sibling, new)

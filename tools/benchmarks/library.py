@@ -222,6 +222,7 @@ async def _merged_once(data: Path) -> dict[str, Any]:
         while await merging.step() is None:
             pass
         await store.collect_garbage(())
+        await store.close()
         return {"entries": end - start, "segments": len(inputs), "cpu_us_per_event": usage.per_event(end - start)}
 
 
