@@ -17,6 +17,8 @@ import psycopg
 
 from tlog.appender import draft_events
 from tlog.client import Client
+from tlog.core.merkle import fold_perfect, leaf_hash
+from tlog.core.segment import PAGE_SIZE
 from tlog.hospital import hospital_day
 
 if TYPE_CHECKING:
@@ -47,6 +49,18 @@ class TestDatabase:
 def sample_events(count: int, *, seed: int = 1) -> list[bytes]:
     """Return `count` events of the hospital's day as JSON texts."""
     return [json.dumps(event, ensure_ascii=False).encode() for event in hospital_day(count, seed=seed)]
+
+
+def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
+    """Return the tiles over a segment's pages that are stored: all but those of the lowest level that are full."""
+    hashes = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]
+    tiles = {}
+    for level in itertools.count():
+        rows = [hashes[start : start + 16] for start in range(0, len(hashes), 16)]
+        if not rows:
+            return tiles
+        tiles |= {(level, index): b"".join(row) for index, row in enumerate(rows) if level or len(row) < 16}
+        hashes = [fold_perfect(row) for row in rows if len(row) == 16]
 
 
 async def append(log: Log, raws: Sequence[bytes]) -> list[Receipt]:
@@ -117,7 +131,7 @@ SMALL_SEGMENTS = """
 from tlog import cli, indexer
 from tlog.core import segment
 segment.BASE = indexer.BASE = 64
-segment._MERGED_SIZES = {64, 256, 1024, 4096, 16384}
+segment.SIZES = (64, 256, 1024, 4096, 16384)
 indexer._YOUNG, indexer._YOUNGEST = 16, 4
 cli.main()
 """

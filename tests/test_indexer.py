@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support import append, fill, sample_events
+from support import append, fill, page_tiles, sample_events
 
 from tlog import indexer, replay
 from tlog.anchor import Anchor
 from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
-from tlog.core.merkle import leaf_hash
 from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
 from tlog.fsck import fsck
@@ -25,8 +24,7 @@ def small_segments(monkeypatch, base):
     """Make base segments of `base` entries, so that few entries are merged often."""
     for module in (segments_format, indexer, replay):
         monkeypatch.setattr(module, "BASE", base)
-    sizes = {base * 4**level for level in range(6)}
-    monkeypatch.setattr(segments_format, "_MERGED_SIZES", sizes)
+    monkeypatch.setattr(segments_format, "SIZES", tuple(base * 4**level for level in range(6)))
     monkeypatch.setattr(indexer, "_YOUNG", max(16, base // 8))
     monkeypatch.setattr(indexer, "_YOUNGEST", max(4, base // 64))
 
@@ -60,13 +58,12 @@ async def check_index(log, admin):
         pages = b"".join(row[2] for row in rows)
         assert [row[0] for row in rows] == list(range(len(rows)))
         assert all(row[1] == row[2][:12] for row in rows)
-        assert all(len(row[2]) == 64 * PAGE_SIZE for row in rows[:-1])
+        assert all(len(row[2]) == 16 * PAGE_SIZE for row in rows[:-1])
         assert pages == naive(entries, segment.start, segment.end)
-        hashes = b"".join(leaf_hash(pages[at : at + PAGE_SIZE]) for at in range(0, len(pages), PAGE_SIZE))
         stored = admin.execute(
-            "SELECT hashes FROM tlog.index_tile WHERE segment_id = %s AND level = 0 ORDER BY tile_index", (segment_id,)
+            "SELECT level, tile_index, hashes FROM tlog.index_tile WHERE segment_id = %s", (segment_id,)
         ).fetchall()
-        assert b"".join(row[0] for row in stored) == hashes
+        assert {(level, index): hashes for level, index, hashes in stored} == page_tiles(pages)
     return segments
 
 

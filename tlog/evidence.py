@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.evidence import DisclosureText, Evidence, KeyPath, Manifest, format_range, verify_evidence
-from tlog.core.posting import PAGES_HEIGHT, RUN_PAGES, RUN_POSTINGS
+from tlog.core.posting import PAGES_HEIGHT, RUN_PAGES, RUN_POSTINGS, run_tile
 from tlog.core.proof import plan_joint, prove
 from tlog.core.question import Matcher
 from tlog.core.segment import (
@@ -224,11 +224,13 @@ async def _prove_pages(view: View, parts: Sequence[_Part]) -> list[RangeProof]:
         (part.segment_id, tile.level, tile.index)
         for part, plan in zip(parts, plans, strict=True)
         for tile in tiles_for(plan, part.segment.pages, PAGES_HEIGHT)
+        if tile.level or tile.index not in part.runs
     ]
     stored = await view.index_tiles(wanted) if wanted else {}
     proofs = []
     for part, plan in zip(parts, plans, strict=True):
         tiles = {(level, index): tile for (owner, level, index), tile in stored.items() if owner == part.segment_id}
+        tiles |= {(0, number): run_tile(pages) for number, pages in part.runs.items()}
         proofs.append(part.proof(prove(plan, nodes_from_tiles(plan, tiles, PAGES_HEIGHT))))
     return proofs
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from tlog.core.entry import IndexEntry, draft_index, parse_entry
-from tlog.core.posting import KEYS_TEXT_SIZE, LoggedKeys, Merge, Postings, SegmentBuilder, build_segment, keys_text
+from tlog.core.posting import KEYS_TEXT_SIZE, LoggedKeys, Merge, SegmentBuilder, build_segment, keys_text
 from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.storage.index import Epoch
@@ -37,7 +37,8 @@ _YOUNGEST: Final = 1 << 10
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 # Each step of a merge waits for the disk once, however much it writes; its memory is this many runs of each input.
-_RUNS_AT_ONCE: Final = 16
+_RUNS_AT_ONCE: Final = 128
+_TILES_AT_ONCE: Final = 256
 _MAX_FRESH: Final = 4 * BASE
 _log: Final = structlog.get_logger()
 
@@ -274,6 +275,7 @@ class Merging:
         self._builder = SegmentBuilder(start, inputs[-1].segment.end)
         self._read = [0] * len(inputs)
         self._written = 0
+        self._tiles: dict[tuple[int, int], bytes] = {}
 
     async def step(self) -> Stored | None:
         """Merge about as much as some runs of each input; return the segment when it is whole."""
@@ -285,24 +287,22 @@ class Merging:
             return None  # an input ended; the others go on in the next step
         postings = await asyncio.to_thread(self._merge.merged)
         if postings is not None:
-            await self._write(await asyncio.to_thread(_runs, self._builder, postings))
+            await self._write_runs(await asyncio.to_thread(self._builder.add, postings))
+            self._tiles |= self._builder.full_tiles()
+            if len(self._tiles) >= _TILES_AT_ONCE:
+                await self._store.write_tiles(self.segment_id, self._tiles)
+                self._tiles = {}
             return None
-        await self._write([run for run in [self._builder.finish()] if run])
-        segment, tiles = self._builder.tree()
+        segment, runs, tiles = self._builder.finish()
         if segment.count != sum(each.segment.count for each in self.inputs):
             message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
             raise DamagedLogError(message)
-        await self._store.write_tiles(self.segment_id, tiles)
+        await self._write_runs(runs)
+        await self._store.write_tiles(self.segment_id, self._tiles | tiles)
         await self._store.finish_segment(self.segment_id, segment)
         return Stored(segment, self.segment_id)
 
-    async def _write(self, runs: list[bytes]) -> None:
+    async def _write_runs(self, runs: Sequence[bytes]) -> None:
         if runs:
             await self._store.write_runs(self.segment_id, self._written, runs)
             self._written += len(runs)
-        if tiles := self._builder.full_tiles():
-            await self._store.write_tiles(self.segment_id, tiles)
-
-
-def _runs(builder: SegmentBuilder, postings: Postings) -> list[bytes]:
-    return list(builder.add(postings))

@@ -20,7 +20,7 @@ from tlog.core.commitment import SALT_SIZE
 from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
 from tlog.core.posting import LoggedKeys, find_posting, from_bytes
 from tlog.core.question import Matcher
-from tlog.core.segment import BASE, parse_table, posting
+from tlog.core.segment import BASE, POSTING_SIZE, parse_table, posting
 from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
@@ -36,6 +36,7 @@ MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
+_RUNS_AT_ONCE: Final = 4
 _MAX_UNINDEXED: Final = 4 << 20
 _FORGOTTEN: Final = BASE >> 3  # so few are copied when more come that it takes no time
 
@@ -239,17 +240,19 @@ async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -
         if segment.start < end and segment.end > start
     ]
     # The first run of each segment in one go: for most keys that is all there is.
-    runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked])
+    runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked], 1)
     found = {run.segment: run for run in runs}
     for number, (segment, segment_id, low, high) in enumerate(asked):
-        run = found.get(number)
-        while run is not None:
+        waiting = [found[number]] if number in found else []
+        while waiting:
+            run = waiting.pop()
             postings = from_bytes(run.pages)
             first, last = find_posting(postings, key, low, high)
             yield [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
-            earlier = first == 0 and run.run > 0
-            more = await view.find_last_runs([(segment_id, run.pages[:12])]) if earlier else []
-            run = more[0] if more else None
+            if first > 0:
+                break
+            if not waiting and run.run > 0:
+                waiting = await view.find_last_runs([(segment_id, run.pages[:POSTING_SIZE])], _RUNS_AT_ONCE)
 
 
 def answer_document(answer: Answer, question: Question) -> dict[str, Any]:

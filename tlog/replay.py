@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _KEPT_BASES: Final = 4
 _LEFT_BASES: Final = 2
 _REMEMBERED: Final = 1_000
-_CHUNK: Final = 16 * RUN_SIZE
+_CHUNK: Final = 64 * RUN_SIZE
 
 
 class _Source(NamedTuple):
@@ -112,11 +112,11 @@ class Replay:
                         young = None
                 postings = None if merge.wants() else merge.merged()
                 if postings is not None:
-                    for run in builder.add(postings):
-                        out.write(run)
+                    out.writelines(builder.add(postings))
                 elif not merge.wants():
                     break
-            out.write(builder.finish())
+            segment, last, _ = builder.finish()
+            out.writelines(last)
         for file in files:
             file.close()
         if whole and len(sources) > 1:
@@ -126,7 +126,7 @@ class Replay:
                 source.path.unlink()
         else:
             path.unlink()
-        return builder.tree()[0]
+        return segment
 
 
 class _Pieces:

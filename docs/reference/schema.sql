@@ -113,11 +113,11 @@ CREATE TABLE tlog.index_run (
     first_posting bytea NOT NULL,
     pages bytea NOT NULL,
     CONSTRAINT index_run_first_posting_check CHECK ((octet_length(first_posting) = 12)),
-    CONSTRAINT index_run_pages_check CHECK (((octet_length(pages) >= 12) AND (octet_length(pages) <= 24576))),
+    CONSTRAINT index_run_pages_check CHECK (((octet_length(pages) >= 12) AND (octet_length(pages) <= 6144))),
     CONSTRAINT index_run_run_check CHECK ((run >= 0))
 )
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', toast.autovacuum_vacuum_scale_factor='0', toast.autovacuum_vacuum_threshold='5000');
-ALTER TABLE ONLY tlog.index_run ALTER COLUMN pages SET STORAGE EXTERNAL;
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000');
+ALTER TABLE ONLY tlog.index_run ALTER COLUMN pages SET STORAGE PLAIN;
 
 ALTER TABLE tlog.index_run OWNER TO tlog_owner;
 

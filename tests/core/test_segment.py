@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import page_tiles
 
 from tlog.core import posting as making
 from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
@@ -27,6 +28,7 @@ from tlog.core.posting import (
     find_posting,
     from_bytes,
     join_postings,
+    run_tile,
     sort_postings,
 )
 from tlog.core.proof import plan_joint, prove
@@ -34,7 +36,7 @@ from tlog.core.segment import (
     BASE,
     PAGE_POSTINGS,
     PAGE_SIZE,
-    TOP,
+    SIZES,
     PageRun,
     RangeProof,
     Segment,
@@ -82,6 +84,8 @@ def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list
     """The proof of these pages, in as few runs as there can be."""
     total = -(-len(pages) // PAGE_SIZE)
     plan = plan_joint(numbers, total)
+    read = {number * PAGE_SIZE // RUN_SIZE for number in numbers}
+    tiles = tiles | {(0, run): run_tile(pages[run * RUN_SIZE : (run + 1) * RUN_SIZE]) for run in read}
     runs: list[PageRun] = []
     for number in numbers:
         page = pages[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
@@ -90,6 +94,18 @@ def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list
         else:
             runs.append(PageRun(number, page))
     return RangeProof(tuple(runs), tuple(prove(plan, nodes_from_tiles(plan, tiles, PAGES_HEIGHT))))
+
+
+def rfc6962_root(pages: bytes) -> bytes:
+    """The root over pages as RFC 6962 section 2.1 has it."""
+
+    def root(hashes: list[bytes]) -> bytes:
+        if len(hashes) < 2:
+            return hashes[0] if hashes else EMPTY_ROOT
+        middle = 1 << (len(hashes) - 1).bit_length() - 1
+        return fold_right([root(hashes[:middle]), root(hashes[middle:])])
+
+    return root([leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)])
 
 
 def around(pages: bytes, bound: bytes) -> list[int]:
@@ -126,15 +142,24 @@ def test_a_segment_is_its_sorted_postings(count):
     assert split_postings(pages) == naive(entries)
     bounds = [bytes(12), *naive(entries), b"\xff" * 12]
     assert [place_of(pages, bound) for bound in bounds] == [0, *range(len(naive(entries))), len(naive(entries))]
-    leaves = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]
+    assert segment == Segment(0, count, len(naive(entries)), rfc6962_root(pages))
 
-    def root(hashes):  # RFC 6962 section 2.1, as it is written
-        if len(hashes) < 2:
-            return hashes[0] if hashes else EMPTY_ROOT
-        middle = 1 << (len(hashes) - 1).bit_length() - 1
-        return fold_right([root(hashes[:middle]), root(hashes[middle:])])
 
-    assert segment == Segment(0, count, len(naive(entries)), root(leaves))
+@pytest.mark.parametrize("count", [*range(479, 482), *range(510, 515), 1024, 8191, 8192, 8193, 9000])
+def test_the_tree_over_pages_and_its_tiles(count):
+    """Around full pages, full runs and full tiles, added at once and in pieces."""
+    numbers = np.arange(count)
+    postings = Postings(numbers.astype(np.uint64), numbers.astype(np.uint32))
+    segment, runs, tiles = build_segment(0, count, postings)
+    pages = b"".join(runs)
+    assert pages == postings.to_bytes()
+    assert tiles == page_tiles(pages)
+    assert segment.root == rfc6962_root(pages)
+    builder = SegmentBuilder(0, count)
+    pieces = [Postings(*(each[start : start + 700] for each in postings)) for start in range(0, count, 700)]
+    full = [run for piece in pieces for run in builder.add(piece)]
+    assert builder.finish() == (segment, runs[len(full) :], tiles)
+    assert full == runs[: len(full)]
 
 
 def test_an_empty_segment():
@@ -238,6 +263,15 @@ def test_the_last_page_may_be_short_only_at_the_end():
         verify_range(segment, low, high, longer)
 
 
+def test_keys_that_share_their_upper_bits_are_sorted_too():
+    rng = random.Random(5)
+    for upper in (0, 1 << 40, (1 << 64) - (1 << 12)):
+        keys = [upper + rng.randrange(40) for _ in range(3000)]
+        expected = sorted((each, number) for number, each in enumerate(keys))
+        postings = sort_postings(np.array(keys, np.uint64), np.arange(3000, dtype=np.uint32))
+        assert list(zip(*(map(int, each) for each in postings), strict=True)) == expected
+
+
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 99), st.integers(1, 7))
 def test_merging_gives_what_building_at_once_gives(lengths, seed, piece):
     entries = entries_of(sum(lengths), distinct=5, seed=seed)
@@ -255,14 +289,13 @@ def test_merging_gives_what_building_at_once_gives(lengths, seed, piece):
         if postings is None:
             break
         runs += out.add(postings)
-    runs.append(out.finish())
-    assert b"".join(runs) == b"".join(naive(entries))
+    segment, last, _ = out.finish()
+    assert b"".join(runs + last) == b"".join(naive(entries))
     if entries:
-        assert out.tree()[0] == built(entries)[0]
+        assert segment == built(entries)[0]
 
 
-def test_a_large_segment_is_built_in_runs_and_full_tiles(monkeypatch):
-    monkeypatch.setattr(making, "RUN_SIZE", 4 * PAGE_SIZE)
+def test_a_large_segment_is_built_in_runs_and_full_tiles():
     entries = entries_of(5000, distinct=7)
     segment, pages, tiles = built(entries)
     builder = SegmentBuilder(0, 5000)
@@ -272,14 +305,13 @@ def test_a_large_segment_is_built_in_runs_and_full_tiles(monkeypatch):
     for start in range(0, len(postings), 1000):
         runs += builder.add(Postings(*(each[start : start + 1000] for each in postings)))
         kept |= builder.full_tiles()
-    assert all(len(run) == 4 * PAGE_SIZE for run in runs)
-    runs.append(builder.finish())
-    same, rest = builder.tree()
+    assert all(len(run) == RUN_SIZE for run in runs)
+    same, last, rest = builder.finish()
     assert same == segment
-    assert b"".join(runs) == pages
+    assert b"".join(runs + last) == pages
     assert kept
     assert kept | rest == tiles
-    assert RUN_SIZE == 64 * PAGE_SIZE
+    assert RUN_SIZE == 16 * PAGE_SIZE
 
 
 def test_logged_keys_are_the_young_end_of_the_index():
@@ -312,7 +344,10 @@ def test_a_posting_is_found_among_sorted_ones():
 
 def test_the_keys_of_an_entry_are_found_in_it():
     text = keys_text(key(1), key(2), key(3))
-    assert making.keys_text(b'{"eventId":"e","keys":["' + text + b'"],"loggedAt":"t"}') == text
+    hash32 = b"A" * 43
+    for action, event_id in ((b"", b""), (b"read", b"019b76da-a800-7683-86a8-52c1bb9651f3")):
+        event = b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b"],"loggedAt":"t"}'
+        assert making.keys_text(event % (action, hash32, hash32, event_id, text)) == text
     assert making.keys_text(b'{"bits":4,"root":"r","type":"index-keys","v":1}') == NO_KEYS
 
 
@@ -374,12 +409,15 @@ B = BASE
         ([B, 2 * B, 3 * B, 4 * B, 4 * B + 1], (0, 4 * B)),
         ([4 * B, 5 * B, 6 * B, 7 * B, 8 * B], (4 * B, 8 * B)),
         ([2 * B, 3 * B, 4 * B, 5 * B, 6 * B], None),
-        ([4 * B, 8 * B, 12 * B, 16 * B], (0, 16 * B)),
-        ([4 * B, 8 * B, 12 * B, 13 * B, 14 * B, 15 * B, 16 * B], (12 * B, 16 * B)),
+        ([4 * B, 8 * B, 12 * B, 16 * B], None),
+        ([*range(4 * B, 33 * B, 4 * B)], (0, 32 * B)),
+        ([*range(4 * B, 29 * B, 4 * B), 29 * B, 30 * B, 31 * B, 32 * B], (28 * B, 32 * B)),
+        ([4 * B, *range(8 * B, 37 * B, 4 * B)], (0, 32 * B)),
+        ([32 * B, *range(36 * B, 65 * B, 4 * B)], (32 * B, 64 * B)),
         ([B // 2, B, 3 * B // 2, 2 * B], None),
         ([3 * B, 6 * B, 9 * B, 12 * B], None),
-        ([TOP // 4, TOP // 2, 3 * TOP // 4, TOP], (0, TOP)),
-        ([TOP, 2 * TOP, 3 * TOP, 4 * TOP], None),
+        ([*range(SIZES[-2], SIZES[-1] + 1, SIZES[-2])], (0, SIZES[-1])),
+        ([*range(SIZES[-1], 17 * SIZES[-1], SIZES[-1])], None),
     ],
 )
 def test_what_is_merged_next(ends, expected):

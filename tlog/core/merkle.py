@@ -35,14 +35,23 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def parents(hashes: Sequence[bytes]) -> list[bytes]:
+    """Return the nodes above the nodes of one level, given from left to right.
+
+    Raises:
+        ValueError: their number is odd; the last one has no parent of its own level.
+
+    """
+    pairs = zip(hashes[::2], hashes[1::2], strict=True)
+    return [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+
+
 def fold_perfect(hashes: Sequence[bytes]) -> bytes:
     """Return the root of a perfect subtree whose 2**k nodes of one level are given from left to right."""
-    level = list(hashes)
-    while len(level) > 1:
+    while len(hashes) > 1:
         # A perfect subtree pairs up without a rest; a caller's wrong count is a bug worth stopping at.
-        pairs = zip(level[::2], level[1::2], strict=True)
-        level = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
-    return level[0]
+        hashes = parents(hashes)
+    return hashes[0]
 
 
 def fold_right(hashes: Sequence[bytes]) -> bytes:

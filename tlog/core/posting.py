@@ -12,29 +12,34 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from tlog.core.integrate import integrate
-from tlog.core.merkle import HASH_SIZE, leaf_hash
+from tlog.core.merkle import HASH_SIZE, leaf_hashes, parents
 from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, Segment
 from tlog.core.tile import root_from_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-RUN_PAGES: Final = 64
-RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
-RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
 # Of the tiles over the pages: what a proof hashes in each of them is 11 times two hashes, instead of 247 in a published tile.
 PAGES_HEIGHT: Final = 4
+# As many as a tile of the lowest level covers, so that it follows from the run; and a row of the database that it keeps whole.
+RUN_PAGES: Final = 1 << PAGES_HEIGHT
+RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
+RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
 # Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
 KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
 NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
 _KEYS: Final = b'"keys":["'
 _POSTING: Final = np.dtype([("key", ">u8"), ("offset", ">u4")])
-_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_SIX_BITS: Final = np.zeros(256, np.uint64)
-_SIX_BITS[np.frombuffer(_ALPHABET, np.uint8)] = np.arange(64, dtype=np.uint64)
+# Before its keys an event's entry has an action, two commitments of 43 characters and an eventId.
+_KEYS_AT_LEAST: Final = len('{"action":"","commitments":{"actor":"","resource":""},"eventId":""') + 2 * 43
+_ALPHABET: Final = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
+# Of two characters of base64url, read as a number of two bytes, the first one lower: their twelve bits.
+_TWELVE_BITS: Final = np.zeros(1 << 16, np.uint16)
+_TWELVE_BITS[_ALPHABET + (_ALPHABET[:, None].astype(np.uint16) << 8)] = np.arange(1 << 12).reshape(64, 64).T
+_PAIR: Final = np.dtype("<u2")
 
 
 class Postings(NamedTuple):
@@ -73,7 +78,7 @@ def from_bytes(pages: bytes) -> Postings:
 
 def keys_text(entry: bytes) -> bytes:
     """Return the keys of an entry as they stand in it, KEYS_TEXT_SIZE bytes; NO_KEYS of a control entry."""
-    start = entry.find(_KEYS)
+    start = entry.find(_KEYS, _KEYS_AT_LEAST)
     return entry[start + len(_KEYS) : start + len(_KEYS) + KEYS_TEXT_SIZE] if start >= 0 else NO_KEYS
 
 
@@ -89,25 +94,35 @@ def decode_keys(text: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     positions = np.flatnonzero(rows[:, 0] != ord(" ")).astype(np.uint32)
     keys = np.empty((len(positions), 3), np.uint64)
     for number in range(3):
-        characters = _SIX_BITS[rows[positions, 25 * number : 25 * number + 11]]
-        # Eight bytes are ten characters of six bits and the upper four bits of an eleventh.
-        key = characters[:, 10] >> np.uint64(2)
-        for place in range(10):
-            key |= characters[:, place] << np.uint64(58 - 6 * place)
+        pairs = rows[positions, 25 * number : 25 * number + 12].view(_PAIR)
+        # Eight bytes are five times twelve bits and the upper four bits of a sixth.
+        key = _TWELVE_BITS[pairs[:, 5]].astype(np.uint64) >> np.uint64(8)
+        for place in range(5):
+            key |= _TWELVE_BITS[pairs[:, place]].astype(np.uint64) << np.uint64(52 - 12 * place)
         keys[:, number] = key
     return keys.ravel(), positions.repeat(3)
 
 
 def sort_postings(keys: NDArray[np.uint64], offsets: NDArray[np.uint32]) -> Postings:
     """Return postings given in the order of their entries, sorted by key, and by offset under one key."""
-    order = np.argsort(keys, kind="stable")
-    return Postings(keys[order], offsets[order])
+    # Numbers sort five times as fast by themselves as by an order of places. So each key carries its place in its lowest bits,
+    # which only decide between keys that are equal without them: in a log of random keys, those that are equal.
+    place = np.uint64((1 << len(keys).bit_length()) - 1)
+    order = keys & ~place | np.arange(len(keys), dtype=np.uint64)
+    order.sort()
+    order &= place
+    found = keys[order]
+    if (found[1:] < found[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+        found = keys[order]
+    return Postings(found, offsets[order])
 
 
 def join_postings(parts: Sequence[Postings]) -> Postings:
     """Return the postings of consecutive ranges of entries as one, offsets already counted from the first range."""
     keys, offsets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return sort_postings(keys, offsets)
+    order = np.argsort(keys, kind="stable")  # which sees that some sorted ones follow each other
+    return Postings(keys[order], offsets[order])
 
 
 class LoggedKeys:
@@ -191,48 +206,67 @@ class Merge:
         return join_postings(taken)
 
 
+def run_tile(pages: bytes) -> bytes:
+    """Return the tile of the lowest level over the pages of a run."""
+    return b"".join(_page_hashes(pages))
+
+
+def _page_hashes(pages: bytes) -> list[bytes]:
+    return leaf_hashes(pages[start : start + PAGE_SIZE] for start in range(0, len(pages), PAGE_SIZE))
+
+
 class SegmentBuilder:
     """Builds a segment from its postings, added in order; gives its pages in runs, then its tree."""
 
     def __init__(self, start: int, end: int) -> None:
         self._range = start, end
         self._rest = b""
-        self._pages = 0
+        self._runs = 0
         self._count = 0
-        self._edge: dict[tuple[int, int], bytes] = {}
+        self._edge: dict[tuple[int, int], bytes] = {}  # of the tree over full runs, levels counted from theirs
 
-    def add(self, postings: Postings) -> Iterator[bytes]:
-        """Add postings; yield each run of RUN_PAGES pages that is full now."""
+    def add(self, postings: Postings) -> list[bytes]:
+        """Add postings; return the runs of RUN_PAGES pages that are full now."""
         self._count += len(postings)
         data = self._rest + postings.to_bytes()
         whole = len(data) // RUN_SIZE * RUN_SIZE
-        self._rest = data[whole:]
-        for start in range(0, whole, RUN_SIZE):
-            run = data[start : start + RUN_SIZE]
-            self._take(run)
-            yield run
-
-    def finish(self) -> bytes:
-        """Return the last run, which may be short or empty."""
-        self._take(self._rest)
-        return self._rest
+        pages, self._rest = data[:whole], data[whole:]
+        self._take(_page_hashes(pages))
+        return [pages[start : start + RUN_SIZE] for start in range(0, whole, RUN_SIZE)]
 
     def full_tiles(self) -> dict[tuple[int, int], bytes]:
-        """Return the full tiles of the tree over the pages that were not returned before."""
+        """Return the full tiles above full runs that were not returned before; see `tree`."""
         full = {key: tile for key, tile in self._edge.items() if len(tile) == HASH_SIZE << PAGES_HEIGHT}
         for key in full:
             del self._edge[key]
-        return full
+        return _above_runs(full)
 
-    def tree(self) -> tuple[Segment, dict[tuple[int, int], bytes]]:
-        """Return the segment, after `finish`, and the tiles that `full_tiles` has not returned."""
-        root = root_from_tiles(self._pages, self._edge, PAGES_HEIGHT)
-        return Segment(*self._range, self._count, root), self._edge
+    def finish(self) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
+        """Return the segment, its last run if that was not full, and the tiles that `full_tiles` has not returned.
 
-    def _take(self, run: bytes) -> None:
-        hashes = [leaf_hash(run[start : start + PAGE_SIZE]) for start in range(0, len(run), PAGE_SIZE)]
-        self._edge |= integrate(self._pages, self._edge, hashes, PAGES_HEIGHT)
-        self._pages += len(hashes)
+        Of the tiles of the lowest level only the last is among them, and only if it is not full: the others are those of a run
+        (`run_tile`), which has to be read for whatever is proved by them.
+        """
+        hashes = _page_hashes(self._rest)
+        if len(hashes) == RUN_PAGES:  # the last one short
+            self._take(hashes)
+            hashes = []
+        tiles = _above_runs(self._edge)
+        if hashes:
+            tiles[0, self._runs] = b"".join(hashes)
+        root = root_from_tiles(self._runs * RUN_PAGES + len(hashes), tiles, PAGES_HEIGHT)
+        return Segment(*self._range, self._count, root), [self._rest] if self._rest else [], tiles
+
+    def _take(self, hashes: list[bytes]) -> None:
+        """Take in the hashes of the pages of full runs."""
+        for _ in range(PAGES_HEIGHT):
+            hashes = parents(hashes)
+        self._edge |= integrate(self._runs, self._edge, hashes, PAGES_HEIGHT)
+        self._runs += len(hashes)
+
+
+def _above_runs(tiles: Mapping[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
+    return {(level + 1, index): tile for (level, index), tile in tiles.items()}
 
 
 def build_segment(
@@ -240,6 +274,6 @@ def build_segment(
 ) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
     """Return a small segment at once: its row, its runs of pages, and the tiles over them."""
     builder = SegmentBuilder(start, end)
-    runs = [*builder.add(postings), builder.finish()]
-    segment, tiles = builder.tree()
-    return segment, [run for run in runs if run], tiles
+    runs = builder.add(postings)
+    segment, last, tiles = builder.finish()
+    return segment, runs + last, tiles

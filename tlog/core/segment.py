@@ -29,11 +29,10 @@ POSTING_SIZE: Final = DISTINCT_SIZE + 4
 PAGE_POSTINGS: Final = 32
 PAGE_SIZE: Final = PAGE_POSTINGS * POSTING_SIZE
 BASE: Final = 1 << 16
-FAN_OUT: Final = 4
-TOP: Final = 1 << 28
+# What segments are merged to: few for each fourfold of the log, because every proof looks into all; the larger ones by eights,
+# because merging writes all postings again.
+SIZES: Final = (BASE, 1 << 18, 1 << 21, 1 << 24, 1 << 27)
 MAX_LENGTH: Final = (1 << 32) - 1
-# BASE, 4 BASE, 16 BASE, … below TOP: what may be merged into the next size.
-_MERGED_SIZES: Final = {BASE << 2 * level for level in range((TOP // BASE).bit_length() // 2)}
 _ROW: Final = struct.Struct(">QQQ32s")
 _OFFSET: Final = struct.Struct(">I")
 
@@ -211,15 +210,16 @@ def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun,
 
 
 def plan_merge(ends: Sequence[int]) -> tuple[int, int] | None:
-    """Return the range [start, end) of the first segments to merge: four of one size, aligned; None if there are none.
+    """Return the range [start, end) of the first segments to merge, None if there are none.
 
-    Sizes are BASE * FAN_OUT**k up to TOP; what is not of such a size is the young end of the log and waits.
+    Segments of one of SIZES are merged when they fill an aligned range of the next one; what is not of such a size is the young
+    end of the log and waits.
     """
-    starts = [0, *ends[:-1]]
-    for first in range(len(ends) - FAN_OUT + 1):
-        start, size = starts[first], ends[first] - starts[first]
-        end = start + FAN_OUT * size
-        aligned = size in _MERGED_SIZES and start % (FAN_OUT * size) == 0
-        if aligned and list(ends[first : first + FAN_OUT]) == list(range(start + size, end + 1, size)):
-            return start, end
+    larger = dict(pairwise(SIZES))
+    for first, (start, end) in enumerate(pairwise((0, *ends))):
+        size = end - start
+        merged = larger.get(size, 0)
+        filled = range(end, start + merged + 1, size)
+        if merged and start % merged == 0 and list(ends[first : first + len(filled)]) == list(filled):
+            return start, start + merged
     return None

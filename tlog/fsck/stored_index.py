@@ -70,13 +70,11 @@ async def _stored_pages(
             _drift(report, f"segment {segment_id}", f"run {run} is not where it belongs")
         following = run + 1
         builder = builders[segment_id]
-        for _ in builder.add(from_bytes(pages[: len(pages) // POSTING_SIZE * POSTING_SIZE])):
-            pass
+        builder.add(from_bytes(pages[: len(pages) // POSTING_SIZE * POSTING_SIZE]))
         tiles = builder.full_tiles()
         digests |= {(segment_id, *key): sha256(tile).digest() for key, tile in tiles.items()}
     for segment_id, builder in builders.items():
-        builder.finish()
-        built[segment_id], tiles = builder.tree()
+        built[segment_id], _, tiles = builder.finish()
         digests |= {(segment_id, *key): sha256(tile).digest() for key, tile in tiles.items()}
     return built, digests
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _RUN: Final = struct.Struct(">hiqiqi12si").pack
+_VALUE: Final = struct.Struct(">hi").unpack_from
+_VALUE_START: Final = 6
 _TILE: Final = struct.Struct(">hiqihiqi").pack
 
 
@@ -118,10 +120,10 @@ class IndexStore(LeadingStore):
 
     async def runs(self, segment_id: int, first: int, count: int) -> list[bytes]:
         """Return the pages of the runs from `first` on, `count` of them or as many as there are."""
+        values = {"segment_id": segment_id, "first": first, "end": first + count}
         with translated():
-            values = {"segment_id": segment_id, "first": first, "end": first + count}
-            cursor = await self._connection.execute(QUERIES["read_segment_runs"], values, binary=True)
-            return [pages for (pages,) in await cursor.fetchall()]
+            async with self._connection.cursor().copy(QUERIES["copy_segment_runs"], values) as copy:
+                return _single_column(b"".join([data async for data in copy]))
 
     async def publish(self, epoch: Epoch) -> None:
         """Store an epoch."""
@@ -151,6 +153,17 @@ class IndexStore(LeadingStore):
         with translated():
             async with self._connection.cursor().copy(QUERIES[query]) as copy:
                 await copy.write(b"".join(parts))
+
+
+def _single_column(data: bytes) -> list[bytes]:
+    """Return the values in the rows of one column that COPY gives; psycopg's own reading takes three times as long."""
+    values, at = [], len(_COPY_HEADER)
+    while data[at : at + 2] != _COPY_END:
+        _, length = _VALUE(data, at)
+        at += _VALUE_START
+        values.append(data[at : at + length])
+        at += length
+    return values
 
 
 async def read_keys(connection: Connection, start: int, end: int) -> bytes:
@@ -196,9 +209,17 @@ async def read_runs(connection: Connection, wanted: Sequence[tuple[int, int]]) -
     return await _runs(connection, "read_runs", values)
 
 
-async def find_last_runs(connection: Connection, asked: Sequence[tuple[int, bytes]]) -> list[Run]:
-    """Return of each segment the run that holds its largest posting below `high`, none where there is no such posting."""
-    values = {"segment_ids": [segment_id for segment_id, _ in asked], "highs": [high for _, high in asked]}
+async def find_last_runs(connection: Connection, asked: Sequence[tuple[int, bytes]], count: int) -> list[Run]:
+    """Return of each segment the run that holds its largest posting below `high`, and those before it.
+
+    Args:
+        connection: in the reader's role.
+        asked: (segment ID, high) of each segment.
+        count: of runs of a segment at most; there are none where there is no such posting.
+
+    """
+    segment_ids, highs = [segment_id for segment_id, _ in asked], [high for _, high in asked]
+    values = {"segment_ids": segment_ids, "highs": highs, "count": count}
     return await _runs(connection, "find_last_runs", values)
 
 

@@ -454,9 +454,9 @@ class View:
         """Return runs of pages; see `tlog.storage.index.read_runs`."""
         return await read_runs(self._connection, wanted)
 
-    async def find_last_runs(self, asked: Sequence[tuple[int, bytes]]) -> list[Run]:
+    async def find_last_runs(self, asked: Sequence[tuple[int, bytes]], count: int) -> list[Run]:
         """Return runs of pages; see `tlog.storage.index.find_last_runs`."""
-        return await find_last_runs(self._connection, asked)
+        return await find_last_runs(self._connection, asked, count)
 
     async def index_tiles(self, wanted: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
         """Return tiles of segments; see `tlog.storage.index.read_index_tiles`."""

@@ -339,10 +339,12 @@ COPY tlog.index_run (segment_id, run, first_posting, pages) FROM STDIN (FORMAT B
 -- name: copy_index_tiles
 COPY tlog.index_tile (segment_id, level, tile_index, hashes) FROM STDIN (FORMAT BINARY);
 
--- name: read_segment_runs
-SELECT pages FROM tlog.index_run
-WHERE segment_id = %(segment_id)s AND run >= %(first)s AND run < %(end)s
-ORDER BY run;
+-- name: copy_segment_runs
+COPY (
+    SELECT pages FROM tlog.index_run
+    WHERE segment_id = %(segment_id)s AND run >= %(first)s AND run < %(end)s
+    ORDER BY run
+) TO STDOUT (FORMAT BINARY);
 
 -- name: find_edge_runs
 -- Of each asked segment the runs in which the places of `low` and of `high` are: the last ones that begin before them.
@@ -372,14 +374,14 @@ FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(runs)s::bigint[]))
 JOIN tlog.index_run ON index_run.segment_id = asked.segment_id AND index_run.run = asked.run;
 
 -- name: find_last_runs
--- Of each asked segment the run in which its largest posting below `high` lies.
+-- Of each asked segment the run in which its largest posting below `high` lies, and the runs before it, `count` in all.
 SELECT asked.number, found.run, found.pages
 FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(highs)s::bytea[]))
     WITH ORDINALITY AS asked (segment_id, high, number)
 CROSS JOIN LATERAL (
     SELECT index_run.run, index_run.pages FROM tlog.index_run
     WHERE index_run.segment_id = asked.segment_id AND index_run.first_posting < asked.high
-    ORDER BY index_run.first_posting DESC LIMIT 1
+    ORDER BY index_run.first_posting DESC LIMIT %(count)s
 ) AS found;
 
 -- name: read_index_tiles
