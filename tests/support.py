@@ -54,13 +54,14 @@ def sample_events(count: int, *, seed: int = 1) -> list[bytes]:
 def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
     """Return the tiles over a segment's pages that are stored: all but those of the lowest level that are full."""
     hashes = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]
-    tiles = {}
-    for level in itertools.count():
+    tiles: dict[tuple[int, int], bytes] = {}
+    level = 0
+    while hashes:
         rows = [hashes[start : start + 16] for start in range(0, len(hashes), 16)]
-        if not rows:
-            return tiles
         tiles |= {(level, index): b"".join(row) for index, row in enumerate(rows) if level or len(row) < 16}
         hashes = [fold_perfect(row) for row in rows if len(row) == 16]
+        level += 1
+    return tiles
 
 
 async def append(log: Log, raws: Sequence[bytes]) -> list[Receipt]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _YOUNG: Final = 1 << 13
 _YOUNGEST: Final = 1 << 10
+_EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 # Each step of a merge waits for the disk once, however much it writes; its memory is this many runs of each input.
@@ -91,7 +92,7 @@ class FreshKeys:
         last = first + (end - start) * KEYS_TEXT_SIZE
         if first < 0 or last > len(self._texts):
             return None
-        given = bytes(self._texts[first:last])
+        given = bytes(memoryview(self._texts)[first:last])
         del self._texts[:last]
         return given
 
@@ -131,6 +132,7 @@ class Indexer:
         self._size = 0  # of the last epoch
         self._last_epoch = float("-inf")
         self._new_keys = 0
+        self._published = 0
         self._merge: Merging | None = None
 
     async def recover(self) -> None:
@@ -199,18 +201,15 @@ class Indexer:
         await self._store.publish(epoch)
         self._size, self._new_keys = size, 0
         self._seal()
-        await self._store.collect_garbage(self._kept())
+        self._published += 1
+        if self._published % _EPOCHS_BETWEEN_COLLECTIONS == 0:
+            await self._store.collect_garbage(self._kept())
         return epoch
 
     async def _write(self, start: int, end: int) -> Stored:
         """Build and write a segment from the young keys."""
         segment, runs, tiles = await asyncio.to_thread(_build, self._keys, start, end)
-        async with self._store.transaction():
-            segment_id = await self._store.begin_segment(start, end)
-            await self._store.write_runs(segment_id, 0, runs)
-            await self._store.write_tiles(segment_id, tiles)
-            await self._store.finish_segment(segment_id, segment)
-        return Stored(segment, segment_id)
+        return Stored(segment, await self._store.write_segment(segment, runs, tiles))
 
     def _kept(self) -> list[int]:
         stored = [each.segment_id for each in (*self._done, *self._young)]

@@ -346,7 +346,9 @@ def test_the_keys_of_an_entry_are_found_in_it():
     text = keys_text(key(1), key(2), key(3))
     hash32 = b"A" * 43
     for action, event_id in ((b"", b""), (b"read", b"019b76da-a800-7683-86a8-52c1bb9651f3")):
-        event = b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b"],"loggedAt":"t"}'
+        event = (
+            b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b"],"loggedAt":"t"}'
+        )
         assert making.keys_text(event % (action, hash32, hash32, event_id, text)) == text
     assert making.keys_text(b'{"bits":4,"root":"r","type":"index-keys","v":1}') == NO_KEYS
 

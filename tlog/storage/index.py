@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
@@ -14,7 +13,7 @@ from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tlog.core.segment import Segment
 
@@ -48,13 +47,6 @@ class IndexStore(LeadingStore):
 
     role = "tlog_indexer"
     lock = 0x746C6F67_696E6478  # "tlogindx"
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """Do everything inside or nothing."""
-        with translated():
-            async with self._connection.transaction():
-                yield
 
     async def sealed_size(self) -> int:
         """Return the size of the largest published checkpoint, 0 without one."""
@@ -90,8 +82,28 @@ class IndexStore(LeadingStore):
             cursor = await self._connection.execute(QUERIES["list_segments"], {"segment_ids": list(segment_ids)})
             return {row[0]: (row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()}
 
+    async def write_segment(
+        self, segment: Segment, runs: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes]
+    ) -> int:
+        """Write a small segment at once, whole only when this returns its ID."""
+        values = {
+            "start": segment.start,
+            "end": segment.end,
+            "postings": segment.count,
+            "root_hash": segment.root,
+            "levels": [level for level, _ in tiles],
+            "indexes": [index for _, index in tiles],
+            "tiles": list(tiles.values()),
+        }
+        with translated():
+            cursor = await self._connection.execute(QUERIES["write_segment"], values)
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - RETURNING; for the type checker
+        await self.write_runs(int(row[0]), 0, runs)
+        return int(row[0])
+
     async def begin_segment(self, start: int, end: int) -> int:
-        """Make room for a segment of the entries [start, end); return its ID."""
+        """Make room for a segment of the entries [start, end) that is written in pieces; return its ID."""
         with translated():
             cursor = await self._connection.execute(QUERIES["begin_segment"], {"start": start, "end": end})
             row = await cursor.fetchone()
@@ -139,11 +151,12 @@ class IndexStore(LeadingStore):
 
     async def collect_garbage(self, kept: Iterable[int]) -> int:
         """Delete epochs nobody is answered from any more, and segments in none of them but `kept`; return how many."""
-        async with self.transaction():
+        with translated():
             await self._connection.execute(QUERIES["delete_old_epochs"])
             cursor = await self._connection.execute(QUERIES["find_unused_segments"], {"kept": list(kept)})
             unused = [segment_id for (segment_id,) in await cursor.fetchall()]
             if unused:
+                # The segments last: until their rows are gone, what is left of them is found again.
                 for query in ("delete_runs", "delete_index_tiles", "delete_segments"):
                     await self._connection.execute(QUERIES[query], {"segment_ids": unused})
             return len(unused)

@@ -142,7 +142,7 @@ class Append:
             await _copy(self._connection, "copy_leaves", [each.leaves for each in rows])
         except psycopg.errors.UniqueViolation:
             raise DuplicateEventIdError from None
-        if not self._disclosed:
+        if not self._disclosed and any(each.disclosures for each in rows):
             await _copy(self._connection, "copy_disclosures", [each.disclosures for each in rows])
         await self._connection.execute(QUERIES["advance_state"], end._asdict())
 

@@ -323,6 +323,19 @@ FROM (
     ORDER BY leaf.index
 ) AS keys;
 
+-- name: write_segment
+WITH written AS (
+    INSERT INTO tlog.index_segment (start_index, end_index, postings, root_hash)
+    VALUES (%(start)s, %(end)s, %(postings)s, %(root_hash)s)
+    RETURNING segment_id
+), tiles AS (
+    INSERT INTO tlog.index_tile (segment_id, level, tile_index, hashes)
+    SELECT written.segment_id, tile.level, tile.tile_index, tile.hashes
+    FROM written, ROWS FROM (unnest(%(levels)s::smallint[]), unnest(%(indexes)s::bigint[]), unnest(%(tiles)b::bytea[]))
+        AS tile (level, tile_index, hashes)
+)
+SELECT segment_id FROM written;
+
 -- name: begin_segment
 INSERT INTO tlog.index_segment (start_index, end_index) VALUES (%(start)s, %(end)s) RETURNING segment_id;
 
