@@ -108,14 +108,14 @@ def sort_postings(keys: NDArray[np.uint64], offsets: NDArray[np.uint32]) -> Post
     # Numbers sort five times as fast by themselves as by an order of places. So each key carries its place in its lowest bits,
     # which only decide between keys that are equal without them: in a log of random keys, those that are equal.
     place = np.uint64((1 << len(keys).bit_length()) - 1)
-    order = keys & ~place | np.arange(len(keys), dtype=np.uint64)
-    order.sort()
-    order &= place
-    found = keys[order]
-    if (found[1:] < found[:-1]).any():
+    placed = keys & ~place | np.arange(len(keys), dtype=np.uint64)
+    placed.sort()
+    placed &= place
+    found = Postings(keys[placed], offsets[placed])
+    if (found.keys[1:] < found.keys[:-1]).any():
         order = np.argsort(keys, kind="stable")
-        found = keys[order]
-    return Postings(found, offsets[order])
+        found = Postings(keys[order], offsets[order])
+    return found
 
 
 def join_postings(parts: Sequence[Postings]) -> Postings:
