@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from support import append, sample_events
 
+from tlog.core.posting import RUN_POSTINGS
 from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.query import event_document, parse_cursor
@@ -96,6 +97,17 @@ async def test_answers_equal_brute_force(opened):
             if limit == 1 and len(expected) > 40:
                 limit = 50
             assert await whole_answer(log, members, limit) == expected, members
+
+
+async def test_an_answer_may_take_many_runs_of_a_segment(opened):
+    async with opened(index=True) as log:
+        raws = sample_events(7_000)
+        sent = [json.loads(raw) for raw in raws]
+        await log.wait_indexed((await append(log, raws))[-1].index + 1, 20)
+        expected = brute_force(sent, {"action": "read"})
+        assert len(expected) > 6 * RUN_POSTINGS
+        assert await whole_answer(log, {"action": "read"}, 10_000) == expected
+        assert await whole_answer(log, {"action": "read"}, 700) == expected
 
 
 async def test_pages_stay_the_same_while_the_log_grows(opened):
