@@ -130,6 +130,27 @@ async def test_the_index_can_be_made_again(opened, location, monkeypatch, databa
     assert (await check_log(location)).problems == []
 
 
+async def test_what_is_merged_without_events_is_in_an_epoch(opened, location, monkeypatch):
+    small_segments(monkeypatch, 64)
+    async with opened(index=True, interval=0.05) as log:
+        size = (await fill(log, 1030))[-1].index + 1
+        await log.wait_indexed(size, 20)
+    async with open_log(location, interval=0.05) as log:
+        await reindex(log, lambda *_: None)
+
+    async def sizes(log):
+        segments = parse_table((await log.reader.sealed_epoch()).table)
+        return [each.end - each.start for each in segments]
+
+    async with opened(index=True, interval=0.05) as log, asyncio.timeout(30):
+        while (await sizes(log))[0] != 1024:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        rests = (await log.reader.state()).size
+        await asyncio.sleep(0.5)
+        assert (await log.reader.state()).size == rests
+
+
 async def test_only_who_leads_makes_the_index_again(opened, location):
     async with opened(index=True) as log:
         await fill(log, 3)

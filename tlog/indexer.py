@@ -133,6 +133,7 @@ class Indexer:
         self._last_epoch = float("-inf")
         self._new_keys = 0
         self._published = 0
+        self._merged = False  # since the last epoch
         self._merge: Merging | None = None
 
     async def recover(self) -> None:
@@ -154,7 +155,7 @@ class Indexer:
         await self._store.collect_garbage(())
 
     async def index(self) -> Epoch | None:
-        """Index what is sealed and go on merging; return the new epoch, None if there was no event to index.
+        """Index what is sealed and go on merging; return the new epoch, None if no event is new and no merge has ended.
 
         Raises:
             OverloadedError: the database is away, or the log cannot take the epoch's entry now.
@@ -169,7 +170,7 @@ class Indexer:
         else:
             sealed = await self._store.sealed_size()
             await self._read_keys(sealed)
-            if self._new_keys:
+            if self._new_keys or (sealed > self._size and self._merged_all()):
                 epoch = await self._publish(sealed)
                 self._last_epoch = now
         await self._go_on_merging()
@@ -199,7 +200,7 @@ class Indexer:
         receipt = (await self._append([draft]))[0]
         epoch = Epoch(size, receipt.index, table, [each.segment_id for each in stored])
         await self._store.publish(epoch)
-        self._size, self._new_keys = size, 0
+        self._size, self._new_keys, self._merged = size, 0, False
         self._seal()
         self._published += 1
         if self._published % _EPOCHS_BETWEEN_COLLECTIONS == 0:
@@ -236,6 +237,10 @@ class Indexer:
 
     # --- Merging -----------------------------------------------------------------------------------------------------
 
+    def _merged_all(self) -> bool:
+        """Whether an epoch is worth its entry without events: or a log that rests would be merged again at each start."""
+        return self._merged and self._merge is None and plan_merge([each.segment.end for each in self._done]) is None
+
     async def _go_on_merging(self) -> None:
         """Merge for a bounded time; ask to be called again while there is more to merge."""
         if self._merge is None:
@@ -251,7 +256,7 @@ class Indexer:
             if merged is not None:
                 first = next(n for n, each in enumerate(self._done) if each.segment.start == merged.segment.start)
                 self._done[first : first + len(self._merge.inputs)] = [merged]
-                self._merge = None
+                self._merge, self._merged = None, True
                 break
             # Nobody waits for a merge, and it would take its time from sealing, which somebody waits for.
             await asyncio.sleep(_MERGE_PAUSE * (time() - begun))

@@ -29,9 +29,8 @@ POSTING_SIZE: Final = DISTINCT_SIZE + 4
 PAGE_POSTINGS: Final = 32
 PAGE_SIZE: Final = PAGE_POSTINGS * POSTING_SIZE
 BASE: Final = 1 << 16
-# What segments are merged to: few for each fourfold of the log, because every proof looks into all; the larger ones by eights,
-# because merging writes all postings again.
-SIZES: Final = (BASE, 1 << 18, 1 << 21, 1 << 24, 1 << 27)
+# What segments are merged to, from 2^16 to 2^28 entries. Every proof looks into all segments, so they have to be few.
+SIZES: Final = tuple(BASE << 2 * level for level in range(7))
 MAX_LENGTH: Final = (1 << 32) - 1
 _ROW: Final = struct.Struct(">QQQ32s")
 _OFFSET: Final = struct.Struct(">I")
