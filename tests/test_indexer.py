@@ -142,9 +142,12 @@ async def test_what_is_merged_without_events_is_in_an_epoch(opened, location, mo
         segments = parse_table((await log.reader.sealed_epoch()).table)
         return [each.end - each.start for each in segments]
 
-    async with opened(index=True, interval=0.05) as log, asyncio.timeout(30):
-        while (await sizes(log))[0] != 1024:
+    async with opened(index=True, interval=0.05) as log:
+        for _ in range(600):
+            if (await sizes(log))[0] == 1024:
+                break
             await asyncio.sleep(0.05)
+        assert (await sizes(log))[0] == 1024
         await asyncio.sleep(0.5)
         rests = (await log.reader.state()).size
         await asyncio.sleep(0.5)
