@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, sample_events, start_server, tlog
 
+from tlog import cli
 from tlog.core.note import parse_vkey
 
 
@@ -28,6 +30,32 @@ def events_file(path, count, seed):
 
 def words(text):
     return " ".join(text.split())
+
+
+class HalfWritten(io.RawIOBase):
+    """A file that takes only a part of what it is given, as a pipe may."""
+
+    def __init__(self):
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.taken += bytes(data[:1000])
+        return min(len(data), 1000)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_large_answer_is_written_whole_without_a_buffer(monkeypatch, whole):
+    """With PYTHONUNBUFFERED, usual in containers, standard output is the file itself."""
+    file = HalfWritten()
+    monkeypatch.setattr(sys, "stdout", unbuffered := io.TextIOWrapper(file, "utf-8", write_through=True))
+    if whole:
+        cli._write_whole()
+    sys.stdout.write("é" * 5_000 + "\n")
+    assert (file.taken.decode() == "é" * 5_000 + "\n") is whole
+    assert unbuffered.buffer is file
 
 
 def test_init_prints_the_public_key_and_no_secret(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import io
 import json
 import os
 import runpy
@@ -819,6 +820,7 @@ def verify_log(
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code, never a traceback."""
+    _write_whole()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -828,6 +830,14 @@ def main() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     app()
+
+
+def _write_whole() -> None:
+    """Buffer standard output by lines if it is not buffered (PYTHONUNBUFFERED): it may stop in the midst of a large answer."""
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=True)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -909,7 +909,8 @@ def main(argv: list[str] | None = None) -> int:
         problems, code = [f"{error.filename}: {error.strerror}"], CODES[MalformedError]
     if arguments.json:
         verdict = {"verdict": VERDICTS[code], "exitCode": code, "summary": summary, "problems": problems}
-        print(json.dumps({**verdict, "details": details, "checked": checked}))
+        # In pieces: standard output without a buffer (PYTHONUNBUFFERED) may stop in the midst of a large one.
+        print(*json.JSONEncoder().iterencode({**verdict, "details": details, "checked": checked}), sep="")
     else:
         lines = [*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary])]
         # What a producer wrote must not command the reader's terminal.
