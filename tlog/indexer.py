@@ -37,7 +37,7 @@ _YOUNGEST: Final = 1 << 10
 _EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
-# Each step of a merge waits for the disk once, however much it writes; its memory is this many runs of each input.
+# Each step of a merge is some statements, however much it writes; its memory is this many runs of each input.
 _RUNS_AT_ONCE: Final = 64
 _TILES_AT_ONCE: Final = 256
 _MAX_FRESH: Final = 4 * BASE
