@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
     from tlog.core.segment import Segment
+    from tlog.core.tile import Tile
     from tlog.storage.log import FoundEvent, ReadStore, View
 
 Mode = Literal["answer", "count"]
@@ -169,6 +170,11 @@ class _Part:
         """Return which runs have to be read for these pages."""
         return {page // RUN_PAGES for page in self.pages} - self.runs.keys()
 
+    def tiles(self, wanted: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        """Return those of the wanted tiles that follow from the runs that were read."""
+        lowest = [tile.index for tile in wanted if tile.level == 0 and tile.index in self.runs]
+        return {(0, index): run_tile(self.runs[index]) for index in lowest}
+
     def proof(self, hashes: Iterable[bytes]) -> RangeProof:
         """Return the range proof, given the joint proof of the pages."""
         runs: list[PageRun] = []
@@ -220,17 +226,19 @@ async def _read_pages(view: View, parts: Sequence[_Part], mode: Mode) -> None:
 
 async def _prove_pages(view: View, parts: Sequence[_Part]) -> list[RangeProof]:
     plans = [plan_joint(part.pages, part.segment.pages) if part.pages else [] for part in parts]
-    wanted = [
+    wanted = [tiles_for(plan, part.segment.pages, PAGES_HEIGHT) for part, plan in zip(parts, plans, strict=True)]
+    own = [part.tiles(tiles) for part, tiles in zip(parts, wanted, strict=True)]
+    missing = [
         (part.segment_id, tile.level, tile.index)
-        for part, plan in zip(parts, plans, strict=True)
-        for tile in tiles_for(plan, part.segment.pages, PAGES_HEIGHT)
-        if tile.level or tile.index not in part.runs
+        for part, tiles, had in zip(parts, wanted, own, strict=True)
+        for tile in tiles
+        if (tile.level, tile.index) not in had
     ]
-    stored = await view.index_tiles(wanted) if wanted else {}
+    stored = await view.index_tiles(missing) if missing else {}
     proofs = []
-    for part, plan in zip(parts, plans, strict=True):
+    for part, plan, had in zip(parts, plans, own, strict=True):
         tiles = {(level, index): tile for (owner, level, index), tile in stored.items() if owner == part.segment_id}
-        tiles |= {(0, number): run_tile(pages) for number, pages in part.runs.items()}
+        tiles |= had
         proofs.append(part.proof(prove(plan, nodes_from_tiles(plan, tiles, PAGES_HEIGHT))))
     return proofs
 

@@ -279,7 +279,6 @@ class Merging:
         self._builder = SegmentBuilder(start, inputs[-1].segment.end)
         self._read = [0] * len(inputs)
         self._written = 0
-        self._tiles: dict[tuple[int, int], bytes] = {}
 
     async def step(self) -> Stored | None:
         """Merge about as much as some runs of each input; return the segment when it is whole."""
@@ -292,21 +291,17 @@ class Merging:
         postings = await asyncio.to_thread(self._merge.merged)
         if postings is not None:
             await self._write_runs(await asyncio.to_thread(self._builder.add, postings))
-            self._tiles |= self._builder.full_tiles()
-            if len(self._tiles) >= _TILES_AT_ONCE:
-                await self._store.write_tiles(self.segment_id, self._tiles)
-                self._tiles = {}
+            await self._store.write_tiles(self.segment_id, self._builder.full_tiles(_TILES_AT_ONCE))
             return None
         segment, runs, tiles = self._builder.finish()
         if segment.count != sum(each.segment.count for each in self.inputs):
             message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
             raise DamagedLogError(message)
         await self._write_runs(runs)
-        await self._store.write_tiles(self.segment_id, self._tiles | tiles)
+        await self._store.write_tiles(self.segment_id, tiles)
         await self._store.finish_segment(self.segment_id, segment)
         return Stored(segment, self.segment_id)
 
     async def _write_runs(self, runs: Sequence[bytes]) -> None:
-        if runs:
-            await self._store.write_runs(self.segment_id, self._written, runs)
-            self._written += len(runs)
+        await self._store.write_runs(self.segment_id, self._written, runs)
+        self._written += len(runs)

@@ -234,9 +234,11 @@ class SegmentBuilder:
         self._take(_page_hashes(pages))
         return [pages[start : start + RUN_SIZE] for start in range(0, whole, RUN_SIZE)]
 
-    def full_tiles(self) -> dict[tuple[int, int], bytes]:
-        """Return the full tiles above full runs that were not returned before; see `tree`."""
+    def full_tiles(self, least: int = 1) -> dict[tuple[int, int], bytes]:
+        """Return the full tiles above full runs that were not returned before, or none if they are fewer than `least`."""
         full = {key: tile for key, tile in self._edge.items() if len(tile) == HASH_SIZE << PAGES_HEIGHT}
+        if len(full) < least:
+            return {}
         for key in full:
             del self._edge[key]
         return _above_runs(full)

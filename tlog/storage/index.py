@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
+from tlog.storage.binary_copy import copy_in, copy_out
 from tlog.storage.database import Connection, translated
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
     from tlog.core.segment import Segment
 
-_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_END: Final = b"\xff\xff"
 _RUN: Final = struct.Struct(">hiqiqi12si").pack
-_VALUE: Final = struct.Struct(">hi").unpack_from
-_VALUE_START: Final = 6
 _TILE: Final = struct.Struct(">hiqihiqi").pack
 
 
@@ -95,34 +92,29 @@ class IndexStore(LeadingStore):
             "indexes": [index for _, index in tiles],
             "tiles": list(tiles.values()),
         }
-        with translated():
-            cursor = await self._connection.execute(QUERIES["write_segment"], values)
-            row = await cursor.fetchone()
-            assert row is not None  # noqa: S101 - RETURNING; for the type checker
-        await self.write_runs(int(row[0]), 0, runs)
-        return int(row[0])
+        segment_id = await self._inserted("write_segment", values)
+        await self.write_runs(segment_id, 0, runs)
+        return segment_id
 
     async def begin_segment(self, start: int, end: int) -> int:
         """Make room for a segment of the entries [start, end) that is written in pieces; return its ID."""
-        with translated():
-            cursor = await self._connection.execute(QUERIES["begin_segment"], {"start": start, "end": end})
-            row = await cursor.fetchone()
-            assert row is not None  # noqa: S101 - RETURNING; for the type checker
-            return int(row[0])
+        return await self._inserted("begin_segment", {"start": start, "end": end})
 
     async def write_runs(self, segment_id: int, first: int, runs: Sequence[bytes]) -> None:
         """Write the runs `first`, `first` + 1, … of a segment."""
-        parts = [_COPY_HEADER]
+        parts: list[bytes] = []
         for number, pages in enumerate(runs, first):
             parts += (_RUN(4, 8, segment_id, 8, number, POSTING_SIZE, pages[:POSTING_SIZE], len(pages)), pages)
-        await self._copy("copy_runs", parts)
+        with translated():
+            await copy_in(self._connection, "copy_runs", [b"".join(parts)])
 
     async def write_tiles(self, segment_id: int, tiles: Mapping[tuple[int, int], bytes]) -> None:
         """Write tiles of the tree over a segment's pages."""
-        parts = [_COPY_HEADER]
+        parts: list[bytes] = []
         for (level, index), hashes in tiles.items():
             parts += (_TILE(4, 8, segment_id, 2, level, 8, index, len(hashes)), hashes)
-        await self._copy("copy_index_tiles", parts)
+        with translated():
+            await copy_in(self._connection, "copy_index_tiles", [b"".join(parts)])
 
     async def finish_segment(self, segment_id: int, segment: Segment) -> None:
         """Note that a segment is written whole."""
@@ -134,8 +126,7 @@ class IndexStore(LeadingStore):
         """Return the pages of the runs from `first` on, `count` of them or as many as there are."""
         values = {"segment_id": segment_id, "first": first, "end": first + count}
         with translated():
-            async with self._connection.cursor().copy(QUERIES["copy_segment_runs"], values) as copy:
-                return _single_column(b"".join([data async for data in copy]))
+            return await copy_out(self._connection, "copy_segment_runs", values)
 
     async def publish(self, epoch: Epoch) -> None:
         """Store an epoch."""
@@ -161,22 +152,13 @@ class IndexStore(LeadingStore):
                     await self._connection.execute(QUERIES[query], {"segment_ids": unused})
             return len(unused)
 
-    async def _copy(self, query: str, parts: list[bytes]) -> None:
-        parts.append(_COPY_END)
+    async def _inserted(self, query: str, values: Mapping[str, object]) -> int:
+        """Insert a row; return its ID."""
         with translated():
-            async with self._connection.cursor().copy(QUERIES[query]) as copy:
-                await copy.write(b"".join(parts))
-
-
-def _single_column(data: bytes) -> list[bytes]:
-    """Return the values in the rows of one column that COPY gives; psycopg's own reading takes three times as long."""
-    values, at = [], len(_COPY_HEADER)
-    while data[at : at + 2] != _COPY_END:
-        _, length = _VALUE(data, at)
-        at += _VALUE_START
-        values.append(data[at : at + length])
-        at += length
-    return values
+            cursor = await self._connection.execute(QUERIES[query], values)
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - RETURNING; for the type checker
+            return int(row[0])
 
 
 async def read_keys(connection: Connection, start: int, end: int) -> bytes:

@@ -19,6 +19,7 @@ from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError
+from tlog.storage.binary_copy import copy_in
 from tlog.storage.database import Connection, Database, translated
 from tlog.storage.index import (
     Epoch,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     from tlog.core.entry import DraftEntry
 
-_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_END: Final = b"\xff\xff"
 # Field count, then each field behind its length (PostgreSQL documentation, COPY, "Binary Format").
 _LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
 _LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
@@ -139,11 +138,11 @@ class Append:
 
         """
         try:
-            await _copy(self._connection, "copy_leaves", [each.leaves for each in rows])
+            await copy_in(self._connection, "copy_leaves", [each.leaves for each in rows])
         except psycopg.errors.UniqueViolation:
             raise DuplicateEventIdError from None
-        if not self._disclosed and any(each.disclosures for each in rows):
-            await _copy(self._connection, "copy_disclosures", [each.disclosures for each in rows])
+        if not self._disclosed:
+            await copy_in(self._connection, "copy_disclosures", [each.disclosures for each in rows])
         await self._connection.execute(QUERIES["advance_state"], end._asdict())
 
 
@@ -194,7 +193,7 @@ class AppendStore:
                 async with connection.transaction():
                     if ahead is not None:
                         await self._ensure_partition(connection, ahead.start.size, ahead.start.size + room)
-                        await _copy(connection, "copy_disclosures", [each.disclosures for each in ahead.rows])
+                        await copy_in(connection, "copy_disclosures", [each.disclosures for each in ahead.rows])
                     cursor = await connection.execute(QUERIES["lock_state"])
                     row = await cursor.fetchone()
                     assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
@@ -483,14 +482,6 @@ class View:
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
         return await _read_tiles(self._connection, tiles)
-
-
-async def _copy(connection: Connection, query: str, parts: Iterable[bytes]) -> None:
-    async with connection.cursor().copy(QUERIES[query]) as copy:
-        await copy.write(_COPY_HEADER)
-        for part in parts:
-            await copy.write(memoryview(part))  # psycopg cuts it into pieces, which need not be copies
-        await copy.write(_COPY_END)
 
 
 def pack_rows(
