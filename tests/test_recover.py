@@ -26,6 +26,7 @@ from tlog import recover as module
 from tlog.anchor import Anchor
 from tlog.config import DataDirectory, Location
 from tlog.core.note import Signer
+from tlog.core.strict import encode_base64, parse_base64
 from tlog.errors import (
     DamagedLogError,
     ForkError,
@@ -221,6 +222,14 @@ def flip(path, position=-1):
     return change
 
 
+def flip_in_chain_hash(mirror):
+    """Of its bytes, not of their base64, in which not every bit flipped leaves a character of the alphabet."""
+    size, chain, rest = (mirror / "chain").read_bytes().split(b"\n")
+    data = bytearray(parse_base64(chain, "the chain hash"))
+    data[10] ^= 1
+    (mirror / "chain").write_bytes(b"\n".join((size, encode_base64(data), rest)))
+
+
 def remove(path):
     return lambda mirror: (mirror / path).unlink()
 
@@ -270,7 +279,7 @@ HOSTILE = {
     # What a bit makes of a letter of base64 need not be another one.
     "bit of a signature": (flip("checkpoint", -40), (VerificationError, MalformedInputError), "not one of this log"),
     "bit of a size": (flip("checkpoint", len(ORIGIN) + 1), VerificationError, "not one of this log"),
-    "bit of the chain": (flip("chain", 10), VerificationError, "chain"),
+    "bit of the chain": (flip_in_chain_hash, VerificationError, "chain"),
     "bit of an entry that is missing": (flip("tile/entries/002.p/188"), VerificationError, "not what its entries lead to"),
     "bit of an entry that is there": (flip("tile/entries/000"), VerificationError, r"tile/0/000 is not what"),
     "length of an entry": (flip("tile/entries/001", 1), MalformedInputError, "tile/entries/001"),
