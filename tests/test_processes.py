@@ -7,6 +7,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -170,6 +172,43 @@ def test_sigterm_ends_cleanly_and_the_last_one_stops_postgres(directory):
     assert second.append([json.loads(sample_events(1)[0])])
     assert second.stop() == 0
     assert not (data / "postgres" / "cluster" / "postmaster.pid").exists()
+
+
+@pytest.fixture
+def away(directory):
+    """A log whose database is away: its data directory, the database's address, and its server."""
+    postgres = EmbeddedPostgres(directory / "postgres")
+    postgres.create()
+    database = postgres.conninfo(user="tlog")
+    admin = postgres.conninfo(user="postgres")
+    with postgres:
+        tlog("init", "--data", directory / "data", "--database", database, "--admin-database", admin)
+    return directory / "data", database, postgres
+
+
+def test_child_begins_when_its_database_is_there(away):
+    data, database, postgres = away
+    command = [sys.executable, "-m", "tlog", "seal", "--data", str(data), "--supervised"]
+    environment = {**os.environ, "TLOG_DATABASE": database}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert "cannot serve" in json.loads(child.stdout.readline())["seal_error"]
+        child.stdin.write(b"\n")  # a request, which nobody can serve yet
+        child.stdin.flush()
+        with postgres:
+            began = next(status for status in map(json.loads, child.stdout) if status.get("sealed"))
+            assert "seal_error" not in began
+            child.stdin.close()
+            assert child.wait(30) == 0
+
+
+def test_child_that_waits_for_its_database_ends_with_its_parent(away):
+    data, database, _ = away
+    child = tlog("seal", "--data", data, "--database", database, "--supervised", input="\n")
+    assert "cannot serve" in json.loads(child.stdout)["seal_error"]
+    alone = tlog("seal", "--data", data, "--database", database, check=False)
+    assert alone.returncode == OverloadedError.exit_code, "nobody supervises it, so it says so and ends"
 
 
 def test_sealer_that_meets_damage_ends_the_process(directory):

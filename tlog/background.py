@@ -274,6 +274,11 @@ async def report(background: Background) -> None:
         await asyncio.sleep(_REPORT_SECONDS)
 
 
+def report_waiting(error: TlogError) -> None:
+    """Write a line that says what sealing waits for, for a child that could not begin yet."""
+    _write(Status(seal_error=str(error)))
+
+
 def report_error(error: TlogError) -> None:
     """Write the last line of a child that ends by an error."""
     _write(Status(error=str(error), exit_code=error.exit_code))
@@ -284,10 +289,34 @@ def _write(status: Status) -> None:
         os.write(sys.stdout.fileno(), msgspec.json.encode(status) + b"\n")
 
 
-async def obey_parent(background: Background) -> None:
-    """Pass the parent's requests on; return when standard input is at its end, because the parent is."""
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-    while await reader.read(1024):
-        background.request()
+class Parent:
+    """What the parent of a supervised child says over standard input: a byte is a request, the end is the parent's end."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self.gone = False
+
+    @classmethod
+    async def listen(cls) -> Parent:
+        """Begin to listen."""
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+        return cls(reader)
+
+    async def obey(self, background: Background) -> None:
+        """Pass requests on; return when the parent is gone."""
+        while await self._hear():
+            background.request()
+
+    async def wait(self, seconds: float) -> None:
+        """Let so much time pass, or less if the parent is gone; requests are for nobody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self._hear():
+                    pass
+
+    async def _hear(self) -> bytes:
+        heard = await self._reader.read(1024)
+        self.gone = not heard
+        return heard

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.anchor import Anchor, Anchored
 from tlog.appender import Appender
-from tlog.background import Beside, Elsewhere, Here, obey_parent, report, report_error
+from tlog.background import Beside, Elsewhere, Here, Parent, report, report_error, report_waiting
 from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, tune_memory, utc_now
 from tlog.core.chain import CHAIN_START
@@ -25,6 +25,7 @@ from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import (
     AnchorMissingError,
     DamagedLogError,
+    EmbeddedPostgresError,
     KeyMismatchError,
     MalformedInputError,
     OperatorError,
@@ -59,6 +60,7 @@ Sealing = Literal["here", "beside", "elsewhere"]
 _REINDEX_SECONDS: Final = 24 * 3600.0
 _PROGRESS_SECONDS: Final = 0.5
 _SEALED_POLL: Final = 0.05
+_REOPEN_SECONDS: Final = 1.0
 
 
 @dataclass
@@ -341,30 +343,46 @@ async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
 async def run_sealing(location: Location, interval: float, *, supervised: bool) -> None:
     """Seal and index a log until a signal ends it, or, under supervision, until the parent does.
 
+    A parent goes on while its database is away, so its child tries to open the log until that is back.
+
     Raises:
         OperatorError: the log cannot be opened, or sealing met something only the operator can settle.
+        OverloadedError: the database is away, and nobody supervises.
 
     """
-    try:
+    if not supervised:
         async with open_log(location, interval=interval) as log, running(log) as background:
-            loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-            background.add_done_callback(lambda _: stopped.set())
-            tune_memory()
-            if not supervised:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.add_signal_handler(number, stopped.set)
-                await stopped.wait()
-                return
-            reporting = asyncio.create_task(report(log.background))
-            obeying = asyncio.create_task(obey_parent(log.background))
-            obeying.add_done_callback(lambda _: stopped.set())
-            await stopped.wait()
-            reporting.cancel()
-            obeying.cancel()
+            await _until_it_ends(background, signals=True)
+        return
+    parent = await Parent.listen()
+    try:
+        while not parent.gone:
+            try:
+                async with open_log(location, interval=interval) as log, running(log) as background:
+                    reporting = asyncio.create_task(report(log.background))
+                    obeying = asyncio.create_task(parent.obey(log.background))
+                    try:
+                        await _until_it_ends(background, obeying)
+                    finally:
+                        reporting.cancel()
+                        obeying.cancel()
+            except (OverloadedError, EmbeddedPostgresError) as error:
+                report_waiting(error)
+                await parent.wait(_REOPEN_SECONDS)
     except TlogError as error:
-        if supervised:
-            report_error(error)
+        report_error(error)
         raise
+
+
+async def _until_it_ends(*tasks: asyncio.Task[None], signals: bool = False) -> None:
+    """Return when one of the tasks ends, however it does, or a signal says so."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for task in tasks:
+        task.add_done_callback(lambda _: stopped.set())
+    tune_memory()
+    for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
 
 
 async def forget_index(log: Log) -> None:
