@@ -127,13 +127,13 @@ class Server:
             return self.process.wait()
 
 
-# `tlog` with base segments of 64 entries instead of 65,536, so that few entries are merged often.
+# `tlog` with base segments of 64 entries instead of 262,144, so that few entries are merged often.
 SMALL_SEGMENTS = """
 from tlog import cli, indexer
 from tlog.core import segment
 segment.BASE = indexer.BASE = 64
-segment.SIZES = (64, 256, 1024, 4096, 16384)
-indexer._YOUNG, indexer._YOUNGEST = 16, 4
+segment.SIZES = (64, 256, 2048, 16384)
+indexer._YOUNG, indexer._CUTS = 16, (8, 4)
 cli.main()
 """
 

@@ -11,7 +11,7 @@ from tlog import indexer, replay
 from tlog.anchor import Anchor
 from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
-from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
+from tlog.core.segment import BASE, PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
 from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, reindex
@@ -22,11 +22,14 @@ pytestmark = pytest.mark.anyio
 
 def small_segments(monkeypatch, base):
     """Make base segments of `base` entries, so that few entries are merged often."""
-    for module in (segments_format, indexer, replay):
+    for module in (segments_format, indexer):
         monkeypatch.setattr(module, "BASE", base)
+    monkeypatch.setattr(replay, "READ_AT_ONCE", base)
+    monkeypatch.setattr(replay, "_KEPT", 4 * base)
+    monkeypatch.setattr(replay, "_LEFT", 2 * base)
     monkeypatch.setattr(segments_format, "SIZES", tuple(base * 4**level for level in range(6)))
     monkeypatch.setattr(indexer, "_YOUNG", max(16, base // 8))
-    monkeypatch.setattr(indexer, "_YOUNGEST", max(4, base // 64))
+    monkeypatch.setattr(indexer, "_CUTS", (max(8, base // 32), max(4, base // 256)))
 
 
 def naive(entries, start, end):
@@ -80,6 +83,39 @@ async def test_events_are_indexed_and_the_epoch_is_sealed(opened, database):
             assert admin.execute("SELECT count(*) FROM tlog.index_segment").fetchone() == (2,)
 
 
+@pytest.mark.parametrize(
+    "size, before, added, expected",
+    [
+        (1, [], 1, [1]),
+        (1023, [], 1023, [1023]),
+        (1025, [], 1, [1024, 1025]),
+        (1025, [], 1024, [1025]),
+        (9000, [8192, 8999], 1, [8192, 9000]),
+        (9300, [8192, 9000], 300, [8192, 9216, 9300]),
+        (9300, [8192, 8200], 1100, [8192, 9300]),
+        (9300, [1000], 8300, [9300]),
+        (33_000, [32_768, 32_900], 100, [32_768, 33_000]),
+        (33_000, [20_000], 13_000, [33_000]),
+        (53_000, [33_000], 20_000, [33_000, 53_000]),
+        (BASE, [], 62_144, []),
+        (BASE + 5, [], 5, [BASE + 5]),
+        (3 * BASE + 40_000, [3 * BASE + 32_768], 7_232, [3 * BASE + 32_768, 3 * BASE + 40_000]),
+    ],
+)
+def test_where_the_young_end_is_cut(size, before, added, expected):
+    assert indexer.young_ends(size, before, added) == expected
+
+
+async def test_an_epoch_that_ends_with_a_base_segment(opened, database, monkeypatch):
+    small_segments(monkeypatch, 64)
+    async with opened(index=True) as log:
+        await fill(log, 63)
+        epoch = await log.wait_indexed(64, 10)
+        with database.connect_admin() as admin:
+            assert epoch.size == 64
+            assert [(each.start, each.end) for each in await check_index(log, admin)] == [(0, 64)]
+
+
 async def test_an_idle_log_makes_no_epochs(opened):
     async with opened(index=True, interval=0.02) as log:
         receipts = await fill(log, 3)
@@ -96,7 +132,7 @@ async def check_log(location):
     return await fsck(database, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
 
 
-@pytest.mark.parametrize("base", [64, 1 << 16])
+@pytest.mark.parametrize("base", [64, 1 << 18])
 async def test_fsck_replays_every_epoch(opened, location, monkeypatch, base):
     small_segments(monkeypatch, base)
     async with opened(index=True, interval=0.05) as log:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tlog.storage.index import Epoch
     from tlog.storage.log import SealedCheckpoint
 
-_MAX_INDEX_GAP: Final = 0.5
+_MAX_INDEX_GAP: Final = 1.0
 _TAKE_IN_SECONDS: Final = 0.2
 _REPORT_SECONDS: Final = 0.2
 _END_SECONDS: Final = 30.0

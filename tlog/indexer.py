@@ -3,9 +3,10 @@
     keys of sealed entries read → segments written → table → `index` entry appended → epoch published → garbage collected
 
 Segments follow from the entries alone, so a crash anywhere costs only work: what no epoch refers to is deleted, and what
-is missing is made again, to the same bytes. From old to young the log is tiled into merged segments, base segments of 2^16
-entries, and a young end: segments that had 2^13 entries or more when they were made stay until their base segment is
-complete, what is behind them is cut at a multiple of 2^10. So little is written anew, whether much was added or little.
+is missing is made again, to the same bytes. From old to young the log is tiled into merged segments, base segments of 2^18
+entries, whose keys are held in memory until then, and a young end: segments that had 2^15 entries or more when they were
+made stay until their base segment is complete; what is behind them is cut where little is written anew, whether much was
+added or little.
 
 Nothing here has to be trusted: the epoch's entry commits to the table, and everyone who holds the entries can derive it
 again (`Replay`), which `tlog fsck` does.
@@ -20,7 +21,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from tlog.core.entry import IndexEntry, draft_index, parse_entry
-from tlog.core.posting import KEYS_TEXT_SIZE, LoggedKeys, Merge, SegmentBuilder, build_segment, keys_text
+from tlog.core.posting import (
+    KEYS_TEXT_SIZE,
+    READ_AT_ONCE,
+    LoggedKeys,
+    Merge,
+    SegmentBuilder,
+    build_segment,
+    keys_text,
+)
 from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.storage.index import Epoch
@@ -30,26 +39,28 @@ if TYPE_CHECKING:
 
     from tlog.appender import Receipts
     from tlog.core.entry import DraftEntry
+    from tlog.core.posting import Postings
     from tlog.storage.index import IndexStore
 
-_YOUNG: Final = 1 << 13
-_YOUNGEST: Final = 1 << 10
+_YOUNG: Final = 1 << 15
+_CUTS: Final = 1 << 13, 1 << 10
 _EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 # Each step of a merge is some statements, however much it writes; its memory is this many runs of each input.
-_RUNS_AT_ONCE: Final = 64
+_RUNS_AT_ONCE: Final = 32
 _TILES_AT_ONCE: Final = 256
-_MAX_FRESH: Final = 4 * BASE
+_MAX_FRESH: Final = 4 * READ_AT_ONCE
 _log: Final = structlog.get_logger()
 
 
-def young_ends(size: int, before: Sequence[int]) -> list[int]:
+def young_ends(size: int, before: Sequence[int], added: int) -> list[int]:
     """Return where the segments behind the last base segment end in the epoch of `size`.
 
     Args:
         size: of the epoch.
         before: where they ended in the epoch before.
+        added: how many entries are new since then.
 
     """
     start = size // BASE * BASE
@@ -59,9 +70,12 @@ def young_ends(size: int, before: Sequence[int]) -> list[int]:
             break
         ends.append(end)
         start = end
-    if size - start < _YOUNG and size // _YOUNGEST * _YOUNGEST > start:
-        ends.append(size // _YOUNGEST * _YOUNGEST)
-    return ends if ends and ends[-1] == size else [*ends, size]
+    for cut in _CUTS if size - start < _YOUNG else ():
+        # Up to there it stays as it is in the next epoch, if that adds as little as this one.
+        if added < cut and size // cut * cut > start:
+            start = size // cut * cut
+            ends.append(start)
+    return [*ends, size] if size > start else ends
 
 
 class Stored(NamedTuple):
@@ -75,20 +89,20 @@ class FreshKeys:
     """The keys of entries that the sealer of the same process has just read, so that they need not be read again."""
 
     def __init__(self) -> None:
-        self._end = 0
+        self.end = 0
         self._texts = bytearray()  # KEYS_TEXT_SIZE bytes for each entry
 
     def take_in(self, start: int, entries: Sequence[bytes]) -> None:
         """Take in entries from index `start` on; what is too old for a slow indexer is forgotten."""
-        if start != self._end:
+        if start != self.end:
             self._texts.clear()
         self._texts += b"".join(map(keys_text, entries))
-        self._end = start + len(entries)
+        self.end = start + len(entries)
         del self._texts[: -_MAX_FRESH * KEYS_TEXT_SIZE]
 
     def give(self, start: int, end: int) -> bytes | None:
         """Give away the keys of the entries [start, end) as `decode_keys` takes them, None if they are not all here."""
-        first = len(self._texts) - (self._end - start) * KEYS_TEXT_SIZE
+        first = len(self._texts) - (self.end - start) * KEYS_TEXT_SIZE
         last = first + (end - start) * KEYS_TEXT_SIZE
         if first < 0 or last > len(self._texts):
             return None
@@ -135,6 +149,7 @@ class Indexer:
         self._published = 0
         self._merged = False  # since the last epoch
         self._merge: Merging | None = None
+        self._asked = False
 
     async def recover(self) -> None:
         """Take up where the newest epoch stopped, or begin anew if what is stored is not what was logged.
@@ -169,10 +184,14 @@ class Indexer:
             loop.call_later(due - now, self._again)
         else:
             sealed = await self._store.sealed_size()
-            await self._read_keys(sealed)
-            if self._new_keys or (sealed > self._size and self._merged_all()):
-                epoch = await self._publish(sealed)
-                self._last_epoch = now
+            self._asked = not self._asked and self._fresh.end > sealed
+            if self._asked:
+                self._seal()  # first, and its end calls for `index` again: or the epoch would cover only what the last one sealed
+            else:
+                await self._read_keys(sealed)
+                if self._new_keys or (sealed > self._size and self._merged_all()):
+                    epoch = await self._publish(sealed)
+                    self._last_epoch = now
         await self._go_on_merging()
         return epoch
 
@@ -182,16 +201,16 @@ class Indexer:
         """Read keys up to `end`; what completes a base segment is written at once."""
         while self._keys.end < end:
             start = self._keys.end
-            stop = min(end, start // BASE * BASE + BASE)
+            stop = min(end, start + READ_AT_ONCE, start // BASE * BASE + BASE)
             text = self._fresh.give(start, stop) or await self._store.keys_text(start, stop)
             self._new_keys += self._keys.extend(text, stop - start)
             if stop % BASE == 0:
-                self._done.append(await self._write(stop - BASE, stop))
+                self._done.append(await self._write_base(stop - BASE, stop))
                 self._keys.forget(stop)
                 self._young = []
 
     async def _publish(self, size: int) -> Epoch:
-        starts = [self._keys.start, *young_ends(size, [each.segment.end for each in self._young])]
+        starts = [self._keys.start, *young_ends(size, [each.segment.end for each in self._young], size - self._size)]
         kept = {(each.segment.start, each.segment.end): each for each in self._young}
         self._young = [kept.get((start, end)) or await self._write(start, end) for start, end in pairwise(starts)]
         stored = [*self._done, *self._young]
@@ -211,6 +230,13 @@ class Indexer:
         """Build and write a segment from the young keys."""
         segment, runs, tiles = await asyncio.to_thread(_build, self._keys, start, end)
         return Stored(segment, await self._store.write_segment(segment, runs, tiles))
+
+    async def _write_base(self, start: int, end: int) -> Stored:
+        """Build and write a base segment from the young keys, piece by piece, as one from others."""
+        writing = Writing(self._store, await self._store.begin_segment(start, end), start, end)
+        for postings in self._keys.parts(start, end):
+            await writing.add(postings)
+        return await writing.finish()
 
     def _kept(self) -> list[int]:
         stored = [each.segment_id for each in (*self._done, *self._young)]
@@ -267,6 +293,41 @@ def _build(keys: LoggedKeys, start: int, end: int) -> tuple[Segment, list[bytes]
     return build_segment(start, end, keys.postings(start, end))
 
 
+class Writing:
+    """A long segment that is written while it is built."""
+
+    def __init__(self, store: IndexStore, segment_id: int, start: int, end: int) -> None:
+        self._store = store
+        self._segment_id = segment_id
+        self._builder = SegmentBuilder(start, end)
+        self._written = 0
+
+    async def add(self, postings: Postings) -> None:
+        """Write the next postings, or keep them until there is a run of them."""
+        await self._write_runs(await asyncio.to_thread(self._builder.add, postings))
+        await self._store.write_tiles(self._segment_id, self._builder.full_tiles(_TILES_AT_ONCE))
+
+    async def finish(self, postings: int | None = None) -> Stored:
+        """Write what is left.
+
+        Raises:
+            DamagedLogError: there were not `postings` of them.
+
+        """
+        segment, runs, tiles = self._builder.finish()
+        if postings is not None and segment.count != postings:
+            message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
+            raise DamagedLogError(message)
+        await self._write_runs(runs)
+        await self._store.write_tiles(self._segment_id, tiles)
+        await self._store.finish_segment(self._segment_id, segment)
+        return Stored(segment, self._segment_id)
+
+    async def _write_runs(self, runs: Sequence[bytes]) -> None:
+        await self._store.write_runs(self._segment_id, self._written, runs)
+        self._written += len(runs)
+
+
 class Merging:
     """A merge in progress: some runs are read, merged and written in each step."""
 
@@ -276,9 +337,8 @@ class Merging:
         self._store = store
         start = inputs[0].segment.start
         self._merge = Merge([each.segment.start - start for each in inputs])
-        self._builder = SegmentBuilder(start, inputs[-1].segment.end)
+        self._writing = Writing(store, segment_id, start, inputs[-1].segment.end)
         self._read = [0] * len(inputs)
-        self._written = 0
 
     async def step(self) -> Stored | None:
         """Merge about as much as some runs of each input; return the segment when it is whole."""
@@ -290,18 +350,6 @@ class Merging:
             return None  # an input ended; the others go on in the next step
         postings = await asyncio.to_thread(self._merge.merged)
         if postings is not None:
-            await self._write_runs(await asyncio.to_thread(self._builder.add, postings))
-            await self._store.write_tiles(self.segment_id, self._builder.full_tiles(_TILES_AT_ONCE))
+            await self._writing.add(postings)
             return None
-        segment, runs, tiles = self._builder.finish()
-        if segment.count != sum(each.segment.count for each in self.inputs):
-            message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
-            raise DamagedLogError(message)
-        await self._write_runs(runs)
-        await self._store.write_tiles(self.segment_id, tiles)
-        await self._store.finish_segment(self.segment_id, segment)
-        return Stored(segment, self.segment_id)
-
-    async def _write_runs(self, runs: Sequence[bytes]) -> None:
-        await self._store.write_runs(self.segment_id, self._written, runs)
-        self._written += len(runs)
+        return await self._writing.finish(sum(each.segment.count for each in self.inputs))

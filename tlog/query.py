@@ -18,9 +18,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
-from tlog.core.posting import LoggedKeys, find_posting, from_bytes
+from tlog.core.posting import READ_AT_ONCE, LoggedKeys, find_posting, from_bytes
 from tlog.core.question import Matcher
-from tlog.core.segment import BASE, POSTING_SIZE, parse_table, posting
+from tlog.core.segment import POSTING_SIZE, parse_table, posting
 from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
@@ -38,7 +38,7 @@ _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
 _RUNS_AT_ONCE: Final = 4
 _MAX_UNINDEXED: Final = 4 << 20
-_FORGOTTEN: Final = BASE >> 3  # so few are copied when more come that it takes no time
+_FORGOTTEN: Final = READ_AT_ONCE >> 3  # so few are copied when more come that it takes no time
 
 
 class StoredEvent(Struct, frozen=True, gc=False):
@@ -167,7 +167,7 @@ class Searcher:
             elif indexed - self._young.start >= _FORGOTTEN:
                 self._young.forget(indexed)
             while self._young.end < size:
-                stop = min(size, self._young.end + BASE)
+                stop = min(size, self._young.end + READ_AT_ONCE)
                 self._young.extend(await view.keys_text(self._young.end, stop), stop - self._young.end)
             return [index for index in self._young.find(key) if indexed <= index < size]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 import numpy as np
 
 from tlog.core.posting import (
+    READ_AT_ONCE,
     RUN_SIZE,
     LoggedKeys,
     Merge,
@@ -23,15 +24,16 @@ from tlog.core.posting import (
     build_segment,
     from_bytes,
 )
-from tlog.core.segment import BASE, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-_KEPT_BASES: Final = 4
-_LEFT_BASES: Final = 2
+    from tlog.core.segment import Segment
+
+_KEPT: Final = 4 * READ_AT_ONCE
+_LEFT: Final = 2 * READ_AT_ONCE
 _REMEMBERED: Final = 1_000
 _CHUNK: Final = 64 * RUN_SIZE
 
@@ -65,13 +67,13 @@ class Replay:
         """Take the next `count` entries: their keys as `tlog.core.posting.decode_keys` gives them."""
         self._logged.extend_decoded(keys, positions, count)
         written = self._sources[-1].end if self._sources else 0
-        while self._logged.end - written >= BASE:
+        while self._logged.end - written >= READ_AT_ONCE:
             path = Path(self._directory.name) / f"{written}"
-            path.write_bytes(self._logged.postings(written, written + BASE).to_bytes())
-            self._sources.append(_Source(written, written + BASE, path))
-            written += BASE
-        if written - self._logged.start > _KEPT_BASES * BASE:
-            self._logged.forget(written - _LEFT_BASES * BASE)
+            path.write_bytes(self._logged.postings(written, written + READ_AT_ONCE).to_bytes())
+            self._sources.append(_Source(written, written + READ_AT_ONCE, path))
+            written += READ_AT_ONCE
+        if written - self._logged.start > _KEPT:
+            self._logged.forget(written - _LEFT)
 
     def table(self, ends: Sequence[int]) -> list[Segment]:
         """Return the segments that end at `ends`; all entries below have been taken."""

@@ -18,7 +18,7 @@ from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, Segment
 from tlog.core.tile import root_from_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +31,9 @@ RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
 # Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
 KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
 NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
+# Of how many entries keys are read and derived at once.
+READ_AT_ONCE: Final = 1 << 16
+_PARTS_BITS: Final = 3
 _KEYS: Final = b'"keys":["'
 _POSTING: Final = np.dtype([("key", ">u8"), ("offset", ">u4")])
 # Before its keys an event's entry has an action, two commitments of 43 characters and an eventId.
@@ -130,8 +133,18 @@ class LoggedKeys:
 
     def __init__(self, start: int) -> None:
         self.start = self.end = start
-        self._keys: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._positions: NDArray[np.uint32] = np.empty(0, np.uint32)
+        # With room behind what is used of them: what is there is not copied for each few that come.
+        self._key_room: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._position_room: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._used = 0
+
+    @property
+    def _keys(self) -> NDArray[np.uint64]:
+        return self._key_room[: self._used]
+
+    @property
+    def _positions(self) -> NDArray[np.uint32]:
+        return self._position_room[: self._used]
 
     def extend(self, text: bytes, count: int) -> int:
         """Take in the next `count` entries' keys (`decode_keys`); return how many keys that were."""
@@ -139,8 +152,15 @@ class LoggedKeys:
 
     def extend_decoded(self, keys: NDArray[np.uint64], positions: NDArray[np.uint32], count: int) -> int:
         """Take in the next `count` entries' keys as `decode_keys` gives them; return how many keys that were."""
-        self._keys = np.concatenate((self._keys, keys))
-        self._positions = np.concatenate((self._positions, positions + np.uint32(self.end - self.start)))
+        used = self._used + len(keys)
+        if used > len(self._key_room):
+            keys_before, positions_before = self._keys, self._positions
+            self._key_room = np.empty(max(used, 2 * self._used), np.uint64)
+            self._position_room = np.empty(len(self._key_room), np.uint32)
+            self._key_room[: self._used], self._position_room[: self._used] = keys_before, positions_before
+        self._key_room[self._used : used] = keys
+        self._position_room[self._used : used] = positions + np.uint32(self.end - self.start)
+        self._used = used
         self.end += count
         return len(keys)
 
@@ -148,6 +168,15 @@ class LoggedKeys:
         """Return the sorted postings of the entries [start, end), offsets counted from `start`."""
         first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
         return sort_postings(self._keys[first:last], self._positions[first:last] - np.uint32(start - self.start))
+
+    def parts(self, start: int, end: int) -> Iterator[Postings]:
+        """Yield the postings of the entries [start, end) in parts, so that never all of them are held twice."""
+        first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
+        keys, positions = self._keys[first:last], self._positions[first:last]
+        numbers = (keys >> np.uint64(64 - _PARTS_BITS)).astype(np.uint8)
+        for number in range(1 << _PARTS_BITS):
+            places = np.flatnonzero(numbers == number)
+            yield sort_postings(keys[places], positions[places] - np.uint32(start - self.start))
 
     def find(self, key: bytes) -> list[int]:
         """Return the indexes of the entries that have `key`, rising."""
@@ -157,7 +186,9 @@ class LoggedKeys:
     def forget(self, start: int) -> None:
         """Forget the entries before `start`."""
         first = np.searchsorted(self._positions, start - self.start)
-        self._keys, self._positions = self._keys[first:], self._positions[first:] - np.uint32(start - self.start)
+        self._key_room = self._keys[first:].copy()
+        self._position_room = self._positions[first:] - np.uint32(start - self.start)
+        self._used = len(self._key_room)
         self.start = start
 
 

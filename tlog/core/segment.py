@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 POSTING_SIZE: Final = DISTINCT_SIZE + 4
 PAGE_POSTINGS: Final = 32
 PAGE_SIZE: Final = PAGE_POSTINGS * POSTING_SIZE
-BASE: Final = 1 << 16
-# What segments are merged to, from 2^16 to 2^28 entries. Every proof looks into all segments, so they have to be few.
-SIZES: Final = tuple(BASE << 2 * level for level in range(7))
+BASE: Final = 1 << 18
+# What segments are merged to, from 2^18 to 2^30 entries. Every proof looks into all segments, so they have to be few; every
+# merge writes all postings anew, so sizes have to be few too.
+SIZES: Final = tuple(BASE << 3 * level for level in range(5))
 MAX_LENGTH: Final = (1 << 32) - 1
 _ROW: Final = struct.Struct(">QQQ32s")
 _OFFSET: Final = struct.Struct(">I")
@@ -211,14 +212,11 @@ def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun,
 def plan_merge(ends: Sequence[int]) -> tuple[int, int] | None:
     """Return the range [start, end) of the first segments to merge, None if there are none.
 
-    Segments of one of SIZES are merged when they fill an aligned range of the next one; what is not of such a size is the young
-    end of the log and waits.
+    Segments are merged when they fill an aligned range of one of SIZES; what does not is the young end of the log and waits.
     """
-    larger = dict(pairwise(SIZES))
-    for first, (start, end) in enumerate(pairwise((0, *ends))):
-        size = end - start
-        merged = larger.get(size, 0)
-        filled = range(end, start + merged + 1, size)
-        if merged and start % merged == 0 and list(ends[first : first + len(filled)]) == list(filled):
-            return start, start + merged
+    known = set(ends)
+    for size in SIZES:
+        for start, end in pairwise((0, *ends)):
+            if start % size == 0 and end - start < size and start + size in known:
+                return start, start + size
     return None

@@ -17,8 +17,7 @@ from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
 from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
-from tlog.core.posting import NO_KEYS, decode_keys
-from tlog.core.segment import BASE
+from tlog.core.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tlog.fsck.report import Damage
     from tlog.storage.scan import DisclosureRow, LeafRow
 
-BLOCK: Final = BASE
+BLOCK: Final = READ_AT_ONCE
 _REMEMBERED: Final = 1_000
 _UUID_SIZE: Final = 16
 
