@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from starlette.types import Message, Receive, Scope, Send
+
 MAX_BODY_SIZE: Final = 16 << 20
 MAX_HEAD_SIZE: Final = 16 << 10
 MAX_HEADERS: Final = 100
@@ -92,6 +94,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
         """
         super().__init__(*args, **options)
+        self._application, self.app = self.app, self._answer
         self._refused = refused
         self._phase = _Phase.HEAD
         self._deaf = False
@@ -193,6 +196,25 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase = _Phase.HEAD
         self._received = 0
         self._allow(HEAD_SECONDS)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer, and say that nothing more is read if it does so before the request is complete.
+
+        Without that the client would send its next request on a connection that is being closed, and lose it.
+        """
+        cycle = self.cycle
+
+        async def send_in_time(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._phase is _Phase.BODY:
+                self._deaf = True
+                await send({**message, "headers": [*message["headers"], (b"connection", b"close")]})
+                cycle.keep_alive = (
+                    True  # or uvicorn closes at once, on bytes that are unread, and the answer may be lost
+                )
+            else:
+                await send(message)
+
+        await self._application(scope, receive, send_in_time)
 
     # --- Rules ---------------------------------------------------------------------------------------------------
 
