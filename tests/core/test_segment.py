@@ -331,6 +331,22 @@ def test_logged_keys_are_the_young_end_of_the_index():
     assert logged.find(key(0)) == [index for index in range(40, 90) if key(0) in entries[index]]
 
 
+def test_logged_keys_come_in_parts_and_grow_in_any_steps():
+    entries = entries_of(300, distinct=40)
+    texts = [keys_text(*keys) if keys else NO_KEYS for keys in entries]
+    logged = LoggedKeys(0)
+    for start, end in ((0, 90), (90, 91), (91, 120), (120, 120), (120, 300)):
+        logged.extend(b"".join(texts[start:end]), end - start)
+    for start, end in ((0, 300), (13, 207), (50, 50)):
+        parts = list(logged.parts(start, end))
+        assert b"".join(part.to_bytes() for part in parts) == logged.postings(start, end).to_bytes()
+        assert split_postings(logged.postings(start, end).to_bytes()) == naive(entries[start:end])
+        assert max(map(len, parts)) < sum(map(len, parts)) or start == end
+    logged.forget(250)
+    logged.extend(texts[0], 1)
+    assert split_postings(logged.postings(250, 301).to_bytes()) == naive([*entries[250:], entries[0]])
+
+
 def test_a_posting_is_found_among_sorted_ones():
     entries = entries_of(200, distinct=5)
     _, pages, _ = built(entries)
