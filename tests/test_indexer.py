@@ -20,14 +20,14 @@ from tlog.storage.database import Database
 pytestmark = pytest.mark.anyio
 
 
-def small_segments(monkeypatch, base):
-    """Make base segments of `base` entries, so that few entries are merged often."""
+def small_segments(monkeypatch, base, fold=4):
+    """Make base segments of `base` entries, so that few entries are merged often, `fold` at a time."""
     for module in (segments_format, indexer):
         monkeypatch.setattr(module, "BASE", base)
     monkeypatch.setattr(replay, "READ_AT_ONCE", base)
     monkeypatch.setattr(replay, "_KEPT", 4 * base)
     monkeypatch.setattr(replay, "_LEFT", 2 * base)
-    monkeypatch.setattr(segments_format, "SIZES", tuple(base * 4**level for level in range(6)))
+    monkeypatch.setattr(segments_format, "SIZES", tuple(base * fold**level for level in range(6)))
     monkeypatch.setattr(indexer, "_YOUNG", max(16, base // 8))
     monkeypatch.setattr(indexer, "_CUTS", (max(8, base // 32), max(4, base // 256)))
 
@@ -188,6 +188,30 @@ async def test_what_is_merged_without_events_is_in_an_epoch(opened, location, mo
         rests = (await log.reader.state()).size
         await asyncio.sleep(0.5)
         assert (await log.reader.state()).size == rests
+
+
+async def test_an_index_of_other_sizes_goes_over_to_these(opened, location, database, monkeypatch):
+    small_segments(monkeypatch, 16)
+    async with opened(index=True, interval=0.05) as log:
+        for seed in range(5):
+            size = (await append(log, sample_events(110, seed=seed)))[-1].index + 1
+            await log.wait_indexed(size, 20)
+        before = {each.end - each.start for each in parse_table((await log.reader.sealed_epoch()).table)}
+    assert before & {16, 256}, "sizes that are not among the next"
+    small_segments(monkeypatch, 64, fold=8)
+    async with opened(index=True, interval=0.05) as log:
+        for seed in range(5, 60):
+            size = (await append(log, sample_events(20, seed=seed)))[-1].index + 1
+            await log.wait_indexed(size, 20)
+            segments = parse_table((await log.reader.sealed_epoch()).table)
+            if seed > 10 and {each.end - each.start for each in segments if each.end <= size // 64 * 64} == {512, 64}:
+                break
+        with database.connect_admin() as admin:
+            checked = await check_index(log, admin)
+        await log.wait_sealed((await log.reader.state()).size - 1, 20)
+    assert checked[0].end == 512
+    assert {each.end - each.start for each in checked if each.end <= 512 + 64} == {512, 64}
+    assert (await check_log(location)).problems == []
 
 
 async def test_only_who_leads_makes_the_index_again(opened, location):

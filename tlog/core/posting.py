@@ -166,17 +166,15 @@ class LoggedKeys:
 
     def postings(self, start: int, end: int) -> Postings:
         """Return the sorted postings of the entries [start, end), offsets counted from `start`."""
-        first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
-        return sort_postings(self._keys[first:last], self._positions[first:last] - np.uint32(start - self.start))
+        return sort_postings(*self._between(start, end))
 
     def parts(self, start: int, end: int) -> Iterator[Postings]:
         """Yield the postings of the entries [start, end) in parts, so that never all of them are held twice."""
-        first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
-        keys, positions = self._keys[first:last], self._positions[first:last]
+        keys, offsets = self._between(start, end)
         numbers = (keys >> np.uint64(64 - _PARTS_BITS)).astype(np.uint8)
         for number in range(1 << _PARTS_BITS):
             places = np.flatnonzero(numbers == number)
-            yield sort_postings(keys[places], positions[places] - np.uint32(start - self.start))
+            yield sort_postings(keys[places], offsets[places])
 
     def find(self, key: bytes) -> list[int]:
         """Return the indexes of the entries that have `key`, rising."""
@@ -190,6 +188,11 @@ class LoggedKeys:
         self._position_room = self._positions[first:] - np.uint32(start - self.start)
         self._used = len(self._key_room)
         self.start = start
+
+    def _between(self, start: int, end: int) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Return the keys of the entries [start, end) in log order, and the offset of each entry from `start`."""
+        first, last = np.searchsorted(self._positions, (start - self.start, end - self.start))
+        return self._keys[first:last], self._positions[first:last] - np.uint32(start - self.start)
 
 
 class Merge:

@@ -208,9 +208,8 @@ class GuardedProtocol(HttpToolsProtocol):
             if message["type"] == "http.response.start" and self._phase is _Phase.BODY:
                 self._deaf = True
                 await send({**message, "headers": [*message["headers"], (b"connection", b"close")]})
-                cycle.keep_alive = (
-                    True  # or uvicorn closes at once, on bytes that are unread, and the answer may be lost
-                )
+                # Or uvicorn would close at once, on bytes that are unread, and the answer might be lost.
+                cycle.keep_alive = True
             else:
                 await send(message)
 
