@@ -708,6 +708,13 @@ def test_an_omission_is_convicted(tmp_path, capsys, question):
     assert "no fraud" in said
 
 
+def test_a_false_epoch_is_named_by_its_size(tmp_path, capsys):
+    cheat = evidence.SHORTER
+    code, said = check_fraud(tmp_path, capsys, cheat.bundle({"userId": "user-0"}), cheat.event_proof(evidence.VICTIM))
+    assert code == 0
+    assert f"FRAUD: the index epoch of 115 entries leaves out entry {evidence.VICTIM}\n" in said
+
+
 def test_what_convicts_nobody(tmp_path, capsys):
     bundle = evidence.CHEAT.bundle(evidence.windowed(0, 60), window=(0, 60))
     assert "nothing is proved" in check_fraud(tmp_path, capsys, bundle, evidence.LOG.event_proof(evidence.VICTIM))[1]

@@ -210,16 +210,25 @@ def with_stranger(start, postings):
 
 
 CHEAT = sample_log(spoil=without_victim)
+# The same in an epoch whose size, 115, is not the index of its own entry, 121.
+SHORTER = sample_log(ends=[64, 100, 115], spoil=without_victim)
 
 
 @pytest.mark.parametrize("question", [{"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}])
-def test_an_omission_passes_as_evidence_and_is_convicted_by_a_receipt(question):
+def test_an_omission_passes_as_evidence_and_is_convicted_by_a_proof(question):
     bundle = CHEAT.bundle(question)
     proved = verify(bundle, question)
     assert VICTIM not in dict(proved.answers)  # nothing in the bundle can show it
     key = CHEAT.events[VICTIM].keys["resourceId" in question]
     said = find_fraud(VERIFIER, parse_evidence(file_of(bundle)), key, VICTIM)
-    assert f"leaves out entry {VICTIM}" in said
+    assert said == f"the epoch of size 121 leaves out entry {VICTIM}"
+
+
+def test_a_false_epoch_is_named_by_its_size():
+    bundle = SHORTER.bundle({"userId": "user-0"})
+    assert (SHORTER.size, SHORTER.epoch) == (115, 121)
+    said = find_fraud(VERIFIER, parse_evidence(file_of(bundle)), SHORTER.events[VICTIM].keys[0], VICTIM)
+    assert said == f"the epoch of size 115 leaves out entry {VICTIM}"
 
 
 def test_an_honest_index_is_not_convicted():

@@ -226,13 +226,14 @@ def find_fraud(log: Verifier, bundle: Evidence, key: bytes, index: int) -> str:
     checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
     epoch = _entries(bundle, checkpoint).get(bundle.epoch)
     table = parse_base64(bundle.table.encode(), "the segment table")
-    signed = isinstance(epoch, IndexEntry) and table_hash(table) == epoch.table_hash()
-    _require(signed, "the bundle's epoch is not one that the log signed")
+    if not isinstance(epoch, IndexEntry) or table_hash(table) != epoch.table_hash():
+        message = "the bundle's epoch is not one that the log signed"
+        raise VerificationError(message)
     for segment, proof in _ranges(bundle, parse_table(table)):
         if segment.start <= index < segment.end:
             low, high = segment.bounds(key, index, index + 1)
             _require(not verify_range(segment, low, high, proof), f"the index holds entry {index} under this key")
-            return f"the epoch of size {segment.end if epoch is None else bundle.epoch} leaves out entry {index}"
+            return f"the epoch of size {epoch.size} leaves out entry {index}"
     message = f"the bundle says nothing about entry {index}"
     raise VerificationError(message)
 
