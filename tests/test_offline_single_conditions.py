@@ -294,9 +294,9 @@ def test_what_was_checked_is_counted(tmp_path, capsys):
     question = {"userId": "user-3"}
     verdict = check_evidence(tmp_path, capsys, LOG.bundle(question), question)[1]
     assert verdict["checked"] == {"entries": 19, "segments": 4, "disclosures": 0}
-    receipt = LOG.event_proof(70)
+    proof_and_event = LOG.event_proof(70)
     cheat = sample_log(spoil=single.without(70)).bundle({"userId": "user-0"})
-    proof, file, bundle = put(tmp_path, proof=receipt[0], file=receipt[1], bundle=file_of(cheat))
+    proof, file, bundle = put(tmp_path, proof=proof_and_event[0], file=proof_and_event[1], bundle=file_of(cheat))
     verdict = judge(capsys, "fraud", "--vkey", bundles.vkey(), "--proof", proof, "--event", file, bundle)[1]
     assert verdict["checked"] == {"entries": 2}
 
@@ -551,11 +551,11 @@ def test_an_answer_needs_the_pages_in_between(tmp_path, capsys):
 
 @pytest.mark.parametrize("victim", [64, 68, 99, 100, 120])
 def test_fraud_at_the_ends_of_a_segment(tmp_path, capsys, victim):
-    receipt, question = LOG.event_proof(victim), {"action": LOG.events[victim].members["action"]}
+    proof_and_event, question = LOG.event_proof(victim), {"action": LOG.events[victim].members["action"]}
     cheat = sample_log(spoil=single.without(victim)).bundle(question)
-    code, said = check_fraud(tmp_path, capsys, cheat, receipt)
+    code, said = check_fraud(tmp_path, capsys, cheat, proof_and_event)
     assert (code, f"leaves out entry {victim}" in said) == (0, True)
-    code, said = check_fraud(tmp_path, capsys, LOG.bundle(question), receipt)
+    code, said = check_fraud(tmp_path, capsys, LOG.bundle(question), proof_and_event)
     assert (code, "no fraud" in said) == (1, True)
 
 

@@ -699,11 +699,11 @@ def test_random_changes_of_a_bundle_never_change_the_answer(tmp_path, capsys):
     "question", [{"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}]
 )
 def test_an_omission_is_convicted(tmp_path, capsys, question):
-    receipt = evidence.LOG.event_proof(evidence.VICTIM)
-    code, said = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle(question), receipt)
+    proof_and_event = evidence.LOG.event_proof(evidence.VICTIM)
+    code, said = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle(question), proof_and_event)
     assert code == 0
     assert f"FRAUD: the index epoch of 121 entries leaves out entry {evidence.VICTIM}" in said
-    code, said = check_fraud(tmp_path, capsys, evidence.LOG.bundle(question), receipt)
+    code, said = check_fraud(tmp_path, capsys, evidence.LOG.bundle(question), proof_and_event)
     assert code == 1
     assert "no fraud" in said
 

@@ -7,7 +7,8 @@ two things, which it has to bring along itself: the log's public key, and the qu
     → all postings of the key, and with them all entries → which of them answer the question
 
 What a bundle cannot show by itself is that the epoch's segments were derived from the entries as they should be. Whoever
-holds the entries can derive them again, and whoever holds a receipt can convict a false epoch (`find_fraud`).
+holds the entries can derive them again, and whoever holds an event's proof with its data (`.tlog-proof` and event file) can
+convict an epoch that leaves the event out (`find_fraud`). A receipt cannot: it is unsigned.
 """
 
 from __future__ import annotations
