@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import resource
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import bundles
 import pytest
 from support import ROOT, sample_events, start_server, tlog
 
@@ -188,6 +191,64 @@ def test_consistency_over_http_and_remote_import(directory, tmp_path):
         server.stop()
     away = tlog("import", "ndjson", file, *remote, check=False)
     assert (away.returncode, "cannot be reached" in words(away.stderr)) == (75, True)
+
+
+@pytest.fixture
+def contradicting(tmp_path, monkeypatch):
+    """An empty directory to work in, and how to verify two checkpoints that one log signed, here given their roots."""
+    monkeypatch.chdir(tmp_path)
+
+    def verify(old_size, old_root, new_size, new_root):
+        (tmp_path / "older").write_text(bundles.note(old_size, old_root))
+        (tmp_path / "proof").write_text(f"old {old_size}\n\n{bundles.note(new_size, new_root)}")
+        with pytest.raises(SystemExit) as ended:
+            cli.app(["verify", "consistency", "--vkey", bundles.vkey(), "--old", "older", "proof"])
+        return ended.value.code
+
+    return verify
+
+
+def test_contradicting_checkpoints_are_kept_as_evidence(contradicting, tmp_path, capsys):
+    assert contradicting(9, bytes(32), 9, b"x" * 32) == 1
+    said = capsys.readouterr()
+    assert (said.out, "convict it" in said.err) == ("", True)
+    assert "The evidence is in inconsistent-9.evidence.json" in said.err
+    assert (tmp_path / "inconsistent-9.evidence.json").read_text() == bundles.canonical(
+        {
+            "newer": bundles.note(9, b"x" * 32),
+            "older": bundles.note(9, bytes(32)),
+            "proof": [],
+            "type": "tlog-inconsistency",
+            "v": 1,
+        }
+    ) + "\n"
+    assert contradicting(5, bytes(32), 10, b"x" * 32) == 1
+    assert "fetch another proof before you accuse" in capsys.readouterr().err
+    assert json.loads((tmp_path / "inconsistent-10.evidence.json").read_text())["older"] == bundles.note(5, bytes(32))
+
+
+def test_evidence_is_never_written_over_a_file(contradicting, tmp_path, capsys):
+    (tmp_path / "inconsistent-9.evidence.json").write_text("evidence of yesterday")
+    assert contradicting(9, bytes(32), 9, b"x" * 32) == 1
+    said = capsys.readouterr().err
+    assert "convict it" in said
+    assert "The evidence was not written, because inconsistent-9.evidence.json exists: move that file and run" in said
+    assert (tmp_path / "inconsistent-9.evidence.json").read_text() == "evidence of yesterday"
+
+
+def test_evidence_that_cannot_be_written_leaves_no_half_file(contradicting, tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))  # enough for each of the inputs, too little for both
+    try:
+        assert contradicting(9, bytes(32), 9, b"x" * 32) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    said = capsys.readouterr().err
+    assert "convict it" in said
+    assert "The evidence was not written to inconsistent-9.evidence.json: File too large" in said
+    assert not (tmp_path / "inconsistent-9.evidence.json").exists()
 
 
 def test_an_address_that_is_taken_is_named_before_anything_starts(data):

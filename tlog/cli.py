@@ -35,11 +35,11 @@ from tlog.backup import restore as run_restore
 from tlog.client import Client
 from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
-from tlog.core.checkpoint import open_checkpoint
+from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
 from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import Question, parse_question
-from tlog.errors import KeyMismatchError, MalformedInputError, NotFoundError, TlogError
+from tlog.errors import InconsistentRootsError, KeyMismatchError, MalformedInputError, NotFoundError, TlogError
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
 from tlog.fsck import Report, Verified, fsck_mirror, parse_verified
@@ -848,6 +848,9 @@ def _guard(work: Callable[[], Result]) -> Result:
     """Do `work`; turn an error into one line and its exit code."""
     try:
         return work()
+    except InconsistentRootsError as error:
+        _complain(f"{error}. {_keep_evidence(error)}")
+        raise typer.Exit(error.exit_code) from None
     except TlogError as error:
         pointer = getattr(error, "pointer", "")
         _complain(f"{error}" + (f" (at {pointer})" if pointer else ""))
@@ -857,6 +860,24 @@ def _guard(work: Callable[[], Result]) -> Result:
         raise typer.Exit(MalformedInputError.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _keep_evidence(error: InconsistentRootsError) -> str:
+    """Write what an error carries to a new file in the current directory, whole or not at all; say where it is, or why not."""
+    path = Path(f"inconsistent-{peek_checkpoint(error.newer).size}.evidence.json")
+    try:
+        with path.open("xb") as file:
+            try:
+                file.write(verification.format_inconsistency(error))
+                file.flush()
+            except BaseException:
+                path.unlink()
+                raise
+    except FileExistsError:
+        return f"The evidence was not written, because {path} exists: move that file and run this command again"
+    except OSError as problem:
+        return f"The evidence was not written to {path}: {problem.strerror}"
+    return f"The evidence is in {path}: both checkpoints and the proof"
 
 
 def _usage(message: str) -> NoReturn:

@@ -30,18 +30,22 @@ class VerificationError(TlogError):
 
 
 class InconsistentRootsError(VerificationError):
-    """Two checkpoints that cannot both describe one append-only log; carries both as evidence.
+    """Two checkpoints of one log, of which the newer is not shown to continue the older; carries the evidence.
+
+    Two roots for one tree size convict the log by themselves. With two sizes the proof may be what is wrong.
 
     Attributes:
         older: the note bytes of the checkpoint that was seen first.
         newer: the note bytes of the checkpoint that contradicts it.
+        proof: the 32-byte hashes of the consistency proof between them that does not verify.
 
     """
 
-    def __init__(self, message: str, *, older: bytes, newer: bytes) -> None:
+    def __init__(self, message: str, *, older: bytes, newer: bytes, proof: tuple[bytes, ...]) -> None:
         super().__init__(message)
         self.older = older
         self.newer = newer
+        self.proof = proof
 
 
 class NotCheckedError(TlogError):

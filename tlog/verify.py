@@ -15,7 +15,7 @@ from tlog.core.commitment import SALT_SIZE, check_disclosure
 from tlog.core.entry import Entry, EventEntry, parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_consistency, verify_inclusion
-from tlog.core.strict import encode_base64url, parse_base64url
+from tlog.core.strict import encode_base64, encode_base64url, parse_base64url
 from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
 from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
 
@@ -76,25 +76,49 @@ def verify_growth(log: Verifier, old_note: bytes, proof_file: bytes) -> tuple[Ch
     0. (caller) `log` is the log's key, from where it can be believed; `old_note` was seen earlier.
     1. Read the proof file strictly; it carries the newer checkpoint (c2sp.org/tlog-witness "add-checkpoint").
     2. Check both checkpoints' signatures by the log's key, and their origin.
-    3. Check that the proof starts at the older checkpoint's size.
-    4. Check the consistency proof between both root hashes (RFC 9162 section 2.1.4.2).
+    3. Check that checkpoints of one size have one root hash, whatever the proof says.
+    4. Check that the proof starts at the older checkpoint's size.
+    5. Check the consistency proof between both root hashes (RFC 9162 section 2.1.4.2).
 
     Raises:
         MalformedInputError: one of the files has not the form it must have.
-        InconsistentRootsError: both checkpoints are signed, and one does not continue the other.
-        VerificationError: another step failed.
+        InconsistentRootsError: both checkpoints are signed, and step 3 failed, which convicts the log, or step 5 failed,
+            which does not: the proof may be wrong.
+        VerificationError: another step failed, or checkpoints that cannot contradict each other have a wrong proof.
 
     """
     proof = parse_consistency_proof(proof_file)
     old, new = open_checkpoint(old_note, log), open_checkpoint(proof.checkpoint, log)
+    if old.size == new.size and old.root != new.root:
+        message = f"the log signed two roots for one tree size, {old.size}: these two checkpoints convict it without any proof"
+        raise InconsistentRootsError(message, older=old_note, newer=proof.checkpoint, proof=proof.hashes)
     if proof.old_size != old.size:
         message = f"the proof starts at size {proof.old_size}, the older checkpoint has size {old.size}"
         raise VerificationError(message)
     try:
         verify_consistency(old.size, new.size, old.root, new.root, proof.hashes)
     except VerificationError as error:
-        raise InconsistentRootsError(str(error), older=old_note, newer=proof.checkpoint) from error
+        # An empty tree, the same tree and a smaller one contradict nothing.
+        if not 0 < old.size < new.size:
+            raise
+        message = f"{error}; the proof may be wrong: fetch another proof before you accuse"
+        raise InconsistentRootsError(message, older=old_note, newer=proof.checkpoint, proof=proof.hashes) from error
     return old, new
+
+
+def format_inconsistency(error: InconsistentRootsError) -> bytes:
+    """Return the evidence that an error carries as a file: RFC 8785 JSON and one newline.
+
+    Source: docs/reference/formats.md, "Inconsistency".
+    """
+    content = {
+        "newer": error.newer.decode(),
+        "older": error.older.decode(),
+        "proof": [encode_base64(each).decode() for each in error.proof],
+        "type": "tlog-inconsistency",
+        "v": 1,
+    }
+    return canonical(content) + b"\n"
 
 
 def parse_event_file(data: bytes) -> EventFile:

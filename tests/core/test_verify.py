@@ -11,7 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tlog.core.note import parse_vkey
 from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
-from tlog.verify import EventFile, format_event_file, parse_event_file, verify_event, verify_growth
+from tlog.verify import (
+    EventFile,
+    format_event_file,
+    format_inconsistency,
+    parse_event_file,
+    verify_event,
+    verify_growth,
+)
 
 LOG = sample_log()
 VERIFIER = parse_vkey(vkey(KEY))
@@ -131,10 +138,6 @@ def test_growth_from_another_size_or_history_or_key_is_refused():
     older, proof = growth(5)
     with pytest.raises(VerificationError, match="the proof starts at size 5, the older checkpoint has size 6"):
         verify_growth(VERIFIER, growth(6)[0], proof)
-    forked = note(5, bytes(32)).encode()
-    with pytest.raises(InconsistentRootsError) as caught:
-        verify_growth(VERIFIER, forked, proof)
-    assert (caught.value.older, caught.value.newer) == (forked, note(len(LOG.entries), LOG.root).encode())
     for pair in (
         (note(5, bytes(32), STRANGER).encode(), proof),
         (older, proof.replace(b"\n\xe2\x80\x94", b"\n \xe2\x80\x94")),
@@ -142,3 +145,74 @@ def test_growth_from_another_size_or_history_or_key_is_refused():
         with pytest.raises((VerificationError, MalformedInputError)) as refused:
             verify_growth(VERIFIER, *pair)
         assert not isinstance(refused.value, InconsistentRootsError)
+
+
+NEWER = note(len(LOG.entries), LOG.root).encode()
+
+
+def contradiction(older: bytes, proof: bytes) -> InconsistentRootsError:
+    with pytest.raises(InconsistentRootsError) as caught:
+        verify_growth(VERIFIER, older, proof)
+    return caught.value
+
+
+def test_an_older_checkpoint_that_the_proof_does_not_reach_is_evidence_with_the_proof():
+    forked, proof = note(5, bytes(32)).encode(), growth(5)[1]
+    error = contradiction(forked, proof)
+    assert (error.older, error.newer) == (forked, NEWER)
+    assert error.proof == tuple(reference.proof(5, [entry.encode() for entry in LOG.entries]))
+    assert str(error) == (
+        "the consistency proof does not lead to the old root of size 5; "
+        "the proof may be wrong: fetch another proof before you accuse"
+    )
+
+
+@pytest.mark.parametrize("old", [1, 5, len(LOG.entries) - 1])
+def test_a_wrong_proof_between_honest_checkpoints_accuses_nobody(old: int):
+    older, proof = growth(old)
+    lines = proof.split(b"\n")
+    longer = b"\n".join([*lines[:2], lines[1], *lines[2:]])
+    for wrong in (proof.replace(lines[1], b64(bytes(32)).encode()), longer):
+        error = contradiction(older, wrong)
+        assert (error.older, error.newer) == (older, NEWER)
+        assert str(error).endswith("; the proof may be wrong: fetch another proof before you accuse")
+
+
+@pytest.mark.parametrize("proof", [b"", b64(bytes(32)).encode() + b"\n"], ids=["no proof", "a proof that cannot be"])
+@pytest.mark.parametrize("start", [len(LOG.entries), 5])
+def test_two_roots_for_one_size_convict_whatever_the_proof_says(proof: bytes, start: int):
+    size = len(LOG.entries)
+    forked = note(size, bytes(32)).encode()
+    error = contradiction(forked, b"old %d\n%b\n%b" % (start, proof, NEWER))
+    assert str(error) == (
+        f"the log signed two roots for one tree size, {size}: these two checkpoints convict it without any proof"
+    )
+    assert (error.older, error.newer, len(error.proof)) == (forked, NEWER, bool(proof))
+
+
+def test_checkpoints_that_cannot_contradict_each_other_are_no_evidence():
+    older = growth(5)[0]
+    empty = note(0, reference.tree_hash([])).encode()
+    spare = b64(bytes(32)).encode()
+    for start, old, new in (
+        (len(LOG.entries), NEWER, older),  # the other way round
+        (5, older, older),
+        (0, empty, NEWER),
+    ):
+        with pytest.raises(VerificationError) as refused:
+            verify_growth(VERIFIER, old, b"old %d\n%b\n\n%b" % (start, spare, new))
+        assert not isinstance(refused.value, InconsistentRootsError)
+
+
+def test_an_inconsistency_is_written_canonically():
+    forked, proof = note(5, bytes(32)).encode(), growth(5)[1]
+    hashes = [b64(each) for each in reference.proof(5, [entry.encode() for entry in LOG.entries])]
+    assert hashes
+    members = {
+        "newer": NEWER.decode(),
+        "older": forked.decode(),
+        "proof": hashes,
+        "type": "tlog-inconsistency",
+        "v": 1,
+    }
+    assert format_inconsistency(contradiction(forked, proof)) == (canonical(members) + "\n").encode()
