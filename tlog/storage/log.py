@@ -294,45 +294,51 @@ class ReadStore:
         """Close the pool."""
         await self._pool.close()
 
-    async def origin(self) -> str | None:
-        """Return the origin the database belongs to, None before the log was initialised."""
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Connection]:
+        """Lend a connection of the pool; a reader takes none in another way, so that each names every error as tlog does.
+
+        Raises:
+            OverloadedError: the database is away, no connection became free in time, or too many readers wait.
+
+        """
         with translated():
             async with self._pool.connection() as connection:
-                cursor = await connection.execute(QUERIES["read_state"])
-                row = await cursor.fetchone()
-                return None if row is None else str(row[0])
+                yield connection
+
+    async def origin(self) -> str | None:
+        """Return the origin the database belongs to, None before the log was initialised."""
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["read_state"])
+            row = await cursor.fetchone()
+            return None if row is None else str(row[0])
 
     async def state(self) -> State:
         """Return the committed state of the log."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await read_state(connection)
+        async with self._reading() as connection:
+            return await read_state(connection)
 
     async def leaf(self, index: int) -> Leaf | None:
         """Return one row, None if it is not there."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await _read_leaf(connection, index)
+        async with self._reading() as connection:
+            return await _read_leaf(connection, index)
 
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
         """Return the events among `event_ids` that the log has."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await _find(connection, event_ids)
+        async with self._reading() as connection:
+            return await _find(connection, event_ids)
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await _read_tiles(connection, tiles)
+        async with self._reading() as connection:
+            return await _read_tiles(connection, tiles)
 
     async def entries(self, start: int, end: int) -> list[bytes]:
         """Return the entries [start, end) in order, as many as there are."""
-        with translated():
-            async with self._pool.connection() as connection:
-                values = {"start": start, "end": end}
-                cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
-                return [entry for (entry,) in await cursor.fetchall()]
+        async with self._reading() as connection:
+            values = {"start": start, "end": end}
+            cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
+            return [entry for (entry,) in await cursor.fetchall()]
 
     async def bundle(self, tile: Tile) -> bytes | None:
         """Return the entry bundle of a tile of level ENTRIES, None if the entries are not all there."""
@@ -343,63 +349,56 @@ class ReadStore:
 
     async def latest_checkpoint(self) -> SealedCheckpoint | None:
         """Return the largest published checkpoint."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await _read_checkpoint(connection, QUERIES["read_latest_checkpoint"])
+        async with self._reading() as connection:
+            return await _read_checkpoint(connection, QUERIES["read_latest_checkpoint"])
 
     async def checkpoint(self, size: int) -> SealedCheckpoint | None:
         """Return the published checkpoint of exactly `size`."""
-        with translated():
-            async with self._pool.connection() as connection:
-                return await _read_checkpoint(connection, QUERIES["read_checkpoint"], {"size": size})
+        async with self._reading() as connection:
+            return await _read_checkpoint(connection, QUERIES["read_checkpoint"], {"size": size})
 
     async def sealed_leaf(self, size: int | None, index: int) -> tuple[SealedCheckpoint | None, Leaf | None]:
         """Return the published checkpoint of `size`, the largest for None, and a row if it covers that; in one round trip."""
-        with translated():
-            async with self._pool.connection() as connection:
-                values = {"size": size, "index": index}
-                cursor = await connection.execute(QUERIES["read_sealed_leaf"], values, binary=True)
-                row = await cursor.fetchone()
-                if row is None:
-                    return None, None
-                return SealedCheckpoint(*row[:5]), None if row[5] is None else _leaf(row[5:])
+        async with self._reading() as connection:
+            values = {"size": size, "index": index}
+            cursor = await connection.execute(QUERIES["read_sealed_leaf"], values, binary=True)
+            row = await cursor.fetchone()
+            if row is None:
+                return None, None
+            return SealedCheckpoint(*row[:5]), None if row[5] is None else _leaf(row[5:])
 
     async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
         """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
-        with translated():
-            async with self._pool.connection() as connection:
-                values = {"below": below, "limit": limit}
-                cursor = await connection.execute(QUERIES["list_checkpoints"], values)
-                return [SealedCheckpoint(*row) for row in await cursor.fetchall()]
+        async with self._reading() as connection:
+            values = {"below": below, "limit": limit}
+            cursor = await connection.execute(QUERIES["list_checkpoints"], values)
+            return [SealedCheckpoint(*row) for row in await cursor.fetchall()]
 
     async def sealed_epoch(self) -> Epoch | None:
         """Return the newest index epoch whose entry a published checkpoint covers."""
-        async with self._pool.connection() as connection:
+        async with self._reading() as connection:
             return await read_epoch(connection, sealed=True)
 
     async def has_events(self, start: int, end: int) -> bool:
         """Tell whether any of the entries [start, end) is an event."""
-        with translated():
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(QUERIES["has_events"], {"start": start, "end": end})
-                row = await cursor.fetchone()
-                return row is not None and bool(row[0])
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["has_events"], {"start": start, "end": end})
+            row = await cursor.fetchone()
+            return row is not None and bool(row[0])
 
     async def indexed_size(self) -> int:
         """Return up to where finished segments reach, whether an epoch has them already or not."""
-        with translated():
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(QUERIES["read_indexed_size"])
-                row = await cursor.fetchone()
-                return 0 if row is None else int(row[0])
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["read_indexed_size"])
+            row = await cursor.fetchone()
+            return 0 if row is None else int(row[0])
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """Return an API key, None if there is none of this ID."""
-        with translated():
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
-                row = await cursor.fetchone()
-                return None if row is None else ApiKey(*row)
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
+            row = await cursor.fetchone()
+            return None if row is None else ApiKey(*row)
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:
@@ -409,12 +408,11 @@ class ReadStore:
             OverloadedError: the database is away, or too many questions wait.
 
         """
-        with translated():
-            async with self._pool.connection() as connection:
-                await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-                # In a pipeline, the beginning of the transaction travels with its first question.
-                async with connection.pipeline(), connection.transaction():
-                    yield View(connection)
+        async with self._reading() as connection:
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            # In a pipeline, the beginning of the transaction travels with its first question.
+            async with connection.pipeline(), connection.transaction():
+                yield View(connection)
 
 
 class View:

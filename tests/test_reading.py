@@ -1,0 +1,134 @@
+"""The pool of readers: whoever cannot have a connection is told to try again, whatever is read."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+from support import ROOT, fill
+
+from tlog.core.tile import ENTRIES, Tile
+from tlog.errors import OverloadedError
+from tlog.storage.database import Database
+from tlog.storage.log import ReadStore
+
+pytestmark = pytest.mark.anyio
+
+ARGUMENTS = {
+    "api_key": ("a",),
+    "bundle": (Tile(ENTRIES, 0, 1),),
+    "checkpoint": (1,),
+    "checkpoints": (2, 1),
+    "entries": (0, 1),
+    "find": (["01890a5d-ac96-774b-bcce-b302099a8057"],),
+    "has_events": (0, 1),
+    "indexed_size": (),
+    "latest_checkpoint": (),
+    "leaf": (0,),
+    "origin": (),
+    "sealed_epoch": (),
+    "sealed_leaf": (None, 0),
+    "state": (),
+    "tiles": ([Tile(0, 0, 1)],),
+    "view": (),
+}
+# `tlog` that finds every connection of its readers taken when it asks for the newest epoch.
+CROWDED = """
+from contextlib import AsyncExitStack
+from tlog import cli
+from tlog.lifecycle import Log
+
+wait_indexed = Log.wait_indexed
+
+async def wait_in_a_crowd(log, size, timeout):
+    pool = log.reader._pool
+    pool.timeout = 0.05
+    async with AsyncExitStack() as taken:
+        for _ in range(pool.max_size):
+            await taken.enter_async_context(pool.connection(timeout=10))
+        return await wait_indexed(log, size, timeout)
+
+Log.wait_indexed = wait_in_a_crowd
+cli.main()
+"""
+
+
+def readers():
+    """Every public method that reads; the others open and close the pool."""
+    methods = {name for name, _ in inspect.getmembers(ReadStore, callable) if not name.startswith("_")}
+    return sorted(methods - {"open", "close"})
+
+
+@asynccontextmanager
+async def open_reader(database):
+    reader = ReadStore(Database(database.service, database.admin), connections=1)
+    await reader.open()
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+async def outcome(reader, name):
+    """Read to the end; return the class of the error, None if there is none."""
+    reading = getattr(reader, name)(*ARGUMENTS[name])
+    try:
+        if inspect.isawaitable(reading):
+            await reading
+        else:
+            async with reading as view:
+                await view.position(sealed=False)
+    except Exception as error:  # noqa: BLE001 - the class is what the test is about
+        return type(error)
+    return None
+
+
+def tlog_in_a_crowd(location, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", CROWDED, *arguments, "--data", location.directory.root],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"TLOG_DATABASE": location.database, "TLOG_ADMIN_DATABASE": location.admin},
+    )
+
+
+def test_every_reader_is_in_the_table():
+    assert readers() == sorted(ARGUMENTS)
+
+
+async def test_every_reader_says_that_no_connection_is_free(database):
+    async with open_reader(database) as reader:
+        reader._pool.timeout = 0.05
+        async with reader._pool.connection():
+            outcomes = {name: await outcome(reader, name) for name in readers()}
+        assert outcomes == dict.fromkeys(readers(), OverloadedError)
+
+
+async def test_every_reader_says_that_the_server_ended_its_connection(database):
+    async with open_reader(database) as reader:
+        # Connections that have ended are found before they are lent; here, they end in the reader's hands.
+        reader._pool._check = None
+        outcomes = {}
+        for name in readers():
+            async with reader._pool.connection() as connection:
+                process = connection.info.backend_pid
+            with database.connect_admin() as admin:
+                admin.execute("SELECT pg_terminate_backend(%s, 10000)", (process,))
+            outcomes[name] = await outcome(reader, name)
+        assert outcomes == dict.fromkeys(readers(), OverloadedError)
+
+
+@pytest.mark.parametrize("command", ["export", "reindex"])
+async def test_a_command_without_a_free_connection_ends_with_exit_code_75(command, opened, location, directory):
+    async with opened() as log:
+        await fill(log, 3)
+    options = ["--evidence", directory / "bundle.json", "--action", "read"] if command == "export" else []
+    done = tlog_in_a_crowd(location, command, *options)
+    assert (done.returncode, done.stderr) == (75, "tlog: the database cannot serve this now (PoolTimeout)\n")
