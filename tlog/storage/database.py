@@ -6,12 +6,13 @@ pg_catalog by default, and knows a statement timeout. Errors of the driver leave
 
 from __future__ import annotations
 
+import asyncio
 import select
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
@@ -76,19 +77,6 @@ async def _check_silent(connection: Connection) -> None:
         raise psycopg.OperationalError(message)
 
 
-@contextmanager
-def _acting(role: Role) -> Iterator[None]:
-    """Translate the errors of connecting as a role."""
-    try:
-        with translated():
-            yield
-    except OverloadedError as error:
-        if isinstance(error.__cause__, psycopg.errors.InvalidParameterValue) or "role" in str(error.__cause__):
-            message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
-            raise UnsafeDatabaseError(message) from None
-        raise
-
-
 class Database:
     """Where the log's database is, and how to connect to it.
 
@@ -116,10 +104,17 @@ class Database:
             UnsafeDatabaseError: the login role may not act as `role`.
 
         """
-        with _acting(role):
-            return await AsyncConnection.connect(
-                self._conninfo_of(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-            )
+        with translated():
+            try:
+                return await AsyncConnection.connect(
+                    _as_role(self._login_for(role), role),
+                    autocommit=True,
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    row_factory=tuple_row,
+                )
+            except psycopg.OperationalError as error:
+                await asyncio.to_thread(self._check_role, role, error)
+                raise
 
     def connect_blocking(self, role: Role) -> psycopg.Connection[TupleRow]:
         """Return what `connect` does, for a thread or process that has nothing else to do than to wait.
@@ -129,13 +124,42 @@ class Database:
             UnsafeDatabaseError: the login role may not act as `role`.
 
         """
-        with _acting(role):
-            return psycopg.Connection.connect(
-                self._conninfo_of(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-            )
+        with translated():
+            try:
+                return psycopg.Connection.connect(
+                    _as_role(self._login_for(role), role),
+                    autocommit=True,
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    row_factory=tuple_row,
+                )
+            except psycopg.OperationalError as error:
+                self._check_role(role, error)
+                raise
 
-    def _conninfo_of(self, role: Role) -> str:
-        return _as_role(self._admin if role == "tlog_owner" else self._conninfo, role)
+    def _login_for(self, role: Role) -> str:
+        return self._admin if role == "tlog_owner" else self._conninfo
+
+    def _check_role(self, role: Role, error: psycopg.OperationalError) -> None:
+        """Find out whether the role is why connecting failed: connect without it, then take it by a statement.
+
+        libpq gives the SQLSTATE of a failed statement. Of a failed connection it gives only a text, in the server's language.
+        This connection is never lent: in it, RESET ROLE would fall back to the login role.
+
+        Raises:
+            psycopg.OperationalError: the database is away.
+            UnsafeDatabaseError: the login role may not act as `role`.
+
+        """
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            return  # a server that refuses a role answers, and whoever waits has waited long enough
+        try:
+            with psycopg.Connection.connect(
+                self._login_for(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT
+            ) as connection:
+                connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege):
+            message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
+            raise UnsafeDatabaseError(message) from None
 
     def pool(self, role: Role, size: int) -> AsyncConnectionPool[Connection]:
         """Return a pool, still closed, of at most `size` connections that act as `role`."""

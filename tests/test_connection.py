@@ -1,0 +1,225 @@
+"""Connecting as a role: whose fault it is when it fails, told by what the server does and never by what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import socketserver
+import struct
+import threading
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tlog.errors import OverloadedError, UnsafeDatabaseError
+from tlog.storage.database import Database
+
+pytestmark = pytest.mark.anyio
+
+# What a server in German says to a role that may not be had, and a text in which not even its name is left.
+GERMAN = "keine Berechtigung, um Rolle »tlog_reader« zu setzen"
+TERSE = "ungültiger Parameterwert"
+REFUSED = r"^the database does not let tlog act as tlog_reader; run 'tlog init' as its administrator$"
+AWAY = r"^the database cannot serve this now \(OperationalError\)$"
+
+
+@pytest.fixture(params=["connect", "connect_blocking"])
+def connect(request):
+    """Returns a coroutine function that connects in one of the two ways and tells who it is there, after RESET ROLE."""
+
+    async def connect_in_this_way(conninfo, role="tlog_reader", admin=None):
+        database = Database(conninfo, admin)
+        if request.param == "connect":
+            async with await database.connect(role) as connection:
+                await connection.execute("RESET ROLE")
+                cursor = await connection.execute("SELECT session_user, current_user")
+                return await cursor.fetchone()
+
+        def block():
+            with database.connect_blocking(role) as connection:
+                connection.execute("RESET ROLE")
+                return connection.execute("SELECT session_user, current_user").fetchone()
+
+        return await asyncio.to_thread(block)
+
+    return connect_in_this_way
+
+
+@contextlib.contextmanager
+def altered(database, before, after):
+    """Roles belong to the whole server of the tests, so each change is taken back."""
+    with database.connect_admin() as admin:
+        admin.execute(before)
+        try:
+            yield
+        finally:
+            admin.execute(after)
+
+
+def without_membership(database):
+    return altered(database, "REVOKE tlog_reader FROM tlog", "GRANT tlog_reader TO tlog")
+
+
+def without_role(database):
+    there, away = "ALTER ROLE tlog_reader RENAME TO tlog_other", "ALTER ROLE tlog_other RENAME TO tlog_reader"
+    return altered(database, there, away)
+
+
+class Translator(socketserver.ThreadingUnixStreamServer):
+    """A door to the real server that puts another text into every error the server answers with.
+
+    Args:
+        conninfo: of the real server, over its UNIX socket.
+        directory: where the door is to be.
+        text: what errors say; None leaves them as they are.
+        closed: numbers of the connections, from 0, that end before the server is asked.
+
+    """
+
+    daemon_threads = True
+    request_queue_size = 5
+
+    def __init__(self, conninfo, directory, text=None, closed=()):
+        self.real = "{host}/.s.PGSQL.{port}".format(**conninfo_to_dict(conninfo))
+        self.text, self.closed, self.count = text, closed, 0
+        super().__init__(str(directory / ".s.PGSQL.5432"), Door)
+
+
+class Door(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.server.count += 1
+        if self.server.count - 1 in self.server.closed:
+            return
+        with socket.socket(socket.AF_UNIX) as real:
+            real.connect(self.server.real)
+            asking = threading.Thread(target=self.pass_questions, args=(real,))
+            asking.start()
+            with contextlib.suppress(OSError), real.makefile("rb") as answers:
+                while head := answers.read(5):
+                    kind, length = struct.unpack(">ci", head)
+                    body = answers.read(length - 4)
+                    if kind == b"E" and self.server.text is not None:
+                        fields = [field for field in body.split(b"\0") if field and field[:1] != b"M"]
+                        fields.append(b"M" + self.server.text.encode())
+                        body = b"".join(field + b"\0" for field in fields) + b"\0"
+                    self.request.sendall(struct.pack(">ci", kind, len(body) + 4) + body)
+            with contextlib.suppress(OSError):
+                self.request.shutdown(socket.SHUT_RDWR)
+            asking.join()
+
+    def pass_questions(self, real):
+        with contextlib.suppress(OSError):
+            while question := self.request.recv(65536):
+                real.sendall(question)
+            real.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def serving(server):
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_the_role_of_a_connection_holds_after_reset_role(connect, database):
+    assert await connect(database.service) == ("tlog", "tlog_reader")
+    assert await connect(database.service, "tlog_owner", database.admin) == ("postgres", "tlog_owner")
+
+
+async def test_the_role_of_a_pool_holds_after_reset_role(database):
+    async with Database(database.service).pool("tlog_reader", 1) as pool, pool.connection() as connection:
+        await connection.execute("RESET ROLE")
+        cursor = await connection.execute("SELECT session_user, current_user")
+        assert await cursor.fetchone() == ("tlog", "tlog_reader")
+
+
+@pytest.mark.parametrize("lacking", [without_membership, without_role])
+@pytest.mark.parametrize("text", [None, GERMAN, TERSE], ids=["English", "German", "terse"])
+async def test_a_role_that_tlog_may_not_have_is_the_operators_matter(connect, database, directory, lacking, text):
+    conninfo = make_conninfo(database.service, host=str(directory), port=5432)
+    with serving(Translator(database.service, directory, text)) as server:
+        assert await connect(conninfo) == ("tlog", "tlog_reader")
+        with lacking(database), pytest.raises(UnsafeDatabaseError, match=REFUSED):
+            await connect(conninfo)
+        assert server.count == 3
+
+
+async def test_the_administrators_role_is_asked_about_as_the_administrator(connect, database):
+    with pytest.raises(UnsafeDatabaseError, match="does not let tlog act as tlog_owner; run"):
+        await connect(database.service, "tlog_owner")
+    with without_membership(database):
+        assert await connect(database.service, "tlog_owner", database.admin) == ("postgres", "tlog_owner")
+
+
+async def test_a_server_that_is_away_at_an_address_with_role_in_it_is_only_away(connect, database, directory):
+    conninfo = make_conninfo(database.service, host=str(directory / "role"))
+    with pytest.raises(OverloadedError, match=AWAY) as caught:
+        await connect(conninfo)
+    assert "role" in str(caught.value.__cause__)
+
+
+async def test_a_database_of_the_name_role_that_is_missing_is_only_away(connect, database):
+    with pytest.raises(OverloadedError, match=AWAY) as caught:
+        await connect(make_conninfo(database.service, dbname="role"))
+    assert "role" in str(caught.value.__cause__)
+
+
+async def test_a_login_role_with_too_many_connections_is_only_overload(connect, database):
+    """PostgreSQL says 'too many connections for role "tlog"'."""
+    limited = altered(database, "ALTER ROLE tlog CONNECTION LIMIT 0", "ALTER ROLE tlog CONNECTION LIMIT -1")
+    with limited, pytest.raises(OverloadedError, match=AWAY) as caught:
+        await connect(database.service)
+    assert 'role "tlog"' in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("text", [None, GERMAN], ids=["English", "German"])
+async def test_a_server_that_goes_away_before_it_is_asked_about_the_role(connect, database, directory, text):
+    conninfo = make_conninfo(database.service, host=str(directory), port=5432)
+    with serving(Translator(database.service, directory, text, closed={1})) as server, without_membership(database):
+        with pytest.raises(OverloadedError, match=AWAY):
+            await connect(conninfo)
+        assert server.count == 2
+
+
+async def test_a_server_that_comes_back_before_it_is_asked_about_the_role(connect, database, directory):
+    """The connection in which the role was set is not lent: RESET ROLE would end the role there."""
+    conninfo = make_conninfo(database.service, host=str(directory), port=5432)
+    with serving(Translator(database.service, directory, closed={0})) as server:
+        with pytest.raises(OverloadedError, match=AWAY):
+            await connect(conninfo)
+        assert server.count == 2
+        assert await connect(conninfo) == ("tlog", "tlog_reader")
+
+
+async def test_a_server_that_never_answers_is_not_waited_for_twice(connect, database, directory, monkeypatch):
+    monkeypatch.setattr("tlog.storage.database._CONNECT_TIMEOUT", 2)
+    path = directory / ".s.PGSQL.5432"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with pytest.raises(OverloadedError, match=r"\(ConnectionTimeout\)$"):
+            await connect(make_conninfo(database.service, host=str(directory), port=5432))
+        silent.settimeout(0.1)
+        with silent.accept()[0], pytest.raises(TimeoutError):
+            silent.accept()
+
+
+async def test_no_connection_stays_open_that_was_only_asked(connect, database):
+    name = sql.Literal(conninfo_to_dict(database.service)["dbname"])
+    query = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE datname = {} AND usename = 'tlog'").format(name)
+    with without_membership(database), database.connect_admin() as admin:
+        for _ in range(3):
+            with pytest.raises(UnsafeDatabaseError):
+                await connect(database.service)
+        for _ in range(100):
+            if admin.execute(query).fetchone() == (0,):
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail("a connection is still there")
