@@ -160,7 +160,7 @@ def test_one_log_advances_at_one_size_too_but_never_as_another(anchor):
 
 def test_the_file_is_private_durable_and_alone(anchor):
     assert anchor._path.stat().st_mode & 0o777 == 0o600
-    assert not anchor._path.with_suffix(".new").exists()
+    assert [path.name for path in anchor._path.parent.iterdir()] == ["anchor.sqlite3"]
     connection = anchor._connect(anchor._path)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 import sys
@@ -53,9 +54,11 @@ def test_a_cluster_is_never_replaced(server):
 def test_interrupted_creation_is_begun_again(directory):
     (directory / "postgres" / "cluster.new").mkdir(parents=True)
     (directory / "postgres" / "cluster.new" / "PG_VERSION").write_text("18")
+    shutil.copytree(directory / "postgres" / "cluster.new", directory / "postgres" / "cluster.new-0123456789abcdef")
     (directory / "postgres").chmod(0o711)
     server = EmbeddedPostgres(directory / "postgres")
     server.create()
+    assert not list((directory / "postgres").glob("*.new*"))
     with server:
         assert ask(server) == "tlog"
 

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.errors import AnchorMissingError, ForkError, NoSpaceError
+from tlog.files import durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,23 +69,18 @@ class Anchor:
             ForkError: there is an anchor already; replacing it would forget what was signed.
 
         """
-        if self._path.exists():
+        try:
+            with durable.making(self._path, once=True) as partial:
+                partial.touch(mode=0o600)
+                with closing(self._connect(partial)) as connection:
+                    connection.execute("PRAGMA journal_mode = DELETE")
+                    connection.execute(_SCHEMA)
+                    connection.execute(_INSERT, first)
+        except FileExistsError:
             message = f"{self._path} exists already; an anchor is never replaced"
-            raise ForkError(message)
-        partial = self._path.with_suffix(".new")
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
-        with closing(self._connect(partial)) as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute(_SCHEMA)
-            connection.execute(_INSERT, first)
-        # The name appears only when the content is complete and on disk: link refuses to replace.
-        self._path.hardlink_to(partial)
-        partial.unlink()
-        _sync_directory(self._path.parent)
+            raise ForkError(message) from None
         with closing(self._connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-        _sync_directory(self._path.parent)
 
     def read(self) -> Anchored:
         """Return what was signed last.
@@ -159,11 +155,3 @@ class Anchor:
         )
         connection.execute("PRAGMA synchronous = FULL")
         return connection
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ Left out: one's own PostgreSQL, which has its own backups, and archiving of WAL 
 from __future__ import annotations
 
 import asyncio
-import os
 from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -21,6 +20,7 @@ import msgspec
 
 from tlog.anchor import Anchor
 from tlog.errors import AnchorMissingError, KeyMismatchError, MalformedInputError, NotCheckedError, OperatorError
+from tlog.files.durable import write_durable
 from tlog.storage.database import Database
 from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.log import ReadStore
@@ -155,12 +155,7 @@ def _make_directory(target: Path) -> None:
 
 def _write_description(target: Path, backup: Backup) -> None:
     """Write what makes a backup complete, when everything else is on disk."""
-    partial = target / f"{_DESCRIPTION}.new"
-    with partial.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(target / _DESCRIPTION)
+    write_durable(target / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
 
 
 async def _position(postgres: EmbeddedPostgres) -> tuple[int, bytes]:

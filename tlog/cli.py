@@ -42,6 +42,7 @@ from tlog.core.question import Question, parse_question
 from tlog.errors import InconsistentRootsError, KeyMismatchError, MalformedInputError, NotFoundError, TlogError
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
+from tlog.files import durable
 from tlog.fsck import Report, Verified, fsck_mirror, parse_verified
 from tlog.fsck import fsck as run_fsck
 from tlog.ingest.cloudtrail import read_cloudtrail
@@ -1089,14 +1090,8 @@ def _output(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
         yield sys.stdout.buffer
         return
-    partial = path.with_name(path.name + ".new")
-    with _guard(lambda: partial.open("wb")) as file:
-        try:
-            yield file
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    partial.replace(path)
+    with durable.making(path) as partial, _guard(lambda: partial.open("wb")) as file:
+        yield file
 
 
 async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ import os
 import secrets
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from tlog.core.merkle import HASH_SIZE
 from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
 from tlog.core.pseudonym import DEFAULT_BITS, BucketKeys
 from tlog.errors import KeyMismatchError, MalformedInputError
+from tlog.files.durable import write_once
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -86,10 +88,10 @@ class DataDirectory:
 
         """
         signer = Signer(origin, secrets.token_bytes(_SEED_SIZE))
-        _write_once(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
-        _write_once(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
-        _write_once(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400)
-        _write_once(self._keys / "log.vkey", f"{self.signer().verifier.vkey()}\n".encode(), 0o444)
+        _keep_or_write(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
+        _keep_or_write(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
+        _keep_or_write(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400)
+        _keep_or_write(self._keys / "log.vkey", f"{self.signer().verifier.vkey()}\n".encode(), 0o444)
 
     def signer(self) -> Signer:
         """Return the signing key.
@@ -185,24 +187,10 @@ def offline_verifier() -> Path:
     return installed if installed.exists() else package.parent / "tools" / "verify.py"
 
 
-def _write_once(path: Path, data: bytes, mode: int) -> bool:
-    """Write a new file, complete and on disk before its name appears; tell whether it was new."""
-    if path.exists():
-        return False
-    partial = path.with_name(path.name + ".new")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    partial.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return True
+def _keep_or_write(path: Path, data: bytes, mode: int) -> None:
+    """Write a key file unless there is one: a key that another process wrote meanwhile is kept as well."""
+    with suppress(FileExistsError):
+        write_once(path, data, mode)
 
 
 def _read_secret(path: Path) -> bytes:

@@ -26,6 +26,7 @@ from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.strict import encode_base64
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.files.durable import write_whole
 from tlog.query import MAX_LIMIT, answer_document
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ async def export_static(
 def _publish(directory: Path, checkpoint: SealedCheckpoint) -> None:
     """Replace checkpoint and chain; whoever comes in between finds a checkpoint without a chain, never one with another's."""
     (directory / "chain").unlink(missing_ok=True)
-    _replace(directory / "checkpoint", checkpoint.note)
-    _replace(directory / "chain", b"%d\n%b\n" % (checkpoint.size, encode_base64(checkpoint.chain_hash)))
+    write_whole(directory / "checkpoint", checkpoint.note)
+    write_whole(directory / "chain", b"%d\n%b\n" % (checkpoint.size, encode_base64(checkpoint.chain_hash)))
 
 
 def _check_directory(directory: Path, checkpoint: SealedCheckpoint) -> None:
@@ -180,11 +181,5 @@ def _write(directory: Path, tile: Tile, data: bytes) -> bool:
     if path.exists() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, data)
+    write_whole(path, data)
     return True
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".new")
-    partial.write_bytes(data)
-    partial.rename(path)

@@ -28,6 +28,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tlog.errors import EmbeddedPostgresError
+from tlog.files import durable
 from tlog.storage.basebackup import verify_files
 from tlog.storage.space import Ballast, Space
 
@@ -117,16 +118,13 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(message)
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._check_reachable()
-        with self._starting():
-            partial = self._directory / "cluster.new"
-            shutil.rmtree(partial, ignore_errors=True)
+        # The cluster gets its name when it is complete: a crash before leaves nothing that looks like one.
+        with self._starting(), durable.making(self._cluster, durable=True) as partial:
             partial.mkdir(mode=0o700)
             self._give(partial)
             self._call("initdb", "--pgdata", partial, "--username=postgres", "--auth=peer", "--encoding=UTF8",
                        "--locale=C", "--data-checksums", "--no-instructions")  # fmt: skip
             self._configure(partial)
-            # The cluster gets its name when it is complete: a crash before leaves nothing that looks like one.
-            partial.rename(self._cluster)
         with self:
             self.administer("CREATE ROLE tlog LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", dbname="postgres")
             self.administer("CREATE DATABASE tlog", dbname="postgres")
@@ -157,9 +155,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(message)
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._check_reachable()
-        with self._starting():
-            partial = self._directory / "cluster.new"
-            shutil.rmtree(partial, ignore_errors=True)
+        with self._starting(), durable.making(self._cluster, durable=True) as partial:
             shutil.copytree(source, partial, symlinks=True)
             # What is verified is what will be used.
             self._verify_backup(partial)
@@ -167,7 +163,6 @@ class EmbeddedPostgres:
             for path in (partial, *partial.rglob("*")):
                 self._give(path)
             self._configure(partial)
-            partial.rename(self._cluster)
 
     def start(self) -> None:
         """Start the server, or join the running one; returns when it answers.
@@ -269,6 +264,8 @@ class EmbeddedPostgres:
         descriptor = os.open(self._directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for name in ("ballast", "cluster", _VERSION):
+                durable.remove_partials(self._directory / name)
             yield
         finally:
             os.close(descriptor)
@@ -364,12 +361,10 @@ class EmbeddedPostgres:
         configuration = _CONFIGURATION % sizes
         for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", configuration)):
             # Complete or not at all: on a full disk half a configuration would be worse than the old one.
-            partial = cluster / f"{name}.new"
-            partial.unlink(missing_ok=True)
-            partial.touch(mode=0o600)
-            partial.write_text(text, encoding="utf-8")
-            self._give(partial)
-            partial.rename(cluster / name)
+            with durable.making(cluster / name) as partial:
+                partial.touch(mode=0o600)
+                partial.write_text(text, encoding="utf-8")
+                self._give(partial)
         main = cluster / "postgresql.conf"
         include = "include 'tlog.conf'\n"
         if include not in main.read_text(encoding="utf-8"):
@@ -407,15 +402,14 @@ class EmbeddedPostgres:
         # Its own user cannot reach the installation (a virtual environment below /root): give it a copy it can.
         copy = self._directory / _VERSION
         if not copy.exists():
-            partial = self._directory / f"{_VERSION}.new"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(installed, partial, copy_function=shutil.copy, symlinks=True)
-            for path in (partial, *partial.rglob("*")):
-                if not path.is_symlink():
-                    path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            for program in (partial / "bin").iterdir():
-                program.chmod(0o755)
-            partial.rename(copy)
+            # Durable: after a power failure half a copy under the right name would never start.
+            with durable.making(copy, durable=True) as partial:
+                shutil.copytree(installed, partial, copy_function=shutil.copy, symlinks=True)
+                for path in (partial, *partial.rglob("*")):
+                    if not path.is_symlink():
+                        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+                for program in (partial / "bin").iterdir():
+                    program.chmod(0o755)
         return copy / "bin"
 
     def _call(self, program: str, *arguments: object) -> None:

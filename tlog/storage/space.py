@@ -11,6 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tlog.files import durable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,17 +71,12 @@ class Ballast:
             OSError: there is no space for it.
 
         """
-        partial = self._path.with_name(self._path.name + ".new")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError:
-            partial.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-        partial.rename(self._path)
+        with durable.making(self._path) as partial:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            finally:
+                os.close(descriptor)
 
     def release(self) -> None:
         """Give its space back."""
