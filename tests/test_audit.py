@@ -220,7 +220,7 @@ def test_verification_runs_aside_and_goes_on_where_it_ended(served):
     assert verify()["verified"] is True  # it looked at what is new only, and says so
     broken = verify(full="true")
     assert (broken["verified"], broken["brokenAt"]) == (False, 5)
-    assert "entry changed" in {error["damage"] for error in broken["errors"]}
+    assert ("entry changed", "entry 5") in {(error["damage"], error["place"]) for error in broken["errors"]}
     postgres.administer(change)
     mended = verify()
     assert (mended["verified"], mended["checkedFrom"]) == (True, 0)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sys
+from typing import get_args
 
 import msgspec
 import pytest
@@ -18,8 +19,10 @@ from tlog.core.commitment import commit
 from tlog.core.merkle import leaf_hash
 from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
+from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
-from tlog.fsck import join, parse_verified, ranges, workers
+from tlog.fsck import Place, Report, join, parse_verified, ranges, workers
+from tlog.fsck.report import Kind
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.storage.scan import scan
 
@@ -97,7 +100,7 @@ async def test_several_processes_find_what_one_finds(opened, location, database,
     with database.connect_admin() as admin:
         admin.execute(OFF + EDIT.replace("index = 7", "index IN (70, 70000)") + ON)
     report = await check(location)
-    assert [(problem.damage, problem.place) for problem in report.problems] == [
+    assert [(problem.damage, str(problem.place)) for problem in report.problems] == [
         ("entry changed", "entry 70"),
         ("chain broken", "entry 70"),
         ("entry changed", "entry 70000"),
@@ -153,7 +156,7 @@ async def test_a18_rows_that_an_index_hides_are_named(opened, location, database
         )
         assert (hidden, admin.execute(count).fetchone()) == ((0,), (1,))
     report = await check(location)
-    assert ("row hidden", place) in {(problem.damage, problem.place) for problem in report.problems}, report.text()
+    assert ("row hidden", place) in {(problem.damage, str(problem.place)) for problem in report.problems}, report.text()
     if table == "leaf":
         # What the row says was found and checked all the same.
         assert [problem.damage for problem in report.problems] == ["row hidden"]
@@ -168,8 +171,76 @@ async def test_rows_behind_the_end_are_named(opened, location, database):
             "INSERT INTO tlog.leaf SELECT 10::bigint ^ 12, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
         )
         admin.execute("INSERT INTO tlog.disclosure VALUES (9000, 'x', 'x')")
-    places = {(problem.damage, problem.place) for problem in (await check(location)).problems}
+    report = await check(location)
+    places = {(problem.damage, str(problem.place)) for problem in report.problems}
     assert {("order", "entry 1000000000000"), ("disclosure mismatch", "entries from 22")} <= places
+    assert report.broken_at == 21  # the row that this makes room for, and none has
+
+
+async def test_disclosures_of_no_entry_break_no_entry(opened, location, database):
+    async with opened() as log:
+        await fill(log, 20)
+    with database.connect_admin() as admin:
+        admin.execute("INSERT INTO tlog.disclosure VALUES (9000, 'x', 'x')")
+    report = await check(location)
+    assert [(problem.damage, str(problem.place)) for problem in report.problems] == [
+        ("disclosure mismatch", "entries from 21")
+    ]
+    assert (report.broken_at, report.to_json()["brokenAt"]) == (None, None)
+
+
+PLACES = {
+    "anchor": Place("anchor"),
+    "chain": Place("chain"),
+    "checkpoint": Place("checkpoint"),
+    "checkpoint 301": Place("checkpoint", 301),
+    "checkpoint 0": Place("checkpoint", 0),
+    "database": Place("database"),
+    "entry 0": Place("entry", 0),
+    "entry 1234567": Place("entry", 1_234_567),
+    "entries 256 to 511": Place("entry", 256, 512),
+    "entries 512 to 512": Place("entry", 512, 513),
+    "entries from 22": Place("entries from", 22),
+    "epoch 8192": Place("epoch", 8192),
+    "log_state": Place("log_state"),
+    "segment 3": Place("segment", 3),
+    "table disclosure": Place("table disclosure"),
+    "table leaf": Place("table leaf"),
+    "table tile": Place("table tile"),
+    "tile/0/000": Place.of_tile(Tile(0, 0)),
+    "tile/0/001.p/45": Place.of_tile(Tile(0, 1, 45)),
+    "tile/2/x001/234.p/7": Place.of_tile(Tile(2, 1234, 7)),
+    "tree size 301": Place("tree size", 301),
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_places_are_written_as_ever(text):
+    """`place` in reports is a public format: who reads it compares strings."""
+    report = Report()
+    report.add("order", PLACES[text], "x")
+    assert str(PLACES[text]) == text
+    assert report.to_json()["problems"] == [{"damage": "order", "place": text, "what": "x"}]
+    assert f"order: {text}: x" in report.text().splitlines()
+
+
+def test_places_of_every_kind_are_tested():
+    assert {place.kind for place in PLACES.values()} == set(get_args(Kind))
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_only_entries_are_where_a_log_is_broken(text):
+    broken = {"entry 0": 0, "entry 1234567": 1_234_567, "entries 256 to 511": 256, "entries 512 to 512": 512}
+    report = Report()
+    report.add("order", PLACES[text], "x")
+    assert report.to_json()["brokenAt"] == broken.get(text)
+
+
+def test_a_log_is_broken_at_its_first_damaged_entry():
+    report = Report()
+    for place in (Place("checkpoint", 2), Place("entry", 9), Place("entry", 5, 8), Place("entries from", 3)):
+        report.add("order", place, "entry 1")
+    assert report.to_json()["brokenAt"] == 5
 
 
 async def test_pending_entries_are_checked_too(opened, location):
@@ -197,7 +268,7 @@ async def test_attack_is_named(opened, location, database, attack):
         admin.execute(OFF + statements + ("" if "triggers left off" in attack else ON))
     report = await check(location)
     assert report.exit_code == 1
-    assert (damage, place) in {(problem.damage, problem.place) for problem in report.problems}, report.text()
+    assert (damage, place) in {(problem.damage, str(problem.place)) for problem in report.problems}, report.text()
     assert "FAILED" in report.text()
     assert report.to_json()["verdict"] == "failed"
 

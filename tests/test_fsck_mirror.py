@@ -77,7 +77,7 @@ async def test_damage_is_named(export, name):
         (path / file).write_bytes(change(data))
     report = check(path, verifier)
     assert report.exit_code == 1
-    assert any(each.damage == damage and each.place.startswith(place) for each in report.problems), report.text()
+    assert any(each.damage == damage and str(each.place).startswith(place) for each in report.problems), report.text()
 
 
 async def test_a_history_that_does_not_continue_the_earlier_one_is_named(export, directory, location):

@@ -156,7 +156,7 @@ def _offline(admin, directory, location, earlier, vkey):
     with open_mirror(str(directory / "export")) as mirror:
         mirrored = fsck_mirror(mirror, vkey, earlier=earlier)
     # The single file and the same code as fsck's agree, but for what only a checkpoint from before shows.
-    alone = [each for each in mirrored.problems if each.place != f"checkpoint {301}"]
+    alone = [each for each in mirrored.problems if str(each.place) != "checkpoint 301"]
     assert (done.returncode == 0) == (not alone), (done.stdout, mirrored.text())
     return "verified" if mirrored.exit_code == 0 and done.returncode == 0 else "detected"
 

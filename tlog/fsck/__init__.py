@@ -31,7 +31,7 @@ from tlog.fsck.event_ids import EventIds
 from tlog.fsck.join import Join
 from tlog.fsck.mirrored import fsck_mirror
 from tlog.fsck.opinion import SecondOpinion
-from tlog.fsck.report import Problem, Report, Verified, parse_verified
+from tlog.fsck.report import Place, Problem, Report, Verified, parse_verified
 from tlog.fsck.stored_index import check_stored_index
 from tlog.fsck.workers import check_ranges, plan
 from tlog.replay import Replay
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tlog.storage.log import SealedCheckpoint
     from tlog.storage.scan import Scan
 
-__all__ = ["Problem", "Report", "Verified", "fsck", "fsck_mirror", "parse_verified"]
+__all__ = ["Place", "Problem", "Report", "Verified", "fsck", "fsck_mirror", "parse_verified"]
 _SHOWN_ROWS: Final = 20
 
 
@@ -104,10 +104,10 @@ async def fsck(
                 check = _Check(snapshot, database, report, join, bucket_keys)
                 await check.run(anchors, progress, reached, opinion, partial=since is not None)
         except UnsafeDatabaseError as error:
-            report.add("schema", "database", str(error))
+            report.add("schema", Place("database"), str(error))
             report.leave("what the database refuses to show, or shows from elsewhere")
         except DamagedLogError as error:
-            report.add("page damaged", "database", str(error))
+            report.add("page damaged", Place("database"), str(error))
             report.leave("whatever stands behind what PostgreSQL cannot read")
     return report
 
@@ -119,7 +119,7 @@ def _read_anchor(report: Report, read_anchor: Callable[[], Anchored] | None) -> 
     try:
         return read_anchor()
     except (AnchorMissingError, ForkError) as error:
-        report.add("anchor wrong", "anchor", str(error))
+        report.add("anchor wrong", Place("anchor"), str(error))
         return None
     except OverloadedError as error:
         report.leave(f"the anchor ({error})")
@@ -204,16 +204,16 @@ class _Check:
             strays = await self._scan.stray_leaves(end)
             for index, rows in strays[:_SHOWN_ROWS]:
                 what = "an index stands twice" if rows > 1 else "it lies behind the end of the log"
-                report.add("order", f"entry {index}", what)
+                report.add("order", Place("entry", index), what)
             if not strays:
                 what = f"{leaves:,} rows are there, its index leads to {join.stored_leaves:,}"
-                report.add("row hidden", "table leaf", what)
+                report.add("row hidden", Place("table leaf"), what)
         disclosures, behind = await self._scan.count_disclosures(end)
         if behind:
-            report.add("disclosure mismatch", f"entries from {end}", f"{behind:,} disclosures belong to no entry")
+            report.add("disclosure mismatch", Place("entries from", end), f"{behind:,} disclosures belong to no entry")
         if join.stored_disclosures != disclosures - behind:
             what = f"{disclosures - behind:,} rows are there, its index leads to {join.stored_disclosures:,}"
-            report.add("row hidden", "table disclosure", what)
+            report.add("row hidden", Place("table disclosure"), what)
         await self._tiles(end)
 
     async def _tiles(self, end: int) -> None:
@@ -225,4 +225,4 @@ class _Check:
         inside = sum(index < needed for index in stored)
         if inside != self._join.stored_tiles:
             what = f"{inside:,} rows of level 0 are there, its index leads to {self._join.stored_tiles:,}"
-            self._report.add("row hidden", "table tile", what)
+            self._report.add("row hidden", Place("table tile"), what)

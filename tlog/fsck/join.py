@@ -16,7 +16,7 @@ from tlog.core.segment import format_table, table_hash
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
 from tlog.fsck.ranges import BLOCK, Before
-from tlog.fsck.report import Verified
+from tlog.fsck.report import Place, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ class Join:
         report = self._report
         report.checked.update(facts.checked)
         if self._logged_at and facts.first_logged_at and facts.first_logged_at < self._logged_at:
-            report.add("order", f"entry {facts.start}", "it is logged earlier than the entry before it")
+            report.add("order", Place("entry", facts.start), "it is logged earlier than the entry before it")
         for problem in facts.problems:
             report.add(*problem)
         report.more_problems += facts.more_problems
@@ -139,30 +139,33 @@ class Join:
 
     def _report_gap(self) -> None:
         if self._gap:
-            self._report.add("row missing", _entries(self._gap), "no row has this index")
+            end = self._gap.stop if len(self._gap) > 1 else None
+            self._report.add("row missing", Place("entry", self._gap.start, end), "no row has this index")
 
     def _first_entry(self, facts: RangeFacts) -> None:
         if facts.first_entry is None:
             if 0 not in facts.missing:
-                self._report.add("index keys wrong", "entry 0", "it does not commit to bucket keys")
+                self._report.add("index keys wrong", Place("entry", 0), "it does not commit to bucket keys")
         elif self._bucket_keys is not None and (
             (facts.first_entry.bits, facts.first_entry.root_hash())
             != (self._bucket_keys.bits, self._bucket_keys.root())
         ):
-            self._report.add("index keys wrong", "entry 0", "the bucket keys given are not the ones it commits to")
+            self._report.add(
+                "index keys wrong", Place("entry", 0), "the bucket keys given are not the ones it commits to"
+            )
 
     def _epoch(self, index: int, entry: IndexEntry) -> None:
         """Derive the segments of a logged epoch again; a cheating index is one that commits to others."""
         self.epochs[index] = entry.table_hash()
         self._report.checked["epochs"] += 1
         if entry.size > index:
-            self._report.add("index wrong", f"entry {index}", "its epoch covers entries that were not logged yet")
+            self._report.add("index wrong", Place("entry", index), "its epoch covers entries that were not logged yet")
         elif table_hash(format_table(self._replay.table(entry.ends))) != entry.table_hash():
             if self._damaged:
                 self._report.leave("index epochs behind damaged entries")
             else:
                 what = f"the epoch of size {entry.size} commits to segments that the entries do not lead to"
-                self._report.add("index wrong", f"entry {index}", what)
+                self._report.add("index wrong", Place("entry", index), what)
 
     # --- The tree ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +208,7 @@ class Join:
             if level and hashes:
                 self._upper[level, self._counts[level] // TILE_WIDTH] = hashes
         for (level, index), hashes in sorted(self._upper.items()):
-            place = Tile(level, index, len(hashes)).path()
+            place = Place.of_tile(Tile(level, index, len(hashes)))
             data = stored.pop((level, index), b"")
             if len(data) % HASH_SIZE:
                 report.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
@@ -226,7 +229,7 @@ class Join:
                     report.add("tile changed", place, f"its hash {i} is not that of the tiles below it")
             report.checked["tiles"] += bool(found)
         for level, index in stored:  # those that were compared are gone
-            report.add("tile changed", Tile(level, index).path(), "there are no entries for it")
+            report.add("tile changed", Place.of_tile(Tile(level, index)), "there are no entries for it")
 
     # --- What was signed ---------------------------------------------------------------------------------------------
 
@@ -236,13 +239,13 @@ class Join:
         if state is not None:
             size, have = state.size, self.size
             if have > size:
-                self._report.add("state wrong", "log_state", f"it says {size} entries, there are {have}")
+                self._report.add("state wrong", Place("log_state"), f"it says {size} entries, there are {have}")
             logged_at = to_microseconds(parse_logged_at(self._logged_at.decode())) if self._logged_at else 0
             if (state.chain_hash, state.last_logged_at) != (self._chain, logged_at):
                 what = "chain hash or last loggedAt is not that of the last entry"
-                self._report.add("state wrong", "log_state", what)
+                self._report.add("state wrong", Place("log_state"), what)
         for index in self._event_ids.twice():
-            self._report.add("duplicate id", f"entry {index}", "its eventId is logged twice")
+            self._report.add("duplicate id", Place("entry", index), "its eventId is logged twice")
 
     @property
     def has_suspects(self) -> bool:
@@ -260,7 +263,7 @@ class Join:
     def stray_tiles(self, indexes: Sequence[int]) -> None:
         """Report tiles of level 0 behind the last entry."""
         for index in indexes:
-            self._report.add("tile changed", Tile(0, index).path(), "there are no entries for it")
+            self._report.add("tile changed", Place.of_tile(Tile(0, index)), "there are no entries for it")
 
     @property
     def chain(self) -> bytes:
@@ -279,14 +282,14 @@ class Join:
             if size is not None and signed[size] == self._roots[size][0]:
                 tile = Tile(0, index // TILE_WIDTH)
                 what = f"its hash {index % TILE_WIDTH} is not that of entry {index}, which leads to the signed root"
-                self._report.add("tile changed", tile.path(), what)
+                self._report.add("tile changed", Place.of_tile(tile), what)
             else:
                 what = "its bytes were changed, and its leaf_hash with them: they do not lead to the signed root"
-                self._report.add("entry changed", f"entry {index}", what)
+                self._report.add("entry changed", Place("entry", index), what)
 
     def checkpoint(self, sealed: SealedCheckpoint) -> None:
         """Check a published checkpoint: its signature, its columns, and the tree it signs."""
-        report, place = self._report, f"checkpoint {sealed.size}"
+        report, place = self._report, Place("checkpoint", sealed.size)
         report.checked["checkpoints"] += 1
         try:
             opened = open_checkpoint(sealed.note, self._verifier)
@@ -299,18 +302,18 @@ class Join:
         if self._chains.get(sealed.size, sealed.chain_hash) != sealed.chain_hash:
             report.add("chain broken", place, "the chain over its entries ends in another hash than when it was signed")
 
-    def note(self, note: bytes, place: str) -> int | None:
+    def note(self, note: bytes, place: Place) -> int | None:
         """Check a signed note that is not in the database; return the size it signs, None if it does not open."""
         try:
             opened = open_checkpoint(note, self._verifier)
         except TlogError as error:
-            self._report.add("anchor wrong" if place == "anchor" else "checkpoint wrong", place, str(error))
+            self._report.add("anchor wrong" if place.kind == "anchor" else "checkpoint wrong", place, str(error))
             return None
         if opened.size <= self.size:
             self._signed_root(opened.size, opened.root, place)
         return opened.size
 
-    def _signed_root(self, size: int, root: bytes, place: str) -> None:
+    def _signed_root(self, size: int, root: bytes, place: Place) -> None:
         if size > self.size:
             self._report.add("ROLLBACK", place, f"{size} entries were signed, the database holds {self.size}")
         elif size and root not in self._roots.get(size, (root,)):  # below where a partial check began there is none
@@ -321,16 +324,18 @@ class Join:
         report = self._report
         if before.size > size:
             what = f"ROLLBACK db={size} anchor={before.size}: signed entries are gone"
-            report.add("ROLLBACK", "anchor", what)
+            report.add("ROLLBACK", Place("anchor"), what)
         if newest is not None and newest.size > after.size:
             report.add(
-                "anchor wrong", "anchor", f"it stops at {after.size}, a checkpoint of {newest.size} is published"
+                "anchor wrong", Place("anchor"), f"it stops at {after.size}, a checkpoint of {newest.size} is published"
             )
         for anchored in {before, after}:
             if newest is not None and newest.size == anchored.size and newest.note != anchored.note:
-                report.add("anchor wrong", "anchor", f"it holds another checkpoint of {newest.size} than is published")
+                report.add(
+                    "anchor wrong", Place("anchor"), f"it holds another checkpoint of {newest.size} than is published"
+                )
             elif anchored.note:
-                self.note(anchored.note, "anchor")
+                self.note(anchored.note, Place("anchor"))
 
     def verified(self) -> Verified:
         """Return where the check has got to, for a later one to continue."""
@@ -342,8 +347,3 @@ class Join:
             logged_at=self._logged_at.decode(),
             edge=[b"".join(computed for computed, _ in hashes) for hashes in self._edge],
         )
-
-
-def _entries(indexes: range) -> str:
-    last = indexes.stop - 1
-    return f"entries {indexes.start} to {last}" if len(indexes) > 1 else f"entry {last}"

@@ -18,7 +18,7 @@ from tlog.errors import MalformedInputError, NotCheckedError, TlogError
 from tlog.fsck.event_ids import EventIds
 from tlog.fsck.join import Join
 from tlog.fsck.ranges import RangeCheck
-from tlog.fsck.report import Report
+from tlog.fsck.report import Place, Report
 from tlog.fsck.workers import plan
 from tlog.replay import Replay
 
@@ -61,7 +61,7 @@ def fsck_mirror(
     try:
         signed = open_checkpoint(note, verifier)
     except TlogError as error:
-        report.add("checkpoint wrong", "checkpoint", str(error))
+        report.add("checkpoint wrong", Place("checkpoint"), str(error))
         report.leave("everything that the checkpoint would be the measure of")
         return report
     report.size = report.sealed = signed.size
@@ -92,7 +92,7 @@ class _Mirrored:
         upper = self._upper(signed.size)
         join.compare_tiles(dict(upper))
         join.judge_suspects({signed.size: signed.root})
-        join.note(note, "checkpoint")
+        join.note(note, Place("checkpoint"))
         report.checked["checkpoints"] += 1
         self._chain(signed.size)
         if earlier is not None:
@@ -112,7 +112,7 @@ class _Mirrored:
             except NotCheckedError:
                 continue  # the next bundle, or the end, says which entries are missing
             except MalformedInputError as error:
-                self._report.add("entry malformed", f"entries {start} to {start + width - 1}", str(error))
+                self._report.add("entry malformed", Place("entry", start, start + width), str(error))
                 continue
             check.take([(start + n, None, entry, b"", b"") for n, entry in enumerate(entries)], [])
         check.skip(task.end)
@@ -124,7 +124,7 @@ class _Mirrored:
         except NotCheckedError:
             return b""
         except MalformedInputError as error:
-            self._report.add("tile changed", Tile(level, index, width).path(), str(error))
+            self._report.add("tile changed", Place.of_tile(Tile(level, index, width)), str(error))
             return b""
 
     def _upper(self, size: int) -> dict[tuple[int, int], bytes]:
@@ -143,16 +143,16 @@ class _Mirrored:
         try:
             chain = self._mirror.chain()
         except MalformedInputError as error:
-            self._report.add("chain broken", "chain", str(error))
+            self._report.add("chain broken", Place("chain"), str(error))
             return
         if chain is None:
             self._report.leave("the chain (the mirror has no file of it)")
         elif chain != (size, self._join.chain):
-            self._report.add("chain broken", "chain", "the chain over the entries ends in another hash")
+            self._report.add("chain broken", Place("chain"), "the chain over the entries ends in another hash")
 
     def _continues(self, earlier: Checkpoint, signed: Checkpoint, upper: dict[tuple[int, int], bytes]) -> None:
         """Check that this tree continues one that was signed earlier."""
-        place = f"checkpoint {earlier.size}"
+        place = Place("checkpoint", earlier.size)
         if earlier.size > signed.size:
             self._report.add("ROLLBACK", place, f"{earlier.size} entries were signed, the mirror has {signed.size}")
             return

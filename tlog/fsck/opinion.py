@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tlog.core.proof import verify_inclusion
 from tlog.errors import NotCheckedError, TlogError, VerificationError
+from tlog.fsck.report import Place
 
 if TYPE_CHECKING:
     from tlog.fsck.report import Report
@@ -40,7 +41,7 @@ class SecondOpinion:
         try:
             report.checked["second opinions"] = self.compare(report.sealed, root)
         except TlogError as error:
-            report.add("second opinion", f"tree size {report.sealed}", str(error))
+            report.add("second opinion", Place("tree size", report.sealed), str(error))
 
     def compare(self, size: int, root: bytes) -> int:
         """Compare the root hash and a sample of inclusion proofs; return how many proofs agreed.

@@ -21,7 +21,7 @@ from tlog.core.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
-from tlog.fsck.report import Problem
+from tlog.fsck.report import Place, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +110,7 @@ class RangeFacts:
     read_disclosures: int = 0
     read_tiles: int = 0
 
-    def add(self, damage: Damage, place: str, what: str) -> None:
+    def add(self, damage: Damage, place: Place, what: str) -> None:
         """Note a problem; beyond a thousand they are only counted."""
         if len(self.problems) < _REMEMBERED:
             self.problems.append(Problem(damage, place, what))
@@ -169,7 +169,7 @@ class RangeCheck:
         facts.read_disclosures += len(disclosures)
         for run in _consecutive(rows):
             if run[0][0] < facts.end:
-                facts.add("order", f"entry {run[0][0]}", "an index stands twice")
+                facts.add("order", Place("entry", run[0][0]), "an index stands twice")
                 continue
             self.skip(run[0][0])
             self._run(run, disclosures)
@@ -209,7 +209,7 @@ class RangeCheck:
         alike = (keys[:, 0] == keys[:, 1]) | (keys[:, 0] == keys[:, 2]) | (keys[:, 1] == keys[:, 2])
         for position in self.facts.positions[::3][alike]:
             what = "an event entry has three index keys that differ in their first 8 bytes"
-            self.facts.add("entry malformed", f"entry {self.facts.start + int(position)}", what)
+            self.facts.add("entry malformed", Place("entry", self.facts.start + int(position)), what)
 
     def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
         """Check rows without a gap."""
@@ -236,7 +236,7 @@ class RangeCheck:
             return True
         same = True
         for position, mine in enumerate(computed):
-            index, place = first + position, f"entry {first + position}"
+            index, place = first + position, Place("entry", first + position)
             tiled = self._stored_hashes(index, 1)
             agree = tiled in (b"", mine)
             if self._columns and mine != columns[position]:
@@ -266,7 +266,7 @@ class RangeCheck:
             for position, link in enumerate(links):
                 if link != stored[position] and (position or before is not None):
                     what = "its chain_hash does not continue the entries before it"
-                    facts.add("chain broken", f"entry {first + position}", what)
+                    facts.add("chain broken", Place("entry", first + position), what)
 
     # --- What entries say --------------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class RangeCheck:
 
     def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> EventFacts | None:
         """Return what `match_event` would, with an empty action for a control entry; None of what is malformed."""
-        facts, place = self.facts, f"entry {index}"
+        facts, place = self.facts, Place("entry", index)
         try:
             entry: Entry = parse_entry(data)
         except TlogError as error:
@@ -321,7 +321,9 @@ class RangeCheck:
             last = facts.logged_at
             for position, time in enumerate(times):
                 if time and time < last:
-                    facts.add("order", f"entry {first + position}", "it is logged earlier than the entry before it")
+                    facts.add(
+                        "order", Place("entry", first + position), "it is logged earlier than the entry before it"
+                    )
                 last = time or last
             times = [time for time in times if time]
         if times:
@@ -334,7 +336,7 @@ class RangeCheck:
             for position, column in enumerate(columns):
                 if column != joined[position * _UUID_SIZE : (position + 1) * _UUID_SIZE]:
                     what = "its event_id is not the eventId of its bytes"
-                    self.facts.add("column changed", f"entry {events[position][0]}", what)
+                    self.facts.add("column changed", Place("entry", events[position][0]), what)
         self._ids.append(joined)
         self._indexes += [index for index, _ in events]
 
@@ -355,11 +357,11 @@ class RangeCheck:
             rows: dict[int, DisclosureRow] = {}
             for row in disclosures:
                 if rows.setdefault(row[0], row) is not row:
-                    facts.add("disclosure mismatch", f"entry {row[0]}", "it has two disclosures")
+                    facts.add("disclosure mismatch", Place("entry", row[0]), "it has two disclosures")
             for n, each in enumerate(said):
                 if each is not None and not each[0] and first + n in rows:
                     what = "a control entry has a disclosure"
-                    facts.add("disclosure mismatch", f"entry {first + n}", what)
+                    facts.add("disclosure mismatch", Place("entry", first + n), what)
             facts.checked["undisclosed"] += sum(index not in rows for index, _ in events)
             events = [event for event in events if event[0] in rows]
             disclosures = [rows[index] for index, _ in events]
@@ -396,13 +398,13 @@ class RangeCheck:
                     self._index_keys(keys, [event], [row])
                 return
             what = "what it discloses is no actor and resource of an event"
-            self.facts.add("disclosure mismatch", f"entry {events[0][0]}", what)
+            self.facts.add("disclosure mismatch", Place("entry", events[0][0]), what)
             return
         if expected != [(said[5], said[8]) for _, said in events]:
             for (index, said), each in zip(events, expected, strict=True):
                 if each != (said[5], said[8]):
                     what = "its index keys are not those of its actor and resource"
-                    self.facts.add("index keys wrong", f"entry {index}", what)
+                    self.facts.add("index keys wrong", Place("entry", index), what)
         self.facts.checked["index keys"] += 2 * len(events)
 
     # --- The tree ----------------------------------------------------------------------------------------------------
@@ -458,7 +460,7 @@ class RangeCheck:
         stored = split_hashes(data[: len(data) // HASH_SIZE * HASH_SIZE])
         width, first = len(self._tile), index * TILE_WIDTH
         covered = max(0, min(width, self._sealed - first))
-        place = Tile(0, index, width).path()
+        place = Place.of_tile(Tile(0, index, width))
         if len(data) % HASH_SIZE:
             facts.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
         elif len(stored) < covered:
@@ -493,7 +495,7 @@ def _is_disclosed(facts: RangeFacts, event: _Event, disclosure: DisclosureRow) -
         try:
             check_disclosure(parse_base64url(logged, "a commitment", HASH_SIZE), data, group)
         except TlogError as error:
-            facts.add("disclosure mismatch", f"entry {index}", str(error))
+            facts.add("disclosure mismatch", Place("entry", index), str(error))
             return False
     return True
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from tlog.core.proof import Subtree
-from tlog.core.tile import TILE_WIDTH, nodes_from_tiles
+from tlog.core.tile import TILE_WIDTH, Tile, nodes_from_tiles
 from tlog.errors import MalformedInputError
 
 Damage = Literal[
@@ -36,15 +36,60 @@ Damage = Literal[
     "tile changed",
     "tile missing",
 ]
+Kind = Literal[
+    "anchor",
+    "chain",
+    "checkpoint",
+    "database",
+    "entries from",
+    "entry",
+    "epoch",
+    "log_state",
+    "segment",
+    "table disclosure",
+    "table leaf",
+    "table tile",
+    "tile",
+    "tree size",
+]
 _REMEMBERED: Final = 1_000
 _SHOWN: Final = 20
+
+
+class Place(NamedTuple):
+    """Where something is wrong. `str` gives the text that reports show, which is a public format.
+
+    `start` is the number that the kind has, if it has one: an index, a size, an id. With `end` it is a range [start, end):
+    of entries, or for a tile of the hashes of its level.
+    """
+
+    kind: Kind
+    start: int | None = None
+    end: int | None = None
+    level: int = 0
+
+    @classmethod
+    def of_tile(cls, tile: Tile) -> Place:
+        """Return the place of a tile, whose text is its path."""
+        start = tile.index * TILE_WIDTH
+        return cls("tile", start, start + tile.width, tile.level)
+
+    def __str__(self) -> str:
+        """Return the text of the place, for example "entry 7", "entries 256 to 511", "tile/0/001.p/45" or "anchor"."""
+        if self.start is None:
+            return self.kind
+        if self.end is None:
+            return f"{self.kind} {self.start}"
+        if self.kind == "tile":
+            return Tile(self.level, self.start // TILE_WIDTH, self.end - self.start).path()
+        return f"entries {self.start} to {self.end - 1}"
 
 
 class Problem(NamedTuple):
     """One thing that is wrong: its class, where, and what."""
 
     damage: Damage
-    place: str
+    place: Place
     what: str
 
 
@@ -107,7 +152,13 @@ class Report:
             return 1
         return 3 if self.unchecked or not (self.checked["entries"] or self.start) else 0
 
-    def add(self, damage: Damage, place: str, what: str) -> None:
+    @property
+    def broken_at(self) -> int | None:
+        """The first entry that is known to be damaged or missing; None if there is none."""
+        entries = [each.place for each in self.problems if each.place.kind == "entry"]
+        return min((place.start for place in entries if place.start is not None), default=None)
+
+    def add(self, damage: Damage, place: Place, what: str) -> None:
         """Note a problem; beyond a thousand they are only counted."""
         if len(self.problems) < _REMEMBERED:
             self.problems.append(Problem(damage, place, what))
@@ -153,6 +204,7 @@ class Report:
             "checked": dict(self.checked),
             "unchecked": self.unchecked,
             "lacks": self.lacks,
-            "problems": [problem._asdict() for problem in self.problems],
+            "brokenAt": self.broken_at,
+            "problems": [{**problem._asdict(), "place": str(problem.place)} for problem in self.problems],
             "moreProblems": self.more_problems,
         }

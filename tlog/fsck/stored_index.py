@@ -9,6 +9,7 @@ from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.posting import SegmentBuilder, from_bytes
 from tlog.core.segment import POSTING_SIZE, Segment, parse_table, table_hash
 from tlog.errors import TlogError
+from tlog.fsck.report import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ async def check_stored_index(scan: Scan, report: Report, epochs: Mapping[int, by
     """
     wanted: dict[int, Segment] = {}
     for epoch in await scan.epochs():
-        place = f"epoch {epoch.size}"
+        place = Place("epoch", epoch.size)
         try:
             segments = parse_table(epoch.table)
         except TlogError as error:
@@ -42,15 +43,15 @@ async def check_stored_index(scan: Scan, report: Report, epochs: Mapping[int, by
     built, digests = await _stored_pages(scan, report, wanted)
     async for segment_id, level, index, hashes in scan.index_tiles():
         if segment_id in wanted and digests.pop((segment_id, level, index), None) != sha256(hashes).digest():
-            _drift(report, f"segment {segment_id}", f"its tile {level}/{index} is not that of its pages")
+            _drift(report, Place("segment", segment_id), f"its tile {level}/{index} is not that of its pages")
     for segment_id, level, index in digests:
-        _drift(report, f"segment {segment_id}", f"its tile {level}/{index} is missing")
+        _drift(report, Place("segment", segment_id), f"its tile {level}/{index} is missing")
     for segment_id, segment in wanted.items():
         report.checked["segments"] += 1
         if stored.get(segment_id) != segment:
-            _drift(report, f"segment {segment_id}", "its row is missing or not what the table says")
+            _drift(report, Place("segment", segment_id), "its row is missing or not what the table says")
         if built.get(segment_id, Segment(segment.start, segment.end, 0, EMPTY_ROOT)) != segment:
-            _drift(report, f"segment {segment_id}", "its pages do not lead to the root hash in the table")
+            _drift(report, Place("segment", segment_id), "its pages do not lead to the root hash in the table")
 
 
 async def _stored_pages(
@@ -67,7 +68,7 @@ async def _stored_pages(
             builders[segment_id] = SegmentBuilder(*wanted[segment_id][:2])
             following = 0
         if run != following or first_posting != pages[:POSTING_SIZE] or len(pages) % POSTING_SIZE:
-            _drift(report, f"segment {segment_id}", f"run {run} is not where it belongs")
+            _drift(report, Place("segment", segment_id), f"run {run} is not where it belongs")
         following = run + 1
         builder = builders[segment_id]
         builder.add(from_bytes(pages[: len(pages) // POSTING_SIZE * POSTING_SIZE]))
@@ -79,5 +80,5 @@ async def _stored_pages(
     return built, digests
 
 
-def _drift(report: Report, place: str, what: str) -> None:
+def _drift(report: Report, place: Place, what: str) -> None:
     report.add("index drift", place, f"{what}; 'tlog reindex' makes it again from the entries")

@@ -15,6 +15,7 @@ from tlog.core.pseudonym import BucketKeys
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import OverloadedError
 from tlog.fsck.ranges import BLOCK, Before, RangeCheck, RangeFacts
+from tlog.fsck.report import Place
 from tlog.storage.scan import RangeReader
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None)
         hidden = sorted(set(facts.missing) - set(found.missing))
         for index in hidden:
             what = "an index of the table hides it: only a sequential scan finds it. REINDEX, and find out who did that"
-            found.add("row hidden", f"entry {index}", what)
+            found.add("row hidden", Place("entry", index), what)
         facts = found
     return facts
 

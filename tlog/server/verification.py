@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 import tempfile
 from contextlib import suppress
@@ -37,7 +36,6 @@ _FULL_EVERY: Final = timedelta(days=1)
 _DEFAULT_WAIT: Final = 5
 _MAX_WAIT: Final = 60
 _NICENESS: Final = 10
-_INDEX: Final = re.compile(r"entr(?:y|ies) ([0-9]+)")
 _MAX_ERRORS: Final = 100
 
 
@@ -142,13 +140,11 @@ class Verification:
         running = None if self._task is None or self._task.done() else self._progress
         document: dict[str, Any] = {"verified": None, "totalEvents": None, "brokenAt": None, "errors": []}
         if self._last is not None and self._last_at is not None:
-            errors = self._last["problems"]
-            broken = [int(match[1]) for each in errors if (match := _INDEX.match(each["place"]))]
             document |= {
                 "verified": self._last["exitCode"] == 0,
                 "totalEvents": self._last["checked"].get("events", 0),
-                "brokenAt": min(broken, default=None),
-                "errors": errors[:_MAX_ERRORS],
+                "brokenAt": self._last["brokenAt"],
+                "errors": self._last["problems"][:_MAX_ERRORS],
                 "unchecked": self._last["unchecked"],
                 "treeSize": self._last["size"],
                 "checkedFrom": self._last["start"],
