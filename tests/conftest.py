@@ -18,8 +18,8 @@ from support import ORIGIN, Server, TestDatabase, start_server
 
 from tlog.config import DataDirectory, Location
 from tlog.lifecycle import Log, create_log, open_log, running
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from support import Server
 
-    from tlog.storage.embedded import EmbeddedPostgres
+    from tlog.postgres.server import EmbeddedPostgres
 
 # `tlog` whose guard waits a twentieth as long, so that a test need not.
 IMPATIENT = """

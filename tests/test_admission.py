@@ -13,11 +13,11 @@ from support import sample_events, start_server, tlog
 
 from tlog.client import Client
 from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
+from tlog.postgres.server import EmbeddedPostgres
+from tlog.postgres.space import MEGABYTE, Ballast, Space
 from tlog.server.admission import MAX_BODIES_SIZE, Admission, Bucket
 from tlog.server.app import create_app
 from tlog.server.auth import CACHE_SECONDS, LOOKUPS_PER_SECOND, Authenticator, new_token
-from tlog.storage.embedded import EmbeddedPostgres
-from tlog.storage.space import MEGABYTE, Ballast, Space
 
 GIGABYTE = 1024 * MEGABYTE
 PEPPER = bytes(32)

@@ -13,7 +13,7 @@ import pytest
 from support import sample_events, start_server, tlog, verify_offline
 from test_query import brute_force
 
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 FORMULA = '=HYPERLINK("http://x")'
 

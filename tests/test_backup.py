@@ -23,7 +23,7 @@ from tlog.errors import (
 )
 from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
-from tlog.storage.basebackup import verify_files
+from tlog.postgres.basebackup import verify_files
 
 
 def test_everything_is_lost_and_comes_back(directory):

@@ -16,7 +16,7 @@ import pytest
 from support import ROOT
 
 from tlog.errors import EmbeddedPostgresError
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_another_user_is_refused(server):
 HOLD = """
 import sys
 from pathlib import Path
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1])):
     print("up", flush=True)
     sys.stdin.read()

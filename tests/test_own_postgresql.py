@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from support import ORIGIN, sample_events, start_server, tlog
 
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 
 def free_port():

@@ -19,7 +19,7 @@ from support import SMALL_SEGMENTS, sample_events, start_server, tlog, verify_of
 
 from tlog.client import Client
 from tlog.errors import OverloadedError
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 SECONDS = float(os.environ.get("TLOG_TEST_SECONDS", "6"))
 CLIENTS = 8

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tlog.errors import UnsafeDatabaseError
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
 

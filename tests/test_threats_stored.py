@@ -40,7 +40,7 @@ from tlog.export import export_static
 from tlog.fsck import fsck_mirror
 from tlog.lifecycle import create_log, open_log, running
 from tlog.mirror import open_mirror
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ import msgspec
 from tlog.anchor import Anchor
 from tlog.errors import AnchorMissingError, KeyMismatchError, MalformedInputError, NotCheckedError, OperatorError
 from tlog.files.durable import write_durable
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:

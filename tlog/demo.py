@@ -27,7 +27,7 @@ from tlog.client import Client
 from tlog.config import offline_verifier
 from tlog.errors import RollbackError
 from tlog.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

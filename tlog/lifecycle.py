@@ -33,15 +33,15 @@ from tlog.errors import (
     RollbackError,
     TlogError,
 )
+from tlog.postgres.server import EmbeddedPostgres
+from tlog.postgres.watch import Watch
 from tlog.query import Searcher
 from tlog.sealer import check_anchored
 from tlog.signer import CheckpointSigner
 from tlog.signer_socket import RemoteSigner
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.index import IndexStore
 from tlog.storage.log import AppendStore, ReadStore
-from tlog.storage.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

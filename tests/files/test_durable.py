@@ -17,7 +17,7 @@ from tlog.core.tile import Tile
 from tlog.errors import ForkError
 from tlog.export import _write
 from tlog.files import durable
-from tlog.storage.space import Ballast
+from tlog.postgres.space import Ballast
 
 WRITERS = (durable.write_whole, durable.write_durable, durable.write_once)
 REPLACING = WRITERS[:2]

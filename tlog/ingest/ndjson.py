@@ -22,7 +22,7 @@ def read_ndjson(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
         MalformedInputError: a line is longer than an event can be, or the compressed data is damaged.
 
     """
-    lines = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
+    lines = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
     number = 0
     try:
         while line := lines.readline(MAX_LINE + 3):

@@ -25,7 +25,7 @@ from tlog.storage.selfcheck import check_access, check_privileges, check_relatio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tlog.storage.watch import Watch
+    from tlog.postgres.watch import Watch
 
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
 Connection = AsyncConnection[TupleRow]

@@ -25,7 +25,7 @@ from benchmarks.generator import feed
 from benchmarks.library import inprocess_once
 from benchmarks.machine import cpu_seconds, over_runs, tree_of
 from benchmarks.service import scratch
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import psycopg
 from benchmarks.generator import feed
 from benchmarks.library import load
 from benchmarks.service import scratch
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from pathlib import Path

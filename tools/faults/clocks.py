@@ -17,7 +17,7 @@ from tlog.config import DataDirectory, Location, utc_now
 from tlog.core.entry import parse_entry, to_microseconds
 from tlog.errors import OperatorError, OverloadedError
 from tlog.lifecycle import create_log, open_log, running
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

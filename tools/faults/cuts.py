@@ -14,7 +14,7 @@ from tlog.appender import draft_events
 from tlog.config import DataDirectory, Location
 from tlog.errors import OverloadedError
 from tlog.lifecycle import create_log, open_log, running
-from tlog.storage.embedded import PORT, EmbeddedPostgres
+from tlog.postgres.server import PORT, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

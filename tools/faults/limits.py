@@ -27,8 +27,8 @@ from support import Server, start_server
 
 from faults.gate import NotHereError
 from faults.service import embedded, make_log
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.server.serve import DEFAULT_DRAIN, GRACE_SECONDS
-from tlog.storage.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     import subprocess

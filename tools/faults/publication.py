@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.storage.embedded import EmbeddedPostgres
+    from tlog.postgres.server import EmbeddedPostgres
     from tlog.storage.log import SealedCheckpoint
 
 _ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)

@@ -17,9 +17,9 @@ from tlog.config import DataDirectory
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.note import Signer
 from tlog.errors import AnchorMissingError, ForkError, KeyMismatchError, OperatorError, RollbackError
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.sealer import check_anchored
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from make_events import make_events
 
 from faults.gate import NotHereError
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

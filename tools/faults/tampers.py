@@ -22,7 +22,7 @@ from tlog.config import DataDirectory, Location
 from tlog.export import export_static
 from tlog.fsck.ranges import RangeCheck
 from tlog.lifecycle import create_log, open_log, running
-from tlog.storage.embedded import EmbeddedPostgres
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,8 +14,8 @@ from psycopg import sql
 from test_selfcheck import IN_THE_DATABASE, IN_THE_SERVER
 
 from tlog.errors import UnsafeDatabaseError
+from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database
-from tlog.storage.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from faults.gate import Figures, Run

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import structlog
 
 from tlog.errors import EmbeddedPostgresError, NoSpaceError
-from tlog.storage.space import MEGABYTE
+from tlog.postgres.space import MEGABYTE
 
 if TYPE_CHECKING:
-    from tlog.storage.embedded import EmbeddedPostgres
+    from tlog.postgres.server import EmbeddedPostgres
 
 _SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 5

@@ -29,8 +29,8 @@ from psycopg.conninfo import make_conninfo
 
 from tlog.errors import EmbeddedPostgresError
 from tlog.files import durable
-from tlog.storage.basebackup import verify_files
-from tlog.storage.space import Ballast, Space
+from tlog.postgres.basebackup import verify_files
+from tlog.postgres.space import Ballast, Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
