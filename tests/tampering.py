@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from support import append, sample_events
 
-from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
 from tlog.core.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.fsck import fsck, fsck_mirror
 from tlog.mirror import open_mirror
+from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import threading
 import pytest
 from service_scenarios import Filler, small_disk
 
-from tlog.anchor import Anchor, Anchored
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError, ForkError, NoSpaceError
+from tlog.signing.anchor import Anchor, Anchored
 
 FIRST = Anchored("example.com/log", 0, EMPTY_ROOT, CHAIN_START, b"", 0)
 
@@ -140,7 +140,7 @@ def test_a_blind_write_would_let_two_win(anchor):
 
 def test_advance_is_on_disk_when_the_process_is_killed(anchor):
     script = (
-        "import os, signal, sys; from pathlib import Path; from tlog.anchor import Anchor\n"
+        "import os, signal, sys; from pathlib import Path; from tlog.signing.anchor import Anchor\n"
         "a = Anchor(Path(sys.argv[1])); old = a.read()\n"
         "a.advance(old, old._replace(size=9, note=b'n', sealed_at=9)); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -175,7 +175,7 @@ def test_a_full_disk_is_no_damage_even_if_there_is_space_when_one_looks(tmp_path
         anchor, filler = Anchor(disk / "anchor.sqlite3"), Filler(disk)
         anchor.create(FIRST)
         filler.leave(kept)
-        monkeypatch.setattr("tlog.anchor.os.statvfs", lambda _: somewhere)
+        monkeypatch.setattr("tlog.signing.anchor.os.statvfs", lambda _: somewhere)
         new = FIRST._replace(size=1, note=b"x" * 4000, sealed_at=1)
         with pytest.raises(NoSpaceError, match="make space"):
             anchor.advance(FIRST, new)

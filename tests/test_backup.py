@@ -10,7 +10,6 @@ import shutil
 import pytest
 from support import ORIGIN, fill, sample_events, start_server, tlog, verify_offline
 
-from tlog.anchor import Anchor
 from tlog.backup import back_up, restore
 from tlog.config import DataDirectory, Location, utc_now
 from tlog.errors import (
@@ -24,6 +23,7 @@ from tlog.errors import (
 from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
 from tlog.postgres.basebackup import verify_files
+from tlog.signing.anchor import Anchor
 
 
 def test_everything_is_lost_and_comes_back(directory):

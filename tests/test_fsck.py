@@ -13,7 +13,6 @@ import pytest
 from support import append, fill, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
-from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
 from tlog.core.merkle import leaf_hash
@@ -24,6 +23,7 @@ from tlog.errors import ForkError, NotCheckedError, OverloadedError
 from tlog.fsck import Place, Report, join, parse_verified, ranges, workers
 from tlog.fsck.report import Kind
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio

@@ -23,7 +23,6 @@ from psycopg import sql
 from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlog
 
 from tlog import recover as module
-from tlog.anchor import Anchor
 from tlog.config import DataDirectory, Location
 from tlog.core.note import Signer
 from tlog.core.strict import encode_base64, parse_base64
@@ -42,6 +41,7 @@ from tlog.fsck import fsck
 from tlog.lifecycle import create_log, database_to_recover, open_log, running
 from tlog.mirror import open_mirror
 from tlog.recover import Recovered, recover
+from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore, SealStore
 

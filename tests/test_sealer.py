@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from support import append, fill, sample_events
 
-from tlog.anchor import Anchor
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import from_microseconds
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
 from tlog.sealer import Sealer, check_rows
-from tlog.signer import CheckpointSigner
+from tlog.signing.anchor import Anchor
+from tlog.signing.signer import CheckpointSigner
 from tlog.storage.log import SealStore
 from tlog.storage.scan import scan
 
@@ -194,7 +194,7 @@ async def test_proof_that_does_not_verify_stops_the_signing(opened, monkeypatch)
         def refuse(*_):
             raise VerificationError
 
-        monkeypatch.setattr("tlog.signer.verify_consistency", refuse)
+        monkeypatch.setattr("tlog.signing.signer.verify_consistency", refuse)
         with pytest.raises(ForkError, match="does not continue the signed one"):
             await sealer.seal()
         assert Anchor(log.directory.anchor).read().size == 6

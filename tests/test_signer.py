@@ -22,7 +22,6 @@ import msgspec
 import pytest
 from support import ORIGIN, ROOT, sample_events, start_server, tlog, verify_offline
 
-from tlog.anchor import Anchor, Anchored
 from tlog.client import Client
 from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -30,8 +29,9 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, leaf_hash
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
-from tlog.signer import CheckpointSigner, Proposal
-from tlog.signer_socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number
+from tlog.signing.anchor import Anchor, Anchored
+from tlog.signing.signer import CheckpointSigner, Proposal
+from tlog.signing.socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,7 +266,9 @@ def test_honest_sealer_is_served_all_the_same(start):
     assert signer.directory.signer().skey().rpartition("+")[2] not in said
 
 
-WITHOUT_CHECK = "import tlog.signer as s; s.verify_consistency = lambda *_: None; from tlog.cli import main; main()"
+WITHOUT_CHECK = (
+    "import tlog.signing.signer as s; s.verify_consistency = lambda *_: None; from tlog.cli import main; main()"
+)
 
 
 def test_signer_that_does_not_check_signs_a_fork(start):
@@ -284,7 +286,7 @@ def test_signer_that_does_not_check_signs_a_fork(start):
 
 KILLED_AFTER_ANCHOR = """
 import os, signal
-from tlog.anchor import Anchor
+from tlog.signing.anchor import Anchor
 advance = Anchor.advance
 def advance_and_die(self, old, new):
     advance(self, old, new)
@@ -387,7 +389,7 @@ def test_frozen_clock_and_one_that_goes_back_sign_nothing(start):
 
 DISK_REFUSES = """
 import sqlite3
-from tlog.anchor import Anchor
+from tlog.signing.anchor import Anchor
 def refuse(*_):
     raise sqlite3.OperationalError("disk I/O error")
 Anchor.advance = refuse
@@ -423,7 +425,7 @@ import os, sys
 from pathlib import Path
 from tlog.core.note import parse_vkey
 from tlog.errors import TlogError
-from tlog.signer_socket import RemoteSigner
+from tlog.signing.socket import RemoteSigner
 signer = RemoteSigner(Path(sys.argv[1]), parse_vkey(sys.argv[2]))
 os.setgroups([]); os.setgid(int(sys.argv[4])); os.setuid(int(sys.argv[4]))
 try:

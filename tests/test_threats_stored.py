@@ -31,7 +31,6 @@ from tampering import (
     tamper_with_tables,
 )
 
-from tlog.anchor import Anchor
 from tlog.config import DataDirectory, Location
 from tlog.core.checkpoint import sign_checkpoint
 from tlog.core.entry import parse_entry, parse_logged_at, to_microseconds
@@ -41,6 +40,7 @@ from tlog.fsck import fsck_mirror
 from tlog.lifecycle import create_log, open_log, running
 from tlog.mirror import open_mirror
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.signing.anchor import Anchor
 
 pytestmark = pytest.mark.anyio
 

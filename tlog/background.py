@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tlog.appender import Appender
     from tlog.config import Location
-    from tlog.signer import Signing
+    from tlog.signing.signer import Signing
     from tlog.storage.database import Database
     from tlog.storage.index import Epoch
     from tlog.storage.log import SealedCheckpoint

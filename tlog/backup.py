@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
-from tlog.anchor import Anchor
 from tlog.errors import AnchorMissingError, KeyMismatchError, MalformedInputError, NotCheckedError, OperatorError
 from tlog.files.durable import write_durable
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore
 

@@ -29,11 +29,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tlog import verify as verification
-from tlog.anchor import Anchor
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
 from tlog.client import Client
-from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
 from tlog.core.evidence import format_evidence
@@ -70,16 +68,18 @@ from tlog.recover import recover as run_recovery
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
-from tlog.signer import CheckpointSigner
-from tlog.signer_socket import group_number, serve_signer, user_number
+from tlog.signing.anchor import Anchor
+from tlog.signing.clock import SteadyClock, check_clock
+from tlog.signing.signer import CheckpointSigner
+from tlog.signing.socket import group_number, serve_signer, user_number
 from tlog.storage.keys import ApiKeyStore
 from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
-    from tlog.anchor import Anchored
     from tlog.core.note import Verifier
+    from tlog.signing.anchor import Anchored
     from tlog.storage.database import Database
 
 app = typer.Typer(

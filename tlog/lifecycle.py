@@ -14,10 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from tlog.anchor import Anchor, Anchored
 from tlog.appender import Appender
 from tlog.background import Beside, Elsewhere, Here, Parent, report, report_error, report_waiting
-from tlog.clock import SteadyClock, check_clock
 from tlog.config import DataDirectory, Location, tune_memory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
@@ -37,8 +35,10 @@ from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.query import Searcher
 from tlog.sealer import check_anchored
-from tlog.signer import CheckpointSigner
-from tlog.signer_socket import RemoteSigner
+from tlog.signing.anchor import Anchor, Anchored
+from tlog.signing.clock import SteadyClock, check_clock
+from tlog.signing.signer import CheckpointSigner
+from tlog.signing.socket import RemoteSigner
 from tlog.storage.database import Database
 from tlog.storage.index import IndexStore
 from tlog.storage.log import AppendStore, ReadStore
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tlog.background import Background
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
-    from tlog.signer import Signing
+    from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
     from tlog.storage.log import SealedCheckpoint
 

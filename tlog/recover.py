@@ -21,7 +21,6 @@ import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.anchor import Anchored
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import EventEntry, parse_entry, parse_logged_at, to_microseconds
@@ -38,6 +37,7 @@ from tlog.errors import (
     VerificationError,
 )
 from tlog.sealer import check_anchored, check_rows
+from tlog.signing.anchor import Anchored
 from tlog.storage.log import AppendStore, DuplicateEventIdError, SealedCheckpoint, SealStore, State, pack_leaves
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The sealer: the one dangerous order of operations.
 
     rows committed → read back → leaf, chain and order checked → tiles written, read back → root by two code paths
-    → the signer (`tlog.signer`): consistency proof checked, clock later than last, signed, anchored on disk
+    → the signer (`tlog.signing.signer`): consistency proof checked, clock later than last, signed, anchored on disk
     → opened with the verifier's code → published
 
 A crash between any two steps loses nothing and signs nothing twice: tiles beyond the last checkpoint are the same tiles
@@ -30,15 +30,15 @@ from tlog.errors import (
     RollbackError,
     TlogError,
 )
-from tlog.signer import Proposal, check_note
+from tlog.signing.signer import Proposal, check_note
 from tlog.storage.log import SealedCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tlog.anchor import Anchored
     from tlog.core.note import Verifier
-    from tlog.signer import Signing
+    from tlog.signing.anchor import Anchored
+    from tlog.signing.signer import Signing
     from tlog.storage.log import SealStore
 
 _ROWS: Final = 8_192

@@ -62,7 +62,7 @@ TARGETS: Final = {
             "strict": (),
         }.items()
     },
-    "tlog/anchor.py": ["tests/test_anchor.py"],
+    "tlog/signing/anchor.py": ["tests/test_anchor.py"],
     "tlog/verify.py": ["tests/core/test_verify.py"],
     "tools/verify.py": ["tests/test_offline_verifier.py", "tests/test_offline_single_conditions.py"],
 }

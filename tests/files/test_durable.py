@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tlog.anchor import Anchor, Anchored
 from tlog.backup import Backup, _write_description
 from tlog.config import DataDirectory
 from tlog.core.tile import Tile
@@ -18,6 +17,7 @@ from tlog.errors import ForkError
 from tlog.export import _write
 from tlog.files import durable
 from tlog.postgres.space import Ballast
+from tlog.signing.anchor import Anchor, Anchored
 
 WRITERS = (durable.write_whole, durable.write_durable, durable.write_once)
 REPLACING = WRITERS[:2]

@@ -40,9 +40,9 @@ from tlog.storage.scan import scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tlog.anchor import Anchored
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
+    from tlog.signing.anchor import Anchored
     from tlog.storage.database import Database
     from tlog.storage.log import SealedCheckpoint
     from tlog.storage.scan import Scan

@@ -21,7 +21,6 @@ from tlog.fsck.report import Place, Verified
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tlog.anchor import Anchored
     from tlog.core.entry import IndexEntry
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from tlog.fsck.ranges import RangeFacts
     from tlog.fsck.report import Report
     from tlog.replay import Replay
+    from tlog.signing.anchor import Anchored
     from tlog.storage.log import SealedCheckpoint, State
 
 _SHOWN_GAPS: Final = 1_000

@@ -15,9 +15,9 @@ import psycopg
 from faults.history import examine, read_stored
 from faults.service import Acknowledged, Service, Source, embedded, make_log, make_token
 from faults.steps import FIRST, following
-from tlog.anchor import Anchor, Anchored
 from tlog.config import DataDirectory
 from tlog.errors import ForkError
+from tlog.signing.anchor import Anchor, Anchored
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
 
-from tlog import anchor, export, sealer, signer
-from tlog.anchor import Anchor, Anchored
+from tlog import export, sealer
 from tlog.appender import Appender, draft_events
 from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START
@@ -34,7 +33,9 @@ from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
 from tlog.export import export_static
 from tlog.sealer import Sealer
-from tlog.signer import CheckpointSigner
+from tlog.signing import anchor, signer
+from tlog.signing.anchor import Anchor, Anchored
+from tlog.signing.signer import CheckpointSigner
 from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def refuse_every(scenario: Scenario, directory: Path, faults: Sequence[Callable[
 class AnchorLike(Protocol):
     """What is used of an anchor, so that a broken one can take its place."""
 
-    def exists(self) -> bool: ...  # noqa: D102 - as tlog.anchor.Anchor
+    def exists(self) -> bool: ...  # noqa: D102 - as tlog.signing.anchor.Anchor
     def create(self, first: Anchored) -> None: ...  # noqa: D102
     def read(self) -> Anchored: ...  # noqa: D102
     def advance(self, old: Anchored, new: Anchored) -> None: ...  # noqa: D102

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from tlog.anchor import Anchored
 from tlog.core.entry import from_microseconds
 from tlog.errors import (
     AnchorMissingError,
@@ -35,14 +34,15 @@ from tlog.errors import (
     OperatorError,
     OverloadedError,
 )
-from tlog.signer import Proposal
+from tlog.signing.anchor import Anchored
+from tlog.signing.signer import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
     from tlog.core.note import Verifier
-    from tlog.signer import CheckpointSigner
+    from tlog.signing.signer import CheckpointSigner
 
 _MAX_LINE: Final = 16 << 10
 _REQUEST_SECONDS: Final = 5.0
@@ -59,7 +59,7 @@ class Read(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read"):
 
 
 class Signed(msgspec.Struct, frozen=True, tag="signed"):
-    """What was signed last, now or before; the members are those of `tlog.anchor.Anchored`."""
+    """What was signed last, now or before; the members are those of `tlog.signing.anchor.Anchored`."""
 
     origin: str
     size: int

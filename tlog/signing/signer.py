@@ -5,7 +5,7 @@
     → anchor: compare-and-set, on disk → handed out
 
 It owns the log's key and its anchor, and trusts nobody who asks: a proposal needs a proof from what was signed last. The
-sealer asks it in its own process, or over a socket (`tlog.signer_socket`) as another user's process, where whoever takes
+sealer asks it in its own process, or over a socket (`tlog.signing.socket`) as another user's process, where whoever takes
 over the service can make the log longer but not sign a second history. It never sees entries; the chain hash is kept for the
 sealer, and nothing is signed over it.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from tlog.anchor import Anchor, Anchored
     from tlog.core.note import Signer, Verifier
+    from tlog.signing.anchor import Anchor, Anchored
 
 _log: Final = structlog.get_logger()
 _BRING_BACK: Final = "bring back an intact copy of this log's newest anchor, and the log's own key"

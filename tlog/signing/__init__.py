@@ -1,0 +1,1 @@
+"""Signing checkpoints: the key, the clock, the anchor, and the socket of a signer of its own."""
