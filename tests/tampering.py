@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from tlog.config import Location
     from tlog.core.note import Verifier
     from tlog.fsck import Report
     from tlog.lifecycle import Log
+    from tlog.location import Location
 
 OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in ("leaf", "tile", "checkpoint"))
 ON = (

@@ -11,7 +11,6 @@ import pytest
 from support import ORIGIN, fill, sample_events, start_server, tlog, verify_offline
 
 from tlog.backup import back_up, restore
-from tlog.config import DataDirectory, Location, utc_now
 from tlog.errors import (
     AnchorMissingError,
     EmbeddedPostgresError,
@@ -22,6 +21,7 @@ from tlog.errors import (
 )
 from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
+from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.basebackup import verify_files
 from tlog.signing.anchor import Anchor
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support import append, sample_events
 
-from tlog.config import utc_now
 from tlog.core.entry import to_microseconds
 from tlog.errors import OperatorError, OverloadedError
+from tlog.location import utc_now
 from tlog.signing.clock import CONFIRMATION, SteadyClock, check_clock
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -13,7 +13,6 @@ import subprocess
 import pytest
 from support import ORIGIN, fill, sample_events, tlog
 
-from tlog.config import DataDirectory, Location
 from tlog.core.note import parse_skey
 from tlog.errors import (
     AnchorMissingError,
@@ -26,6 +25,7 @@ from tlog.errors import (
     UnsafeDatabaseError,
 )
 from tlog.lifecycle import create_log, open_log, running
+from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 from tlog.storage.migrate import migrations

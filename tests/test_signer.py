@@ -23,12 +23,12 @@ import pytest
 from support import ORIGIN, ROOT, sample_events, start_server, tlog, verify_offline
 
 from tlog.client import Client
-from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, leaf_hash
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
+from tlog.location import DataDirectory, utc_now
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.signer import CheckpointSigner, Proposal
 from tlog.signing.socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tlog.appender import Appender
-    from tlog.config import Location
+    from tlog.location import Location
     from tlog.signing.signer import Signing
     from tlog.storage.database import Database
     from tlog.storage.index import Epoch

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tlog.config import DataDirectory
+    from tlog.location import DataDirectory
 
 _DESCRIPTION: Final = "tlog-backup.json"
 _CLUSTER: Final = "cluster"

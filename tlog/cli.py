@@ -32,7 +32,6 @@ from tlog import verify as verification
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
 from tlog.client import Client
-from tlog.config import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
 from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
@@ -60,6 +59,7 @@ from tlog.lifecycle import (
     signer_of,
 )
 from tlog.lifecycle import reindex as make_index_again
+from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.mirror import open_mirror
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from tlog.client import Client
-from tlog.config import offline_verifier
 from tlog.errors import RollbackError
 from tlog.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
+from tlog.location import offline_verifier
 from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.appender import Appender
 from tlog.background import Beside, Elsewhere, Here, Parent, report, report_error, report_waiting
-from tlog.config import DataDirectory, Location, tune_memory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
 from tlog.core.merkle import EMPTY_ROOT
@@ -31,6 +30,7 @@ from tlog.errors import (
     RollbackError,
     TlogError,
 )
+from tlog.location import DataDirectory, Location, tune_memory, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.query import Searcher

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tlog.backup import Backup, _write_description
-from tlog.config import DataDirectory
 from tlog.core.tile import Tile
 from tlog.errors import ForkError
 from tlog.export import _write
 from tlog.files import durable
+from tlog.location import DataDirectory
 from tlog.postgres.space import Ballast
 from tlog.signing.anchor import Anchor, Anchored
 

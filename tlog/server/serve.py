@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import uvicorn
 
-from tlog.config import tune_memory
 from tlog.errors import OperatorError
 from tlog.lifecycle import DEFAULT_INTERVAL, open_log, running
+from tlog.location import tune_memory
 from tlog.server.accesslog import AccessLog
 from tlog.server.app import create_app
 from tlog.server.auth import Authenticator
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from tlog.config import Location
     from tlog.lifecycle import Sealing
+    from tlog.location import Location
     from tlog.server.app import Service
 
 DEFAULT_HOST: Final = "127.0.0.1"

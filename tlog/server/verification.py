@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.config import Location
+    from tlog.location import Location
     from tlog.server.app import Service
 
 _FULL_EVERY: Final = timedelta(days=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from faults.history import count_acknowledged, examine, read_stored
 from faults.service import Acknowledged, Load, Service, Source, embedded, kill_postgres, make_log, make_token
-from tlog.config import DataDirectory
+from tlog.location import DataDirectory
 from tlog.signing.anchor import Anchor
 
 if TYPE_CHECKING:

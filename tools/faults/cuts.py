@@ -11,9 +11,9 @@ from psycopg.conninfo import make_conninfo
 
 from faults.service import ORIGIN, Source
 from tlog.appender import draft_events
-from tlog.config import DataDirectory, Location
 from tlog.errors import OverloadedError
 from tlog.lifecycle import create_log, open_log, running
+from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
 
 if TYPE_CHECKING:

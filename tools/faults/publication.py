@@ -24,7 +24,7 @@ from faults.steps import (
     refuse_every,
     refuse_sync,
 )
-from tlog.config import DataDirectory
+from tlog.location import DataDirectory
 from tlog.storage.database import Database
 from tlog.storage.log import ReadStore
 

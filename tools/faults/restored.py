@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from faults.history import count_forks, read_stored
 from faults.service import ORIGIN, Service, Source, embedded, kill_left_over, make_log, run_tlog
 from faults.steps import append
-from tlog.config import DataDirectory
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.note import Signer
 from tlog.errors import AnchorMissingError, ForkError, KeyMismatchError, OperatorError, RollbackError
+from tlog.location import DataDirectory
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.sealer import check_anchored
 from tlog.signing.anchor import Anchor, Anchored

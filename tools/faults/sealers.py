@@ -15,8 +15,8 @@ import psycopg
 from faults.history import examine, read_stored
 from faults.service import Acknowledged, Service, Source, embedded, make_log, make_token
 from faults.steps import FIRST, following
-from tlog.config import DataDirectory
 from tlog.errors import ForkError
+from tlog.location import DataDirectory
 from tlog.signing.anchor import Anchor, Anchored
 
 if TYPE_CHECKING:

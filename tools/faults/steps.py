@@ -26,12 +26,12 @@ import verify
 
 from tlog import export, sealer
 from tlog.appender import Appender, draft_events
-from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
 from tlog.export import export_static
+from tlog.location import DataDirectory, utc_now
 from tlog.sealer import Sealer
 from tlog.signing import anchor, signer
 from tlog.signing.anchor import Anchor, Anchored
