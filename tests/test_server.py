@@ -20,10 +20,10 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import parse_vkey
 from tlog.core.tile import root_from_tiles, split_hashes
+from tlog.core.verify import verify_event, verify_growth
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.server.app import create_app
 from tlog.server.auth import Authenticator, new_token
-from tlog.verify import verify_event, verify_growth
 
 
 @pytest.fixture(scope="module")

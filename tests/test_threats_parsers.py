@@ -26,8 +26,8 @@ from tlog.core.proof import verify_consistency, verify_inclusion
 from tlog.core.strict import parse_base64, parse_decimal
 from tlog.core.tile import parse_tile_path
 from tlog.core.tlogproof import parse_inclusion_proof
+from tlog.core.verify import verify_event
 from tlog.errors import MalformedInputError, TlogError, VerificationError
-from tlog.verify import verify_event
 
 REFUSALS = (TlogError, verify.MalformedError, verify.VerificationError)
 LOG = Signer("log.example/audit", bytes(32))

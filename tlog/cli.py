@@ -28,10 +28,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tlog import verify as verification
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
 from tlog.client import Client
+from tlog.core import verify as verification
 from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
 from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey

@@ -8,8 +8,8 @@ from tlog.core.checkpoint import peek_checkpoint
 from tlog.core.proof import plan_consistency, plan_inclusion, prove, verify_consistency, verify_inclusion
 from tlog.core.tile import nodes_from_tiles, root_from_tiles, tile_width, tiles_for, tiles_of
 from tlog.core.tlogproof import ConsistencyProof, InclusionProof
+from tlog.core.verify import EventFile, format_event_file
 from tlog.errors import DamagedLogError, NotFoundError, TlogError
-from tlog.verify import EventFile, format_event_file
 
 if TYPE_CHECKING:
     from tlog.storage.log import FoundEvent, Leaf, ReadStore, SealedCheckpoint

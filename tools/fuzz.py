@@ -39,8 +39,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from tlog.core import bundle as entry_bundle
 from tlog.core import canonical, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from tlog.core.verify import format_event_file, parse_event_file, verify_event
 from tlog.errors import InvalidEventError, MalformedInputError, VerificationError
-from tlog.verify import format_event_file, parse_event_file, verify_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -63,7 +63,7 @@ TARGETS: Final = {
         }.items()
     },
     "tlog/signing/anchor.py": ["tests/test_anchor.py"],
-    "tlog/verify.py": ["tests/core/test_verify.py"],
+    "tlog/core/verify.py": ["tests/core/test_verify.py"],
     "tools/verify.py": ["tests/test_offline_verifier.py", "tests/test_offline_single_conditions.py"],
 }
 # Imported before anything is forked: what the tests need and no mutant changes.

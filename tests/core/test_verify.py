@@ -10,8 +10,7 @@ from bundles import KEY, NaiveLog, b64, b64url, canonical, note, sample_log, vke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tlog.core.note import parse_vkey
-from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
-from tlog.verify import (
+from tlog.core.verify import (
     EventFile,
     format_event_file,
     format_inconsistency,
@@ -19,6 +18,7 @@ from tlog.verify import (
     verify_event,
     verify_growth,
 )
+from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
 
 LOG = sample_log()
 VERIFIER = parse_vkey(vkey(KEY))

@@ -212,7 +212,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
 def find_fraud(log: Verifier, bundle: Evidence, key: bytes, index: int) -> str:
     """Convict an index: show that an epoch the log signed is false about entry `index` and the index key `key`.
 
-    The caller has verified that the log signed entry `index` with `key` among its keys (`tlog.verify.verify_event`) for
+    The caller has verified that the log signed entry `index` with `key` among its keys (`tlog.core.verify.verify_event`) for
     "left out"; whether the tree of that checkpoint and of the bundle's are one log does not matter, because if they are
     not, the log showed two histories.
 
