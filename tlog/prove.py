@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlog.core.checkpoint import peek_checkpoint
+from tlog.core.eventfile import EventFile, format_event_file
 from tlog.core.proof import plan_consistency, plan_inclusion, prove, verify_consistency, verify_inclusion
 from tlog.core.tile import nodes_from_tiles, root_from_tiles, tile_width, tiles_for, tiles_of
 from tlog.core.tlogproof import ConsistencyProof, InclusionProof
-from tlog.core.verify import EventFile, format_event_file
 from tlog.errors import DamagedLogError, NotFoundError, TlogError
 
 if TYPE_CHECKING:

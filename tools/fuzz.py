@@ -38,8 +38,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tlog.core import bundle as entry_bundle
 from tlog.core import canonical, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
+from tlog.core.eventfile import format_event_file, parse_event_file
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from tlog.core.verify import format_event_file, parse_event_file, verify_event
+from tlog.core.verify import verify_event
 from tlog.errors import InvalidEventError, MalformedInputError, VerificationError
 
 if TYPE_CHECKING:

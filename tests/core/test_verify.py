@@ -9,15 +9,9 @@ import reference
 from bundles import KEY, NaiveLog, b64, b64url, canonical, note, sample_log, vkey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tlog.core.eventfile import EventFile, format_event_file, parse_event_file
 from tlog.core.note import parse_vkey
-from tlog.core.verify import (
-    EventFile,
-    format_event_file,
-    format_inconsistency,
-    parse_event_file,
-    verify_event,
-    verify_growth,
-)
+from tlog.core.verify import format_inconsistency, verify_event, verify_growth
 from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
 
 LOG = sample_log()
