@@ -14,7 +14,7 @@ from support import ROOT, fill
 from tlog.core.tile import ENTRIES, Tile
 from tlog.errors import OverloadedError
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 pytestmark = pytest.mark.anyio
 

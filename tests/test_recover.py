@@ -43,7 +43,7 @@ from tlog.mirror import open_mirror
 from tlog.recover import Recovered, recover
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore, SealStore
+from tlog.storage.reading import ReadStore, SealStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -484,7 +484,7 @@ async def test_writer_during_the_recovery_ends_it(lost, monkeypatch):
 KILLED = """
 import os, signal, sys
 from tlog import cli, recover
-from tlog.storage.log import Append, SealStore
+from tlog.storage.reading import Append, SealStore
 recover._BATCH_ROWS = 256
 owner, name, after = {"commit": (Append, "insert", 1), "tiles": (SealStore, "write_tiles", 1),
                       "publish": (SealStore, "publish", 0)}[sys.argv[1]]

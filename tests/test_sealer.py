@@ -16,7 +16,7 @@ from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationE
 from tlog.sealer import Sealer, check_rows
 from tlog.signing.anchor import Anchor
 from tlog.signing.signer import CheckpointSigner
-from tlog.storage.log import SealStore
+from tlog.storage.reading import SealStore
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio

@@ -38,7 +38,7 @@ from tlog.core.entry import (
 from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
 from tlog.core.merkle import leaf_hashes
 from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
-from tlog.storage.log import (
+from tlog.storage.reading import (
     Ahead,
     DuplicateEventIdError,
     FoundEvent,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from tlog.core.entry import DraftEntry
     from tlog.core.event import ParsedEvent
     from tlog.core.pseudonym import BucketKeys
-    from tlog.storage.log import AppendStore
+    from tlog.storage.reading import AppendStore
 
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000

@@ -23,7 +23,7 @@ from tlog.files.durable import write_durable
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from datetime import datetime

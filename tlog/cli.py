@@ -73,7 +73,7 @@ from tlog.signing.clock import SteadyClock, check_clock
 from tlog.signing.signer import CheckpointSigner
 from tlog.signing.socket import group_number, serve_signer, user_number
 from tlog.storage.keys import ApiKeyStore
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence

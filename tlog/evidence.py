@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tlog.core.question import Question
     from tlog.core.segment import Segment
     from tlog.core.tile import Tile
-    from tlog.storage.log import FoundEvent, ReadStore, View
+    from tlog.storage.reading import FoundEvent, ReadStore, View
 
 Mode = Literal["answer", "count"]
 MAX_POSTINGS: Final = 10_000

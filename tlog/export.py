@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tlog.core.question import Question
     from tlog.query import Cursor, Searcher
-    from tlog.storage.log import ReadStore, SealedCheckpoint
+    from tlog.storage.reading import ReadStore, SealedCheckpoint
 
 _ROWS = 16 * TILE_WIDTH
 

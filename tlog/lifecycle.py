@@ -41,7 +41,7 @@ from tlog.signing.signer import CheckpointSigner
 from tlog.signing.socket import RemoteSigner
 from tlog.storage.database import Database
 from tlog.storage.index import IndexStore
-from tlog.storage.log import AppendStore, ReadStore
+from tlog.storage.reading import AppendStore, ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
-    from tlog.storage.log import SealedCheckpoint
+    from tlog.storage.reading import SealedCheckpoint
 
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
     from tlog.storage.index import Epoch
-    from tlog.storage.log import FoundEvent, Position, ReadStore, View
+    from tlog.storage.reading import FoundEvent, Position, ReadStore, View
 
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100

@@ -38,7 +38,7 @@ from tlog.errors import (
 )
 from tlog.sealer import check_anchored, check_rows
 from tlog.signing.anchor import Anchored
-from tlog.storage.log import AppendStore, DuplicateEventIdError, SealedCheckpoint, SealStore, State, pack_leaves
+from tlog.storage.reading import AppendStore, DuplicateEventIdError, SealedCheckpoint, SealStore, State, pack_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

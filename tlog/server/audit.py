@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tlog.core.question import Question
     from tlog.query import Answer
     from tlog.server.app import Service
-    from tlog.storage.log import FoundEvent
+    from tlog.storage.reading import FoundEvent
 
 Result = TypeVar("Result")
 _PRIVATE: Final = {"Cache-Control": "no-store"}

@@ -16,8 +16,8 @@ import psycopg
 from tlog.core.segment import Segment
 from tlog.storage.database import Connection, Database, snapshot, translated
 from tlog.storage.index import Epoch
-from tlog.storage.log import Leaf, SealedCheckpoint, State, read_state
 from tlog.storage.queries import QUERIES
+from tlog.storage.reading import Leaf, SealedCheckpoint, State, read_state
 from tlog.storage.selfcheck import check_relations
 
 if TYPE_CHECKING:

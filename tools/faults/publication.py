@@ -26,14 +26,14 @@ from faults.steps import (
 )
 from tlog.location import DataDirectory
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
     from tlog.postgres.server import EmbeddedPostgres
-    from tlog.storage.log import SealedCheckpoint
+    from tlog.storage.reading import SealedCheckpoint
 
 _ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)
 _EXPORT_SIZES: Final = range(0, 160 << 10, 8 << 10)

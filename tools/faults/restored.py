@@ -20,14 +20,14 @@ from tlog.postgres.server import EmbeddedPostgres
 from tlog.sealer import check_anchored
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.storage.log import SealedCheckpoint
+    from tlog.storage.reading import SealedCheckpoint
 
 _HEADER: Final = 100  # of an SQLite file; behind it there is room that nothing uses
 

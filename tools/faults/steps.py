@@ -36,7 +36,7 @@ from tlog.sealer import Sealer
 from tlog.signing import anchor, signer
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.signer import CheckpointSigner
-from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
+from tlog.storage.reading import AppendStore, ReadStore, SealedCheckpoint, SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
