@@ -15,8 +15,8 @@ from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.entry import parse_entry
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
+from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
-from tlog.storage.reading import AppendStore
 from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio

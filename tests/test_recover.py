@@ -43,7 +43,8 @@ from tlog.mirror import open_mirror
 from tlog.recover import Recovered, recover
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
-from tlog.storage.reading import ReadStore, SealStore
+from tlog.storage.reading import ReadStore
+from tlog.storage.sealing import SealStore
 
 if TYPE_CHECKING:
     from pathlib import Path

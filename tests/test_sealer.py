@@ -16,8 +16,8 @@ from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationE
 from tlog.sealer import Sealer, check_rows
 from tlog.signing.anchor import Anchor
 from tlog.signing.signer import CheckpointSigner
-from tlog.storage.reading import SealStore
 from tlog.storage.scan import scan
+from tlog.storage.sealing import SealStore
 
 pytestmark = pytest.mark.anyio
 

@@ -38,16 +38,8 @@ from tlog.core.entry import (
 from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
 from tlog.core.merkle import leaf_hashes
 from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
-from tlog.storage.reading import (
-    Ahead,
-    DuplicateEventIdError,
-    FoundEvent,
-    Leaf,
-    OvertakenError,
-    PackedRows,
-    State,
-    pack_rows,
-)
+from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
+from tlog.storage.rows import FoundEvent, Leaf, PackedRows, State, pack_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +48,7 @@ if TYPE_CHECKING:
     from tlog.core.entry import DraftEntry
     from tlog.core.event import ParsedEvent
     from tlog.core.pseudonym import BucketKeys
-    from tlog.storage.reading import AppendStore
+    from tlog.storage.appending import AppendStore
 
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000

@@ -21,7 +21,7 @@ from tlog.indexer import FreshKeys, Indexer
 from tlog.leader import LeaderLoop
 from tlog.sealer import Sealer
 from tlog.storage.index import IndexStore
-from tlog.storage.reading import SealStore
+from tlog.storage.sealing import SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tlog.signing.signer import Signing
     from tlog.storage.database import Database
     from tlog.storage.index import Epoch
-    from tlog.storage.reading import SealedCheckpoint
+    from tlog.storage.rows import SealedCheckpoint
 
 _MAX_INDEX_GAP: Final = 1.0
 _TAKE_IN_SECONDS: Final = 0.2

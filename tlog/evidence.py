@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tlog.core.question import Question
     from tlog.core.segment import Segment
     from tlog.core.tile import Tile
-    from tlog.storage.reading import FoundEvent, ReadStore, View
+    from tlog.storage.reading import ReadStore, View
+    from tlog.storage.rows import FoundEvent
 
 Mode = Literal["answer", "count"]
 MAX_POSTINGS: Final = 10_000

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from tlog.core.question import Question
     from tlog.query import Cursor, Searcher
-    from tlog.storage.reading import ReadStore, SealedCheckpoint
+    from tlog.storage.reading import ReadStore
+    from tlog.storage.rows import SealedCheckpoint
 
 _ROWS = 16 * TILE_WIDTH
 

@@ -39,9 +39,10 @@ from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.clock import SteadyClock, check_clock
 from tlog.signing.signer import CheckpointSigner
 from tlog.signing.socket import RemoteSigner
+from tlog.storage.appending import AppendStore
 from tlog.storage.database import Database
 from tlog.storage.index import IndexStore
-from tlog.storage.reading import AppendStore, ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
-    from tlog.storage.reading import SealedCheckpoint
+    from tlog.storage.rows import SealedCheckpoint
 
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"

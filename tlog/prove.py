@@ -12,7 +12,8 @@ from tlog.core.tlogproof import ConsistencyProof, InclusionProof
 from tlog.errors import DamagedLogError, NotFoundError, TlogError
 
 if TYPE_CHECKING:
-    from tlog.storage.reading import FoundEvent, Leaf, ReadStore, SealedCheckpoint
+    from tlog.storage.reading import ReadStore
+    from tlog.storage.rows import FoundEvent, Leaf, SealedCheckpoint
 
 
 async def checkpoint_of(store: ReadStore, size: int | None) -> SealedCheckpoint:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
     from tlog.storage.index import Epoch
-    from tlog.storage.reading import FoundEvent, Position, ReadStore, View
+    from tlog.storage.reading import ReadStore, View
+    from tlog.storage.rows import FoundEvent, Position
 
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100

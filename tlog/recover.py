@@ -38,7 +38,9 @@ from tlog.errors import (
 )
 from tlog.sealer import check_anchored, check_rows
 from tlog.signing.anchor import Anchored
-from tlog.storage.reading import AppendStore, DuplicateEventIdError, SealedCheckpoint, SealStore, State, pack_leaves
+from tlog.storage.appending import AppendStore, DuplicateEventIdError
+from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
+from tlog.storage.sealing import SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -31,7 +31,7 @@ from tlog.errors import (
     TlogError,
 )
 from tlog.signing.signer import Proposal, check_note
-from tlog.storage.reading import SealedCheckpoint
+from tlog.storage.rows import SealedCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tlog.core.note import Verifier
     from tlog.signing.anchor import Anchored
     from tlog.signing.signer import Signing
-    from tlog.storage.reading import SealStore
+    from tlog.storage.sealing import SealStore
 
 _ROWS: Final = 8_192
 _FULL_TILE: Final = TILE_WIDTH * HASH_SIZE

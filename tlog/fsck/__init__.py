@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.signing.anchor import Anchored
     from tlog.storage.database import Database
-    from tlog.storage.reading import SealedCheckpoint
+    from tlog.storage.rows import SealedCheckpoint
     from tlog.storage.scan import Scan
 
 __all__ = ["Place", "Problem", "Report", "Verified", "fsck", "fsck_mirror", "parse_verified"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tlog.fsck.report import Report
     from tlog.replay import Replay
     from tlog.signing.anchor import Anchored
-    from tlog.storage.reading import SealedCheckpoint, State
+    from tlog.storage.rows import SealedCheckpoint, State
 
 _SHOWN_GAPS: Final = 1_000
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tlog.core.question import Question
     from tlog.query import Answer
     from tlog.server.app import Service
-    from tlog.storage.reading import FoundEvent
+    from tlog.storage.rows import FoundEvent
 
 Result = TypeVar("Result")
 _PRIVATE: Final = {"Cache-Control": "no-store"}
@@ -102,13 +102,13 @@ async def export(request: Request) -> Response:
 
 async def event(request: Request) -> Response:
     """Return an event as it was sent, and where it is in the log."""
-    return _json(msgspec.json.encode(event_document(await _find(request, {"ask": "event"}))))
+    return _json(msgspec.json.encode(event_document(await find_events(request, {"ask": "event"}))))
 
 
 async def event_proof(request: Request) -> Response:
     """Return the tlog-proof of an event and its event file; `?disclose=true` includes its personal data."""
     disclose = _flag(dict(request.query_params), "disclose")
-    found = await _find(request, {"ask": "proof", "disclose": disclose})
+    found = await find_events(request, {"ask": "proof", "disclose": disclose})
     service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
     proof = await prove_inclusion(service.log.reader, found.leaf, latest)
@@ -191,7 +191,7 @@ async def _evidence(request: Request, question: Question, mode: Mode, *, disclos
     return format_evidence(bundle)
 
 
-async def _find(request: Request, question: dict[str, object]) -> FoundEvent:
+async def find_events(request: Request, question: dict[str, object]) -> FoundEvent:
     """Journal the question about one event, and find it."""
     service: Service = request.app.state.service
     event_id = str(request.path_params["event_id"])

@@ -17,8 +17,9 @@ from tlog.core.segment import Segment
 from tlog.storage.database import Connection, Database, snapshot, translated
 from tlog.storage.index import Epoch
 from tlog.storage.queries import QUERIES
-from tlog.storage.reading import Leaf, SealedCheckpoint, State, read_state
+from tlog.storage.rows import Leaf, SealedCheckpoint, State
 from tlog.storage.selfcheck import check_relations
+from tlog.storage.statements import read_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

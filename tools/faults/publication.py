@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from faults.gate import Figures, Run
     from tlog.postgres.server import EmbeddedPostgres
-    from tlog.storage.reading import SealedCheckpoint
+    from tlog.storage.rows import SealedCheckpoint
 
 _ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)
 _EXPORT_SIZES: Final = range(0, 160 << 10, 8 << 10)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.storage.reading import SealedCheckpoint
+    from tlog.storage.rows import SealedCheckpoint
 
 _HEADER: Final = 100  # of an SQLite file; behind it there is room that nothing uses
 

@@ -36,7 +36,9 @@ from tlog.sealer import Sealer
 from tlog.signing import anchor, signer
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.signer import CheckpointSigner
-from tlog.storage.reading import AppendStore, ReadStore, SealedCheckpoint, SealStore
+from tlog.storage.appending import AppendStore
+from tlog.storage.reading import ReadStore
+from tlog.storage.sealing import SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from faults.service import Source
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
+    from tlog.storage.rows import SealedCheckpoint
 
     Acknowledge = Callable[[int], object]
 

@@ -1,0 +1,139 @@
+"""Appending rows: one transaction under the lock that orders the log, over a connection of its own."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+
+from tlog.core.chain import CHAIN_START
+from tlog.storage.binary_copy import copy_in
+from tlog.storage.database import Connection, Database, translated
+from tlog.storage.queries import QUERIES
+from tlog.storage.rows import FoundEvent, PackedRows, State
+from tlog.storage.statements import find_events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+
+class DuplicateEventIdError(Exception):
+    """An eventId of this insertion is in the log already; the transaction is undone."""
+
+
+class OvertakenError(Exception):
+    """Another process appended first; the transaction is undone."""
+
+
+class Append:
+    """An open append transaction that holds the lock."""
+
+    def __init__(self, connection: Connection, state: State, *, disclosed: bool) -> None:
+        self._connection = connection
+        self._disclosed = disclosed
+        self.state = state
+
+    async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
+        """Return the events among `event_ids` that the log has."""
+        return await find_events(self._connection, event_ids)
+
+    async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
+        """Write rows that continue the state, and the state behind them.
+
+        Disclosures that were written ahead of the lock are not written again.
+
+        Raises:
+            DuplicateEventIdError: an eventId is there already.
+
+        """
+        try:
+            await copy_in(self._connection, "copy_leaves", [each.leaves for each in rows])
+        except psycopg.errors.UniqueViolation:
+            raise DuplicateEventIdError from None
+        if not self._disclosed:
+            await copy_in(self._connection, "copy_disclosures", [each.disclosures for each in rows])
+        await self._connection.execute(QUERIES["advance_state"], end._asdict())
+
+
+class Ahead(NamedTuple):
+    """What can be written before the lock is taken, if the state is going to be `start`."""
+
+    start: State
+    rows: Sequence[PackedRows]
+
+
+class AppendStore:
+    """Appends, over one connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._partition_end = 0
+
+    def twin(self) -> AppendStore:
+        """Return another store of the same log, with a connection of its own."""
+        return AppendStore(self._database)
+
+    async def initialise(self, origin: str) -> None:
+        """Write the first state of an empty log, if there is none."""
+        connection = await self._database.connect("tlog_owner")
+        async with connection:
+            with translated():
+                values = {"origin": origin, "chain_hash": CHAIN_START}
+                await connection.execute(QUERIES["initialise_state"], values)
+
+    @asynccontextmanager
+    async def transaction(self, room: int = 0, ahead: Ahead | None = None) -> AsyncIterator[Append]:
+        """Open a transaction that holds the lock, commit it at the end, and undo it on any error.
+
+        Args:
+            room: how many rows the caller may insert; the disclosure partitions for them are made first.
+            ahead: what to write while others hold the lock.
+
+        Raises:
+            OvertakenError: the state is another one than `ahead` was made for; nothing is written.
+            OverloadedError: the database is away. If that happens at the commit, the rows may be durable all the
+                same; the eventIds make a second try safe.
+
+        """
+        with translated():
+            connection = await self._connected()
+            try:
+                async with connection.transaction():
+                    if ahead is not None:
+                        await self._ensure_partition(connection, ahead.start.size, ahead.start.size + room)
+                        await copy_in(connection, "copy_disclosures", [each.disclosures for each in ahead.rows])
+                    cursor = await connection.execute(QUERIES["lock_state"])
+                    row = await cursor.fetchone()
+                    assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
+                    state = State(*row[:3])
+                    if ahead is None:
+                        await self._ensure_partition(connection, state.size, state.size + room)
+                    elif ahead.start != state:
+                        raise OvertakenError  # noqa: TRY301 - to undo the transaction is what it is for
+                    yield Append(connection, state, disclosed=ahead is not None)
+            except BaseException:
+                self._partition_end = 0  # a partition made in this transaction is undone with it
+                if connection.broken or connection.closed:
+                    await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection; the next transaction opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._database.connect("tlog_appender")
+        return self._connection
+
+    async def _ensure_partition(self, connection: Connection, start: int, end: int) -> None:
+        reached = start
+        while self._partition_end <= end:
+            cursor = await connection.execute(QUERIES["ensure_disclosure_partition"], {"index": reached})
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - a function call returns a row; for the type checker
+            reached = self._partition_end = row[0]

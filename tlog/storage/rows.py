@@ -1,0 +1,134 @@
+"""The rows of the log as values, and as the bytes that PostgreSQL copies in.
+
+Format of the bytes: PostgreSQL's binary COPY, a field count and each field after its length.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tlog.core.merkle import HASH_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tlog.core.entry import DraftEntry
+    from tlog.storage.index import (
+        Epoch,
+    )
+
+# Field count, then each field behind its length (PostgreSQL documentation, COPY, "Binary Format").
+_LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
+_LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
+_DISCLOSURE: Final = struct.Struct(">hiqi").pack
+_UUID_SIZE: Final = 16
+_LENGTH: Final = struct.Struct(">i").pack
+_HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
+
+
+class State(NamedTuple):
+    """The row every append continues: times are microseconds since 1970, UTC."""
+
+    size: int
+    chain_hash: bytes
+    last_logged_at: int
+
+
+class Leaf(NamedTuple):
+    """One row of the log."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
+    event_id: str | None
+    entry: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+
+
+class FoundEvent(NamedTuple):
+    """A row with its disclosures, None where they were erased."""
+
+    leaf: Leaf
+    actor: bytes | None
+    resource: bytes | None
+
+
+class Position(NamedTuple):
+    """How far a log is: its size, its newest checkpoint, its newest index epoch."""
+
+    size: int
+    checkpoint: SealedCheckpoint | None
+    epoch: Epoch | None
+
+
+class SealedCheckpoint(NamedTuple):
+    """A published checkpoint; `sealed_at` is microseconds since 1970, UTC."""
+
+    size: int
+    root: bytes
+    chain_hash: bytes
+    note: bytes
+    sealed_at: int
+
+
+class Disclosure(NamedTuple):
+    """The two disclosures of an event, each salt || body."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
+    actor: bytes
+    resource: bytes
+
+
+class PackedRows(NamedTuple):
+    """Rows of the log and their disclosures, as they are copied into the database."""
+
+    leaves: bytes
+    disclosures: bytes
+
+
+def pack_rows(
+    start: int,
+    drafts: Sequence[DraftEntry],
+    entries: Sequence[bytes],
+    leaf_hashes: Sequence[bytes],
+    chain_hashes: Sequence[bytes],
+) -> PackedRows:
+    """Return rows from index `start` on: of each its draft, the entry it became, and its two 32-byte hashes."""
+    leaves: list[bytes] = []
+    disclosures: list[bytes] = []
+    event_ids = _event_id_bytes([draft.event_id for draft in drafts])
+    columns = zip(count(start), drafts, event_ids, entries, leaf_hashes, chain_hashes, strict=False)
+    for index, draft, event_id, entry, leaf_hash, chain_hash in columns:
+        if event_id is None:
+            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
+        else:
+            actor, resource = draft.actor, draft.resource
+            head = _LEAF_WITH_ID(5, 8, index, 16, event_id, len(entry))
+            disclosures += (_DISCLOSURE(3, 8, index, len(actor)), actor, _LENGTH(len(resource)), resource)
+        leaves += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    return PackedRows(b"".join(leaves), b"".join(disclosures))
+
+
+def _event_id_bytes(event_ids: Sequence[str | None]) -> list[bytes | None]:
+    """Return the 16 bytes of each eventId, all of them read in one go if each entry has one."""
+    with suppress(TypeError):
+        whole = bytes.fromhex("".join(event_ids).replace("-", ""))  # type: ignore[arg-type]
+        return [whole[start : start + _UUID_SIZE] for start in range(0, len(whole), _UUID_SIZE)]
+    return [None if each is None else bytes.fromhex(each.replace("-", "")) for each in event_ids]
+
+
+def pack_leaves(
+    start: int, event_ids: Sequence[str | None], leaves: Sequence[tuple[bytes, bytes]], chain_hashes: Sequence[bytes]
+) -> PackedRows:
+    """Return rows without disclosures from index `start` on: of each its eventId, its entry and leaf hash, its chain hash."""
+    parts: list[bytes] = []
+    columns = zip(count(start), _event_id_bytes(event_ids), leaves, chain_hashes, strict=False)
+    for index, event_id, (entry, leaf_hash), chain_hash in columns:
+        if event_id is None:
+            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
+        else:
+            head = _LEAF_WITH_ID(5, 8, index, 16, event_id, len(entry))
+        parts += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    return PackedRows(b"".join(parts), b"")

@@ -1,0 +1,60 @@
+"""What the sealer reads back and publishes: rows, tiles and checkpoints, over a connection of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from tlog.storage.database import translated
+from tlog.storage.leading import LeadingStore
+from tlog.storage.queries import QUERIES
+from tlog.storage.statements import read_checkpoint, read_leaf, read_state, read_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tlog.core.tile import Tile
+    from tlog.storage.rows import Leaf, SealedCheckpoint, State
+
+
+class SealStore(LeadingStore):
+    """Reads entries back and publishes tiles and checkpoints, over one connection of its own."""
+
+    role = "tlog_sealer"
+    lock = 0x746C6F67_7365616C  # "tlogseal"
+
+    async def state(self) -> State:
+        """Return the committed state of the log."""
+        return await read_state(self._connection)
+
+    async def leaf(self, index: int) -> Leaf | None:
+        """Return one row, None if it is not there."""
+        return await read_leaf(self._connection, index)
+
+    async def rows(self, start: int, end: int) -> list[tuple[int, bytes, bytes, bytes]]:
+        """Return (index, entry, leaf hash, chain hash) of the rows [start, end) in order, as many as there are."""
+        with translated():
+            values = {"start": start, "end": end}
+            cursor = await self._connection.execute(QUERIES["read_rows"], values, binary=True)
+            return cast("list[tuple[int, bytes, bytes, bytes]]", await cursor.fetchall())
+
+    async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+        """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
+        return await read_tiles(self._connection, tiles)
+
+    async def write_tiles(self, tiles: Mapping[tuple[int, int], bytes]) -> None:
+        """Store tiles in one transaction; a stored tile only grows."""
+        rows = [{"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()]
+        with translated():
+            async with self._connection.transaction(), self._connection.cursor() as cursor:
+                await cursor.executemany(QUERIES["write_tile"], rows)
+
+    async def latest_checkpoint(self) -> SealedCheckpoint | None:
+        """Return the largest published checkpoint."""
+        return await read_checkpoint(self._connection, QUERIES["read_latest_checkpoint"])
+
+    async def publish(self, checkpoint: SealedCheckpoint) -> None:
+        """Store a checkpoint; the same one twice is one."""
+        values = checkpoint._asdict()
+        values["root_hash"] = values.pop("root")
+        with translated():
+            await self._connection.execute(QUERIES["publish_checkpoint"], values)

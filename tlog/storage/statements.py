@@ -1,0 +1,76 @@
+"""The statements that several stores share: the log's state, rows, tiles and checkpoints, read over any connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import UUID
+
+from tlog.core.chain import CHAIN_START
+from tlog.core.merkle import HASH_SIZE
+from tlog.storage.database import Connection, translated
+from tlog.storage.queries import QUERIES
+from tlog.storage.rows import FoundEvent, Leaf, SealedCheckpoint, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from tlog.core.tile import Tile
+
+
+def array_text(numbers: Iterable[int]) -> str:
+    """Return numbers as the text of an array: adapting hundreds one by one would take longer than reading the rows."""
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
+def leaf_of(row: Sequence[Any]) -> Leaf:
+    """Return a row of the log from its columns."""
+    return Leaf(*row)
+
+
+async def find_events(connection: Connection, event_ids: Collection[str]) -> list[FoundEvent]:
+    """Return the events among `event_ids` that the log has."""
+    values = {"event_ids": [UUID(event_id) for event_id in event_ids]}
+    cursor = await connection.execute(QUERIES["find_events"], values, binary=True)
+    return [FoundEvent(leaf_of(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+
+
+async def read_state(connection: Connection) -> State:
+    """Return the state of the log, that of an empty one before it was initialised."""
+    with translated():
+        cursor = await connection.execute(QUERIES["read_state"])
+        row = await cursor.fetchone()
+        return State(0, CHAIN_START, 0) if row is None else State(*row[1:])
+
+
+async def read_leaf(connection: Connection, index: int) -> Leaf | None:
+    """Return one row, None if it is not there."""
+    with translated():
+        cursor = await connection.execute(QUERIES["read_leaf"], {"index": index}, binary=True)
+        row = await cursor.fetchone()
+        return None if row is None else leaf_of(row)
+
+
+async def read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
+    """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
+    wanted = {(tile.level, tile.index): tile.width for tile in tiles}
+    if not wanted:
+        return {}
+    values = {"levels": [level for level, _ in wanted], "indexes": [index for _, index in wanted]}
+    with translated():
+        cursor = await connection.execute(QUERIES["read_tiles"], values, binary=True)
+        return {
+            (level, index): hashes[: wanted[level, index] * HASH_SIZE]
+            for level, index, hashes in await cursor.fetchall()
+        }
+
+
+async def read_checkpoint(
+    connection: Connection,
+    query: LiteralString,
+    values: Mapping[str, object] | None = None,
+) -> SealedCheckpoint | None:
+    """Return the published checkpoint that `query` finds, None if there is none."""
+    with translated():
+        cursor = await connection.execute(query, values)
+        row = await cursor.fetchone()
+        return None if row is None else SealedCheckpoint(*row)
