@@ -9,13 +9,15 @@ import psycopg
 
 from tlog.core.chain import CHAIN_START
 from tlog.storage.binary_copy import copy_in
-from tlog.storage.database import Connection, Database, translated
+from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, PackedRows, State
 from tlog.storage.statements import find_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
+
+    from tlog.storage.database import Database
 
 
 class DuplicateEventIdError(Exception):

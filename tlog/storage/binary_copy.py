@@ -10,7 +10,7 @@ from tlog.storage.queries import QUERIES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tlog.storage.database import Connection
+    from tlog.storage.connection import Connection
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END: Final = b"\xff\xff"

@@ -8,63 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import select
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool
 
-from tlog.errors import DamagedLogError, NoSpaceError, OverloadedError, UnsafeDatabaseError
+from tlog.errors import UnsafeDatabaseError
+from tlog.storage.connection import Connection, Role, translated
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
 from tlog.storage.selfcheck import check_access, check_privileges, check_relations, check_session, check_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tlog.postgres.watch import Watch
 
-Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
-Connection = AsyncConnection[TupleRow]
 
 _CONNECT_TIMEOUT: Final = 10
 _MINIMUM_VERSION: Final = 150_000
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into tlog's.
-
-    Raises:
-        NoSpaceError: the database's disk is full.
-        OverloadedError: the database is away or overloaded; the caller may try again.
-        DamagedLogError: PostgreSQL finds its own files damaged.
-        UnsafeDatabaseError: a role lacks a privilege.
-
-    """
-    try:
-        yield
-    except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
-        # What it says has relations and blocks in it, no rows.
-        message = (
-            f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep them, they are evidence; restore a "
-            "copy that verifies, and bring back what that lacks with 'tlog recover'"
-        )
-        raise DamagedLogError(message) from error
-    except psycopg.errors.DiskFull as error:
-        message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
-        raise NoSpaceError(message) from error
-    except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
-        # The driver's message may quote rows; its class says what happened without them.
-        message = f"the database cannot serve this now ({type(error).__name__})"
-        raise OverloadedError(message) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        what = error.diag.message_primary
-        message = f"the database refuses tlog's role a privilege it needs ({what}); run 'tlog init' as an administrator"
-        raise UnsafeDatabaseError(message) from error
 
 
 async def _check_silent(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
 from tlog.storage.binary_copy import copy_in, copy_out
-from tlog.storage.database import Connection, translated
+from tlog.storage.connection import Connection, translated
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 

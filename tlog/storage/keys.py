@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tlog.storage.database import Database, translated
+from tlog.storage.connection import translated
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from tlog.storage.database import Database
 
 
 class ApiKey(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from tlog.storage.database import translated
+from tlog.storage.connection import translated
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
-    from tlog.storage.database import Connection, Database, Role
+    from tlog.storage.connection import Connection, Role
+    from tlog.storage.database import Database
 
 
 class LeadingStore:

@@ -14,7 +14,7 @@ import psycopg
 from tlog.core.bundle import format_bundle
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError
-from tlog.storage.database import Connection, Database, translated
+from tlog.storage.connection import Connection, translated
 from tlog.storage.index import (
     Epoch,
     Run,
@@ -32,6 +32,8 @@ from tlog.storage.statements import array_text, find_events, leaf_of, read_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+    from tlog.storage.database import Database
 
 
 class ReadStore:

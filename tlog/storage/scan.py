@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 
 from tlog.core.segment import Segment
-from tlog.storage.database import Connection, Database, snapshot, translated
+from tlog.storage.connection import Connection, translated
+from tlog.storage.database import Database, snapshot
 from tlog.storage.index import Epoch
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import Leaf, SealedCheckpoint, State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from tlog.storage.database import translated
+from tlog.storage.connection import translated
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.statements import read_checkpoint, read_leaf, read_state, read_tiles

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from psycopg.rows import TupleRow
 
-    from tlog.storage.database import Connection
+    from tlog.storage.connection import Connection
 
 _SETTINGS: Final = {
     "fsync": "without it a crash loses acknowledged events and may damage all others",

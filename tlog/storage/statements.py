@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
-from tlog.storage.database import Connection, translated
+from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, Leaf, SealedCheckpoint, State
 

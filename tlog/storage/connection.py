@@ -1,0 +1,53 @@
+"""A connection and what can go wrong on it: the driver's errors become those of `tlog.errors` here and nowhere else."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from tlog.errors import DamagedLogError, NoSpaceError, OverloadedError, UnsafeDatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
+Connection = AsyncConnection[TupleRow]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into tlog's.
+
+    Raises:
+        NoSpaceError: the database's disk is full.
+        OverloadedError: the database is away or overloaded; the caller may try again.
+        DamagedLogError: PostgreSQL finds its own files damaged.
+        UnsafeDatabaseError: a role lacks a privilege.
+
+    """
+    try:
+        yield
+    except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
+        # What it says has relations and blocks in it, no rows.
+        message = (
+            f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep them, they are evidence; restore a "
+            "copy that verifies, and bring back what that lacks with 'tlog recover'"
+        )
+        raise DamagedLogError(message) from error
+    except psycopg.errors.DiskFull as error:
+        message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
+        raise NoSpaceError(message) from error
+    except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
+        # The driver's message may quote rows; its class says what happened without them.
+        message = f"the database cannot serve this now ({type(error).__name__})"
+        raise OverloadedError(message) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        what = error.diag.message_primary
+        message = f"the database refuses tlog's role a privilege it needs ({what}); run 'tlog init' as an administrator"
+        raise UnsafeDatabaseError(message) from error
