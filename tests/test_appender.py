@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from support import append, fill, sample_events
 
-from tlog.appender import Appender, draft_events
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.entry import parse_entry
 from tlog.core.merkle import leaf_hash
@@ -18,6 +17,7 @@ from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.scan import scan
+from tlog.writing.appender import Appender, draft_events
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from support import append, fill, page_tiles, sample_events
 
-from tlog import indexer, replay
+from tlog import replay
 from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
 from tlog.core.segment import BASE, PAGE_SIZE, format_table, parse_table, posting, table_hash
@@ -16,6 +16,7 @@ from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, reindex
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
+from tlog.writing import indexer
 
 pytestmark = pytest.mark.anyio
 

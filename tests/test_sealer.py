@@ -13,11 +13,11 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import from_microseconds
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import DamagedLogError, ForkError, RollbackError, VerificationError
-from tlog.sealer import Sealer, check_rows
 from tlog.signing.anchor import Anchor
 from tlog.signing.signer import CheckpointSigner
 from tlog.storage.scan import scan
 from tlog.storage.sealing import SealStore
+from tlog.writing.sealer import Sealer, check_rows
 
 pytestmark = pytest.mark.anyio
 

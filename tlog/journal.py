@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import msgspec
 
-from tlog.appender import draft_events
 from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
+from tlog.writing.appender import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from tlog.appender import Appender
-from tlog.background import Beside, Elsewhere, Here, Parent, report, report_error, report_waiting
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
 from tlog.core.merkle import EMPTY_ROOT
@@ -34,7 +32,6 @@ from tlog.location import DataDirectory, Location, tune_memory, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.query import Searcher
-from tlog.sealer import check_anchored
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.clock import SteadyClock, check_clock
 from tlog.signing.signer import CheckpointSigner
@@ -43,17 +40,20 @@ from tlog.storage.appending import AppendStore
 from tlog.storage.database import Database
 from tlog.storage.index import IndexStore
 from tlog.storage.reading import ReadStore
+from tlog.writing.appender import Appender
+from tlog.writing.background import Beside, Elsewhere, Here, Parent, report, report_error, report_waiting
+from tlog.writing.sealer import check_anchored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
-    from tlog.background import Background
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
     from tlog.storage.rows import SealedCheckpoint
+    from tlog.writing.background import Background
 
 DEFAULT_INTERVAL: Final = 1.0
 DEFAULT_ORIGIN: Final = "localhost/tlog"
@@ -438,7 +438,7 @@ async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
     """Check that the database is not behind, beside or beyond the anchor; return what is anchored.
 
     Raises:
-        OperatorError: it is; see `tlog.sealer.check_anchored`.
+        OperatorError: it is; see `tlog.writing.sealer.check_anchored`.
         OverloadedError: the database or the signer is away.
 
     """

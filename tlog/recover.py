@@ -36,11 +36,11 @@ from tlog.errors import (
     UnsafeDatabaseError,
     VerificationError,
 )
-from tlog.sealer import check_anchored, check_rows
 from tlog.signing.anchor import Anchored
 from tlog.storage.appending import AppendStore, DuplicateEventIdError
 from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
 from tlog.storage.sealing import SealStore
+from tlog.writing.sealer import check_anchored, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +99,7 @@ async def recover(
         MalformedInputError: a file of it does not have its form, or an entry is of a newer version.
         DamagedLogError: the database holds something else than was signed; the message names the first entry.
         ForkError: this log's key signed something that the anchor does not know.
-        OperatorError: another process works on the log; or what `tlog.sealer.check_anchored` raises.
+        OperatorError: another process works on the log; or what `tlog.writing.sealer.check_anchored` raises.
         OverloadedError: the mirror or the database is away; the same call may be repeated.
 
     """

@@ -9,23 +9,23 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from tlog.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.prove import prove_inclusion
 from tlog.server.protocol import MAX_BODY_SIZE
+from tlog.writing.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from starlette.requests import Request
 
-    from tlog.appender import Receipt, Receipts
     from tlog.core.entry import DraftEntry
     from tlog.core.pseudonym import BucketKeys
     from tlog.errors import InvalidEventError
     from tlog.server.app import Service
     from tlog.server.turns import Turns
+    from tlog.writing.appender import Receipt, Receipts
 
 MAX_EVENTS: Final = 10_000
 WAIT_SECONDS: Final = 10.0

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.appender import Receipts
     from tlog.lifecycle import Log
     from tlog.server.app import Service
+    from tlog.writing.appender import Receipts
 
 
 class Metrics:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.generator import feed
 from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
-from tlog.appender import MAX_GROUP_EVENTS, draft_lines
 from tlog.core.segment import parse_table
-from tlog.indexer import Merging, Stored
 from tlog.lifecycle import create_log, forget_index, is_log, open_log, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
+from tlog.writing.appender import MAX_GROUP_EVENTS, draft_lines
+from tlog.writing.indexer import Merging, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence

@@ -12,12 +12,12 @@ import psycopg
 
 from faults.service import ORIGIN, Source
 from tlog import lifecycle
-from tlog.appender import draft_events
 from tlog.core.entry import parse_entry, to_microseconds
 from tlog.errors import OperatorError, OverloadedError
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.writing.appender import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

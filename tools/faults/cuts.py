@@ -10,11 +10,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from faults.service import ORIGIN, Source
-from tlog.appender import draft_events
 from tlog.errors import OverloadedError
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
+from tlog.writing.appender import draft_events
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

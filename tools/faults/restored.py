@@ -17,10 +17,10 @@ from tlog.core.note import Signer
 from tlog.errors import AnchorMissingError, ForkError, KeyMismatchError, OperatorError, RollbackError
 from tlog.location import DataDirectory
 from tlog.postgres.server import EmbeddedPostgres
-from tlog.sealer import check_anchored
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
+from tlog.writing.sealer import check_anchored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

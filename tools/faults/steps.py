@@ -24,21 +24,22 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
 
-from tlog import export, sealer
-from tlog.appender import Appender, draft_events
+from tlog import export
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
 from tlog.export import export_static
 from tlog.location import DataDirectory, utc_now
-from tlog.sealer import Sealer
 from tlog.signing import anchor, signer
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.signer import CheckpointSigner
 from tlog.storage.appending import AppendStore
 from tlog.storage.reading import ReadStore
 from tlog.storage.sealing import SealStore
+from tlog.writing import sealer
+from tlog.writing.appender import Appender, draft_events
+from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,21 +17,21 @@ import msgspec
 import structlog
 
 from tlog.errors import OperatorError, TlogError
-from tlog.indexer import FreshKeys, Indexer
-from tlog.leader import LeaderLoop
-from tlog.sealer import Sealer
 from tlog.storage.index import IndexStore
 from tlog.storage.sealing import SealStore
+from tlog.writing.indexer import FreshKeys, Indexer
+from tlog.writing.leader import LeaderLoop
+from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tlog.appender import Appender
     from tlog.location import Location
     from tlog.signing.signer import Signing
     from tlog.storage.database import Database
     from tlog.storage.index import Epoch
     from tlog.storage.rows import SealedCheckpoint
+    from tlog.writing.appender import Appender
 
 _MAX_INDEX_GAP: Final = 1.0
 _TAKE_IN_SECONDS: Final = 0.2

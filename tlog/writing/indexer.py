@@ -37,10 +37,10 @@ from tlog.storage.index import Epoch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tlog.appender import Receipts
     from tlog.core.entry import DraftEntry
     from tlog.core.posting import Postings
     from tlog.storage.index import IndexStore
+    from tlog.writing.appender import Receipts
 
 _YOUNG: Final = 1 << 15
 _CUTS: Final = 1 << 13, 1 << 10

@@ -1,0 +1,1 @@
+"""What changes a log: appending, sealing and indexing, each by one leader at a time."""
