@@ -19,13 +19,13 @@ from tlog.client import Client
 from tlog.core.merkle import fold_perfect, leaf_hash
 from tlog.core.segment import PAGE_SIZE
 from tlog.hospital import hospital_day
-from tlog.writing.appender import draft_events
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlog.lifecycle import Log
-    from tlog.writing.appender import Receipt
+    from tlog.writing.receipts import Receipt
 
 ORIGIN = "example.com/test-log"
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,8 @@ from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.scan import scan
-from tlog.writing.appender import Appender, draft_events
+from tlog.writing.appender import Appender
+from tlog.writing.drafting import draft_events
 
 pytestmark = pytest.mark.anyio
 

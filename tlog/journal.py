@@ -14,7 +14,7 @@ import msgspec
 
 from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
-from tlog.writing.appender import draft_events
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.event import parse_event
 from tlog.errors import InvalidEventError
-from tlog.writing.appender import draft_events
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence

@@ -13,7 +13,7 @@ from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.prove import prove_inclusion
 from tlog.server.protocol import MAX_BODY_SIZE
-from tlog.writing.appender import MAX_REPORTED, draft_events, draft_lines, split_lines
+from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tlog.errors import InvalidEventError
     from tlog.server.app import Service
     from tlog.server.turns import Turns
-    from tlog.writing.appender import Receipt, Receipts
+    from tlog.writing.receipts import Receipt, Receipts
 
 MAX_EVENTS: Final = 10_000
 WAIT_SECONDS: Final = 10.0

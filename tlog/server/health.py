@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tlog.lifecycle import Log
     from tlog.server.app import Service
-    from tlog.writing.appender import Receipts
+    from tlog.writing.receipts import Receipts
 
 
 class Metrics:

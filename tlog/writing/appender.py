@@ -16,173 +16,35 @@ is the group taken apart: known events with the same content get their first rec
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from tlog.core.chain import chain_hashes
-from tlog.core.commitment import SALT_SIZE
 from tlog.core.entry import (
-    EventEntry,
-    draft_entries,
-    format_logged_at,
-    from_microseconds,
-    parse_entry,
     to_microseconds,
 )
-from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
-from tlog.core.merkle import leaf_hashes
-from tlog.errors import EventConflictError, InvalidBatchError, InvalidEventError, OverloadedError, TlogError
+from tlog.errors import EventConflictError, OverloadedError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
-from tlog.storage.rows import FoundEvent, Leaf, PackedRows, State, pack_rows
+from tlog.writing.duplicates import sort_out
+from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tlog.core.entry import DraftEntry
-    from tlog.core.event import ParsedEvent
-    from tlog.core.pseudonym import BucketKeys
     from tlog.storage.appending import AppendStore
+    from tlog.storage.rows import FoundEvent, State
 
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_WAITING_EVENTS: Final = 50_000
-MAX_REPORTED: Final = 20
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
 _AHEAD_EVENTS: Final = 3_000
 _TOGETHER: Final = 100
-_SPACE: Final = b" \t\r\n"
 _log: Final = structlog.get_logger()
-
-
-def draft_events(raws: Sequence[bytes], keys: BucketKeys) -> list[DraftEntry]:
-    """Return the drafts of events, each one JSON text, if every one of them is valid.
-
-    Raises:
-        InvalidBatchError: at least one is not; it names the first twenty.
-
-    """
-    parsed = None
-    if max(map(len, raws), default=0) <= MAX_EVENT_SIZE:
-        parsed = parse_certain(b"\n".join(raws))
-    if parsed is None or len(parsed) != len(raws):
-        parsed = _parse_one_by_one(raws)
-    return _draft(parsed, keys)
-
-
-def draft_lines(lines: bytes, keys: BucketKeys) -> list[DraftEntry]:
-    """Return the drafts of events, one in each line that is not blank, if every one of them is valid.
-
-    Raises:
-        InvalidBatchError: at least one is not; it names the first twenty.
-
-    """
-    parsed = parse_certain(lines.strip(_SPACE)) if len(lines) <= MAX_EVENT_SIZE else None
-    if parsed is None:
-        parsed = _parse_one_by_one(split_lines(lines))
-    return _draft(parsed, keys)
-
-
-def split_lines(lines: bytes) -> list[bytes]:
-    """Return the lines that are not blank."""
-    return [line for line in lines.split(b"\n") if line.strip(_SPACE)]
-
-
-def _draft(parsed: Sequence[ParsedEvent], keys: BucketKeys) -> list[DraftEntry]:
-    # One call for the whole batch: asking the kernel costs more than cutting the bytes.
-    return draft_entries(parsed, keys, os.urandom(2 * SALT_SIZE * len(parsed)))
-
-
-def _parse_one_by_one(raws: Sequence[bytes]) -> list[ParsedEvent]:
-    parsed = []
-    positions: list[int] = []
-    found: list[InvalidEventError] = []
-    for position, raw in enumerate(raws):
-        try:
-            parsed.append(parse_event(raw))
-        except InvalidEventError as error:
-            positions.append(position)
-            found.append(error)
-            if len(found) == MAX_REPORTED:
-                break
-    if found:
-        raise InvalidBatchError(positions, found)
-    return parsed
-
-
-class Receipt(NamedTuple):
-    """The acknowledgement of one event: where it is, and what pins it there until it is sealed."""
-
-    event_id: str | None
-    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
-    leaf_hash: bytes
-    chain_hash: bytes
-    logged_at: str
-    duplicate: bool = False
-
-
-class _Rows(NamedTuple):
-    """What drafts become when they continue `start`."""
-
-    start: State
-    end: State
-    logged_at: str
-    leaf_hashes: list[bytes]
-    chain_hashes: list[bytes]
-    packed: PackedRows
-
-
-class Receipts(Sequence[Receipt]):
-    """The receipts of one request in order, each made when it is looked at: many callers ask for counts only.
-
-    Attributes:
-        duplicates: how many of the events were in the log already.
-        last_index: the largest index.
-
-    """
-
-    def __init__(self, length: int, make: Callable[[int], Receipt], *, duplicates: int, last_index: int) -> None:
-        self._length = length
-        self._make = make
-        self.duplicates = duplicates
-        self.last_index = last_index
-
-    @classmethod
-    def of_rows(cls, drafts: Sequence[DraftEntry], rows: _Rows, first: int = 0) -> Receipts:
-        """Return the receipts of drafts that were all appended, as the rows from number `first` on."""
-        index = rows.start.size + first
-
-        def make(at: int) -> Receipt:
-            hashes = rows.leaf_hashes[first + at], rows.chain_hashes[first + at]
-            return Receipt(drafts[at].event_id, index + at, *hashes, rows.logged_at)
-
-        return cls(len(drafts), make, duplicates=0, last_index=index + len(drafts) - 1)
-
-    @classmethod
-    def of(cls, receipts: Sequence[Receipt]) -> Receipts:
-        """Return receipts that were made one by one."""
-        duplicates = sum(receipt.duplicate for receipt in receipts)
-        last_index = max((receipt.index for receipt in receipts), default=-1)
-        return cls(len(receipts), receipts.__getitem__, duplicates=duplicates, last_index=last_index)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self._length
-
-    @overload
-    def __getitem__(self, at: int) -> Receipt: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Receipt]: ...
-    def __getitem__(self, at: int | slice) -> Receipt | list[Receipt]:
-        """Return one receipt, or several."""
-        if isinstance(at, slice):
-            return [self._make(each) for each in range(self._length)[at]]
-        return self._make(range(self._length)[at])
 
 
 class _Request(NamedTuple):
@@ -193,7 +55,7 @@ class _Request(NamedTuple):
 class _Place(NamedTuple):
     """Where the rows of a request are: as the rows from number `first` on of `rows`, which are of others too."""
 
-    rows: _Rows
+    rows: ChainedRows
     first: int
 
 
@@ -208,7 +70,7 @@ class _Group:
         self.events = 0
         self.repeats = False
         self._start: State | None = None
-        self._rows: list[_Rows] = []
+        self._rows: list[ChainedRows] = []
         self._places: list[_Place] = []
         self._event_ids: set[str] = set()
 
@@ -257,7 +119,7 @@ class _Group:
         self._places += [_Place(rows, first) for first in firsts]
         return True
 
-    async def chain(self, start: State, now: int) -> list[_Rows]:
+    async def chain(self, start: State, now: int) -> list[ChainedRows]:
         """Return the rows of all requests when the first of them continues `start`; others go on between the parts."""
         while self.chain_some(start, now):  # noqa: ASYNC110 - it works, and waits for nothing
             await asyncio.sleep(0)
@@ -468,7 +330,7 @@ class Appender:
             ordered: list[DraftEntry] = []
             conflicts: list[EventConflictError | None] = []
             for request in group.requests:
-                added, conflict = _sort_out(request.drafts, known, fresh)
+                added, conflict = sort_out(request.drafts, known, fresh)
                 conflicts.append(conflict)
                 if conflict is None:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
@@ -485,63 +347,6 @@ class Appender:
         ]
 
 
-def chain_drafts(start: State, drafts: Sequence[DraftEntry], now: int) -> _Rows:
-    """Return the rows that `drafts` become when they continue `start` at `now` (microseconds since 1970)."""
-    logged_at = max(now, start.last_logged_at) if drafts else start.last_logged_at
-    text = format_logged_at(from_microseconds(logged_at))
-    entries = [draft.head + text + draft.tail for draft in drafts]
-    leaves = leaf_hashes(entries)
-    chain = chain_hashes(start.chain_hash, leaves)
-    end = State(start.size + len(drafts), chain[-1] if drafts else start.chain_hash, logged_at)
-    packed = pack_rows(start.size, drafts, entries, leaves, chain)
-    return _Rows(start, end, text.decode(), leaves, chain, packed)
-
-
-def _sort_out(
-    drafts: Sequence[DraftEntry], known: dict[str | None, FoundEvent], fresh: dict[str, DraftEntry]
-) -> tuple[list[DraftEntry], EventConflictError | None]:
-    """Return which drafts of one request are new, or the conflict that refuses the request whole."""
-    added: list[DraftEntry] = []
-    mine: dict[str, DraftEntry] = {}
-    for position, draft in enumerate(drafts):
-        if draft.event_id is None:
-            added.append(draft)
-            continue
-        stored = known.get(draft.event_id)
-        earlier = fresh.get(draft.event_id) or mine.get(draft.event_id)
-        if (stored is not None and not same_content(draft, stored)) or (
-            earlier is not None and _content(earlier) != _content(draft)
-        ):
-            return [], EventConflictError(draft.event_id, f"/{position}/eventId")
-        if stored is None and earlier is None:
-            mine[draft.event_id] = draft
-            added.append(draft)
-    return added, None
-
-
-def same_content(draft: DraftEntry, stored: FoundEvent) -> bool:
-    """Tell whether a draft says what the log already holds: all clear members, and what is left of the disclosures."""
-    entry = parse_entry(stored.leaf.entry)
-    clear, actor, resource = _content(draft)
-    return (
-        isinstance(entry, EventEntry)
-        and _clear(entry) == clear
-        and (stored.actor is None or stored.actor[SALT_SIZE:] == actor)
-        and (stored.resource is None or stored.resource[SALT_SIZE:] == resource)
-    )
-
-
-def _content(draft: DraftEntry) -> tuple[tuple[object, ...], bytes, bytes]:
-    entry = parse_entry(draft.entry(format_logged_at(from_microseconds(0))))
-    assert isinstance(entry, EventEntry)  # noqa: S101 - it has an eventId; for the type checker
-    return _clear(entry), draft.actor[SALT_SIZE:], draft.resource[SALT_SIZE:]
-
-
-def _clear(entry: EventEntry) -> tuple[object, ...]:
-    """Return what the producer decided; salts, and so commitments, differ from try to try."""
-    return entry.action, entry.keys, entry.outcome, entry.resourceType, entry.source, entry.timestamp
-
-
 def _receipt(
     draft: DraftEntry,
     first: dict[int, Receipt],
@@ -553,8 +358,3 @@ def _receipt(
     if draft.event_id in fresh:
         return first[id(fresh[draft.event_id])]._replace(duplicate=True)
     return stored_receipt(known[draft.event_id].leaf)._replace(duplicate=True)
-
-
-def stored_receipt(leaf: Leaf) -> Receipt:
-    """Return the receipt of a row of the log."""
-    return Receipt(leaf.event_id, leaf.index, leaf.leaf_hash, leaf.chain_hash, parse_entry(leaf.entry).loggedAt)

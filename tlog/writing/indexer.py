@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tlog.core.entry import DraftEntry
     from tlog.core.posting import Postings
     from tlog.storage.index import IndexStore
-    from tlog.writing.appender import Receipts
+    from tlog.writing.receipts import Receipts
 
 _YOUNG: Final = 1 << 15
 _CUTS: Final = 1 << 13, 1 << 10

@@ -18,7 +18,8 @@ from tlog.core.segment import parse_table
 from tlog.lifecycle import create_log, forget_index, is_log, open_log, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
-from tlog.writing.appender import MAX_GROUP_EVENTS, draft_lines
+from tlog.writing.appender import MAX_GROUP_EVENTS
+from tlog.writing.drafting import draft_lines
 from tlog.writing.indexer import Merging, Stored
 
 if TYPE_CHECKING:

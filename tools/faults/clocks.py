@@ -17,7 +17,7 @@ from tlog.errors import OperatorError, OverloadedError
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
-from tlog.writing.appender import draft_events
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

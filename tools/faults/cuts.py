@@ -14,7 +14,7 @@ from tlog.errors import OverloadedError
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
-from tlog.writing.appender import draft_events
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

@@ -38,7 +38,8 @@ from tlog.storage.appending import AppendStore
 from tlog.storage.reading import ReadStore
 from tlog.storage.sealing import SealStore
 from tlog.writing import sealer
-from tlog.writing.appender import Appender, draft_events
+from tlog.writing.appender import Appender
+from tlog.writing.drafting import draft_events
 from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
