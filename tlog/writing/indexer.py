@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -25,20 +25,18 @@ from tlog.core.posting import (
     KEYS_TEXT_SIZE,
     READ_AT_ONCE,
     LoggedKeys,
-    Merge,
-    SegmentBuilder,
     build_segment,
     keys_text,
 )
 from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
-from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.errors import MalformedInputError
 from tlog.storage.index import Epoch
+from tlog.writing.segments import Merging, Stored, Writing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tlog.core.entry import DraftEntry
-    from tlog.core.posting import Postings
     from tlog.storage.index import IndexStore
     from tlog.writing.receipts import Receipts
 
@@ -47,9 +45,6 @@ _CUTS: Final = 1 << 13, 1 << 10
 _EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
-# Each step of a merge is some statements, however much it writes; its memory is this many runs of each input.
-_RUNS_AT_ONCE: Final = 32
-_TILES_AT_ONCE: Final = 256
 _MAX_FRESH: Final = 4 * READ_AT_ONCE
 _log: Final = structlog.get_logger()
 
@@ -76,13 +71,6 @@ def young_ends(size: int, before: Sequence[int], added: int) -> list[int]:
             start = size // cut * cut
             ends.append(start)
     return [*ends, size] if size > start else ends
-
-
-class Stored(NamedTuple):
-    """A segment, and under which ID it is stored."""
-
-    segment: Segment
-    segment_id: int
 
 
 class FreshKeys:
@@ -291,65 +279,3 @@ class Indexer:
 
 def _build(keys: LoggedKeys, start: int, end: int) -> tuple[Segment, list[bytes], dict[tuple[int, int], bytes]]:
     return build_segment(start, end, keys.postings(start, end))
-
-
-class Writing:
-    """A long segment that is written while it is built."""
-
-    def __init__(self, store: IndexStore, segment_id: int, start: int, end: int) -> None:
-        self._store = store
-        self._segment_id = segment_id
-        self._builder = SegmentBuilder(start, end)
-        self._written = 0
-
-    async def add(self, postings: Postings) -> None:
-        """Write the next postings, or keep them until there is a run of them."""
-        await self._write_runs(await asyncio.to_thread(self._builder.add, postings))
-        await self._store.write_tiles(self._segment_id, self._builder.full_tiles(_TILES_AT_ONCE))
-
-    async def finish(self, postings: int | None = None) -> Stored:
-        """Write what is left.
-
-        Raises:
-            DamagedLogError: there were not `postings` of them.
-
-        """
-        segment, runs, tiles = self._builder.finish()
-        if postings is not None and segment.count != postings:
-            message = f"the segments of entries {segment.start} to {segment.end - 1} are damaged; run 'tlog reindex'"
-            raise DamagedLogError(message)
-        await self._write_runs(runs)
-        await self._store.write_tiles(self._segment_id, tiles)
-        await self._store.finish_segment(self._segment_id, segment)
-        return Stored(segment, self._segment_id)
-
-    async def _write_runs(self, runs: Sequence[bytes]) -> None:
-        await self._store.write_runs(self._segment_id, self._written, runs)
-        self._written += len(runs)
-
-
-class Merging:
-    """A merge in progress: some runs are read, merged and written in each step."""
-
-    def __init__(self, store: IndexStore, segment_id: int, inputs: Sequence[Stored]) -> None:
-        self.segment_id = segment_id
-        self.inputs = inputs
-        self._store = store
-        start = inputs[0].segment.start
-        self._merge = Merge([each.segment.start - start for each in inputs])
-        self._writing = Writing(store, segment_id, start, inputs[-1].segment.end)
-        self._read = [0] * len(inputs)
-
-    async def step(self) -> Stored | None:
-        """Merge about as much as some runs of each input; return the segment when it is whole."""
-        for number in self._merge.wants():
-            runs = await self._store.runs(self.inputs[number].segment_id, self._read[number], _RUNS_AT_ONCE)
-            self._merge.feed(number, b"".join(runs))
-            self._read[number] += len(runs)
-        if self._merge.wants():
-            return None  # an input ended; the others go on in the next step
-        postings = await asyncio.to_thread(self._merge.merged)
-        if postings is not None:
-            await self._writing.add(postings)
-            return None
-        return await self._writing.finish(sum(each.segment.count for each in self.inputs))

@@ -20,7 +20,7 @@ from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
 from tlog.writing.appender import MAX_GROUP_EVENTS
 from tlog.writing.drafting import draft_lines
-from tlog.writing.indexer import Merging, Stored
+from tlog.writing.segments import Merging, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
