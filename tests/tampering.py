@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from support import append, sample_events
 
+from tlog.checking.fsck import fsck
+from tlog.checking.mirror import open_mirror
+from tlog.checking.mirrored import fsck_mirror
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
 from tlog.core.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
-from tlog.fsck import fsck, fsck_mirror
-from tlog.mirror import open_mirror
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from tlog.checking.report import Report
     from tlog.core.note import Verifier
-    from tlog.fsck import Report
     from tlog.lifecycle import Log
     from tlog.location import Location
 

@@ -11,6 +11,7 @@ import pytest
 from support import ORIGIN, fill, sample_events, start_server, tlog, verify_offline
 
 from tlog.backup import back_up, restore
+from tlog.checking.fsck import fsck
 from tlog.errors import (
     AnchorMissingError,
     EmbeddedPostgresError,
@@ -19,7 +20,6 @@ from tlog.errors import (
     NotCheckedError,
     OperatorError,
 )
-from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.basebackup import verify_files

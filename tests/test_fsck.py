@@ -13,6 +13,8 @@ import pytest
 from support import append, fill, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
+from tlog.checking import join, ranges, workers
+from tlog.checking.report import Kind, Place, Report, parse_verified
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
 from tlog.core.merkle import leaf_hash
@@ -20,8 +22,6 @@ from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
-from tlog.fsck import Place, Report, join, parse_verified, ranges, workers
-from tlog.fsck.report import Kind
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan

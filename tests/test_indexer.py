@@ -7,12 +7,12 @@ import asyncio
 import pytest
 from support import append, fill, page_tiles, sample_events
 
-from tlog import replay
+from tlog.checking import replay
+from tlog.checking.fsck import fsck
 from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
 from tlog.core.segment import BASE, PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
-from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, reindex
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

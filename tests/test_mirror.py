@@ -12,12 +12,12 @@ import pytest
 from mirrors import files_below, serving, write_mirror
 from support import ORIGIN
 
-from tlog import mirror as module
+from tlog.checking import mirror as module
+from tlog.checking.mirror import MAX_CHECKPOINT_SIZE, open_mirror
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import Signer
 from tlog.errors import MalformedInputError, NotCheckedError, OverloadedError
-from tlog.mirror import MAX_CHECKPOINT_SIZE, open_mirror
 
 SIGNER = Signer(ORIGIN, bytes(32))
 ENTRIES = [b"entry %d" % number for number in range(700)]

@@ -23,6 +23,8 @@ from psycopg import sql
 from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlog
 
 from tlog import recover as module
+from tlog.checking.fsck import fsck
+from tlog.checking.mirror import open_mirror
 from tlog.core.note import Signer
 from tlog.core.strict import encode_base64, parse_base64
 from tlog.errors import (
@@ -36,10 +38,8 @@ from tlog.errors import (
     VerificationError,
 )
 from tlog.export import export_static
-from tlog.fsck import fsck
 from tlog.lifecycle import create_log, database_to_recover, open_log, running
 from tlog.location import DataDirectory, Location
-from tlog.mirror import open_mirror
 from tlog.recover import Recovered, recover
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

@@ -17,10 +17,10 @@ import pytest
 from psycopg import sql
 from support import ROOT, fill
 
+from tlog.checking.fsck import fsck
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import UnsafeDatabaseError
-from tlog.fsck import fsck
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.signing.anchor import Anchor, Anchored

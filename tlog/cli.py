@@ -30,6 +30,10 @@ from rich.table import Table
 
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
+from tlog.checking.fsck import fsck as run_fsck
+from tlog.checking.mirror import open_mirror
+from tlog.checking.mirrored import fsck_mirror
+from tlog.checking.report import Report, Verified, parse_verified
 from tlog.client import Client
 from tlog.core import verify as verification
 from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
@@ -40,8 +44,6 @@ from tlog.errors import InconsistentRootsError, KeyMismatchError, MalformedInput
 from tlog.evidence import make_evidence
 from tlog.export import export_events, export_static
 from tlog.files import durable
-from tlog.fsck import Report, Verified, fsck_mirror, parse_verified
-from tlog.fsck import fsck as run_fsck
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
@@ -60,7 +62,6 @@ from tlog.lifecycle import (
 )
 from tlog.lifecycle import reindex as make_index_again
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
-from tlog.mirror import open_mirror
 from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.query import MAX_LIMIT, answer_document
 from tlog.recover import Recovered

@@ -45,8 +45,8 @@ from tlog.writing.sealer import check_anchored, check_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tlog.checking.mirror import Mirror
     from tlog.core.note import Verifier
-    from tlog.mirror import Mirror
     from tlog.storage.database import Database
 
 _BATCH_ROWS: Final = 16 * TILE_WIDTH

@@ -1,7 +1,7 @@
 """The log's rows: appended in one transaction, sealed into tiles and checkpoints, read back.
 
 One class for each role that acts: `AppendStore`, `SealStore`, `ReadStore`. They move bytes and decide nothing; the rules
-are in `tlog.writing.appender`, `tlog.writing.sealer` and `tlog.fsck`.
+are in `tlog.writing.appender`, `tlog.writing.sealer` and `tlog.checking.fsck`.
 """
 
 from __future__ import annotations

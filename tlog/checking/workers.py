@@ -11,11 +11,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tlog.checking.ranges import BLOCK, Before, RangeCheck, RangeFacts
+from tlog.checking.report import Place
 from tlog.core.pseudonym import BucketKeys
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import OverloadedError
-from tlog.fsck.ranges import BLOCK, Before, RangeCheck, RangeFacts
-from tlog.fsck.report import Place
 from tlog.storage.scan import RangeReader
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from secrets import SystemRandom
 from typing import TYPE_CHECKING, Final
 
+from tlog.checking.report import Place
 from tlog.core.proof import verify_inclusion
 from tlog.errors import NotCheckedError, TlogError, VerificationError
-from tlog.fsck.report import Place
 
 if TYPE_CHECKING:
-    from tlog.fsck.report import Report
+    from tlog.checking.report import Report
 
 _SAMPLE: Final = 100
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tlog.checking.ranges import BLOCK, Before
+from tlog.checking.report import Place, Verified
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_logged_at, to_microseconds
@@ -15,19 +17,17 @@ from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, fold_right
 from tlog.core.segment import format_table, table_hash
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
-from tlog.fsck.ranges import BLOCK, Before
-from tlog.fsck.report import Place, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tlog.checking.event_ids import EventIds
+    from tlog.checking.ranges import RangeFacts
+    from tlog.checking.replay import Replay
+    from tlog.checking.report import Report
     from tlog.core.entry import IndexEntry
     from tlog.core.note import Verifier
     from tlog.core.pseudonym import BucketKeys
-    from tlog.fsck.event_ids import EventIds
-    from tlog.fsck.ranges import RangeFacts
-    from tlog.fsck.report import Report
-    from tlog.replay import Replay
     from tlog.signing.anchor import Anchored
     from tlog.storage.rows import SealedCheckpoint, State
 

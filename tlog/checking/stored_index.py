@@ -5,16 +5,16 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from tlog.checking.report import Place
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.posting import SegmentBuilder, from_bytes
 from tlog.core.segment import POSTING_SIZE, Segment, parse_table, table_hash
 from tlog.errors import TlogError
-from tlog.fsck.report import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tlog.fsck.report import Report
+    from tlog.checking.report import Report
     from tlog.storage.scan import Scan
 
 

@@ -18,6 +18,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tlog.checking.event_ids import EventIds
+from tlog.checking.join import Join
+from tlog.checking.mirrored import fsck_mirror
+from tlog.checking.opinion import SecondOpinion
+from tlog.checking.replay import Replay
+from tlog.checking.report import Place, Problem, Report, Verified, parse_verified
+from tlog.checking.stored_index import check_stored_index
+from tlog.checking.workers import check_ranges, plan
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import (
     AnchorMissingError,
@@ -27,14 +35,6 @@ from tlog.errors import (
     OverloadedError,
     UnsafeDatabaseError,
 )
-from tlog.fsck.event_ids import EventIds
-from tlog.fsck.join import Join
-from tlog.fsck.mirrored import fsck_mirror
-from tlog.fsck.opinion import SecondOpinion
-from tlog.fsck.report import Place, Problem, Report, Verified, parse_verified
-from tlog.fsck.stored_index import check_stored_index
-from tlog.fsck.workers import check_ranges, plan
-from tlog.replay import Replay
 from tlog.storage.scan import scan
 
 if TYPE_CHECKING:

@@ -11,25 +11,25 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tlog.checking.event_ids import EventIds
+from tlog.checking.join import Join
+from tlog.checking.ranges import RangeCheck
+from tlog.checking.replay import Replay
+from tlog.checking.report import Place, Report
+from tlog.checking.workers import plan
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.core.tile import TILE_WIDTH, Tile, nodes_from_tiles, tile_width, tiles_for
 from tlog.errors import MalformedInputError, NotCheckedError, TlogError
-from tlog.fsck.event_ids import EventIds
-from tlog.fsck.join import Join
-from tlog.fsck.ranges import RangeCheck
-from tlog.fsck.report import Place, Report
-from tlog.fsck.workers import plan
-from tlog.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tlog.checking.mirror import Mirror
+    from tlog.checking.ranges import RangeFacts
+    from tlog.checking.workers import Task
     from tlog.core.checkpoint import Checkpoint
     from tlog.core.note import Verifier
-    from tlog.fsck.ranges import RangeFacts
-    from tlog.fsck.workers import Task
-    from tlog.mirror import Mirror
 
 _LACKS: Final = "disclosures, stored index, API keys and anchor (a mirror has none)"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from tlog.checking.report import Place, Problem
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
 from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
@@ -21,16 +22,15 @@ from tlog.core.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
-from tlog.fsck.report import Place, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from tlog.checking.report import Damage
     from tlog.core.entry import Entry
     from tlog.core.pseudonym import BucketKeys
-    from tlog.fsck.report import Damage
     from tlog.storage.scan import DisclosureRow, LeafRow
 
 BLOCK: Final = READ_AT_ONCE
