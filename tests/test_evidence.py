@@ -9,10 +9,10 @@ import pytest
 from support import append, sample_events, verify_offline
 from test_query import QUESTIONS, brute_force, random_question
 
+from tlog.answering.evidence import make_evidence
 from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence
 from tlog.core.question import parse_question
 from tlog.errors import MalformedInputError
-from tlog.evidence import make_evidence
 
 pytestmark = pytest.mark.anyio
 

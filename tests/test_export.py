@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support import append, fill, sample_events, verify_offline
 
-from tlog import export
+from tlog.answering import export
+from tlog.answering.export import export_static
 from tlog.errors import DamagedLogError, MalformedInputError
-from tlog.export import export_static
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,7 @@ import pytest
 from support import append, fill, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
+from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.checking import join, ranges, workers
 from tlog.checking.report import Kind, Place, Report, parse_verified
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -22,7 +23,6 @@ from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
-from tlog.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
 

@@ -9,6 +9,7 @@ import pytest
 from mirrors import write_mirror
 from support import ORIGIN, fill, sample_events, tlog
 
+from tlog.answering.export import export_static
 from tlog.checking import join, ranges, workers
 from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
@@ -16,7 +17,6 @@ from tlog.core.entry import draft_index, draft_index_keys, format_logged_at
 from tlog.core.note import Signer
 from tlog.core.segment import EMPTY_ROOT, Segment, format_table, table_hash
 from tlog.errors import NotCheckedError
-from tlog.export import export_static
 from tlog.location import utc_now
 
 pytestmark = pytest.mark.anyio

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from support import append, sample_events
 
+from tlog.answering.query import event_document, parse_cursor
 from tlog.core.posting import RUN_POSTINGS
 from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError
-from tlog.query import event_document, parse_cursor
 
 pytestmark = pytest.mark.anyio
 QUESTIONS = int(os.environ.get("TLOG_TEST_QUESTIONS", "300"))

@@ -23,6 +23,7 @@ from psycopg import sql
 from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlog
 
 from tlog import recover as module
+from tlog.answering.export import export_static
 from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
 from tlog.core.note import Signer
@@ -37,7 +38,6 @@ from tlog.errors import (
     UnsafeDatabaseError,
     VerificationError,
 )
-from tlog.export import export_static
 from tlog.lifecycle import create_log, database_to_recover, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.recover import Recovered, recover

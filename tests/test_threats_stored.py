@@ -31,12 +31,12 @@ from tampering import (
     tamper_with_tables,
 )
 
+from tlog.answering.export import export_static
 from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
 from tlog.core.checkpoint import sign_checkpoint
 from tlog.core.entry import parse_entry, parse_logged_at, to_microseconds
 from tlog.core.merkle import leaf_hash
-from tlog.export import export_static
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres

@@ -28,6 +28,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tlog.answering.evidence import make_evidence
+from tlog.answering.export import export_events, export_static
+from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.answering.query import MAX_LIMIT, answer_document
 from tlog.backup import back_up
 from tlog.backup import restore as run_restore
 from tlog.checking.fsck import fsck as run_fsck
@@ -41,8 +45,6 @@ from tlog.core.evidence import format_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import Question, parse_question
 from tlog.errors import InconsistentRootsError, KeyMismatchError, MalformedInputError, NotFoundError, TlogError
-from tlog.evidence import make_evidence
-from tlog.export import export_events, export_static
 from tlog.files import durable
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
@@ -62,8 +64,6 @@ from tlog.lifecycle import (
 )
 from tlog.lifecycle import reindex as make_index_again
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
-from tlog.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.query import MAX_LIMIT, answer_document
 from tlog.recover import Recovered
 from tlog.recover import recover as run_recovery
 from tlog.server.auth import new_token

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from tlog.answering.query import Searcher
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import IndexKeysEntry, draft_index_keys, parse_entry
 from tlog.core.merkle import EMPTY_ROOT
@@ -31,7 +32,6 @@ from tlog.errors import (
 from tlog.location import DataDirectory, Location, tune_memory, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
-from tlog.query import Searcher
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.clock import SteadyClock, check_clock
 from tlog.signing.signer import CheckpointSigner

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tlog.answering.export import _write
 from tlog.backup import Backup, _write_description
 from tlog.core.tile import Tile
 from tlog.errors import ForkError
-from tlog.export import _write
 from tlog.files import durable
 from tlog.location import DataDirectory
 from tlog.postgres.space import Ballast

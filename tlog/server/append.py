@@ -9,9 +9,9 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from tlog.answering.prove import prove_inclusion
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
-from tlog.prove import prove_inclusion
 from tlog.server.protocol import MAX_BODY_SIZE
 from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines, split_lines
 

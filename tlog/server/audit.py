@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from tlog.answering.evidence import Mode, check_provable, make_evidence
+from tlog.answering.export import EventFormat, export_events
+from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.answering.query import DEFAULT_LIMIT, MAX_LIMIT, answer_document, event_document, parse_cursor
 from tlog.core.evidence import format_evidence
 from tlog.core.question import parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.evidence import Mode, check_provable, make_evidence
-from tlog.export import EventFormat, export_events
 from tlog.journal import journal
-from tlog.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.query import DEFAULT_LIMIT, MAX_LIMIT, answer_document, event_document, parse_cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.requests import Request
 
+    from tlog.answering.query import Answer
     from tlog.core.question import Question
-    from tlog.query import Answer
     from tlog.server.app import Service
     from tlog.storage.rows import FoundEvent
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
+from tlog.answering.query import MAX_LIMIT
 from tlog.core.event import PATTERNS, Event
 from tlog.core.question import Question
-from tlog.query import MAX_LIMIT
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response
 
+from tlog.answering.prove import checkpoint_of, prove_consistency, prove_inclusion, sealed_leaf
 from tlog.core.entry import format_logged_at, from_microseconds
 from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.prove import checkpoint_of, prove_consistency, prove_inclusion, sealed_leaf
 
 if TYPE_CHECKING:
     from starlette.requests import Request

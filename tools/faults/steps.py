@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
 
-from tlog import export
+from tlog.answering import export
+from tlog.answering.export import export_static
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
-from tlog.export import export_static
 from tlog.location import DataDirectory, utc_now
 from tlog.signing import anchor, signer
 from tlog.signing.anchor import Anchor, Anchored

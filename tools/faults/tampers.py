@@ -18,8 +18,8 @@ from tampering import check, grow_cleanly, tamper_with_export, tamper_with_table
 from test_threats_stored import expected
 
 from faults.service import ORIGIN, ROOT
+from tlog.answering.export import export_static
 from tlog.checking.ranges import RangeCheck
-from tlog.export import export_static
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres

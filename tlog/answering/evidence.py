@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from tlog.answering.query import decode_event, window
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.evidence import DisclosureText, Evidence, KeyPath, Manifest, format_range, verify_evidence
 from tlog.core.posting import PAGES_HEIGHT, RUN_PAGES, RUN_POSTINGS, run_tile
@@ -23,7 +24,6 @@ from tlog.core.segment import (
 from tlog.core.strict import encode_base64, encode_base64url
 from tlog.core.tile import nodes_from_tiles, tiles_for
 from tlog.errors import DamagedLogError, MalformedInputError, NotFoundError, TooLargeError, VerificationError
-from tlog.query import decode_event, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from tlog.answering.query import MAX_LIMIT, answer_document
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import peek_checkpoint
@@ -27,14 +28,13 @@ from tlog.core.strict import encode_base64
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.files.durable import write_whole
-from tlog.query import MAX_LIMIT, answer_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
+    from tlog.answering.query import Cursor, Searcher
     from tlog.core.question import Question
-    from tlog.query import Cursor, Searcher
     from tlog.storage.reading import ReadStore
     from tlog.storage.rows import SealedCheckpoint
 
@@ -56,7 +56,7 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
     Args:
         searcher: finds them.
         question: which ones.
-        form: "ndjson", documents as `tlog.query.answer_document` makes them; or "csv", with formulas neutralised, which is
+        form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas neutralised, which is
             therefore not what was sent and no evidence.
 
     """
