@@ -10,7 +10,6 @@ import shutil
 import pytest
 from support import ORIGIN, fill, sample_events, start_server, tlog, verify_offline
 
-from tlog.backup import back_up, restore
 from tlog.checking.fsck import fsck
 from tlog.errors import (
     AnchorMissingError,
@@ -20,6 +19,7 @@ from tlog.errors import (
     NotCheckedError,
     OperatorError,
 )
+from tlog.keeping.backup import back_up, restore
 from tlog.lifecycle import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.basebackup import verify_files

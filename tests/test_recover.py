@@ -22,7 +22,6 @@ from mirrors import files_below, serving, write_mirror
 from psycopg import sql
 from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlog
 
-from tlog import recover as module
 from tlog.answering.export import export_static
 from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
@@ -38,9 +37,10 @@ from tlog.errors import (
     UnsafeDatabaseError,
     VerificationError,
 )
+from tlog.keeping import recover as module
+from tlog.keeping.recover import Recovered, recover
 from tlog.lifecycle import create_log, database_to_recover, open_log, running
 from tlog.location import DataDirectory, Location
-from tlog.recover import Recovered, recover
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore

@@ -32,8 +32,6 @@ from tlog.answering.evidence import make_evidence
 from tlog.answering.export import export_events, export_static
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import MAX_LIMIT, answer_document
-from tlog.backup import back_up
-from tlog.backup import restore as run_restore
 from tlog.checking.fsck import fsck as run_fsck
 from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
@@ -50,6 +48,10 @@ from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
 from tlog.journal import journal
+from tlog.keeping.backup import back_up
+from tlog.keeping.backup import restore as run_restore
+from tlog.keeping.recover import Recovered
+from tlog.keeping.recover import recover as run_recovery
 from tlog.lifecycle import (
     DEFAULT_INTERVAL,
     DEFAULT_ORIGIN,
@@ -64,8 +66,6 @@ from tlog.lifecycle import (
 )
 from tlog.lifecycle import reindex as make_index_again
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
-from tlog.recover import Recovered
-from tlog.recover import recover as run_recovery
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server

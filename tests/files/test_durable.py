@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tlog.answering.export import _write
-from tlog.backup import Backup, _write_description
 from tlog.core.tile import Tile
 from tlog.errors import ForkError
 from tlog.files import durable
+from tlog.keeping.backup import Backup, _write_description
 from tlog.location import DataDirectory
 from tlog.postgres.space import Ballast
 from tlog.signing.anchor import Anchor, Anchored
