@@ -24,7 +24,7 @@ from tlog.writing.drafting import draft_events
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
     from tlog.writing.receipts import Receipt
 
 ORIGIN = "example.com/test-log"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tlog.checking.report import Report
     from tlog.core.note import Verifier
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
     from tlog.location import Location
 
 OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in ("leaf", "tile", "checkpoint"))

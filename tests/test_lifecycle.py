@@ -24,7 +24,7 @@ from tlog.errors import (
     RollbackError,
     UnsafeDatabaseError,
 )
-from tlog.lifecycle import create_log, open_log, running
+from tlog.lifecycle.opening import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
@@ -44,9 +44,9 @@ async def test_creating_twice_is_creating_once(location):
 @pytest.mark.parametrize("crash_after", ["keys", "migration", "anchor"])
 async def test_interrupted_creation_is_completed(location, monkeypatch, crash_after):
     target = {
-        "keys": "tlog.lifecycle.Database.migrate",
-        "migration": "tlog.lifecycle._create_anchor",
-        "anchor": "tlog.lifecycle._append_first_entry",
+        "keys": "tlog.lifecycle.opening.Database.migrate",
+        "migration": "tlog.lifecycle.opening._create_anchor",
+        "anchor": "tlog.lifecycle.opening._append_first_entry",
     }[crash_after]
 
     async def crash(*_):

@@ -40,7 +40,7 @@ ARGUMENTS = {
 CROWDED = """
 from contextlib import AsyncExitStack
 from tlog import cli
-from tlog.lifecycle import Log
+from tlog.lifecycle.opening import Log
 
 wait_indexed = Log.wait_indexed
 

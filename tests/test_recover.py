@@ -39,7 +39,7 @@ from tlog.errors import (
 )
 from tlog.keeping import recover as module
 from tlog.keeping.recover import Recovered, recover
-from tlog.lifecycle import create_log, database_to_recover, open_log, running
+from tlog.lifecycle.opening import create_log, database_to_recover, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

@@ -47,12 +47,12 @@ from tlog.files import durable
 from tlog.ingest.cloudtrail import read_cloudtrail
 from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
 from tlog.ingest.ndjson import read_ndjson
-from tlog.journal import journal
 from tlog.keeping.backup import back_up
 from tlog.keeping.backup import restore as run_restore
 from tlog.keeping.recover import Recovered
 from tlog.keeping.recover import recover as run_recovery
-from tlog.lifecycle import (
+from tlog.lifecycle.journal import journal
+from tlog.lifecycle.opening import (
     DEFAULT_INTERVAL,
     DEFAULT_ORIGIN,
     create_log,
@@ -64,7 +64,7 @@ from tlog.lifecycle import (
     running,
     signer_of,
 )
-from tlog.lifecycle import reindex as make_index_again
+from tlog.lifecycle.opening import reindex as make_index_again
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT

@@ -15,7 +15,7 @@ from tlog.writing.drafting import draft_events
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
 BATCH: Final = 1_000
 

@@ -1,7 +1,7 @@
 """The access log: one line of JSON for each request, with the API key's ID and nothing personal.
 
 The path as it was sent, its query and the principal may all be personal, so a line has the template of the path and the ID
-of the key; `tlog token list` says whose it is. What was asked of the events is in the log itself (`tlog.journal`).
+of the key; `tlog token list` says whose it is. What was asked of the events is in the log itself (`tlog.lifecycle.journal`).
 
 Lines are written by a thread of their own, a few times a second: whoever reads them slowly holds up nobody, and if nobody
 reads them at all the newest are dropped and counted.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
     from tlog.server.auth import Authenticator, Scope
     from tlog.storage.keys import ApiKey
 

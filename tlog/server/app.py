@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
     from tlog.server.accesslog import AccessLog
     from tlog.server.auth import Authenticator
 

@@ -17,7 +17,7 @@ from tlog.core.evidence import format_evidence
 from tlog.core.question import parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.journal import journal
+from tlog.lifecycle.journal import journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

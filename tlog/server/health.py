@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
     from tlog.server.app import Service
     from tlog.writing.receipts import Receipts
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import uvicorn
 
 from tlog.errors import OperatorError
-from tlog.lifecycle import DEFAULT_INTERVAL, open_log, running
+from tlog.lifecycle.opening import DEFAULT_INTERVAL, open_log, running
 from tlog.location import tune_memory
 from tlog.server.accesslog import AccessLog
 from tlog.server.app import create_app
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from tlog.lifecycle import Sealing
+    from tlog.lifecycle.opening import Sealing
     from tlog.location import Location
     from tlog.server.app import Service
 
@@ -58,7 +58,7 @@ async def serve(
         host: address to listen on.
         port: TCP port, 0 for any free one.
         interval: seconds between two seals.
-        sealing: where the log is sealed and indexed (`tlog.lifecycle.open_log`).
+        sealing: where the log is sealed and indexed (`tlog.lifecycle.opening.open_log`).
         drain: seconds between SIGTERM and the end of accepting connections.
         access_log: whether to log each request on standard error.
         on_ready: called with the service's URL once it accepts requests.

@@ -15,7 +15,7 @@ from benchmarks.generator import feed
 from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
 from tlog.core.segment import parse_table
-from tlog.lifecycle import create_log, forget_index, is_log, open_log, running
+from tlog.lifecycle.opening import create_log, forget_index, is_log, open_log, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
 from tlog.writing.appender import MAX_GROUP_EVENTS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tlog.core.entry import DraftEntry
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
 BATCH = 1_000
 _PORTION = 50

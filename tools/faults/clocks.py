@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from faults.service import ORIGIN, Source
-from tlog import lifecycle
 from tlog.core.entry import parse_entry, to_microseconds
 from tlog.errors import OperatorError, OverloadedError
-from tlog.lifecycle import create_log, open_log, running
+from tlog.lifecycle import opening as lifecycle
+from tlog.lifecycle.opening import create_log, open_log, running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.writing.drafting import draft_events
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faults.gate import Figures, Run
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
 _YEARS: Final = timedelta(days=3_652)
 _INTERVAL: Final = 0.02

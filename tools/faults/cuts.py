@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from faults.service import ORIGIN, Source
 from tlog.errors import OverloadedError
-from tlog.lifecycle import create_log, open_log, running
+from tlog.lifecycle.opening import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
 from tlog.writing.drafting import draft_events
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
     Cuts = Callable[[bytes, bytes], int | None]
 

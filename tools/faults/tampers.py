@@ -20,7 +20,7 @@ from test_threats_stored import expected
 from faults.service import ORIGIN, ROOT
 from tlog.answering.export import export_static
 from tlog.checking.ranges import RangeCheck
-from tlog.lifecycle import create_log, open_log, running
+from tlog.lifecycle.opening import create_log, open_log, running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
 _MATRIX: Final = ("-m", "pytest", "-q", "-n", "0", "tests/test_threats_stored.py", "-k", "matrix")
 _MOST: Final = 400

@@ -19,7 +19,7 @@ from tlog.writing.drafting import draft_events
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tlog.lifecycle import Log
+    from tlog.lifecycle.opening import Log
 
 RESOURCE_TYPE = "log"
 
