@@ -16,7 +16,9 @@ import pytest
 from psycopg import sql
 from support import ORIGIN, Server, TestDatabase, start_server
 
-from tlog.lifecycle.opening import Log, create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import Log, open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database

@@ -20,7 +20,9 @@ from tlog.errors import (
     OperatorError,
 )
 from tlog.keeping.backup import back_up, restore
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.basebackup import verify_files
 from tlog.signing.anchor import Anchor

@@ -13,7 +13,9 @@ from tlog.core import segment as segments_format
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
 from tlog.core.segment import BASE, PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
-from tlog.lifecycle.opening import create_log, open_log, reindex
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import reindex
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 from tlog.writing import indexer

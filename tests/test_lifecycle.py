@@ -24,7 +24,9 @@ from tlog.errors import (
     RollbackError,
     UnsafeDatabaseError,
 )
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

@@ -39,7 +39,9 @@ from tlog.errors import (
 )
 from tlog.keeping import recover as module
 from tlog.keeping.recover import Recovered, recover
-from tlog.lifecycle.opening import create_log, database_to_recover, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import database_to_recover, open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

@@ -37,7 +37,9 @@ from tlog.checking.mirrored import fsck_mirror
 from tlog.core.checkpoint import sign_checkpoint
 from tlog.core.entry import parse_entry, parse_logged_at, to_microseconds
 from tlog.core.merkle import leaf_hash
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.signing.anchor import Anchor

@@ -21,7 +21,9 @@ from tlog.checking.fsck import fsck
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.errors import UnsafeDatabaseError
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.clock import CONFIRMATION

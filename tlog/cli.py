@@ -52,19 +52,10 @@ from tlog.keeping.backup import restore as run_restore
 from tlog.keeping.recover import Recovered
 from tlog.keeping.recover import recover as run_recovery
 from tlog.lifecycle.journal import journal
-from tlog.lifecycle.opening import (
-    DEFAULT_INTERVAL,
-    DEFAULT_ORIGIN,
-    create_log,
-    database_of,
-    database_to_recover,
-    is_log,
-    open_log,
-    run_sealing,
-    running,
-    signer_of,
-)
-from tlog.lifecycle.opening import reindex as make_index_again
+from tlog.lifecycle.making import DEFAULT_ORIGIN, create_log
+from tlog.lifecycle.opening import DEFAULT_INTERVAL, database_of, database_to_recover, is_log, open_log, signer_of
+from tlog.lifecycle.running import reindex as make_index_again
+from tlog.lifecycle.running import run_sealing, running
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
 from tlog.server.auth import new_token
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT

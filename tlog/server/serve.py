@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, cast
 import uvicorn
 
 from tlog.errors import OperatorError
-from tlog.lifecycle.opening import DEFAULT_INTERVAL, open_log, running
+from tlog.lifecycle.opening import DEFAULT_INTERVAL, open_log
+from tlog.lifecycle.running import running
 from tlog.location import tune_memory
 from tlog.server.accesslog import AccessLog
 from tlog.server.app import create_app

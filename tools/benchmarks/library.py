@@ -15,7 +15,9 @@ from benchmarks.generator import feed
 from benchmarks.machine import Usage, children, median_of, over_runs, spread
 from benchmarks.service import checked, scratch
 from tlog.core.segment import parse_table
-from tlog.lifecycle.opening import create_log, forget_index, is_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import is_log, open_log
+from tlog.lifecycle.running import forget_index, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
 from tlog.writing.appender import MAX_GROUP_EVENTS

@@ -14,7 +14,9 @@ from faults.service import ORIGIN, Source
 from tlog.core.entry import parse_entry, to_microseconds
 from tlog.errors import OperatorError, OverloadedError
 from tlog.lifecycle import opening as lifecycle
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.writing.drafting import draft_events

@@ -11,7 +11,9 @@ from psycopg.conninfo import make_conninfo
 
 from faults.service import ORIGIN, Source
 from tlog.errors import OverloadedError
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
 from tlog.writing.drafting import draft_events

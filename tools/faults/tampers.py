@@ -20,7 +20,9 @@ from test_threats_stored import expected
 from faults.service import ORIGIN, ROOT
 from tlog.answering.export import export_static
 from tlog.checking.ranges import RangeCheck
-from tlog.lifecycle.opening import create_log, open_log, running
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import open_log
+from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import EmbeddedPostgres
 
