@@ -15,9 +15,9 @@ from tlog.client import Client
 from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.space import MEGABYTE, Ballast, Space
-from tlog.server.admission import MAX_BODIES_SIZE, Admission, Bucket
 from tlog.server.app import create_app
-from tlog.server.auth import CACHE_SECONDS, LOOKUPS_PER_SECOND, Authenticator, new_token
+from tlog.server.guard.admission import MAX_BODIES_SIZE, Admission, Bucket
+from tlog.server.guard.auth import CACHE_SECONDS, LOOKUPS_PER_SECOND, Authenticator, new_token
 
 GIGABYTE = 1024 * MEGABYTE
 PEPPER = bytes(32)

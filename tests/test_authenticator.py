@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tlog.errors import OverloadedError, UnauthorizedError
-from tlog.server.auth import CACHE_SECONDS, Authenticator, new_token
+from tlog.server.guard.auth import CACHE_SECONDS, Authenticator, new_token
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 TOKEN, KEY = new_token(b"pepper", "test", ["append"], NOW)

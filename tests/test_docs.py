@@ -15,7 +15,7 @@ from tlog.cli import app
 from tlog.core.event import Actor, Details, Event, Resource, Source
 from tlog.core.pseudonym import action_key
 from tlog.ingest import cloudtrail
-from tlog.server.openapi import describe
+from tlog.server.describe.openapi import describe
 
 DOCS = ROOT / "docs"
 _NAMED_TEST = re.compile(r"`((?:core/)?test_\w+\.py)::(\w+)`")

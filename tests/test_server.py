@@ -23,7 +23,7 @@ from tlog.core.tile import root_from_tiles, split_hashes
 from tlog.core.verify import verify_event, verify_growth
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.server.app import create_app
-from tlog.server.auth import Authenticator, new_token
+from tlog.server.guard.auth import Authenticator, new_token
 
 
 @pytest.fixture(scope="module")

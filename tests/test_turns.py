@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from tlog.server import turns
-from tlog.server.turns import Turns
+from tlog.server.guard import turns
+from tlog.server.guard.turns import Turns
 
 pytestmark = pytest.mark.anyio
 

@@ -57,7 +57,7 @@ from tlog.lifecycle.opening import DEFAULT_INTERVAL, database_of, database_to_re
 from tlog.lifecycle.running import reindex as make_index_again
 from tlog.lifecycle.running import run_sealing, running
 from tlog.location import DataDirectory, Location, offline_verifier, run_loop, utc_now
-from tlog.server.auth import new_token
+from tlog.server.guard.auth import new_token
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
 from tlog.signing.anchor import Anchor

@@ -2,7 +2,7 @@
 
 The class answers "who has to act": the caller who sent something wrong, the operator who runs the log, or nobody yet,
 because the evidence itself does not hold. The server turns each class into one HTTP status in one table
-(`tlog.server.problems`), and the command line turns it into one exit code. Messages never contain personal data: they
+(`tlog.server.describe.problems`), and the command line turns it into one exit code. Messages never contain personal data: they
 name the member and the rule, not the value.
 """
 

@@ -14,21 +14,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from tlog.errors import OverloadedError, TlogError
-from tlog.server import audit, health, openapi, read, verification
-from tlog.server.admission import KEY_ID, Admission
-from tlog.server.append import append_events
-from tlog.server.health import Metrics
-from tlog.server.problems import SECURITY_HEADERS, on_error
-from tlog.server.turns import Turns
-from tlog.server.verification import Verification
+from tlog.server.describe import openapi
+from tlog.server.describe.problems import SECURITY_HEADERS, on_error
+from tlog.server.endpoints import audit, health, read, verification
+from tlog.server.endpoints.append import append_events
+from tlog.server.endpoints.health import Metrics
+from tlog.server.endpoints.verification import Verification
+from tlog.server.guard.admission import KEY_ID, Admission
+from tlog.server.guard.turns import Turns
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from tlog.lifecycle.opening import Log
-    from tlog.server.accesslog import AccessLog
-    from tlog.server.auth import Authenticator
+    from tlog.server.guard.auth import Authenticator
+    from tlog.server.observe.accesslog import AccessLog
 
 _APPENDS: Final = "/v1/audit/events"
 

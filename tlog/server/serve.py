@@ -16,10 +16,10 @@ from tlog.errors import OperatorError
 from tlog.lifecycle.opening import DEFAULT_INTERVAL, open_log
 from tlog.lifecycle.running import running
 from tlog.location import tune_memory
-from tlog.server.accesslog import AccessLog
 from tlog.server.app import create_app
-from tlog.server.auth import Authenticator
-from tlog.server.protocol import GuardedProtocol
+from tlog.server.guard.auth import Authenticator
+from tlog.server.guard.protocol import GuardedProtocol
+from tlog.server.observe.accesslog import AccessLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ async def _serve(app: Starlette, listener: socket.socket, drain: float, on_ready
 
 
 def _configuration(app: Starlette) -> uvicorn.Config:
-    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.protocol`)."""
+    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`)."""
     service: Service = app.state.service
     guarded = partial(GuardedProtocol, refused=service.metrics.responded)
     return uvicorn.Config(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tlog.server.problems import SECURITY_HEADERS, Kind, problem
+from tlog.server.describe.problems import SECURITY_HEADERS, Kind, problem
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tlog.answering.prove import prove_inclusion
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
-from tlog.server.protocol import MAX_BODY_SIZE
+from tlog.server.guard.protocol import MAX_BODY_SIZE
 from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines, split_lines
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tlog.core.pseudonym import BucketKeys
     from tlog.errors import InvalidEventError
     from tlog.server.app import Service
-    from tlog.server.turns import Turns
+    from tlog.server.guard.turns import Turns
     from tlog.writing.receipts import Receipt, Receipts
 
 MAX_EVENTS: Final = 10_000

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tlog.lifecycle.opening import Log
-    from tlog.server.auth import Authenticator, Scope
+    from tlog.server.guard.auth import Authenticator, Scope
     from tlog.storage.keys import ApiKey
 
 # More than a service can append, so it is in nobody's way; a key that needs a bound gets its own.
