@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -18,10 +17,10 @@ from tlog.server.describe import openapi
 from tlog.server.describe.problems import SECURITY_HEADERS, on_error
 from tlog.server.endpoints import audit, health, read, verification
 from tlog.server.endpoints.append import append_events
-from tlog.server.endpoints.health import Metrics
-from tlog.server.endpoints.verification import Verification
 from tlog.server.guard.admission import KEY_ID, Admission
-from tlog.server.guard.turns import Turns
+from tlog.server.observe.checks import Verification
+from tlog.server.observe.metrics import Metrics
+from tlog.server.service import Service
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -32,18 +31,6 @@ if TYPE_CHECKING:
     from tlog.server.observe.accesslog import AccessLog
 
 _APPENDS: Final = "/v1/audit/events"
-
-
-@dataclass
-class Service:
-    """What the endpoints work with."""
-
-    log: Log
-    admission: Admission
-    metrics: Metrics
-    verification: Verification
-    stopping: bool = False
-    turns: Turns = field(default_factory=Turns)
 
 
 def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | None = None) -> Starlette:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tlog.lifecycle.opening import Sealing
     from tlog.location import Location
-    from tlog.server.app import Service
+    from tlog.server.service import Service
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tlog.core.entry import DraftEntry
     from tlog.core.pseudonym import BucketKeys
     from tlog.errors import InvalidEventError
-    from tlog.server.app import Service
     from tlog.server.guard.turns import Turns
+    from tlog.server.service import Service
     from tlog.writing.receipts import Receipt, Receipts
 
 MAX_EVENTS: Final = 10_000

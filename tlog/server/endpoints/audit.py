@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tlog.answering.query import Answer
     from tlog.core.question import Question
-    from tlog.server.app import Service
+    from tlog.server.service import Service
     from tlog.storage.rows import FoundEvent
 
 Result = TypeVar("Result")

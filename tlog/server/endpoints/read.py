@@ -20,7 +20,7 @@ from tlog.errors import MalformedInputError, NotFoundError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tlog.server.app import Service
+    from tlog.server.service import Service
 
 IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _MUTABLE: Final = {"Cache-Control": "no-cache"}
