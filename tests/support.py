@@ -18,7 +18,7 @@ import psycopg
 from tlog.client import Client
 from tlog.core.merkle import fold_perfect, leaf_hash
 from tlog.core.segment import PAGE_SIZE
-from tlog.hospital import hospital_day
+from tlog.demo.hospital import hospital_day
 from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:

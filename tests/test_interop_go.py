@@ -480,7 +480,7 @@ def fetched(url: str, path: str) -> bytes:
 
 
 def test_real_server(running_server: RunningServer, interop: Interop, tmp_path: Path) -> None:
-    from tlog.hospital import hospital_day  # noqa: PLC0415 -- the static logs above are tested without tlog
+    from tlog.demo.hospital import hospital_day  # noqa: PLC0415 -- the static logs above are tested without tlog
 
     url, vkey = running_server.url, running_server.vkey
     events = list(itertools.islice(hospital_day(), 700))

@@ -175,7 +175,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's directory for a look around.")] = False,
 ) -> None:
     """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
-    from tlog.demo import run_demo  # noqa: PLC0415 - a story only this command tells
+    from tlog.demo.story import run_demo  # noqa: PLC0415 - a story only this command tells
 
     raise typer.Exit(run_demo(events, keep=keep))
 

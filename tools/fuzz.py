@@ -575,7 +575,7 @@ def _file_samples() -> list[bytes]:
 
 
 def _events() -> list[bytes]:
-    hospital = importlib.import_module("tlog.hospital")
+    hospital = importlib.import_module("tlog.demo.hospital")
     made = [json.dumps(each, ensure_ascii=False, separators=(",", ":")).encode() for each in hospital.hospital_day(12)]
     special = json.loads(made[0])
     special |= {"metadata": {"a:b": [1e20, 0.1, "\u00e9\n"], "n": {"m": 1}}, "source": {"id": "a:b/c", "seq": 7}}

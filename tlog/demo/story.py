@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from tlog.client import Client
+from tlog.demo.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
 from tlog.errors import RollbackError
-from tlog.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
 from tlog.location import offline_verifier
 from tlog.postgres.server import EmbeddedPostgres
 

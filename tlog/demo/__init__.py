@@ -1,0 +1,1 @@
+"""The demonstration: a day in a hospital, appended, proved, verified and attacked."""
