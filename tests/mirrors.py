@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint, sign_checkpoint
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash
 from tlog.core.strict import encode_base64
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile

@@ -12,7 +12,7 @@ from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database

@@ -11,7 +11,7 @@ import pytest
 from support import append, sample_events
 
 from tlog.answering.query import event_document, parse_cursor
-from tlog.core.posting import RUN_POSTINGS
+from tlog.core.making.posting import RUN_POSTINGS
 from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError
 

@@ -9,7 +9,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.core.tile import root_from_tiles, tile_width, tiles_of
 

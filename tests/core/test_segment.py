@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import page_tiles
 
-from tlog.core import posting as making
-from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
-from tlog.core.posting import (
+from tlog.core.making import posting as making
+from tlog.core.making.posting import (
     KEYS_TEXT_SIZE,
     NO_KEYS,
     PAGES_HEIGHT,
@@ -31,6 +30,7 @@ from tlog.core.posting import (
     run_tile,
     sort_postings,
 )
+from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
 from tlog.core.proof import plan_joint, prove
 from tlog.core.segment import (
     BASE,

@@ -7,7 +7,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.proof import (
     Node,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tlog.answering.query import decode_event, window
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.evidence import DisclosureText, Evidence, KeyPath, Manifest, format_range, verify_evidence
-from tlog.core.posting import PAGES_HEIGHT, RUN_PAGES, RUN_POSTINGS, run_tile
+from tlog.core.making.posting import PAGES_HEIGHT, RUN_PAGES, RUN_POSTINGS, run_tile
 from tlog.core.proof import plan_joint, prove
 from tlog.core.question import Matcher
 from tlog.core.segment import (

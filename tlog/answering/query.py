@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
-from tlog.core.posting import READ_AT_ONCE, LoggedKeys, find_posting, from_bytes
+from tlog.core.making.posting import READ_AT_ONCE, LoggedKeys, find_posting, from_bytes
 from tlog.core.question import Matcher
 from tlog.core.segment import POSTING_SIZE, parse_table, posting
 from tlog.core.strict import encode_base64url

@@ -17,8 +17,8 @@ from tlog.checking.report import Place, Problem
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
 from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
+from tlog.core.making.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
-from tlog.core.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError

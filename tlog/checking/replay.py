@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
 
-from tlog.core.posting import (
+from tlog.core.making.posting import (
     READ_AT_ONCE,
     RUN_SIZE,
     LoggedKeys,
@@ -64,7 +64,7 @@ class Replay:
         self._directory.cleanup()
 
     def take(self, keys: NDArray[np.uint64], positions: NDArray[np.uint32], count: int) -> None:
-        """Take the next `count` entries: their keys as `tlog.core.posting.decode_keys` gives them."""
+        """Take the next `count` entries: their keys as `tlog.core.making.posting.decode_keys` gives them."""
         self._logged.extend_decoded(keys, positions, count)
         written = self._sources[-1].end if self._sources else 0
         while self._logged.end - written >= READ_AT_ONCE:

@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tlog.checking.report import Place
+from tlog.core.making.posting import SegmentBuilder, from_bytes
 from tlog.core.merkle import EMPTY_ROOT
-from tlog.core.posting import SegmentBuilder, from_bytes
 from tlog.core.segment import POSTING_SIZE, Segment, parse_table, table_hash
 from tlog.errors import TlogError
 

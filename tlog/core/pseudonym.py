@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, fold_perfect, leaf_hash
 from tlog.core.proof import Subtree, plan_joint, prove
 from tlog.core.strict import encode_base64url

@@ -6,7 +6,7 @@ postings; its root hash is that of the RFC 6962 tree over the pages. The *table*
 cover [0, size) without gap; an `index` entry of the log commits to its hash.
 
 Because postings are sorted, the pages around a place prove what is there and what is not: a *range proof* carries one or
-two runs of neighbouring pages and the joint proof of them (`tlog.core.proof`). Making segments is `tlog.core.posting`.
+two runs of neighbouring pages and the joint proof of them (`tlog.core.proof`). Making segments is `tlog.core.making.posting`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import EventEntry, parse_entry, parse_logged_at, to_microseconds
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
 from tlog.core.tile import TILE_WIDTH, Tile, root_from_tiles, tile_width, tiles_of
 from tlog.errors import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.posting import KEYS_TEXT_SIZE, NO_KEYS
+from tlog.core.making.posting import KEYS_TEXT_SIZE, NO_KEYS
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
 from tlog.storage.binary_copy import copy_in, copy_out
@@ -53,7 +53,7 @@ class IndexStore(LeadingStore):
             return 0 if row is None else int(row[0])
 
     async def keys_text(self, start: int, end: int) -> bytes:
-        """Return the keys of the entries [start, end) as `tlog.core.posting.decode_keys` takes them.
+        """Return the keys of the entries [start, end) as `tlog.core.making.posting.decode_keys` takes them.
 
         Raises:
             DamagedLogError: an entry is missing or has no keys where they should be.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from tlog.core.entry import IndexEntry, draft_index, parse_entry
-from tlog.core.posting import (
+from tlog.core.making.posting import (
     KEYS_TEXT_SIZE,
     READ_AT_ONCE,
     LoggedKeys,

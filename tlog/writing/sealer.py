@@ -19,7 +19,7 @@ import structlog
 
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.entry import parse_logged_at, to_microseconds
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash, leaf_hashes
 from tlog.core.proof import Subtree, plan_consistency, prove
 from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for, tiles_of

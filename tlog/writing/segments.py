@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.posting import (
+from tlog.core.making.posting import (
     Merge,
     SegmentBuilder,
 )
@@ -14,7 +14,7 @@ from tlog.errors import DamagedLogError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.posting import Postings
+    from tlog.core.making.posting import Postings
     from tlog.core.segment import Segment
     from tlog.storage.index import IndexStore
 

@@ -10,7 +10,7 @@ import psycopg
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.core.tile import nodes_from_tiles

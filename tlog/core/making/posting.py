@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from tlog.core.integrate import integrate
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, leaf_hashes, parents
 from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.core.segment import PAGE_POSTINGS, PAGE_SIZE, Segment
