@@ -18,8 +18,8 @@ from tlog.checking import join, ranges, workers
 from tlog.checking.report import Kind, Place, Report, parse_verified
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
+from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.merkle import leaf_hash
-from tlog.core.pseudonym import BucketKeys
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError

@@ -13,7 +13,8 @@ from tlog.answering.export import export_static
 from tlog.checking import join, ranges, workers
 from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
-from tlog.core.entry import draft_index, draft_index_keys, format_logged_at
+from tlog.core.entry import format_logged_at
+from tlog.core.making.drafts import draft_index, draft_index_keys
 from tlog.core.note import Signer
 from tlog.core.segment import EMPTY_ROOT, Segment, format_table, table_hash
 from tlog.errors import NotCheckedError

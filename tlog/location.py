@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if sys.platform != "win32":
     import uvloop
 
+from tlog.core.making.bucket_keys import DEFAULT_BITS, BucketKeys
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
-from tlog.core.pseudonym import DEFAULT_BITS, BucketKeys
 from tlog.errors import KeyMismatchError, MalformedInputError
 from tlog.files.durable import write_once
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.checkpoint import Checkpoint, sign_checkpoint
-from tlog.core.entry import draft_entries, draft_index_keys
 from tlog.core.event import parse_event
+from tlog.core.making.bucket_keys import BucketKeys
+from tlog.core.making.drafts import draft_entries, draft_index_keys
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.note import Signer, sign_note
 from tlog.core.proof import Node, Subtree, plan_consistency, plan_inclusion, prove
-from tlog.core.pseudonym import BucketKeys
 from tlog.core.tlogproof import ConsistencyProof, InclusionProof
 
 if TYPE_CHECKING:

@@ -17,23 +17,20 @@ from strategies import events
 
 from tlog.core.commitment import check_disclosure
 from tlog.core.entry import (
-    DraftEntry,
     EventEntry,
-    EventFacts,
     IndexEntry,
     IndexKeysEntry,
-    draft_entries,
-    draft_index,
-    draft_index_keys,
     format_logged_at,
     from_microseconds,
-    match_events,
     parse_entry,
     parse_logged_at,
     to_microseconds,
 )
 from tlog.core.event import parse_event
-from tlog.core.pseudonym import BucketKeys, action_key, actor_ident, resource_ident
+from tlog.core.making.bucket_keys import BucketKeys
+from tlog.core.making.drafts import DraftEntry, draft_entries, draft_index, draft_index_keys
+from tlog.core.making.matching import EventFacts, match_events
+from tlog.core.pseudonym import action_key, actor_ident, resource_ident
 from tlog.errors import InvalidEventError, MalformedInputError
 
 KEYS = BucketKeys(b"".join(hashlib.sha256(b"bucket %d" % bucket).digest() for bucket in range(16)))

@@ -11,18 +11,10 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_joint
-from tlog.core.pseudonym import (
-    KEY_SIZE,
-    MAX_BITS,
-    BucketKeys,
-    action_key,
-    actor_ident,
-    bucket_of,
-    index_key,
-    resource_ident,
-)
+from tlog.core.pseudonym import KEY_SIZE, MAX_BITS, action_key, actor_ident, bucket_of, index_key, resource_ident
 from tlog.errors import MalformedInputError
 
 BITS = 4

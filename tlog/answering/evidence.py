@@ -28,8 +28,8 @@ from tlog.errors import DamagedLogError, MalformedInputError, NotFoundError, Too
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
-    from tlog.core.pseudonym import BucketKeys
     from tlog.core.question import Question
     from tlog.core.segment import Segment
     from tlog.core.tile import Tile

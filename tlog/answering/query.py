@@ -27,7 +27,7 @@ from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tlog.core.pseudonym import BucketKeys
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.question import Question
     from tlog.storage.index import Epoch
     from tlog.storage.reading import ReadStore, View

@@ -40,8 +40,8 @@ from tlog.storage.scan import scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
-    from tlog.core.pseudonym import BucketKeys
     from tlog.signing.anchor import Anchored
     from tlog.storage.database import Database
     from tlog.storage.rows import SealedCheckpoint

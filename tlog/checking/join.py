@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tlog.checking.replay import Replay
     from tlog.checking.report import Report
     from tlog.core.entry import IndexEntry
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
-    from tlog.core.pseudonym import BucketKeys
     from tlog.signing.anchor import Anchored
     from tlog.storage.rows import SealedCheckpoint, State
 

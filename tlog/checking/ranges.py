@@ -16,7 +16,8 @@ import numpy as np
 from tlog.checking.report import Place, Problem
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
-from tlog.core.entry import EventEntry, EventFacts, IndexEntry, IndexKeysEntry, match_events, parse_entry
+from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, parse_entry
+from tlog.core.making.matching import EventFacts, match_events
 from tlog.core.making.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from tlog.checking.report import Damage
     from tlog.core.entry import Entry
-    from tlog.core.pseudonym import BucketKeys
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.storage.scan import DisclosureRow, LeafRow
 
 BLOCK: Final = READ_AT_ONCE

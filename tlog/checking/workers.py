@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.checking.ranges import BLOCK, Before, RangeCheck, RangeFacts
 from tlog.checking.report import Place
-from tlog.core.pseudonym import BucketKeys
+from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import OverloadedError
 from tlog.storage.scan import RangeReader

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.chain import CHAIN_START
-from tlog.core.entry import draft_index_keys
+from tlog.core.making.drafts import draft_index_keys
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import (
     AnchorMissingError,

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
+    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
-    from tlog.core.pseudonym import BucketKeys
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
     from tlog.storage.rows import SealedCheckpoint

@@ -15,7 +15,7 @@ from tlog.core.merkle import HASH_SIZE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
     from tlog.storage.index import (
         Epoch,
     )

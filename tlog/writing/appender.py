@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
     from tlog.storage.appending import AppendStore
     from tlog.storage.rows import FoundEvent, State
 

@@ -6,18 +6,16 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.commitment import SALT_SIZE
-from tlog.core.entry import (
-    draft_entries,
-)
 from tlog.core.event import MAX_EVENT_SIZE, parse_certain, parse_event
+from tlog.core.making.drafts import draft_entries
 from tlog.errors import InvalidBatchError, InvalidEventError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.entry import DraftEntry
     from tlog.core.event import ParsedEvent
-    from tlog.core.pseudonym import BucketKeys
+    from tlog.core.making.bucket_keys import BucketKeys
+    from tlog.core.making.drafts import DraftEntry
 
 MAX_REPORTED: Final = 20
 _SPACE: Final = b" \t\r\n"

@@ -16,7 +16,7 @@ from tlog.errors import EventConflictError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
     from tlog.storage.rows import FoundEvent
 
 

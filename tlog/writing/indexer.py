@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from tlog.core.entry import IndexEntry, draft_index, parse_entry
+from tlog.core.entry import IndexEntry, parse_entry
+from tlog.core.making.drafts import draft_index
 from tlog.core.making.posting import (
     KEYS_TEXT_SIZE,
     READ_AT_ONCE,
@@ -36,7 +37,7 @@ from tlog.writing.segments import Merging, Stored, Writing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
     from tlog.storage.index import IndexStore
     from tlog.writing.receipts import Receipts
 

@@ -21,7 +21,7 @@ from tlog.storage.rows import Leaf, PackedRows, State, pack_rows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
 
 
 class Receipt(NamedTuple):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tlog.core.entry import DraftEntry
+    from tlog.core.making.drafts import DraftEntry
     from tlog.lifecycle.opening import Log
 
 BATCH = 1_000

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.core.entry import DraftEntry
-    from tlog.core.pseudonym import BucketKeys
+    from tlog.core.making.bucket_keys import BucketKeys
+    from tlog.core.making.drafts import DraftEntry
     from tlog.errors import InvalidEventError
     from tlog.server.guard.turns import Turns
     from tlog.server.service import Service
