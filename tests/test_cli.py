@@ -16,7 +16,7 @@ import bundles
 import pytest
 from support import ROOT, sample_events, start_server, tlog
 
-from tlog import cli
+from tlog.cli import app as cli
 from tlog.core.note import parse_vkey
 
 

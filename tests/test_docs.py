@@ -11,7 +11,7 @@ from support import ROOT, start_server
 from typer.main import get_command
 
 from tlog import errors
-from tlog.cli import app
+from tlog.cli.app import app
 from tlog.core.event import Actor, Details, Event, Resource, Source
 from tlog.core.pseudonym import action_key
 from tlog.ingest import cloudtrail

@@ -267,7 +267,7 @@ def test_honest_sealer_is_served_all_the_same(start):
 
 
 WITHOUT_CHECK = (
-    "import tlog.signing.signer as s; s.verify_consistency = lambda *_: None; from tlog.cli import main; main()"
+    "import tlog.signing.signer as s; s.verify_consistency = lambda *_: None; from tlog.cli.app import main; main()"
 )
 
 
@@ -292,7 +292,7 @@ def advance_and_die(self, old, new):
     advance(self, old, new)
     os.kill(os.getpid(), signal.SIGKILL)
 Anchor.advance = advance_and_die
-from tlog.cli import main
+from tlog.cli.app import main
 main()
 """
 
@@ -393,7 +393,7 @@ from tlog.signing.anchor import Anchor
 def refuse(*_):
     raise sqlite3.OperationalError("disk I/O error")
 Anchor.advance = refuse
-from tlog.cli import main
+from tlog.cli.app import main
 main()
 """
 

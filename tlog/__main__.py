@@ -1,5 +1,5 @@
 """`python -m tlog` is the same as `tlog`."""
 
-from tlog.cli import main
+from tlog.cli.app import main
 
 main()
