@@ -1,0 +1,132 @@
+"""Commands that keep a log over the years: backup, restore, recover, reindex."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from tlog.checking.mirror import open_mirror
+from tlog.cli.checking import anchor_reader
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, SignerSocket
+from tlog.cli.output import progress_bar, run
+from tlog.keeping.backup import back_up
+from tlog.keeping.backup import restore as run_restore
+from tlog.keeping.recover import Recovered
+from tlog.keeping.recover import recover as run_recovery
+from tlog.lifecycle.opening import database_to_recover, open_log
+from tlog.lifecycle.running import reindex as make_index_again
+from tlog.location import DataDirectory, Location, utc_now
+
+if TYPE_CHECKING:
+    from tlog.storage.database import Database
+
+
+def reindex(
+    data: Data = DEFAULT_DATA, database: DatabaseUrl = None, signer: SignerSocket = None, json_output: Json = False
+) -> None:
+    """Make the index again from the entries, for instance because fsck found it damaged. Nobody else may run the log."""
+
+    async def work() -> int:
+        async with open_log(Location(DataDirectory(data), database, signer=signer)) as log:
+            with progress_bar("indexing", "entries") as report:
+                return await make_index_again(log, report)
+
+    size = run(work())
+    print(json.dumps({"indexed": size}) if json_output else f"indexed {size:,} entries")
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new directory; it will hold personal data.")],
+    data: Data = DEFAULT_DATA,
+    json_output: Json = False,
+) -> None:
+    """Back up the embedded database, while it runs, and verify the copy. Keys and anchor are not in it, on purpose."""
+    made = run(back_up(DataDirectory(data), target.absolute(), utc_now()))
+    if json_output:
+        print(msgspec.json.encode(made).decode())
+        return
+    print(f"backed up {made.size:,} entries, or a few more, to {target}, and verified the copy")
+    print(f"not in it: {data}/keys (keep a copy elsewhere, once) and {data}/anchor (never put back an older one)")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="A directory that 'tlog backup' wrote.")],
+    data: Data = DEFAULT_DATA,
+    json_output: Json = False,
+) -> None:
+    """Verify a backup and put it into a data directory that has no database; say what is still to be done."""
+    done = run(run_restore(DataDirectory(data), source.absolute()))
+    if json_output:
+        document = {"size": done.size, "anchored": done.anchored, "keys": done.has_keys, "takenAt": done.backup.takenAt}
+        print(json.dumps(document))
+        return
+    print(f"restored {done.size:,} entries, backed up at {done.backup.takenAt}, into {data}")
+    if not done.has_keys:
+        print(f"next: bring back {data}/keys")
+    if done.anchored is None:
+        print(f"next: bring back {data}/anchor, the newest there is: without it nothing can be signed")
+    elif done.size < done.anchored:
+        behind = done.anchored - done.size
+        print(
+            f"next: 'tlog recover --mirror …': {behind:,} entries that were signed are missing, and 'tlog serve' refuses"
+        )
+
+
+def recover(  # noqa: PLR0917 - the options of a command line
+    mirror: Annotated[
+        str, typer.Option(metavar="DIR|URL", help="A static export of the log, or the URL where one is served.")
+    ],
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+    new_database: Annotated[
+        bool, typer.Option("--new-database", help="The database is lost and there is no copy: make a new one.")
+    ] = False,
+    signer: SignerSocket = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Bring back signed entries that the database lost, from a mirror of the log, up to exactly what was signed last.
+
+    For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
+    """
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+
+    async def work(opened: Database | None) -> Recovered:
+        with open_mirror(mirror) as source, progress_bar("recovering", "steps") as report:
+            log = location.directory.verifier()
+            return await run_recovery(opened, source, anchor_reader(location), log, dry_run=dry_run, progress=report)
+
+    async def work_on_database() -> Recovered:
+        if dry_run and new_database:
+            return await work(None)
+        async with database_to_recover(location, new=new_database) as opened:
+            return await work(opened)
+
+    done = run(work_on_database())
+    if json_output:
+        print(json.dumps({**done._asdict(), "recovered": done.size - done.start, "dryRun": dry_run}))
+    else:
+        print(_recovery_text(done, dry_run=dry_run))
+
+
+def _recovery_text(done: Recovered, *, dry_run: bool) -> str:
+    if done.size == done.start:
+        return f"nothing is missing: the database holds the {done.size:,} entries that were signed, or more"
+    what = f"entries {done.start:,} to {done.size - 1:,}"
+    return "\n".join(
+        (
+            f"the mirror has all that was signed; {what} would come back"
+            if dry_run
+            else f"{what} came back; the database holds the {done.size:,} entries that were signed",
+            f"{done.events:,} of them are events without personal data: who acted on what is in no mirror",
+            f"lost: entries from {done.size:,} on, which were acknowledged and not sealed; receipts name them",
+            "API keys are those of the restored copy: revoke again what was revoked since, make again what is missing",
+            "erased personal data that was still in the restored copy is back: erase it again",
+            "run 'tlog fsck' before 'tlog serve'",
+        )
+    )

@@ -1,0 +1,107 @@
+"""Commands about keys: the log's public key, and API keys."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, Scope
+from tlog.cli.output import console, guard, run
+from tlog.errors import NotFoundError
+from tlog.lifecycle.opening import database_of
+from tlog.location import DataDirectory, Location, utc_now
+from tlog.server.guard.auth import new_token
+from tlog.storage.keys import ApiKeyStore
+
+
+def keys_show(data: Data = DEFAULT_DATA, json_output: Json = False) -> None:
+    """Print the log's vkey: hand it to whoever verifies, over a channel they trust."""
+    verifier = guard(DataDirectory(data).verifier)
+    document = {"origin": verifier.name, "keyId": verifier.key_id.hex(), "vkey": verifier.vkey()}
+    print(json.dumps(document) if json_output else verifier.vkey())
+
+
+def token_create(  # noqa: PLR0917 - the options of a command line
+    principal: Annotated[str, typer.Option(help="Who uses it, such as service:ehr-api; its uses are logged as this.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Valid for so many days.")] = 365,
+    rate: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Events a second it may append, or requests, on average.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+    json_output: Json = False,
+) -> None:
+    """Make an API key and print it, once: it is stored only as a keyed digest."""
+    location = Location(DataDirectory(data), database, admin_database)
+
+    async def work() -> tuple[str, str]:
+        now = utc_now()
+        scopes, expires_at = {each.value for each in scope}, now + timedelta(days=days)
+        token, key = new_token(location.directory.pepper(), principal, scopes, now, expires_at, rate=rate)
+        async with database_of(location) as opened:
+            await ApiKeyStore(opened).add(key)
+        return token, key.key_id
+
+    token, key_id = run(work())
+    if json_output:
+        print(json.dumps({"token": token, "keyId": key_id, "scopes": sorted(each.value for each in scope)}))
+    else:
+        console.print(f"API key {key_id} of {principal}; it is shown this once:")
+        print(token)
+
+
+def token_list(
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = None,
+    json_output: Json = False,
+) -> None:
+    """List API keys: whose, what for, until when. Never the keys themselves."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with database_of(Location(DataDirectory(data), database)) as opened:
+            return [
+                {
+                    "keyId": key.key_id,
+                    "principal": key.principal,
+                    "scopes": key.scopes,
+                    "expires": None if key.expires_at is None else key.expires_at.isoformat(),
+                    "revoked": None if key.revoked_at is None else key.revoked_at.isoformat(),
+                    "rate": key.rate,
+                }
+                for key in await ApiKeyStore(opened).list()
+            ]
+
+    keys = run(work())
+    if json_output:
+        print(json.dumps(keys))
+        return
+    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate")
+    for key in keys:
+        cells = key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"], key["revoked"], key["rate"]
+        table.add_row(*(str(cell or "-") for cell in cells))
+    Console().print(table)
+
+
+def token_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key ID as 'tlog token list' shows it.")],
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+) -> None:
+    """Revoke an API key; running services stop accepting it within seconds."""
+
+    async def work() -> None:
+        async with database_of(Location(DataDirectory(data), database, admin_database)) as opened:
+            if not await ApiKeyStore(opened).revoke(key_id, utc_now()):
+                message = f"there is no unrevoked API key {key_id}"
+                raise NotFoundError(message)
+
+    run(work())
+    print(f"revoked {key_id}")

@@ -1,0 +1,155 @@
+"""Commands that make a log and keep it going: demo, serve, seal, signer, init."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Interval, Origin, SignerSocket
+from tlog.cli.output import console, run
+from tlog.errors import KeyMismatchError
+from tlog.lifecycle.making import DEFAULT_ORIGIN, create_log
+from tlog.lifecycle.opening import DEFAULT_INTERVAL, is_log
+from tlog.lifecycle.running import run_sealing
+from tlog.location import DataDirectory, Location, utc_now
+from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
+from tlog.server.serve import serve as run_server
+from tlog.signing.anchor import Anchor
+from tlog.signing.clock import SteadyClock, check_clock
+from tlog.signing.signer import CheckpointSigner
+from tlog.signing.socket import group_number, serve_signer, user_number
+
+if TYPE_CHECKING:
+    from tlog.signing.anchor import Anchored
+
+
+class Sealing(StrEnum):
+    """Where a service's log is sealed and indexed."""
+
+    BESIDE = "beside"
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+
+
+def demo(
+    events: Annotated[int, typer.Option(min=100, help="How many events of the hospital's day to append.")] = 10_000,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's directory for a look around.")] = False,
+) -> None:
+    """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
+    from tlog.demo.story import run_demo
+
+    raise typer.Exit(run_demo(events, keep=keep))
+
+
+def serve(  # noqa: PLR0917 - the options of a command line
+    data: Data = DEFAULT_DATA,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = DEFAULT_PORT,
+    origin: Origin = DEFAULT_ORIGIN,
+    interval: Interval = DEFAULT_INTERVAL,
+    sealing: Annotated[
+        Sealing, typer.Option(help="Seal in a process of its own, in this one, or leave it to a 'tlog seal' elsewhere.")
+    ] = Sealing.BESIDE,
+    database: DatabaseUrl = None,
+    signer: SignerSocket = None,
+    admin_database: AdminUrl = None,
+    drain: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds to go on as 'not ready' after SIGTERM, for load balancers.")
+    ] = DEFAULT_DRAIN,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="Log each request on stderr, with its key's ID.")
+    ] = True,
+) -> None:
+    """Serve the log over HTTP; makes it first if the data directory holds none."""
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+
+    def ready(url: str) -> None:
+        console.print(f"tlog serves {data} at {url}  (Ctrl-C stops)")
+
+    async def work() -> None:
+        if not is_log(location):
+            verifier = await create_log(location, origin)
+            console.print(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
+            console.print("make an API key with 'tlog token create'")
+        await run_server(
+            location,
+            host=host,
+            port=port,
+            interval=interval,
+            sealing=sealing.value,
+            drain=drain,
+            access_log=access_log,
+            on_ready=ready,
+        )
+
+    run(work())
+
+
+def seal(
+    data: Data = DEFAULT_DATA,
+    interval: Interval = DEFAULT_INTERVAL,
+    database: DatabaseUrl = None,
+    signer: SignerSocket = None,
+    *,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
+    run(run_sealing(Location(DataDirectory(data), database, signer=signer), interval, supervised=supervised))
+
+
+def signer(
+    data: Annotated[
+        Path, typer.Option("--data", help="The signer's own directory: keys/log.skey, keys/log.vkey and anchor/.")
+    ],
+    socket: Annotated[
+        Path | None, typer.Option(help="UNIX socket to answer at; signer.sock in the directory if absent.")
+    ] = None,
+    allow_user: Annotated[
+        list[str] | None, typer.Option(help="User who may ask, by name or number; repeatable. Your own if absent.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Group whose members can reach the socket.")] = None,
+) -> None:
+    """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
+
+    async def work() -> None:
+        directory = DataDirectory(data)
+        key = directory.signer()
+        if key.verifier != directory.verifier():
+            message = f"the two keys in {data}/keys do not belong together; bring back this log's own"
+            raise KeyMismatchError(message)
+        path = data / "signer.sock" if socket is None else socket
+
+        def ready(anchored: Anchored) -> None:
+            console.print(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}", soft_wrap=True)
+
+        anchor = Anchor(directory.anchor)
+        last = (await asyncio.to_thread(anchor.read)).sealed_at
+        check_clock(utc_now(), last)
+        await serve_signer(
+            CheckpointSigner(anchor, key, SteadyClock(utc_now, last)),
+            path,
+            users={user_number(each) for each in allow_user or [str(os.geteuid())]},
+            group=None if group is None else group_number(group),
+            on_ready=ready,
+        )
+
+    run(work())
+
+
+def init(
+    data: Data = DEFAULT_DATA,
+    origin: Origin = DEFAULT_ORIGIN,
+    database: DatabaseUrl = None,
+    signer: SignerSocket = None,
+    admin_database: AdminUrl = None,
+) -> None:
+    """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
+    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+    verifier = run(create_log(location, origin))
+    print(verifier.vkey())
