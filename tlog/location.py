@@ -180,13 +180,6 @@ def tune_memory() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def offline_verifier() -> Path:
-    """Return the path of the single-file verifier: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "offline_verifier.py"
-    return installed if installed.exists() else package.parent / "tools" / "verify.py"
-
-
 def _keep_or_write(path: Path, data: bytes, mode: int) -> None:
     """Write a key file unless there is one: a key that another process wrote meanwhile is kept as well."""
     with suppress(FileExistsError):

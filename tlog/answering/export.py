@@ -56,8 +56,8 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
     Args:
         searcher: finds them.
         question: which ones.
-        form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas neutralised, which is
-            therefore not what was sent and no evidence.
+        form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas
+            neutralised, which is therefore not what was sent and no evidence.
 
     """
     write = _csv if form == "csv" else _ndjson

@@ -19,16 +19,16 @@ from tlog.checking.report import Report, Verified, parse_verified
 from tlog.cli.options import DEFAULT_DATA, Data, DatabaseUrl, Json, SignerSocket, VKey, read_vkey
 from tlog.cli.output import guard, output_file, progress_bar, progress_lines, refuse, run
 from tlog.core import verify as verification
-from tlog.core.checkpoint import open_checkpoint, peek_checkpoint
+from tlog.core.checkpoint import open_checkpoint
+from tlog.demo.verifier import offline_verifier
 from tlog.lifecycle.opening import database_of, signer_of
-from tlog.location import DataDirectory, Location, offline_verifier
+from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tlog.core.note import Verifier
-    from tlog.errors import InconsistentRootsError
     from tlog.signing.anchor import Anchored
 
 _SAVE_SECONDS: Final = 5.0
@@ -174,21 +174,3 @@ def verify_log(
     """Verify a whole exported log with the offline verifier."""
     sys.argv = ["verify.py", "log", "--vkey", vkey, str(directory)]
     runpy.run_path(str(offline_verifier()), run_name="__main__")
-
-
-def _keep_evidence(error: InconsistentRootsError) -> str:
-    """Write what an error carries to a new file in the current directory, whole or not at all; say where it is, or why not."""
-    path = Path(f"inconsistent-{peek_checkpoint(error.newer).size}.evidence.json")
-    try:
-        with path.open("xb") as file:
-            try:
-                file.write(verification.format_inconsistency(error))
-                file.flush()
-            except BaseException:
-                path.unlink()
-                raise
-    except FileExistsError:
-        return f"The evidence was not written, because {path} exists: move that file and run this command again"
-    except OSError as problem:
-        return f"The evidence was not written to {path}: {problem.strerror}"
-    return f"The evidence is in {path}: both checkpoints and the proof"

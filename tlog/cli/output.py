@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tlog.cli.checking import _keep_evidence
+from tlog.core.checkpoint import peek_checkpoint
+from tlog.core.verify import format_inconsistency
 from tlog.errors import InconsistentRootsError, MalformedInputError, TlogError
 from tlog.files import durable
 from tlog.location import run_loop
@@ -56,6 +57,18 @@ def guard(work: Callable[[], Result]) -> Result:
         raise typer.Exit(MalformedInputError.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _keep_evidence(error: InconsistentRootsError) -> str:
+    """Write what an error carries to a new file in the current directory, whole or not at all; say where it is, or why not."""
+    path = Path(f"inconsistent-{peek_checkpoint(error.newer).size}.evidence.json")
+    try:
+        durable.write_once(path, format_inconsistency(error))
+    except FileExistsError:
+        return f"The evidence was not written, because {path} exists: move that file and run this command again"
+    except OSError as problem:
+        return f"The evidence was not written to {path}: {problem.strerror}"
+    return f"The evidence is in {path}: both checkpoints and the proof"
 
 
 def refuse(message: str) -> NoReturn:

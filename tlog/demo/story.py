@@ -25,8 +25,8 @@ from rich.console import Console
 
 from tlog.client import Client
 from tlog.demo.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
+from tlog.demo.verifier import offline_verifier
 from tlog.errors import RollbackError
-from tlog.location import offline_verifier
 from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:

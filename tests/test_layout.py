@@ -1,0 +1,170 @@
+"""The rooms of the house: what a linter would need a list for is read from every file's imports. Each rule has its control."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections import defaultdict
+
+import pytest
+from support import ROOT
+
+LOOSE = {"__init__", "__main__", "errors", "location"}
+MAX_ROOMS = 22
+MAX_LINES = 600
+MAX_P90 = 30
+A_TABLE = "tlog/server/describe/openapi.py"  # of everything the service answers
+DOCSTRING_LINES = range(15, 41)
+
+
+def modules(root):
+    """Return every module of the package by its dotted name, as (path, syntax tree)."""
+    found = {}
+    for path in sorted((root / "tlog").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path, ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imported(tree, known):
+    """Return the modules a tree imports, wherever in it, for types only or not; of the package's own as far as they are known."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole module"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= (whole & known) or {node.module}
+            if whole - known:
+                names.add(node.module)
+    return names
+
+
+def below(name, *rooms):
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def broken_imports(root):
+    """Return (module, imported) of every import that a room must not have."""
+    found = modules(root)
+    broken = []
+    for name, (_, tree) in found.items():
+        for target in sorted(imported(tree, set(found))):
+            database = below(target, "psycopg", "psycopg_pool")
+            trusted = below(name, "tlog.core") and not below(name, "tlog.core.making")
+            makers = below(target, "tlog.core.making", "numpy", "tlog.files")
+            light = below(target, "tlog.errors", "tlog.core") and not below(target, "tlog.core.making")
+            if (
+                (database and not below(name, "tlog.storage", "tlog.postgres"))
+                or (trusted and makers)
+                or (
+                    below(name, "tlog.client")
+                    and below(target, "tlog")
+                    and not light
+                    and not below(target, "tlog.client")
+                )
+            ):
+                broken.append((name, target))
+    return broken
+
+
+def circles(root):
+    """Return the modules that import each other in a circle, however long; imports for types only count."""
+    found = modules(root)
+    edges = {name: imported(tree, set(found)) & found.keys() - {name} for name, (_, tree) in found.items()}
+    reached = defaultdict(set)
+    for name in found:
+        todo = list(edges[name])
+        while todo:
+            if (target := todo.pop()) not in reached[name]:
+                reached[name].add(target)
+                todo += edges[target]
+    return sorted(name for name in found if name in reached[name])
+
+
+def loose_modules(root):
+    return sorted({path.stem for path in (root / "tlog").glob("*.py")} - LOOSE)
+
+
+def rooms(root):
+    """Return the packages, the outermost included."""
+    return sorted(str(path.parent.relative_to(root)) for path in (root / "tlog").rglob("__init__.py"))
+
+
+def long_files(root):
+    paths = {str(path.relative_to(root)): path for path in (root / "tlog").rglob("*.py")}
+    return [name for name, path in paths.items() if name != A_TABLE and len(path.read_text().splitlines()) > MAX_LINES]
+
+
+def p90_of_functions(root):
+    """Return the length in lines that nine of ten functions do not exceed."""
+    lengths = sorted(
+        node.end_lineno - node.lineno + 1
+        for _, tree in modules(root).values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return lengths[len(lengths) * 9 // 10]
+
+
+def problems(root):
+    """Return every rule that does not hold, in words."""
+    found = [f"{name} must not import {target}" for name, target in broken_imports(root)]
+    found += [f"{name} is in a circle of imports" for name in circles(root)]
+    found += [f"tlog/{name}.py belongs into a room" for name in loose_modules(root)]
+    found += [f"{name} has more than {MAX_LINES} lines" for name in long_files(root)]
+    if len(rooms(root)) > MAX_ROOMS:
+        found.append(f"more than {MAX_ROOMS} rooms")
+    if p90_of_functions(root) > MAX_P90:
+        found.append(f"one function in ten has more than {MAX_P90} lines")
+    return found
+
+
+def test_the_house_is_in_order():
+    assert problems(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "file, text, problem",
+    [
+        ("signing/anchor.py", "import psycopg", "tlog.signing.anchor must not import psycopg"),
+        ("cli/keys.py", "def now():\n    from psycopg_pool import PoolTimeout", "tlog.cli.keys must not import psycopg_pool"),
+        ("core/proof.py", "import numpy as np", "tlog.core.proof must not import numpy"),
+        ("core/tile.py", "from tlog.core.making import integrate", "tlog.core.tile must not import tlog.core.making.integrate"),
+        ("core/note.py", "from tlog.files import durable", "tlog.core.note must not import tlog.files.durable"),
+        ("client/__init__.py", "from tlog.core.making.drafts import DraftEntry", "tlog.client must not import tlog.core.making.drafts"),
+        ("client/__init__.py", "from tlog.location import utc_now", "tlog.client must not import tlog.location"),
+        (
+            "core/merkle.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tlog.core.proof import Node",
+            "tlog.core.merkle is in a circle of imports",
+        ),
+        ("helpers.py", "", "tlog/helpers.py belongs into a room"),
+        ("writing/long.py", "\n" * 601, "tlog/writing/long.py has more than 600 lines"),
+        ("attic/__init__.py", "", "more than 22 rooms"),
+        ("writing/slow.py", "\n".join("def f():" + "\n    pass" * 31 for _ in range(999)), "one function in ten"),
+    ],
+)  # fmt: skip
+def test_each_rule_can_be_broken(tmp_path, file, text, problem):
+    shutil.copytree(ROOT / "tlog", tmp_path / "tlog", ignore=shutil.ignore_patterns("__pycache__"))
+    if file.startswith("attic"):
+        for number in range(MAX_ROOMS - len(rooms(tmp_path))):
+            (tmp_path / "tlog" / f"room{number}").mkdir()
+            (tmp_path / "tlog" / f"room{number}" / "__init__.py").touch()
+    path = tmp_path / "tlog" / file
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as planted:
+        planted.write(f"\n{text}\n")
+    assert any(each.startswith(problem) for each in problems(tmp_path)), problems(tmp_path)
+
+
+def test_the_modules_a_package_names_are_there():
+    """A docstring of a package that names a module in backticks names one that it has."""
+    for name, (path, tree) in modules(ROOT).items():
+        if path.name == "__init__.py":
+            own = {each.stem for each in path.parent.iterdir()} | {"__init__"}
+            told = re.findall(r"^    `(\w+)`  ", ast.get_docstring(tree) or "", re.MULTILINE)
+            assert set(told) <= own, f"{name} names {set(told) - own}"
