@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg import sql
+from skips import SkipTable, read_rows
 from support import ORIGIN, Server, TestDatabase, start_server
 
 from tlog.lifecycle.making import create_log
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 
 _numbers = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End the run with a table of its skips, and fail it on one that is not expected."""
+    if not hasattr(config, "workerinput"):  # a worker's reports arrive in the process that started it
+        config.pluginmanager.register(SkipTable(read_rows(Path(__file__).with_name("expected_skips.toml"))))
 
 
 @pytest.fixture(scope="session")
