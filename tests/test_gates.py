@@ -69,14 +69,42 @@ def test_full_runs_have_goals_of_their_own(capsys):
     assert run(capsys, row, size="full")[0] == 1
 
 
-def test_a_gate_that_cannot_be_run_here_says_why(capsys):
+def test_a_gate_that_cannot_be_run_here_says_why_and_has_to_be_listed(capsys, tmp_path, monkeypatch):
     def nowhere(_):
         message = "no tmpfs"
         raise NotHereError(message)
 
-    code, (line,) = run(capsys, Gate("X1", "toys", nowhere, {"lost": NONE}, ()))
-    assert (code, line["pass"], line["value"]) == (3, None, {"not_here": "no tmpfs"})
-    assert run(capsys, Gate("X1", "toys", nowhere, {"lost": NONE}, ()), toy(lost=1))[0] == 1, "a failure weighs more"
+    def judged(*rows):
+        code = gates.main(["fast", "--json", "--jobs", "1"], rows, tmp_path / "expected.toml")
+        said = capsys.readouterr()
+        return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+    gate = Gate("X1", "toys", nowhere, {"lost": NONE}, ())
+    listed = '[[gate]]\ngate = "X1"\nreason = "no tmpfs"\ncondition = "benchmarks-not-asked-for"\nwhy = "A toy."\n'
+    monkeypatch.delenv("TLOG_ALL_BENCHMARKS", raising=False)
+    (tmp_path / "expected.toml").write_text(listed)
+    code, (line,), said = judged(gate)
+    assert (code, line["pass"], line["value"], said) == (3, None, {"not_here": "no tmpfs"}, "")
+    assert judged(gate, toy(lost=1))[0] == judged(toy(lost=1), gate)[0] == 1, "a failure weighs more"
+
+    monkeypatch.setenv("TLOG_ALL_BENCHMARKS", "1")
+    code, (line,), said = judged(gate)
+    assert (code, line["pass"]) == (1, None)
+    assert (
+        "X1 has to run here: as a skip it is not accepted, listed for benchmarks-not-asked-for, which does not hold here"
+        in said
+    )
+
+    for other in (
+        "",
+        listed.replace("X1", "X2"),
+        listed.replace("no tmpfs", "no disk"),
+        listed.replace("gate", "test"),
+    ):
+        (tmp_path / "expected.toml").write_text(other)
+        code, _, said = judged(gate)
+        assert (code, "no row of expected_skips.toml lists it" in said) == (1, True), other
+        assert judged(gate, toy())[0] == 1, "nor does a gate that passes make up for it"
 
 
 def test_a_gate_that_breaks_off_has_not_passed(capsys):
