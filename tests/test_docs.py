@@ -152,6 +152,24 @@ def test_the_project_is_laid_out_as_described():
         assert f"`{room}`" in described, room
 
 
+def test_every_decision_is_listed():
+    listed = [
+        (number, *re.fullmatch(r"\[(.*)\]\((.*)\)", link).groups())
+        for number, link, *_ in table("adr/index.md", "# Decisions")
+    ]
+    decided = []
+    for path in sorted((DOCS / "adr").glob("[0-9]*.md")):
+        number, title = re.match(r"# ([0-9]+)\. (.*)", path.read_text(encoding="utf-8")).groups()
+        assert path.name.startswith(f"{int(number):04d}-")
+        decided.append((number, title, path.name))
+    assert listed == decided
+    numbers = {number for number, *_ in decided}
+    for _, _, status, line in table("adr/index.md", "# Decisions"):
+        assert re.match(r"accepted|replaced by [0-9]+", status)
+        assert set(re.findall("[0-9]+", status)) <= numbers
+        assert line
+
+
 def test_the_tutorials_http_example_works(directory):
     """The event of the tutorial is valid, and the answers are what it says."""
     event = re.search(r"<<'EOF'\n(.*?)\nEOF", (DOCS / "tutorial.md").read_text(encoding="utf-8"), re.DOTALL)[1]
