@@ -19,7 +19,7 @@ from tlog.server.describe.openapi import describe
 
 DOCS = ROOT / "docs"
 _NAMED_TEST = re.compile(r"`((?:core/)?test_\w+\.py)::(\w+)`")
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *DOCS.rglob("*.md")])
 
 
 def table(page, heading):
