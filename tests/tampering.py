@@ -96,7 +96,7 @@ ATTACKS = {
     "A10 tail cut below the checkpoint": (CUT, "ROLLBACK", "anchor"),
     "A13 signed root replaced": ("UPDATE tlog.checkpoint SET root_hash = sha256('x') WHERE size = 301", "checkpoint wrong", "checkpoint 301"),
     "A19 same id twice": (TWICE, "duplicate id", "entry 7"),
-    "A19 size with nothing behind it": ("UPDATE tlog.log_state SET size = 305", "row missing", "entries 301 to 304"),
+    "A19 size beyond the rows": ("UPDATE tlog.log_state SET size = 305", "row missing", "entries 301 to 304"),
     "A19 size below the rows": ("UPDATE tlog.log_state SET size = 299", "state wrong", "log_state"),
     "A20 row filter": ("ALTER TABLE tlog.leaf ENABLE ROW LEVEL SECURITY", "schema", "database"),
     "A21 trigger that alters": ("CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
