@@ -15,8 +15,9 @@ from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
 from tlog.core.entry import format_logged_at
 from tlog.core.making.drafts import draft_index, draft_index_keys
+from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.note import Signer
-from tlog.core.segment import EMPTY_ROOT, Segment, format_table, table_hash
+from tlog.core.segment import Segment, format_table, table_hash
 from tlog.errors import NotCheckedError
 from tlog.location import utc_now
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tlog.checking.ranges import BLOCK, Before
+from tlog.checking.ranges import BLOCK, Before, Pair
 from tlog.checking.report import Place, Verified
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
@@ -70,11 +70,11 @@ class Join:
         self._gap: range = range(0)
         self._frontier = Frontier()  # of whole blocks
         self._stored: Frontier | None = None
-        self._rest: tuple[list[bytes], list[bytes]] = ([], [])  # the perfect subtrees of the block that is open
-        self._edge: list[list[tuple[bytes, bytes]]] = [[]]
-        self._counts = [0]
-        self._upper: dict[tuple[int, int], list[tuple[bytes, bytes]]] = {}
-        self._roots: dict[int, tuple[bytes, bytes]] = {}
+        self._open_block = Pair[list[bytes]]([], [])  # its perfect subtrees
+        self._open_tiles: list[list[Pair[bytes]]] = [[]]  # of each level, the hashes of the tile that is not full
+        self._counts = [0]  # of each level, how many hashes it has
+        self._upper_tiles: dict[tuple[int, int], list[Pair[bytes]]] = {}
+        self._root_of: dict[int, Pair[bytes]] = {}  # by tree size
         self._chains: dict[int, bytes] = {}
         self.epochs: dict[int, bytes] = {}
         self.size = 0
@@ -87,19 +87,20 @@ class Join:
         subtrees = since.subtrees()
         whole = (since.size // BLOCK).bit_count()
         self._frontier = Frontier(since.size // BLOCK * BLOCK, subtrees[:whole])
-        self._rest = subtrees[whole:], subtrees[whole:]
+        self._open_block = Pair(subtrees[whole:], subtrees[whole:])
         self._chain, self._logged_at = since.chain_hash, since.logged_at.encode()
-        self._edge = [[(each, each) for each in split_hashes(hashes)] for hashes in since.edge] or [[]]
-        self._counts = [since.size >> 8 * level for level in range(len(self._edge))]
+        self._open_tiles = [[Pair(each, each) for each in split_hashes(hashes)] for hashes in since.edge] or [[]]
+        self._counts = [since.size >> 8 * level for level in range(len(self._open_tiles))]
         root = fold_right(subtrees)
-        self._roots[since.size] = root, root
+        self._root_of[since.size] = Pair(root, root)
         self._report.checked["events"] = since.events
         self.size = since.size
 
     def before(self) -> Before:
         """Return what the range that begins here has to know."""
-        tile = tuple(computed for computed, _ in self._edge[0])
-        return Before(self._chain, tile, tuple(self._rest[0][: (self.size % BLOCK // TILE_WIDTH).bit_count()]))
+        tile = tuple(pair.computed for pair in self._open_tiles[0])
+        full = (self.size % BLOCK // TILE_WIDTH).bit_count()
+        return Before(self._chain, tile, tuple(self._open_block.computed[:full]))
 
     def take(self, facts: RangeFacts) -> None:
         """Join the next range."""
@@ -171,43 +172,45 @@ class Join:
 
     def _grow(self, facts: RangeFacts) -> None:
         for size, tree in facts.watched.items():
-            computed = fold_right(self._frontier.subtrees + tree.computed)
-            stored = fold_right((self._stored or self._frontier).subtrees + tree.stored)
-            self._roots[size], self._chains[size] = (computed, stored), tree.chain
-        for pair in facts.tiles:
+            computed = fold_right(self._frontier.subtrees + tree.subtrees.computed)
+            stored = fold_right((self._stored or self._frontier).subtrees + tree.subtrees.stored)
+            self._root_of[size], self._chains[size] = Pair(computed, stored), tree.chain
+        for pair in facts.full_tiles:
             self._add(1, pair)
-        self._edge[0] = facts.rest
-        self._rest = facts.subtrees, facts.stored_subtrees
+        self._open_tiles[0] = facts.open_tile
+        self._open_block = facts.subtrees
         if facts.end % BLOCK == 0 and facts.end > facts.start:
-            if self._stored is None and facts.subtrees != facts.stored_subtrees:
+            block = facts.subtrees
+            if self._stored is None and block.computed != block.stored:
                 self._stored = Frontier(self._frontier.size, self._frontier.subtrees)
-            self._frontier.append_subtree(facts.subtrees[0], BLOCK)
+            self._frontier.append_subtree(block.computed[0], BLOCK)
             if self._stored is not None:
-                self._stored.append_subtree(facts.stored_subtrees[0], BLOCK)
-            self._rest = [], []
+                self._stored.append_subtree(block.stored[0], BLOCK)
+            self._open_block = Pair([], [])
 
-    def _add(self, level: int, item: tuple[bytes, bytes]) -> None:
+    def _add(self, level: int, hashed: Pair[bytes]) -> None:
         """Add to the right-most tile of a level: the hash computed from below, and the one stored tiles lead to."""
         if level == len(self._counts):
-            self._edge.append([])
+            self._open_tiles.append([])
             self._counts.append(0)
-        hashes = self._edge[level]
-        hashes.append(item)
+        hashes = self._open_tiles[level]
+        hashes.append(hashed)
         self._counts[level] += 1
         if len(hashes) == TILE_WIDTH:
-            self._upper[level, self._counts[level] // TILE_WIDTH - 1] = hashes
-            self._edge[level] = []
-            computed = fold_perfect([each for each, _ in hashes])
-            same = all(each == stored for each, stored in hashes)
-            self._add(level + 1, (computed, computed if same else fold_perfect([stored for _, stored in hashes])))
+            self._upper_tiles[level, self._counts[level] // TILE_WIDTH - 1] = hashes
+            self._open_tiles[level] = []
+            computed = fold_perfect([pair.computed for pair in hashes])
+            same = all(pair.computed == pair.stored for pair in hashes)
+            stored = computed if same else fold_perfect([pair.stored for pair in hashes])
+            self._add(level + 1, Pair(computed, stored))
 
     def compare_tiles(self, stored: dict[tuple[int, int], bytes]) -> None:
         """Compare the computed tiles above level 0 with stored ones, which may lag while entries are pending."""
         report = self._report
-        for level, hashes in enumerate(self._edge):
+        for level, hashes in enumerate(self._open_tiles):
             if level and hashes:
-                self._upper[level, self._counts[level] // TILE_WIDTH] = hashes
-        for (level, index), hashes in sorted(self._upper.items()):
+                self._upper_tiles[level, self._counts[level] // TILE_WIDTH] = hashes
+        for (level, index), hashes in sorted(self._upper_tiles.items()):
             place = Place.of_tile(Tile(level, index, len(hashes)))
             data = stored.pop((level, index), b"")
             if len(data) % HASH_SIZE:
@@ -256,7 +259,7 @@ class Join:
         """Tell whether the tree was signed as it is up to `end`; takes the checkpoints up to there off the list."""
         while checkpoints and checkpoints[0].size <= end:
             first = checkpoints.pop(0)
-            if self._roots.get(first.size, (b"",))[0] != first.root:
+            if first.size not in self._root_of or self._root_of[first.size].computed != first.root:
                 return False
         return True
 
@@ -278,8 +281,8 @@ class Join:
 
         """
         for index in self._suspects:
-            size = min((size for size in signed if size > index and size in self._roots), default=None)
-            if size is not None and signed[size] == self._roots[size][0]:
+            size = min((size for size in signed if size > index and size in self._root_of), default=None)
+            if size is not None and signed[size] == self._root_of[size].computed:
                 tile = Tile(0, index // TILE_WIDTH)
                 what = f"its hash {index % TILE_WIDTH} is not that of entry {index}, which leads to the signed root"
                 self._report.add("tile changed", Place.of_tile(tile), what)
@@ -316,7 +319,7 @@ class Join:
     def _signed_root(self, size: int, root: bytes, place: Place) -> None:
         if size > self.size:
             self._report.add("ROLLBACK", place, f"{size} entries were signed, the database holds {self.size}")
-        elif size and root not in self._roots.get(size, (root,)):  # below where a partial check began there is none
+        elif size and root not in self._root_of.get(size, (root,)):  # below where a partial check began there is none
             self._report.add("root wrong", place, f"the first {size} entries lead to another root hash than was signed")
 
     def anchor(self, before: Anchored, after: Anchored, newest: SealedCheckpoint | None, size: int) -> None:
@@ -345,5 +348,5 @@ class Join:
             events=self._report.checked["events"],
             chain_hash=self._chain,
             logged_at=self._logged_at.decode(),
-            edge=[b"".join(computed for computed, _ in hashes) for hashes in self._edge],
+            edge=[b"".join(pair.computed for pair in hashes) for hashes in self._open_tiles],
         )

@@ -95,9 +95,9 @@ class Replay:
     def _merge(self, start: int, end: int) -> Segment:
         """Derive a segment from files, and from young keys where it reaches that far."""
         sources = [source for source in self._sources if source.start < end and source.end > start]
-        rest = max(self._logged.start, sources[-1].end)
+        young_start = max(self._logged.start, sources[-1].end)
         shifts = [source.start - start for source in sources]
-        young = self._logged.postings(rest, end) if rest < end else None
+        young = self._logged.postings(young_start, end) if young_start < end else None
         merge, builder = Merge([0] * (len(sources) + (young is not None))), SegmentBuilder(start, end)
         whole = sources[0].start == start and sources[-1].end == end and young is None
         path = Path(self._directory.name) / f"{start}-{end}"
@@ -109,7 +109,7 @@ class Replay:
                     if number < len(pieces):
                         merge.feed(number, pieces[number].read())
                     else:
-                        shifted = b"" if young is None else _shifted(young, rest - start).to_bytes()
+                        shifted = b"" if young is None else _shifted(young, young_start - start).to_bytes()
                         merge.feed(number, shifted)
                         young = None
                 postings = None if merge.wants() else merge.merged()
