@@ -14,7 +14,7 @@ from support import append, fill, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.checking import join, ranges, workers
+from tlog.checking.fsck import hidden_rows
 from tlog.checking.report import Kind, Place, Report, parse_verified
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
@@ -23,6 +23,7 @@ from tlog.core.merkle import leaf_hash
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
+from tlog.fsck import join, ranges, workers
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
 
@@ -133,15 +134,30 @@ HIDE = """
     UPDATE pg_catalog.pg_index SET indisready = true WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
     DROP TABLE kept{on}"""
 HIDDEN = {
-    "leaf": ("leaf", "index = 7", "entry 7"),
-    "disclosure": ("disclosure_0", "index = 7", "table disclosure"),
-    "tile": ("tile", "level = 0 AND tile_index = 0", "table tile"),
+    "leaf": (
+        "leaf",
+        "index = 7",
+        "entry 7",
+        "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it",
+    ),
+    "disclosure": (
+        "disclosure_0",
+        "index = 7",
+        "table disclosure",
+        "the table has 300 rows, its index reaches 299: 1 row is hidden. REINDEX, and find out who altered it",
+    ),
+    "tile": (
+        "tile",
+        "level = 0 AND tile_index = 0",
+        "table tile",
+        "the table has 2 rows of level 0, its index reaches 1: 1 row is hidden. REINDEX, and find out who altered it",
+    ),
 }
 
 
 @pytest.mark.parametrize("table", HIDDEN)
 async def test_a18_rows_that_an_index_hides_are_named(opened, location, database, table):
-    real, where, place = HIDDEN[table]
+    real, where, place, what = HIDDEN[table]
     async with opened() as log:
         await fill(log, 300)
     with database.connect_admin() as admin:
@@ -156,11 +172,66 @@ async def test_a18_rows_that_an_index_hides_are_named(opened, location, database
         )
         assert (hidden, admin.execute(count).fetchone()) == ((0,), (1,))
     report = await check(location)
-    assert ("row hidden", place) in {(problem.damage, str(problem.place)) for problem in report.problems}, report.text()
+    named = {(problem.damage, str(problem.place), problem.what) for problem in report.problems}
+    assert ("row hidden", place, what) in named, report.text()
     if table == "leaf":
         # What the row says was found and checked all the same.
         assert [problem.damage for problem in report.problems] == ["row hidden"]
         assert report.checked["entries"] == 301
+
+
+@pytest.mark.parametrize(
+    "rows, reached, text",
+    [
+        (1_000, 999, "the table has 1,000 rows, its index reaches 999: 1 row is hidden"),
+        (1_000, 5, "the table has 1,000 rows, its index reaches 5: 995 rows are hidden"),
+        (1, 0, "the table has 1 row, its index reaches 0: 1 row is hidden"),
+        (3, 4, "the table has 3 rows, its index reaches 4: 1 row too many"),
+        (3, 5, "the table has 3 rows, its index reaches 5: 2 rows too many"),
+    ],
+)
+def test_an_index_that_reaches_other_rows_is_told_in_words(rows, reached, text):
+    assert hidden_rows(rows, reached) == f"{text}. REINDEX, and find out who altered it"
+
+
+async def test_rows_of_one_index_are_named(opened, location, database):
+    async with opened() as log:
+        await fill(log, 20)
+    with database.connect_admin() as admin:
+        admin.execute("ALTER TABLE tlog.leaf DROP CONSTRAINT leaf_pkey")
+        admin.execute(
+            OFF
+            + "INSERT INTO tlog.leaf SELECT index, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 7"
+            + ON
+        )
+    report = await check(location)
+    named = {(problem.damage, str(problem.place), problem.what) for problem in report.problems}
+    assert ("order", "entry 7", "two rows have the same index") in named, report.text()
+
+
+# What a reader has to understand without knowing the code: the whole text of the most frequent kinds of damage.
+WORDS = {
+    "A01 entry changed": "the entry's bytes do not hash to what was logged",
+    "A02 entry changed and chain recomputed": "the entry's bytes and its leaf_hash were changed: they do not lead to the signed root hash",
+    "A02 tiles adapted as well": "hash 0 of the tile is not the one that the tiles below it make",
+    "A03 event_id column changed": "the event_id column is not the eventId in the entry's bytes",
+    "A04 leaf_hash changed": "the leaf_hash column is not the hash of the entry's bytes",
+    "A04 chain_hash changed": "the chain_hash column does not continue the chain of the entries before",
+    "A04 tile cut": "the tile has 10 hashes, the sealed entries from 256 on need 45",
+    "A04 tile added": "the log has no entries for this tile",
+    "A05 row deleted": "the table has no row with this index",
+    "A10 tail cut below the checkpoint": "ROLLBACK db=290 anchor=301: the database lost signed entries. Bring back the newest copy of "
+                                         "the database, and what that one lacks with 'tlog recover'",
+    "A13 signed root replaced": "the size or the root hash in the row is not the one that the signed note has",
+    "A19 same id twice": "an earlier entry has the same eventId",
+    "A19 size with nothing behind it": "the table has no rows with these indexes",
+    "A19 size below the rows": "the row says that the log has 299 entries, the table has 301",
+    "A28 time going back": "loggedAt is earlier than that of the entry before",
+    "A30 checkpoint's chain changed": "the chain over the first 301 entries ends in another hash than when the checkpoint was signed",
+    "second disclosure of an event": "the event has two disclosures",
+    "disclosure of a control entry": "a control entry has a disclosure",
+    "state's chain changed": "the chain hash or the last loggedAt of the row is not that of the last entry",
+}  # fmt: skip
 
 
 async def test_rows_behind_the_end_are_named(opened, location, database):
@@ -174,6 +245,8 @@ async def test_rows_behind_the_end_are_named(opened, location, database):
     report = await check(location)
     places = {(problem.damage, str(problem.place)) for problem in report.problems}
     assert {("order", "entry 1000000000000"), ("disclosure mismatch", "entries from 22")} <= places
+    told = {problem.what for problem in report.problems}
+    assert {"the row lies after the end of the log", "1 disclosure belongs to no entry"} <= told
     assert report.broken_at == 21  # the row that this makes room for, and none has
 
 
@@ -268,7 +341,9 @@ async def test_attack_is_named(opened, location, database, attack):
         admin.execute(OFF + statements + ("" if "triggers left off" in attack else ON))
     report = await check(location)
     assert report.exit_code == 1
-    assert (damage, place) in {(problem.damage, str(problem.place)) for problem in report.problems}, report.text()
+    named = [problem for problem in report.problems if (problem.damage, str(problem.place)) == (damage, place)]
+    assert named, report.text()
+    assert WORDS.get(attack, named[0].what) in {problem.what for problem in named}
     assert "FAILED" in report.text()
     assert report.to_json()["verdict"] == "failed"
 

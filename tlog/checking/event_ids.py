@@ -1,4 +1,4 @@
-"""Finding eventIds that stand twice without trusting the database's unique index, in bounded memory.
+"""Finding eventIds that were logged twice without trusting the database's unique index, in bounded memory.
 
 The eventIds of a log do not fit into memory. They go to files, ordered by their last byte, which is random in every version of
 a UUID in use; all that are equal have the same last byte, so one part after the other is brought together and sorted.

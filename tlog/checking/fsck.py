@@ -5,11 +5,11 @@ at every published checkpoint, commitments, index keys, the index. Where two of 
 column, its tile) the third one is named. That no row is hidden is settled by sequential scans (`tlog.storage.scan`).
 
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
-    join.py    ranges put together     event_ids.py  ids that stand twice                stored_index.py, opinion.py
+    join.py    ranges put together     event_ids.py  ids logged twice                    stored_index.py, opinion.py
     mirrored.py  the same of an exported directory or a remote log
 
-A check can start where an earlier one ended (`Verified`): then it looks at what came since, in seconds on a large log, and
-says that it looked at nothing else. Memory is bounded for a log of any length.
+A check can start where an earlier one ended (`Verified`): then it looks only at the entries since, in seconds on a large log,
+and says so. Memory is bounded for a log of any length.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def fsck(
     """
     report = Report(start=0 if since is None else since.size)
     if since is not None and (since.origin != verifier.name or second_opinion):
-        message = "a check that continues an earlier one is of the same log, and without a second opinion"
+        message = "a check can only continue an earlier one of the same log, and without a second opinion"
         raise MalformedInputError(message)
     opinion = SecondOpinion() if second_opinion else None
     before = _read_anchor(report, read_anchor)
@@ -105,10 +105,10 @@ async def fsck(
                 await check.run(anchors, progress, reached, opinion, partial=since is not None)
         except UnsafeDatabaseError as error:
             report.add("schema", Place("database"), str(error))
-            report.leave("what the database refuses to show, or shows from elsewhere")
+            report.leave("the tables (the database refuses to show them, or shows others in their place)")
         except DamagedLogError as error:
             report.add("page damaged", Place("database"), str(error))
-            report.leave("whatever stands behind what PostgreSQL cannot read")
+            report.leave("everything after the page that PostgreSQL cannot read")
     return report
 
 
@@ -184,7 +184,7 @@ class _Check:
         """Check the rows, and that they are all there are."""
         report, join = self._report, self._join
         there = await self._scan.count()
-        # Rows behind the end that the state tells are looked at too, but no gap as wide as a hostile index makes it.
+        # Rows after the end that the state tells are looked at too, but no gap as wide as a hostile index makes it.
         end = max(size, min((there.last if there.last is not None else -1) + 1, report.start + there.leaves))
         watched = sorted({each.size for each in checkpoints} | {each.size for each in anchors})
         tasks = plan(report.start, end, watched, report.sealed, join.before())
@@ -203,16 +203,16 @@ class _Check:
         if join.stored_leaves != leaves:
             strays = await self._scan.stray_leaves(end)
             for index, rows in strays[:_SHOWN_ROWS]:
-                what = "an index stands twice" if rows > 1 else "it lies behind the end of the log"
+                what = "two rows have the same index" if rows > 1 else "the row lies after the end of the log"
                 report.add("order", Place("entry", index), what)
             if not strays:
-                what = f"{leaves:,} rows are there, its index leads to {join.stored_leaves:,}"
-                report.add("row hidden", Place("table leaf"), what)
-        disclosures, behind = await self._scan.count_disclosures(end)
-        if behind:
-            report.add("disclosure mismatch", Place("entries from", end), f"{behind:,} disclosures belong to no entry")
-        if join.stored_disclosures != disclosures - behind:
-            what = f"{disclosures - behind:,} rows are there, its index leads to {join.stored_disclosures:,}"
+                report.add("row hidden", Place("table leaf"), hidden_rows(leaves, join.stored_leaves))
+        disclosures, homeless = await self._scan.count_disclosures(end)
+        if homeless:
+            what = f"{_count(homeless, 'disclosure')} {'belongs' if homeless == 1 else 'belong'} to no entry"
+            report.add("disclosure mismatch", Place("entries from", end), what)
+        if join.stored_disclosures != disclosures - homeless:
+            what = hidden_rows(disclosures - homeless, join.stored_disclosures)
             report.add("row hidden", Place("table disclosure"), what)
         await self._tiles(end)
 
@@ -224,5 +224,19 @@ class _Check:
         self._join.stray_tiles([index for index in stored if index >= needed])
         inside = sum(index < needed for index in stored)
         if inside != self._join.stored_tiles:
-            what = f"{inside:,} rows of level 0 are there, its index leads to {self._join.stored_tiles:,}"
+            what = hidden_rows(inside, self._join.stored_tiles, " of level 0")
             self._report.add("row hidden", Place("table tile"), what)
+
+
+def hidden_rows(rows: int, reached: int, which: str = "") -> str:
+    """Return what is wrong with the index of a table that has `rows` rows, of which the index reaches another number."""
+    differ = abs(rows - reached)
+    wrong = "too many" if reached > rows else "is hidden" if differ == 1 else "are hidden"
+    return (
+        f"the table has {_count(rows, 'row')}{which}, its index reaches {reached:,}: {_count(differ, 'row')} {wrong}. "
+        "REINDEX, and find out who altered it"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -42,7 +42,7 @@ class Join:
         verifier: the log's public key.
         bucket_keys: what entry 0 has to commit to, if known.
         replay: derives the index again.
-        event_ids: finds those that stand twice.
+        event_ids: finds those that were logged twice.
         since: where an earlier check ended, whose end the first range continues.
 
     """
@@ -107,7 +107,7 @@ class Join:
         report = self._report
         report.checked.update(facts.checked)
         if self._logged_at and facts.first_logged_at and facts.first_logged_at < self._logged_at:
-            report.add("order", Place("entry", facts.start), "it is logged earlier than the entry before it")
+            report.add("order", Place("entry", facts.start), "loggedAt is earlier than that of the entry before")
         for problem in facts.problems:
             report.add(*problem)
         report.more_problems += facts.more_problems
@@ -140,19 +140,26 @@ class Join:
 
     def _report_gap(self) -> None:
         if self._gap:
-            end = self._gap.stop if len(self._gap) > 1 else None
-            self._report.add("row missing", Place("entry", self._gap.start, end), "no row has this index")
+            if len(self._gap) > 1:
+                place = Place("entry", self._gap.start, self._gap.stop)
+                what = "the table has no rows with these indexes"
+            else:
+                place = Place("entry", self._gap.start)
+                what = "the table has no row with this index"
+            self._report.add("row missing", place, what)
 
     def _first_entry(self, facts: RangeFacts) -> None:
         if facts.first_entry is None:
             if 0 not in facts.missing:
-                self._report.add("index keys wrong", Place("entry", 0), "it does not commit to bucket keys")
+                self._report.add("index keys wrong", Place("entry", 0), "the entry does not commit to bucket keys")
         elif self._bucket_keys is not None and (
             (facts.first_entry.bits, facts.first_entry.root_hash())
             != (self._bucket_keys.bits, self._bucket_keys.root())
         ):
             self._report.add(
-                "index keys wrong", Place("entry", 0), "the bucket keys given are not the ones it commits to"
+                "index keys wrong",
+                Place("entry", 0),
+                "the entry commits to other bucket keys than those given. Check that they are the ones of this log",
             )
 
     def _epoch(self, index: int, entry: IndexEntry) -> None:
@@ -160,12 +167,14 @@ class Join:
         self.epochs[index] = entry.table_hash()
         self._report.checked["epochs"] += 1
         if entry.size > index:
-            self._report.add("index wrong", Place("entry", index), "its epoch covers entries that were not logged yet")
+            self._report.add(
+                "index wrong", Place("entry", index), "the epoch covers entries that were not logged before it"
+            )
         elif table_hash(format_table(self._replay.table(entry.ends))) != entry.table_hash():
             if self._damaged:
-                self._report.leave("index epochs behind damaged entries")
+                self._report.leave("index epochs after damaged entries")
             else:
-                what = f"the epoch of size {entry.size} commits to segments that the entries do not lead to"
+                what = f"the epoch of size {entry.size} commits to other segments than the entries make. Trust no answer from it"
                 self._report.add("index wrong", Place("entry", index), what)
 
     # --- The tree ----------------------------------------------------------------------------------------------------
@@ -214,41 +223,49 @@ class Join:
             place = Place.of_tile(Tile(level, index, len(hashes)))
             data = stored.pop((level, index), b"")
             if len(data) % HASH_SIZE:
-                report.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
+                report.add(
+                    "tile changed", place, f"the tile has {len(data)} bytes, which is no multiple of {HASH_SIZE}"
+                )
                 continue
             found = split_hashes(data)
             covered = max(0, min(len(hashes), (report.sealed >> 8 * level) - index * TILE_WIDTH))
             if len(found) < covered:
                 first = index * TILE_WIDTH << 8 * level
-                what = f"the sealed entries from {first} need {covered} hashes, {len(found)} are stored"
+                what = f"the tile has {len(found)} hashes, the sealed entries from {first} on need {covered}"
                 report.add("tile missing", place, what)
             elif len(found) > len(hashes):
-                what = f"it has {len(found)} hashes, there are entries for {len(hashes)}"
+                what = f"the tile has {len(found)} hashes, the entries make only {len(hashes)}"
                 report.add("tile changed", place, what)
             else:
                 # A hash may follow from either side; which one is genuine the signed roots decide.
                 wrong = [i for i, item in enumerate(found) if item not in hashes[i]]
                 for i in wrong[:1]:
-                    report.add("tile changed", place, f"its hash {i} is not that of the tiles below it")
+                    report.add(
+                        "tile changed", place, f"hash {i} of the tile is not the one that the tiles below it make"
+                    )
             report.checked["tiles"] += bool(found)
         for level, index in stored:  # those that were compared are gone
-            report.add("tile changed", Place.of_tile(Tile(level, index)), "there are no entries for it")
+            report.add("tile changed", Place.of_tile(Tile(level, index)), "the log has no entries for this tile")
 
     # --- What was signed ---------------------------------------------------------------------------------------------
 
     def finish(self, state: State | None) -> None:
-        """Judge what only the end shows: the state of the log, gaps, eventIds that stand twice."""
+        """Judge what only the end shows: the state of the log, gaps, eventIds that were logged twice."""
         self._report_gap()
         if state is not None:
             size, have = state.size, self.size
             if have > size:
-                self._report.add("state wrong", Place("log_state"), f"it says {size} entries, there are {have}")
+                self._report.add(
+                    "state wrong",
+                    Place("log_state"),
+                    f"the row says that the log has {size} entries, the table has {have}",
+                )
             logged_at = to_microseconds(parse_logged_at(self._logged_at.decode())) if self._logged_at else 0
             if (state.chain_hash, state.last_logged_at) != (self._chain, logged_at):
-                what = "chain hash or last loggedAt is not that of the last entry"
+                what = "the chain hash or the last loggedAt of the row is not that of the last entry"
                 self._report.add("state wrong", Place("log_state"), what)
         for index in self._event_ids.twice():
-            self._report.add("duplicate id", Place("entry", index), "its eventId is logged twice")
+            self._report.add("duplicate id", Place("entry", index), "an earlier entry has the same eventId")
 
     @property
     def has_suspects(self) -> bool:
@@ -264,9 +281,9 @@ class Join:
         return True
 
     def stray_tiles(self, indexes: Sequence[int]) -> None:
-        """Report tiles of level 0 behind the last entry."""
+        """Report tiles of level 0 after the last entry."""
         for index in indexes:
-            self._report.add("tile changed", Place.of_tile(Tile(0, index)), "there are no entries for it")
+            self._report.add("tile changed", Place.of_tile(Tile(0, index)), "the log has no entries for this tile")
 
     @property
     def chain(self) -> bytes:
@@ -284,10 +301,10 @@ class Join:
             size = min((size for size in signed if size > index and size in self._root_of), default=None)
             if size is not None and signed[size] == self._root_of[size].computed:
                 tile = Tile(0, index // TILE_WIDTH)
-                what = f"its hash {index % TILE_WIDTH} is not that of entry {index}, which leads to the signed root"
+                what = f"hash {index % TILE_WIDTH} of the tile is not that of entry {index}, which leads to the signed root hash"
                 self._report.add("tile changed", Place.of_tile(tile), what)
             else:
-                what = "its bytes were changed, and its leaf_hash with them: they do not lead to the signed root"
+                what = "the entry's bytes and its leaf_hash were changed: they do not lead to the signed root hash"
                 self._report.add("entry changed", Place("entry", index), what)
 
     def checkpoint(self, sealed: SealedCheckpoint) -> None:
@@ -300,10 +317,15 @@ class Join:
             report.add("checkpoint wrong", place, str(error))
             return
         if (opened.size, opened.root) != (sealed.size, sealed.root):
-            report.add("checkpoint wrong", place, "its columns are not what its note says")
+            report.add(
+                "checkpoint wrong",
+                place,
+                "the size or the root hash in the row is not the one that the signed note has",
+            )
         self._signed_root(opened.size, opened.root, place)
         if self._chains.get(sealed.size, sealed.chain_hash) != sealed.chain_hash:
-            report.add("chain broken", place, "the chain over its entries ends in another hash than when it was signed")
+            what = f"the chain over the first {sealed.size} entries ends in another hash than when the checkpoint was signed"
+            report.add("chain broken", place, what)
 
     def note(self, note: bytes, place: Place) -> int | None:
         """Check a signed note that is not in the database; return the size it signs, None if it does not open."""
@@ -318,7 +340,7 @@ class Join:
 
     def _signed_root(self, size: int, root: bytes, place: Place) -> None:
         if size > self.size:
-            self._report.add("ROLLBACK", place, f"{size} entries were signed, the database holds {self.size}")
+            self._report.add("ROLLBACK", place, f"{size} entries were signed, the database holds only {self.size}")
         elif size and root not in self._root_of.get(size, (root,)):  # below where a partial check began there is none
             self._report.add("root wrong", place, f"the first {size} entries lead to another root hash than was signed")
 
@@ -326,16 +348,23 @@ class Join:
         """Check what the anchor held before the snapshot was taken, and after."""
         report = self._report
         if before.size > size:
-            what = f"ROLLBACK db={size} anchor={before.size}: signed entries are gone"
+            what = (
+                f"ROLLBACK db={size} anchor={before.size}: the database lost signed entries. Bring back the newest copy of the "
+                "database, and what that one lacks with 'tlog recover'"
+            )
             report.add("ROLLBACK", Place("anchor"), what)
         if newest is not None and newest.size > after.size:
             report.add(
-                "anchor wrong", Place("anchor"), f"it stops at {after.size}, a checkpoint of {newest.size} is published"
+                "anchor wrong",
+                Place("anchor"),
+                f"the anchor stops at {after.size} entries, but a checkpoint of {newest.size} is published",
             )
         for anchored in {before, after}:
             if newest is not None and newest.size == anchored.size and newest.note != anchored.note:
                 report.add(
-                    "anchor wrong", Place("anchor"), f"it holds another checkpoint of {newest.size} than is published"
+                    "anchor wrong",
+                    Place("anchor"),
+                    f"the anchor holds another checkpoint of {newest.size} entries than the published one",
                 )
             elif anchored.note:
                 self.note(anchored.note, Place("anchor"))

@@ -62,7 +62,7 @@ def fsck_mirror(
         signed = open_checkpoint(note, verifier)
     except TlogError as error:
         report.add("checkpoint wrong", Place("checkpoint"), str(error))
-        report.leave("everything that the checkpoint would be the measure of")
+        report.leave("entries, tiles and chain (without a valid checkpoint there is nothing to compare them with)")
         return report
     report.size = report.sealed = signed.size
     with Replay() as replay, tempfile.TemporaryDirectory(prefix="tlog-fsck-") as directory:
@@ -148,13 +148,19 @@ class _Mirrored:
         if chain is None:
             self._report.leave("the chain (the mirror has no file of it)")
         elif chain != (size, self._join.chain):
-            self._report.add("chain broken", Place("chain"), "the chain over the entries ends in another hash")
+            self._report.add(
+                "chain broken",
+                Place("chain"),
+                "the chain over the entries ends in another hash than the mirror's file of it says",
+            )
 
     def _continues(self, earlier: Checkpoint, signed: Checkpoint, upper: dict[tuple[int, int], bytes]) -> None:
         """Check that this tree continues one that was signed earlier."""
         place = Place("checkpoint", earlier.size)
         if earlier.size > signed.size:
-            self._report.add("ROLLBACK", place, f"{earlier.size} entries were signed, the mirror has {signed.size}")
+            self._report.add(
+                "ROLLBACK", place, f"{earlier.size} entries were signed, the mirror has only {signed.size}"
+            )
             return
         wanted = plan_consistency(earlier.size, signed.size)
         tiles = dict(upper)

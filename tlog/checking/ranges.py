@@ -190,7 +190,7 @@ class RangeCheck:
         facts.read_disclosures += len(disclosures)
         for run in _consecutive(rows):
             if run[0][0] < facts.end:
-                facts.add("order", Place("entry", run[0][0]), "an index stands twice")
+                facts.add("order", Place("entry", run[0][0]), "two rows have the same index")
                 continue
             self.skip(run[0][0])
             self._run(run, disclosures)
@@ -229,7 +229,7 @@ class RangeCheck:
         keys = self.facts.keys.reshape(-1, 3)
         alike = (keys[:, 0] == keys[:, 1]) | (keys[:, 0] == keys[:, 2]) | (keys[:, 1] == keys[:, 2])
         for position in self.facts.positions[::3][alike]:
-            what = "an event entry has three index keys that differ in their first 8 bytes"
+            what = "two index keys of the entry have the same first 8 bytes"
             self.facts.add("entry malformed", Place("entry", self.facts.start + int(position)), what)
 
     def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
@@ -250,7 +250,7 @@ class RangeCheck:
         """Compare what entries hash to with column and tile; where two of the three agree, the third one is named."""
         facts = self.facts
         stored = self._stored_hashes(first, len(computed))
-        # Tiles may lag behind the entries; but behind a tile that is missing others may be wrong.
+        # Tiles may lag while entries are pending; but after a tile that is missing others may be wrong.
         ends = (first + len(stored) // HASH_SIZE) // TILE_WIDTH
         whole = len(stored) == len(computed) * HASH_SIZE or max(self._tiles, default=0) <= ends
         if whole and b"".join(computed).startswith(stored) and (not self._columns or computed == list(columns)):
@@ -262,9 +262,9 @@ class RangeCheck:
             agree = tiled in (b"", mine)
             if self._columns and mine != columns[position]:
                 if mine == tiled:
-                    facts.add("column changed", place, "its leaf_hash is not the hash of its bytes")
+                    facts.add("column changed", place, "the leaf_hash column is not the hash of the entry's bytes")
                 else:
-                    facts.add("entry changed", place, "its bytes do not hash to what was logged")
+                    facts.add("entry changed", place, "the entry's bytes do not hash to what was logged")
             elif not agree:
                 facts.suspects.append(index)
             facts.damaged |= not agree
@@ -279,14 +279,14 @@ class RangeCheck:
         self.facts.chain = stored[-1]
 
     def _links(self, first: int, computed: list[bytes], stored: Sequence[bytes]) -> None:
-        """Check each link from what is stored before it: one broken link is one problem, not one for every entry behind."""
+        """Check each link from what is stored before it: one broken link is one problem, not one for every later entry."""
         facts, before = self.facts, self.facts.chain
         previous = ((stored[0] if before is None else before), *stored[:-1])
         links = list(map(chain_hash, previous, computed))
         if links != list(stored):
             for position, link in enumerate(links):
                 if link != stored[position] and (position or before is not None):
-                    what = "its chain_hash does not continue the entries before it"
+                    what = "the chain_hash column does not continue the chain of the entries before"
                     facts.add("chain broken", Place("entry", first + position), what)
 
     # --- What entries say --------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ class RangeCheck:
             )  # fmt: skip
             return EventFacts(*(value.encode() for value in values))
         if event_id is not None:
-            facts.add("column changed", place, "its event_id is not the eventId of its bytes")
+            facts.add("column changed", place, "a control entry has an event_id")
         if isinstance(entry, IndexEntry):
             facts.epochs.append((index, entry))
         elif index == 0:
@@ -343,7 +343,7 @@ class RangeCheck:
             for position, time in enumerate(times):
                 if time and time < last:
                     facts.add(
-                        "order", Place("entry", first + position), "it is logged earlier than the entry before it"
+                        "order", Place("entry", first + position), "loggedAt is earlier than that of the entry before"
                     )
                 last = time or last
             times = [time for time in times if time]
@@ -356,7 +356,7 @@ class RangeCheck:
         if self._columns and joined != b"".join([each or b"" for each in columns]):
             for position, column in enumerate(columns):
                 if column != joined[position * _UUID_SIZE : (position + 1) * _UUID_SIZE]:
-                    what = "its event_id is not the eventId of its bytes"
+                    what = "the event_id column is not the eventId in the entry's bytes"
                     self.facts.add("column changed", Place("entry", events[position][0]), what)
         self._ids.append(joined)
         self._indexes += [index for index, _ in events]
@@ -378,7 +378,7 @@ class RangeCheck:
             rows: dict[int, DisclosureRow] = {}
             for row in disclosures:
                 if rows.setdefault(row[0], row) is not row:
-                    facts.add("disclosure mismatch", Place("entry", row[0]), "it has two disclosures")
+                    facts.add("disclosure mismatch", Place("entry", row[0]), "the event has two disclosures")
             for n, each in enumerate(said):
                 if each is not None and not each[_ACTION] and first + n in rows:
                     what = "a control entry has a disclosure"
@@ -418,13 +418,13 @@ class RangeCheck:
                 for event, row in zip(events, disclosures, strict=True):
                     self._index_keys(keys, [event], [row])
                 return
-            what = "what it discloses is no actor and resource of an event"
+            what = "the disclosure is not that of an actor and a resource"
             self.facts.add("disclosure mismatch", Place("entry", events[0][0]), what)
             return
         if expected != [(said[_PERSONAL_KEYS], said[_RESOURCE_TYPE]) for _, said in events]:
             for (index, said), each in zip(events, expected, strict=True):
                 if each != (said[_PERSONAL_KEYS], said[_RESOURCE_TYPE]):
-                    what = "its index keys are not those of its actor and resource"
+                    what = "the index keys are not those of the event's actor and resource"
                     self.facts.add("index keys wrong", Place("entry", index), what)
         self.facts.checked["index keys"] += 2 * len(events)
 
@@ -475,7 +475,7 @@ class RangeCheck:
         self._seeded = 0
 
     def _close_tile(self, index: int) -> None:
-        """Compare a tile's width with the stored one's, which may lag behind while entries are pending; note watched sizes."""
+        """Compare a tile's width with the stored one's, which may lag while entries are pending; note watched sizes."""
         facts = self.facts
         data = self._tiles.get(index, b"")
         stored = split_hashes(data[: len(data) // HASH_SIZE * HASH_SIZE])
@@ -483,14 +483,14 @@ class RangeCheck:
         covered = max(0, min(width, self._sealed - first))
         place = Place.of_tile(Tile(0, index, width))
         if len(data) % HASH_SIZE:
-            facts.add("tile changed", place, f"its {len(data)} bytes are not made of hashes")
+            facts.add("tile changed", place, f"the tile has {len(data)} bytes, which is no multiple of {HASH_SIZE}")
         elif len(stored) < covered:
-            what = f"the sealed entries from {first} need {covered} hashes, {len(stored)} are stored"
+            what = f"the tile has {len(stored)} hashes, the sealed entries from {first} on need {covered}"
             facts.add("tile missing", place, what)
         elif len(stored) > width:
-            facts.add("tile changed", place, f"it has {len(stored)} hashes, there are entries for {width}")
+            facts.add("tile changed", place, f"the tile has {len(stored)} hashes, the entries make only {width}")
         elif list(stored[: self._seeded]) != self._tile[: self._seeded]:
-            facts.add("tile changed", place, "its first hashes are not those of the earlier check")
+            facts.add("tile changed", place, "the tile's first hashes are not those of the earlier check")
         facts.checked["tiles"] += bool(stored)
         while self._watched and self._watched[0] <= first + width:
             size = self._watched.pop(0)

@@ -173,7 +173,7 @@ class Report:
     def text(self) -> str:
         """Return the report in words."""
         checked = self.checked
-        lines = [f"checked what came behind the first {self.start:,} entries"] if self.start else []
+        lines = [f"checked only what came after the first {self.start:,} entries"] if self.start else []
         lines += [
             f"checked {checked['entries']:,} of {self.size:,} entries ({self.sealed:,} sealed), {checked['tiles']:,} tiles, "
             f"{checked['checkpoints']:,} checkpoints, {checked['disclosures']:,} disclosures, "

@@ -37,21 +37,27 @@ async def check_stored_index(scan: Scan, report: Report, epochs: Mapping[int, by
             continue
         logged = epochs.get(epoch.entry_index)
         if logged != table_hash(epoch.table) or len(segments) != len(epoch.segment_ids):
-            _drift(report, place, "its stored table is not the one that was logged")
+            _drift(report, place, "the stored table is not the one that was logged")
         wanted |= dict(zip(epoch.segment_ids, segments, strict=False))
     stored = {segment_id: segment async for segment_id, segment in scan.segments() if segment_id in wanted}
     built, digests = await _stored_pages(scan, report, wanted)
     async for segment_id, level, index, hashes in scan.index_tiles():
         if segment_id in wanted and digests.pop((segment_id, level, index), None) != sha256(hashes).digest():
-            _drift(report, Place("segment", segment_id), f"its tile {level}/{index} is not that of its pages")
+            _drift(
+                report,
+                Place("segment", segment_id),
+                f"tile {level}/{index} is not the one that the segment's pages make",
+            )
     for segment_id, level, index in digests:
-        _drift(report, Place("segment", segment_id), f"its tile {level}/{index} is missing")
+        _drift(report, Place("segment", segment_id), f"tile {level}/{index} is missing")
     for segment_id, segment in wanted.items():
         report.checked["segments"] += 1
         if stored.get(segment_id) != segment:
-            _drift(report, Place("segment", segment_id), "its row is missing or not what the table says")
+            _drift(report, Place("segment", segment_id), "the segment's row is missing, or is not what the table says")
         if built.get(segment_id, Segment(segment.start, segment.end, 0, EMPTY_ROOT)) != segment:
-            _drift(report, Place("segment", segment_id), "its pages do not lead to the root hash in the table")
+            _drift(
+                report, Place("segment", segment_id), "the segment's pages do not lead to the root hash in the table"
+            )
 
 
 async def _stored_pages(
@@ -68,7 +74,7 @@ async def _stored_pages(
             builders[segment_id] = SegmentBuilder(*wanted[segment_id][:2])
             following = 0
         if run != following or first_posting != pages[:POSTING_SIZE] or len(pages) % POSTING_SIZE:
-            _drift(report, Place("segment", segment_id), f"run {run} is not where it belongs")
+            _drift(report, Place("segment", segment_id), f"run {run} of the segment's pages is not in its place")
         following = run + 1
         builder = builders[segment_id]
         builder.add(from_bytes(pages[: len(pages) // POSTING_SIZE * POSTING_SIZE]))
@@ -81,4 +87,4 @@ async def _stored_pages(
 
 
 def _drift(report: Report, place: Place, what: str) -> None:
-    report.add("index drift", place, f"{what}; 'tlog reindex' makes it again from the entries")
+    report.add("index drift", place, f"{what}. Run 'tlog reindex' to make the index again from the entries")

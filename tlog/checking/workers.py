@@ -61,7 +61,7 @@ def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None)
         found = _check(reader, task, bucket_keys, rows=task.end - task.start)
         hidden = sorted(set(facts.missing) - set(found.missing))
         for index in hidden:
-            what = "an index of the table hides it: only a sequential scan finds it. REINDEX, and find out who did that"
+            what = "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it"
             found.add("row hidden", Place("entry", index), what)
         facts = found
     return facts
