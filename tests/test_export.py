@@ -80,7 +80,7 @@ async def test_damaged_log_gets_no_checkpoint(opened, directory, database):
 @pytest.mark.parametrize("interrupted", ["checkpoint", "chain"])
 async def test_interrupted_export_over_an_older_one_verifies(opened, directory, monkeypatch, interrupted):
     """Gate R2: a checkpoint never stands beside the chain of another."""
-    real = export._replace
+    real = export.write_whole
 
     def replace(path, data):
         if path.name == interrupted:
@@ -92,7 +92,7 @@ async def test_interrupted_export_over_an_older_one_verifies(opened, directory, 
         await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
         await fill(log, 10, seed=2)
         with monkeypatch.context() as patch:
-            patch.setattr(export, "_replace", replace)
+            patch.setattr(export, "write_whole", replace)
             with pytest.raises(KeyboardInterrupt):
                 await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
         done = verify(log, directory / "out")

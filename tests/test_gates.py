@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from functools import partial
 
 import pytest
 from support import ROOT
@@ -18,6 +20,7 @@ from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.core.strict import encode_base64
+from tlog.files import durable
 
 MEMBERS = {"id", "metric", "value", "goal", "pass"}
 
@@ -211,6 +214,32 @@ def test_a_child_dies_at_every_line_and_a_broken_anchor_is_found(tmp_path):
     assert sound.problems == []
     broken = steps.interrupt_at_every_line(steps.CreatingAnchor(steps.OverwrittenAnchor, steps.__file__), tmp_path)
     assert broken.problems
+
+
+def test_a_writer_dies_at_every_line_and_a_file_written_in_place_is_found_half_written(tmp_path):
+    (tmp_path / "sound").mkdir()
+    sound = steps.interrupt_at_every_line(steps.WritingFile(durable.write_durable), tmp_path / "sound")
+    assert sound.points > 60
+    assert sound.problems == []
+    lines = steps.statements(durable.__file__)
+    assert len(lines) > 30
+    assert 10 < len(lines & sound.lines) < len(lines), "writing once and making directories are scenarios of their own"
+    (tmp_path / "broken").mkdir()
+    in_place = steps.WritingFile(steps.write_in_place, steps.__file__)
+    broken = steps.interrupt_at_every_line(in_place, tmp_path / "broken")
+    assert any("half written" in problem for problem in broken.problems)
+
+
+def test_a_refused_write_that_leaves_a_part_is_found(tmp_path):
+    def untidy(path, data):
+        partial = path.with_name("part")
+        partial.write_bytes(data)
+        os.replace(partial, path)  # noqa: PTH105 - the call that is refused
+
+    faults = [partial(steps.refuse_call, "replace", number) for number in range(1, 5)]
+    sound = steps.refuse_every(steps.WritingFile(durable.write_whole, tidy=True), tmp_path, faults)
+    assert (sound.points, sound.problems) == (steps.ADVANCES, [])
+    assert len(steps.refuse_every(steps.WritingFile(untidy, tidy=True), tmp_path, faults).problems) == steps.ADVANCES
 
 
 def test_the_size_of_a_run_counts():

@@ -65,14 +65,17 @@ GATES: tuple[Gate, ...] = (
     ),
     Gate(
         "R2",
-        "anchor, sealing and export killed at every line and system call, and refused by the disk",
+        "files, anchor, sealing and export killed at every line and system call, and refused by the disk",
         publication.measure,
         {
-            **dict.fromkeys(("broken", "roots_wrong", "forks"), NONE),
-            "killed_at_lines": Bound(">=", 150),
-            "refused_by_disk": Bound(">=", 30),
+            **dict.fromkeys(("broken", "roots_wrong", "forks", "lines_of_durable_missed"), NONE),
+            "killed_at_lines": Bound(">=", 400),
+            "refused_by_disk": Bound(">=", 80),
         },
-        (Control(publication.measure_overwritten, "broken", "an anchor written in place"),),
+        (
+            Control(publication.measure_overwritten, "broken", "an anchor written in place"),
+            Control(publication.measure_in_place, "broken", "a file written in place"),
+        ),
     ),
     Gate(
         "R3",

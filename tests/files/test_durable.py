@@ -24,6 +24,10 @@ REPLACING = WRITERS[:2]
 OLD, NEW = b"old" * 1000, b"new" * 2000
 
 
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
 def refuse(monkeypatch, call, number=1):
     """Let the `number`-th of these calls fail."""
     real, calls = getattr(os, call), []
@@ -39,16 +43,16 @@ def refuse(monkeypatch, call, number=1):
 
 def trace(monkeypatch, *calls):
     """Return a list that each of these calls is added to, with the kind of what is flushed."""
-    made = []
+    made, real = [], {call: getattr(os, call) for call in calls}
     for call in calls:
 
-        def traced(*arguments, call=call, real=getattr(os, call), **options):
+        def traced(*arguments, call=call, **options):
             if call == "fsync":
-                path = Path(os.readlink(f"/proc/self/fd/{arguments[0]}"))
+                path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
                 made.append(f"fsync {'directory' if path.is_dir() else 'file'}")
             else:
                 made.append(call)
-            return real(*arguments, **options)
+            return real[call](*arguments, **options)
 
         monkeypatch.setattr(os, call, traced)
     return made
@@ -63,7 +67,7 @@ def test_a_new_file_has_all_its_bytes_its_mode_and_no_partial(tmp_path, write):
         assert stat.S_IMODE(path.stat().st_mode) == mode & ~0o022
     write(tmp_path / "default", b"")
     assert stat.S_IMODE((tmp_path / "default").stat().st_mode) == 0o644
-    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3", "default"]
+    assert names(tmp_path) == ["0", "1", "2", "3", "default"]
 
 
 @pytest.mark.parametrize("write", REPLACING)
@@ -80,11 +84,11 @@ def test_once_refuses_a_name_that_exists_whatever_it_is(tmp_path):
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "directory").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
-    before = sorted(os.listdir(tmp_path))
+    before = names(tmp_path)
     for name in before:
         with pytest.raises(FileExistsError, match=name):
             durable.write_once(tmp_path / name, NEW)
-    assert sorted(os.listdir(tmp_path)) == before
+    assert names(tmp_path) == before
     assert (tmp_path / "file").read_bytes() == OLD
 
 
@@ -98,7 +102,7 @@ def test_once_refuses_a_name_that_appeared_while_it_wrote(tmp_path):
 
     with pytest.raises(FileExistsError):
         make(NEW)
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
     assert path.read_bytes() == OLD
 
 
@@ -142,12 +146,12 @@ def test_a_refused_write_leaves_what_was_there_and_the_next_one_succeeds(tmp_pat
     path = tmp_path / "file"
     if write in REPLACING:
         path.write_bytes(OLD)
-    before = os.listdir(tmp_path)
+    before = names(tmp_path)
     with monkeypatch.context() as patch:
         refuse(patch, call)
         with pytest.raises(OSError, match="Input/output error"):
             write(path, NEW)
-    assert os.listdir(tmp_path) == before
+    assert names(tmp_path) == before
     assert not before or path.read_bytes() == OLD
     write(path, NEW)
     assert path.read_bytes() == NEW
@@ -158,7 +162,7 @@ def test_a_refused_flush_of_the_directory_is_told_and_the_file_is_whole(tmp_path
     refuse(monkeypatch, "fsync", 2)
     with pytest.raises(OSError, match="Input/output error"):
         write(tmp_path / "file", NEW)
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == NEW
 
 
@@ -184,7 +188,7 @@ def test_a_stream_that_breaks_off_leaves_nothing(tmp_path, options):
 
     with pytest.raises(KeyboardInterrupt):
         stream()
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_directory_that_breaks_off_or_finds_another_leaves_nothing(tmp_path):
@@ -223,7 +227,7 @@ def test_partials_can_be_removed_and_nothing_else(tmp_path):
     (tmp_path / "cluster.new-2").symlink_to("cluster")
     (tmp_path / "new.cluster.new").write_bytes(b"")
     durable.remove_partials(tmp_path / "cluster")
-    assert sorted(os.listdir(tmp_path)) == ["cluster", "new.cluster.new"]
+    assert names(tmp_path) == ["cluster", "new.cluster.new"]
     assert (tmp_path / "cluster" / "below").is_dir()
 
 
@@ -256,7 +260,7 @@ def test_concurrent_writers_leave_the_whole_file_of_one(tmp_path, write):
         reader.join()
         assert set(read) | {path.read_bytes()} <= set(texts)
         assert len(refused) == (3 if write is durable.write_once else 0)
-    assert len(os.listdir(tmp_path)) == 20
+    assert len(names(tmp_path)) == 20
 
 
 # --- Those who had a way of their own -------------------------------------------------------------------------------
@@ -279,7 +283,7 @@ def test_the_description_of_a_backup_is_on_disk_with_its_name(tmp_path, monkeypa
         tmp_path, Backup(**dict.fromkeys(("vkey", "checkpoint", "takenAt", "program", "manifest"), ""), size=0)
     )
     assert made == ["fsync file", "fsync directory"]
-    assert len(os.listdir(tmp_path)) == 1
+    assert len(names(tmp_path)) == 1
 
 
 def test_a_refused_key_leaves_nothing_and_a_key_of_another_process_is_kept(tmp_path, monkeypatch):
@@ -289,7 +293,7 @@ def test_a_refused_key_leaves_nothing_and_a_key_of_another_process_is_kept(tmp_p
         refuse(patch, "fsync")
         with pytest.raises(OSError, match="Input/output error"):
             directory.create_keys("example.com/log", bits=0)
-    assert os.listdir(tmp_path / "keys") == []
+    assert names(tmp_path / "keys") == []
     link = os.link
 
     def slow(source, target, **options):
@@ -317,10 +321,10 @@ def test_an_anchor_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch)
         patch.setattr(os, "link", late)
         with pytest.raises(ForkError, match="never replaced"):
             Anchor(path).create(first)
-    assert os.listdir(tmp_path) == ["anchor.sqlite3"]
+    assert names(tmp_path) == ["anchor.sqlite3"]
     path.unlink()
     Anchor(path).create(first)
-    assert os.listdir(tmp_path) == ["anchor.sqlite3"]
+    assert names(tmp_path) == ["anchor.sqlite3"]
     assert Anchor(path).read() == first
 
 
@@ -328,6 +332,6 @@ def test_a_refused_ballast_leaves_nothing(tmp_path, monkeypatch):
     refuse(monkeypatch, "posix_fallocate")
     with pytest.raises(OSError, match="Input/output error"):
         Ballast(tmp_path / "ballast").make(4096)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
     Ballast(tmp_path / "ballast").make(4096)
     assert (tmp_path / "ballast").stat().st_mode & 0o777 == 0o600

@@ -16,7 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from faults.steps import AdvancingAnchor, CreatingAnchor, Interrupted, in_child
+from faults.steps import (
+    AdvancingAnchor,
+    CreatingAnchor,
+    Interrupted,
+    MakingDirectory,
+    WritingFile,
+    WritingOnce,
+    in_child,
+)
+from tlog.files import durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
 FAULTS: Final = ("signal=KILL", "error=EIO", "error=ENOSPC")
 _NUMBER: Final = 200
 _NOWHERE: Final = "/nowhere/at/all"
-# What SQLite and the anchor's own code change files with, and an idle call of each; that it fails does not matter.
+# What SQLite and this program's own code change files with, and an idle call of each; that it fails does not matter.
 _CALLS: Final[Mapping[str, Callable[[], object]]] = {
     "pwrite64": lambda: os.pwrite(-1, b"", 0),
     "fdatasync": lambda: os.fdatasync(-1),
@@ -34,8 +43,17 @@ _CALLS: Final[Mapping[str, Callable[[], object]]] = {
     "ftruncate": lambda: os.ftruncate(-1, 0),
     "link": lambda: os.link(_NOWHERE, _NOWHERE),
     "unlink": lambda: os.unlink(_NOWHERE),  # noqa: PTH108 - the call itself
+    "rename": lambda: os.rename(_NOWHERE, _NOWHERE),  # noqa: PTH104 - see above
+    "write": lambda: os.write(-1, b""),
 }
-_SCENARIOS: Final[Mapping[str, Scenario]] = {"create": CreatingAnchor(), "advance": AdvancingAnchor()}
+_SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "create": CreatingAnchor(),
+    "advance": AdvancingAnchor(),
+    "whole": WritingFile(durable.write_whole),
+    "durable": WritingFile(durable.write_durable),
+    "once": WritingOnce(),
+    "directory": MakingDirectory(),
+}
 _TOOLS: Final = Path(__file__).parents[1]
 _SECONDS: Final = 600
 
@@ -50,7 +68,7 @@ def tracer() -> str | None:
 
 
 def interrupt_at_every_call(directory: Path, faults: Sequence[str]) -> list[Interrupted]:
-    """Inject each fault into each call that makes and advances the anchor."""
+    """Inject each fault into each call that makes and advances the anchor, and that writes a file."""
     found, counts = [], "{}"
     for fault in faults:
         place = directory / fault

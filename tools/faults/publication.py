@@ -1,4 +1,4 @@
-"""R2: anchor, sealing and export interrupted at every step, refused by the disk at every step."""
+"""R2: files, anchor, sealing and export interrupted at every step, refused by the disk at every step."""
 
 from __future__ import annotations
 
@@ -15,29 +15,38 @@ from faults.steps import (
     CreatingAnchor,
     Exporting,
     Interrupted,
+    MakingDirectory,
     OverwrittenAnchor,
     Sealing,
+    WritingFile,
+    WritingOnce,
     append,
     export_to,
     interrupt_at_every_line,
     limit_files,
+    refuse_call,
     refuse_every,
-    refuse_sync,
+    statements,
+    write_in_place,
 )
-from tlog.location import DataDirectory
+from tlog.config import DataDirectory
+from tlog.files import durable
 from tlog.storage.database import Database
-from tlog.storage.reading import ReadStore
+from tlog.storage.log import ReadStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.postgres.server import EmbeddedPostgres
-    from tlog.storage.rows import SealedCheckpoint
+    from tlog.storage.embedded import EmbeddedPostgres
+    from tlog.storage.log import SealedCheckpoint
 
 _ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)
 _EXPORT_SIZES: Final = range(0, 160 << 10, 8 << 10)
+_FILE_SIZES: Final = range(0, 40_000, 4_000)
 _SYNCS: Final = 4
+_REFUSED: Final = ("open", "fsync", "link", "replace", "mkdir")  # calls of files.durable, and of what makes a directory
+_CALLS: Final = 6
 
 
 def measure(run: Run) -> Figures:
@@ -51,8 +60,12 @@ def measure(run: Run) -> Figures:
         directory.mkdir()
         lines.append(interrupt_at_every_line(scenario, directory))
         sizes = [partial(limit_files, size) for size in _ANCHOR_SIZES]
-        syncs = [partial(refuse_sync, number) for number in range(1, _SYNCS + 1)]
+        syncs = [partial(refuse_call, "fsync", number) for number in range(1, _SYNCS + 1)]
         refused.append(refuse_every(scenario, directory, [*sizes, *syncs]))
+    written = _write(run)
+    lines += [killed for killed, _ in written]
+    refused += [each for _, each in written]
+    missed = statements(durable.__file__).difference(*(each.lines for each in lines))
     if tracer():
         place = run.directory / "calls"
         place.mkdir()
@@ -65,6 +78,7 @@ def measure(run: Run) -> Figures:
     problems = [problem for each in (*lines, *refused, *calls) for problem in each.problems]
     return {
         "killed_at_lines": sum(each.points for each in lines),
+        "lines_of_durable_missed": len(missed),
         "refused_by_disk": sum(each.points for each in refused),
         "system_calls": sum(each.points for each in calls),
         "tracer": "strace" if calls else "none: no strace here, so no faults inside system calls",
@@ -85,6 +99,31 @@ def measure_overwritten(run: Run) -> Figures:
         directory.mkdir()
         problems += interrupt_at_every_line(scenario, directory).problems
     return {"broken": len(problems)}
+
+
+def measure_in_place(run: Run) -> Figures:
+    """Interrupt a file that is overwritten in place at every line."""
+    scenario = WritingFile(write_in_place, str(steps.__file__))
+    problems = interrupt_at_every_line(scenario, run.directory).problems
+    return {"broken": sum("half written" in each for each in problems)}
+
+
+def _write(run: Run) -> list[tuple[Interrupted, Interrupted]]:
+    """Interrupt writing files in every way that `files.durable` has, and refuse each call and each size."""
+    scenarios = (
+        ("whole", WritingFile(durable.write_whole), WritingFile(durable.write_whole, tidy=True)),
+        ("durable", WritingFile(durable.write_durable), WritingFile(durable.write_durable, tidy=True)),
+        ("once", WritingOnce(), WritingOnce(tidy=True)),
+        ("directory", MakingDirectory(), MakingDirectory(tidy=True)),
+    )
+    calls = [partial(refuse_call, name, number) for name in _REFUSED for number in range(1, _CALLS + 1)]
+    sizes = [partial(limit_files, size) for size in _FILE_SIZES]
+    found = []
+    for name, killed, refused in scenarios:
+        directory = run.directory / name
+        directory.mkdir()
+        found.append((interrupt_at_every_line(killed, directory), refuse_every(refused, directory, [*calls, *sizes])))
+    return found
 
 
 def _publish(

@@ -1,12 +1,13 @@
 """Children that die at a chosen step or meet a full disk: what R2 is made of.
 
 A child is forked for each point: it is killed at the n-th line that it executes of the files under test, or may write no
-file longer than n bytes, or has its n-th flush to disk refused. It acknowledges through a pipe; the parent looks at what is on
+file longer than n bytes, or has its n-th call of a kind refused. It acknowledges through a pipe; the parent looks at what is on
 disk afterwards. Killing between lines of Python leaves out the middle of a C call; `faults.calls` kills there.
 """
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import errno
@@ -20,37 +21,32 @@ import sys
 import threading
 from argparse import Namespace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
 
-from tlog.answering import export
-from tlog.answering.export import export_static
+from tlog import anchor, export, sealer, signer
+from tlog.anchor import Anchor, Anchored
+from tlog.appender import Appender, draft_events
+from tlog.config import DataDirectory, utc_now
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
-from tlog.location import DataDirectory, utc_now
-from tlog.signing import anchor, signer
-from tlog.signing.anchor import Anchor, Anchored
-from tlog.signing.signer import CheckpointSigner
-from tlog.storage.appending import AppendStore
-from tlog.storage.reading import ReadStore
-from tlog.storage.sealing import SealStore
-from tlog.writing import sealer
-from tlog.writing.appender import Appender
-from tlog.writing.drafting import draft_events
-from tlog.writing.sealer import Sealer
+from tlog.export import export_static
+from tlog.files import durable
+from tlog.sealer import Sealer
+from tlog.signer import CheckpointSigner
+from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import CodeType, FrameType
 
     from faults.service import Source
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
-    from tlog.storage.rows import SealedCheckpoint
 
     Acknowledge = Callable[[int], object]
 
@@ -84,24 +80,30 @@ class Outcome(NamedTuple):
 
 
 class Interrupted(NamedTuple):
-    """Figures of one scenario under one kind of fault."""
+    """Figures of one scenario under one kind of fault; `lines` are those at which it was killed, as "file:line"."""
 
     points: int
     problems: list[str]
+    lines: frozenset[str] = frozenset()
 
 
 # --- Faults ---------------------------------------------------------------------------------------------------------
 
 
-def die_at(point: int, counts: Callable[[CodeType], bool]) -> None:
-    """Kill this process when it comes to its `point`-th line, counted from 1, or return, of the code that counts."""
+def die_at(point: int, counts: Callable[[CodeType], bool], trail: Path) -> None:
+    """Kill this process when it comes to its `point`-th line, counted from 1, or return, of the code that counts.
+
+    The line is added to the file `trail` first.
+    """
     reached = 0
 
-    def local(_: FrameType, event: str, __: object) -> Any:  # noqa: ANN401 - a trace function returns itself
+    def local(frame: FrameType, event: str, __: object) -> Any:  # noqa: ANN401 - a trace function returns itself
         nonlocal reached
         if event in {"line", "return"}:
             reached += 1
             if reached == point:
+                with trail.open("a", encoding="utf-8") as file:
+                    file.write(f"{frame.f_code.co_filename}:{frame.f_lineno}\n")
                 os.kill(os.getpid(), signal.SIGKILL)
         return local
 
@@ -118,18 +120,18 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def refuse_sync(number: int) -> None:
-    """Let the `number`-th flush by this process's own code fail, counted from 1."""
-    real, calls = os.fsync, 0
+def refuse_call(name: str, number: int) -> None:
+    """Let the `number`-th call of this function of `os` by this process's own code fail, counted from 1."""
+    real, calls = getattr(os, name), 0
 
-    def fsync(descriptor: int) -> None:
+    def refusing(*arguments: object, **options: object) -> object:
         nonlocal calls
         calls += 1
         if calls == number:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(descriptor)
+        return real(*arguments, **options)
 
-    os.fsync = fsync  # type: ignore[assignment]
+    setattr(os, name, refusing)
 
 
 def in_child(act: Callable[[Acknowledge], None], fault: Callable[[], None]) -> Outcome:
@@ -160,20 +162,29 @@ def _be_child(act: Callable[[Acknowledge], None], fault: Callable[[], None], wri
 
 def interrupt_at_every_line(scenario: Scenario, directory: Path, *, stride: int = 1) -> Interrupted:
     """Kill a child at every line, or every `stride`-th, until one gets to its end."""
-    points, problems = 0, []
+    points, problems, trail = 0, [], directory / "lines"
+    trail.touch()
     while True:
         place = directory / str(points)
         scenario.prepare(place)
         at = 1 + points * stride
-        outcome = in_child(partial(scenario.act, place), partial(die_at, at, scenario.counts))
+        outcome = in_child(partial(scenario.act, place), partial(die_at, at, scenario.counts, trail))
         found = scenario.problems(place, outcome.acknowledged)
         shutil.rmtree(place, ignore_errors=True)
         problems += [f"killed at line {at}: {each}" for each in found]
         if outcome.failed:
             problems.append(f"line {at}: the child failed")
         if not outcome.killed or points == _MOST:
-            return Interrupted(points, problems)
+            return Interrupted(points, problems, frozenset(trail.read_text(encoding="utf-8").split("\n")))
         points += 1
+
+
+def statements(file: str) -> set[str]:
+    """Return the lines, as "file:line", at which the statements of a file's functions begin."""
+    functions = [each for each in ast.walk(ast.parse(Path(file).read_bytes())) if isinstance(each, ast.FunctionDef)]
+    found = [each for function in functions for each in ast.walk(function) if isinstance(each, ast.stmt)]
+    texts = [function.body[0] for function in functions if ast.get_docstring(function) is not None]
+    return {f"{file}:{each.lineno}" for each in found if each not in functions and each not in texts}
 
 
 def refuse_every(scenario: Scenario, directory: Path, faults: Sequence[Callable[[], None]]) -> Interrupted:
@@ -198,7 +209,7 @@ def refuse_every(scenario: Scenario, directory: Path, faults: Sequence[Callable[
 class AnchorLike(Protocol):
     """What is used of an anchor, so that a broken one can take its place."""
 
-    def exists(self) -> bool: ...  # noqa: D102 - as tlog.signing.anchor.Anchor
+    def exists(self) -> bool: ...  # noqa: D102 - as tlog.anchor.Anchor
     def create(self, first: Anchored) -> None: ...  # noqa: D102
     def read(self) -> Anchored: ...  # noqa: D102
     def advance(self, old: Anchored, new: Anchored) -> None: ...  # noqa: D102
@@ -218,7 +229,7 @@ class CreatingAnchor:
 
     def counts(self, code: CodeType) -> bool:
         """Tell whether lines of this code are points to die at."""
-        return code.co_filename == self._file
+        return code.co_filename in {self._file, durable.__file__}
 
     def prepare(self, directory: Path) -> None:
         """Make the state before."""
@@ -313,6 +324,130 @@ class OverwrittenAnchor:
         self.create(new)
 
 
+# --- Files ----------------------------------------------------------------------------------------------------------
+
+
+class WritingFile:
+    """Replacing a file: afterwards it is what was acknowledged last, or what was about to be, whole.
+
+    What a killed process of an earlier version left is there as well. `tidy`: nothing else may be left, as after a refusal.
+    """
+
+    def __init__(
+        self, write: Callable[[Path, bytes], None], file: str = durable.__file__, *, tidy: bool = False
+    ) -> None:
+        self._write = write
+        self._file = file
+        self._tidy = tidy
+
+    def counts(self, code: CodeType) -> bool:
+        """Tell whether lines of this code are points to die at."""
+        return code.co_filename == self._file
+
+    def prepare(self, directory: Path) -> None:
+        """Make the old file."""
+        directory.mkdir()
+        (directory / "file").write_bytes(_text(0))
+        (directory / "file.new").write_bytes(b"half")
+
+    def act(self, directory: Path, acknowledge: Acknowledge) -> None:
+        """Replace it a few times."""
+        for number in range(1, ADVANCES + 1):
+            self._write(directory / "file", _text(number))
+            acknowledge(number)
+
+    def problems(self, directory: Path, acknowledged: int) -> list[str]:
+        """Return what does not hold afterwards."""
+        held = (directory / "file").read_bytes()
+        if held not in (_text(acknowledged), _text(acknowledged + 1)):
+            return [f"the file is half written: {len(held)} bytes"]
+        found = _left(directory, {"file", "file.new"}) if self._tidy else []
+        self._write(directory / "file", _text(9))  # and writing goes on
+        return found if (directory / "file").read_bytes() == _text(9) else [*found, "the next write is lost"]
+
+
+class WritingOnce(WritingFile):
+    """Writing a file that nothing replaces: afterwards there is none, or the whole one."""
+
+    def __init__(self, *, tidy: bool = False) -> None:
+        super().__init__(durable.write_once, tidy=tidy)
+
+    def prepare(self, directory: Path) -> None:
+        """Make the state before."""
+        directory.mkdir()
+        (directory / "file.new").write_bytes(b"half")
+
+    def act(self, directory: Path, acknowledge: Acknowledge) -> None:
+        """Write it, and try to replace it."""
+        durable.write_once(directory / "file", _text(1))
+        acknowledge(1)
+        with contextlib.suppress(FileExistsError):
+            durable.write_once(directory / "file", _text(2))
+            acknowledge(2)
+
+    def problems(self, directory: Path, acknowledged: int) -> list[str]:
+        """Return what does not hold afterwards."""
+        found = _left(directory, {"file", "file.new"}) if self._tidy else []
+        if not (directory / "file").exists():
+            if acknowledged:
+                return ["the file was acknowledged and is not there"]
+            durable.write_once(directory / "file", _text(1))
+        with contextlib.suppress(FileExistsError):
+            durable.write_once(directory / "file", _text(3))
+            found.append("the file was replaced")
+        held = (directory / "file").read_bytes()
+        return found if acknowledged < ADVANCES - 1 and held == _text(1) else [*found, "the file is another one"]
+
+
+class MakingDirectory(WritingFile):
+    """Making a directory: afterwards there is none, or the whole one, and the next start removes what is left."""
+
+    def __init__(self, *, tidy: bool = False) -> None:
+        super().__init__(durable.write_whole, tidy=tidy)
+
+    def prepare(self, directory: Path) -> None:
+        """Leave what a killed process would."""
+        (directory / "tree.new" / "half").mkdir(parents=True)
+
+    def act(self, directory: Path, acknowledge: Acknowledge) -> None:
+        """Make it, as a start does."""
+        durable.remove_partials(directory / "tree")
+        with durable.making(directory / "tree", durable=True) as partial:
+            partial.mkdir()
+            for number in range(ADVANCES):
+                (partial / str(number)).write_bytes(_text(number))
+        acknowledge(1)
+
+    def problems(self, directory: Path, acknowledged: int) -> list[str]:
+        """Return what does not hold afterwards."""
+        found = _left(directory, {"tree", "tree.new"}) if self._tidy else []
+        tree = directory / "tree"
+        if tree.exists():
+            durable.remove_partials(tree)
+        elif acknowledged:
+            return ["the directory was acknowledged and is not there"]
+        else:
+            self.act(directory, lambda _: None)
+        whole = [(tree / str(number)).read_bytes() == _text(number) for number in range(ADVANCES)]
+        return [*found, *_left(directory, {"tree"})] if all(whole) else [*found, "the directory is half made"]
+
+
+def write_in_place(path: Path, data: bytes) -> None:
+    """Write a file over the old one: the control."""
+    with path.open("wb") as file:
+        file.write(data[:5000])
+        file.flush()
+        file.write(data[5000:])
+
+
+def _text(number: int) -> bytes:
+    return b"%d" % number * 10_000 * (number + 1)
+
+
+def _left(directory: Path, allowed: set[str]) -> list[str]:
+    return [f"{each.name} is left" for each in directory.iterdir() if each.name not in allowed]
+
+
 # --- Sealing and publishing -----------------------------------------------------------------------------------------
 
 
@@ -385,8 +520,12 @@ class Exporting:
         self._notes = (older / "checkpoint").read_bytes(), newest.note
 
     def counts(self, code: CodeType) -> bool:
-        """Tell whether lines of this code are points to die at: between those of the writing functions nothing is written."""
-        return code.co_filename == export.__file__ and code.co_name in {"_write", "_replace", "_publish"}
+        """Tell whether lines of this code are points to die at: between those of the writing functions nothing is written.
+
+        The lines between them in `files.durable` are points of `WritingFile`.
+        """
+        files, names = {export.__file__, durable.__file__}, {"_write", "_publish", "write_whole"}
+        return code.co_filename in files and code.co_name in names
 
     def prepare(self, directory: Path) -> None:
         """Copy the older export."""
