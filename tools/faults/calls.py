@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 FAULTS: Final = ("signal=KILL", "error=EIO", "error=ENOSPC")
 _NUMBER: Final = 200
 _NOWHERE: Final = "/nowhere/at/all"
+_NO_FILE: Final = 1 << 20  # no descriptor is as large; -1 would be refused before the system is asked
 # What SQLite and this program's own code change files with, and an idle call of each; that it fails does not matter.
 _CALLS: Final[Mapping[str, Callable[[], object]]] = {
     "pwrite64": lambda: os.pwrite(-1, b"", 0),
-    "fdatasync": lambda: os.fdatasync(-1),
-    "fsync": lambda: os.fsync(-1),
+    "fdatasync": lambda: os.fdatasync(_NO_FILE),
+    "fsync": lambda: os.fsync(_NO_FILE),
     "ftruncate": lambda: os.ftruncate(-1, 0),
     "link": lambda: os.link(_NOWHERE, _NOWHERE),
     "unlink": lambda: os.unlink(_NOWHERE),  # noqa: PTH108 - the call itself
@@ -101,6 +102,7 @@ def _interrupt(place: Path, counts: Mapping[str, int]) -> tuple[int, list[str], 
                 found = _aside(partial(scenario.problems, there, outcome.acknowledged))
                 problems += [f"{key} {number}: {each}" for each in found]
                 if not counts and not outcome.killed:
+                    problems += [f"{key} {number}: the child failed"] if outcome.failed else []
                     break
                 points += 1
             reached[key] = number if counts else number - 1
