@@ -14,6 +14,7 @@ from support import append, fill, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.checking import join, ranges, workers
 from tlog.checking.fsck import hidden_rows
 from tlog.checking.report import Kind, Place, Report, parse_verified
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -23,7 +24,6 @@ from tlog.core.merkle import leaf_hash
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
-from tlog.fsck import join, ranges, workers
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
 

@@ -19,7 +19,6 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if sys.platform != "win32":
@@ -33,6 +32,7 @@ from tlog.files.durable import write_once
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
 
 Result = TypeVar("Result")
 _SEED_SIZE: Final = 32

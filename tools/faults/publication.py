@@ -29,17 +29,17 @@ from faults.steps import (
     statements,
     write_in_place,
 )
-from tlog.config import DataDirectory
 from tlog.files import durable
+from tlog.location import DataDirectory
 from tlog.storage.database import Database
-from tlog.storage.log import ReadStore
+from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from faults.gate import Figures, Run
-    from tlog.storage.embedded import EmbeddedPostgres
-    from tlog.storage.log import SealedCheckpoint
+    from tlog.postgres.server import EmbeddedPostgres
+    from tlog.storage.rows import SealedCheckpoint
 
 _ANCHOR_SIZES: Final = range(0, 48 << 10, 2 << 10)
 _EXPORT_SIZES: Final = range(0, 160 << 10, 8 << 10)

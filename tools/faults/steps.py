@@ -26,19 +26,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import verify
 
-from tlog import anchor, export, sealer, signer
-from tlog.anchor import Anchor, Anchored
-from tlog.appender import Appender, draft_events
-from tlog.config import DataDirectory, utc_now
+from tlog.answering import export
+from tlog.answering.export import export_static
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
-from tlog.export import export_static
 from tlog.files import durable
-from tlog.sealer import Sealer
-from tlog.signer import CheckpointSigner
-from tlog.storage.log import AppendStore, ReadStore, SealedCheckpoint, SealStore
+from tlog.location import DataDirectory, utc_now
+from tlog.signing import anchor, signer
+from tlog.signing.anchor import Anchor, Anchored
+from tlog.signing.signer import CheckpointSigner
+from tlog.storage.appending import AppendStore
+from tlog.storage.reading import ReadStore
+from tlog.storage.sealing import SealStore
+from tlog.writing import sealer
+from tlog.writing.appender import Appender
+from tlog.writing.drafting import draft_events
+from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from faults.service import Source
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
+    from tlog.storage.rows import SealedCheckpoint
 
     Acknowledge = Callable[[int], object]
 
@@ -209,7 +215,7 @@ def refuse_every(scenario: Scenario, directory: Path, faults: Sequence[Callable[
 class AnchorLike(Protocol):
     """What is used of an anchor, so that a broken one can take its place."""
 
-    def exists(self) -> bool: ...  # noqa: D102 - as tlog.anchor.Anchor
+    def exists(self) -> bool: ...  # noqa: D102 - as tlog.signing.anchor.Anchor
     def create(self, first: Anchored) -> None: ...  # noqa: D102
     def read(self) -> Anchored: ...  # noqa: D102
     def advance(self, old: Anchored, new: Anchored) -> None: ...  # noqa: D102
