@@ -211,7 +211,7 @@ def test_every_row_names_something_that_exists_and_every_condition_is_used():
 # --- Where Go is, the tests that need Go run --------------------------------------------------------------------------
 
 
-GO_TEST = "tests/test_interop_go.py::test_static_log_is_accepted"
+GO_TEST = "tests/interop/test_interop_go.py::test_static_log_is_accepted"
 
 
 @pytest.fixture

@@ -62,9 +62,9 @@ TARGETS: Final = {
             "strict": (),
         }.items()
     },
-    "tlog/signing/anchor.py": ["tests/test_anchor.py"],
+    "tlog/signing/anchor.py": ["tests/signing/test_anchor.py"],
     "tlog/core/verify.py": ["tests/core/test_verify.py"],
-    "tools/verify.py": ["tests/test_offline_verifier.py", "tests/test_offline_single_conditions.py"],
+    "tools/verify.py": ["tests/tools/test_verify.py", "tests/tools/test_verify_single_conditions.py"],
 }
 # Imported before anything is forked: what the tests need and no mutant changes.
 _UNCHANGING: Final = (

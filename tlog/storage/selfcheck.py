@@ -30,7 +30,7 @@ _PLAIN: Final = (
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
 # Table, name, enabled ("A": always, in replication mode too), function, when (pg_trigger.tgtype), condition, SHA-256 of the
-# function's source: what the migrations make, as tests/test_selfcheck.py proves.
+# function's source: what the migrations make, as tests/storage/test_selfcheck.py proves.
 _BEFORE_ANY_CHANGE: Final = 2 | 8 | 16 | 32
 _BEFORE_REMOVAL: Final = 2 | 8 | 32
 _BEFORE_UPDATE_OF_ROW: Final = 1 | 2 | 16

@@ -1,6 +1,6 @@
 """R20: every unsafe setting that the start-up check knows is put into a real database, and has to be refused.
 
-The settings are the tests' own table (tests/test_selfcheck.py), so that a new check comes here by itself.
+The settings are the tests' own table (tests/storage/test_selfcheck.py), so that a new check comes here by itself.
 """
 
 from __future__ import annotations

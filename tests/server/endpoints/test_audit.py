@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
+from questions import brute_force
 from support import sample_events, start_server, tlog, verify_offline
-from test_query import brute_force
 
 from tlog.postgres.server import EmbeddedPostgres
 

@@ -6,8 +6,8 @@ import json
 import random
 
 import pytest
+from questions import QUESTIONS, brute_force, random_question
 from support import append, sample_events, verify_offline
-from test_query import QUESTIONS, brute_force, random_question
 
 from tlog.answering.evidence import make_evidence
 from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence

@@ -42,7 +42,7 @@ from offline import (
 )
 from support import VERIFIER, verify_offline
 
-VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "inclusion"
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "inclusion"
 
 
 @pytest.fixture

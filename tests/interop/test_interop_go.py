@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SOURCE = Path(__file__).parent / "interop"
+SOURCE = Path(__file__).parent
 ORIGIN = "example.com/interop"
 WIDTH = 256
 BUILD_SECONDS = 300

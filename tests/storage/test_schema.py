@@ -8,7 +8,7 @@ import pytest
 from support import ROOT
 
 SCHEMA = ROOT / "docs" / "reference" / "schema.sql"
-HEADER = "-- What the migrations of this version make, as pg_dump prints it. Made by tests/test_schema.py, checked by it too.\n\n"
+HEADER = "-- What the migrations of this version make, as pg_dump prints it. Made by tests/storage/test_schema.py, checked by it too.\n\n"
 
 
 def dump(postgres, database):
