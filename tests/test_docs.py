@@ -11,11 +11,11 @@ from support import ROOT, start_server
 from typer.main import get_command
 
 from tlog import errors
-from tlog.cli import app
+from tlog.cli.app import app
 from tlog.core.event import Actor, Details, Event, Resource, Source
 from tlog.core.pseudonym import action_key
 from tlog.ingest import cloudtrail
-from tlog.server.openapi import describe
+from tlog.server.describe.openapi import describe
 
 DOCS = ROOT / "docs"
 _NAMED_TEST = re.compile(r"`((?:\w+/)*test_\w+\.py)::(\w+)`")
@@ -23,7 +23,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md",
 
 
 def table(page, heading):
-    """Return the rows of the first table behind `heading`, as lists of cells."""
+    """Return the rows of the first table after `heading`, as lists of cells."""
     text = (DOCS / page).read_text(encoding="utf-8").partition(heading)[2]
     rows = re.search(r"\n\|.*?\n\|[-|]+\n((?:\|.*\n)+)", text)[1].splitlines()
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
