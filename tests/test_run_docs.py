@@ -41,7 +41,7 @@ def test_a_page_that_is_right(tmp_path, capsys):
     said = capsys.readouterr().out
     assert re.search(r"page0\.md +4 ", said), "four commands, however many lines they have"
     assert "blocks that were not run: 1\n" in said
-    assert re.search(r"page0\.md:28 +needs another machine\n", said)
+    assert re.search(r"page0\.md:26 +needs another machine\n", said)
 
 
 @pytest.mark.parametrize(

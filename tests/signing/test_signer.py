@@ -441,8 +441,11 @@ except TlogError as error:
 
 
 AS_SIGNER = """
-import os
+import contextlib, io, os
+import rich._emoji_codes # what is loaded late is loaded now: the other user cannot reach an installation in root's home
 from tlog import cli
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    cli.app(["signer", "--help"])
 os.setgroups([65001]); os.setgid(65003); os.setuid(65003)
 cli.main()
 """
