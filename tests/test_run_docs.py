@@ -98,7 +98,8 @@ def test_what_serves_is_waited_for_and_ended(tmp_path, capsys):
     program = tmp_path / "stand_in.py"
     program.write_text("\n".join(line.strip() if line[:9].strip() else line[8:] for line in stand_in.split("\n")))
     function = f'tlog() {{ {sys.executable} {program} "$2"; }}'
-    page = block(function, "true && tlog serve A   # in another terminal", f"grep A {tmp_path}/ready", "tlog serve B &", f"grep AB {tmp_path}/ready")  # fmt: skip
+    page = block("tlog() { false; }", "tlog serve || echo refused") + block("refused", language="text")
+    page += block(function, "true && tlog serve A   # in another terminal", f"grep A {tmp_path}/ready", "tlog serve B &", f"grep AB {tmp_path}/ready")  # fmt: skip
     assert run(tmp_path, page) == 0, capsys.readouterr().out
     assert sorted((tmp_path / "ended").read_text()) == ["A", "B"]
 

@@ -2,13 +2,14 @@
 
     python3 tools/run_docs.py                    README.md, docs/tutorial.md and docs/how-to/*.md
     python3 tools/run_docs.py PAGE…              these pages
-    python3 tools/run_docs.py --venv DIR PAGE…   with this installation, which the pages then change
+    python3 tools/run_docs.py --venv DIR PAGE…   with this installation, if they do not make one themselves
 
 Each page gets a working directory of its own, a copy of the project, in a home of mode 0700 as root's is, and one bash that
-runs its `sh` blocks from top to bottom. The first page that makes `.venv` (README.md does, with its first command) makes it
-for all. A command that serves (`tlog serve`, `tlog signer`) is started, waited for until it says that it is ready, and ended
-at the end of its page. Every other command has to end with 0. Pages write into the working directory and the directories of
-`OUTSIDE`; those must not exist before, and are removed after each page.
+runs its `sh` blocks from top to bottom. Pages that do not make `.venv` find that of the first page that did, which README.md
+does with its first command; its programs are on the PATH. A command that
+serves (`tlog serve`, `tlog signer`, unless `||` says what follows when it ends) is started, waited for until it says that it is
+ready, and ended at the end of its page. Every other command has to end with 0. Pages write into the working directory and the
+directories of `OUTSIDE`; those must not exist before, and are removed after each page.
 
 A `text` block, if it is the next after a `sh` block, is the output that the commands have to show, `…` standing for anything in
 a line and, alone in a line, for any lines. A block that cannot be executed here has `<!-- not run: REASON -->` in the line
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = (Path("/var/lib/tlog"), Path("/var/backups/tlog"), Path("/srv/mirror"))
+OUTSIDE = (Path("/var/lib/tlog"), Path("/var/backups/tlog-2026-11-25"), Path("/srv/mirror"))
 PORT = 8080
+_MAKES_VENV = "python3 -m venv .venv"
 _SHOWN = {"text", "json", "ini", "sql"}  # languages that nobody types into a shell
 _COMMAND_SECONDS = 600
 _READY_SECONDS = 60
@@ -199,8 +201,8 @@ class Shell:
         """Run a command to its end, or until what it serves is ready; return its exit status and output."""
         self._started += 1
         script, output = (self._scratch / f"{self._started}.{kind}" for kind in ("sh", "out"))
-        serves = _SERVES.search(_COMMENT.sub("", command)) is not None
-        in_background = _COMMENT.sub("", command).rstrip().endswith("&")
+        bare = _COMMENT.sub("", command).rstrip()
+        serves, in_background = _SERVES.search(bare) is not None and "||" not in bare, bare.endswith("&")
         script.write_text(f"{{ {command}\n}} &\n" if serves and not in_background else f"{command}\n", encoding="utf-8")
         status = self._tell(f"source {script} < /dev/null > {output} 2>&1", _COMMAND_SECONDS)
         if serves and status == 0:
@@ -320,7 +322,7 @@ def run_pages(pages: Sequence[Path], venv: Path | None) -> list[Result]:
             directory = home / f"{number}-{page.stem}"
             theirs = [path for path in OUTSIDE if path.exists()]
             shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".?*", "__pycache__"))
-            if venv is not None:
+            if venv is not None and _MAKES_VENV not in page.read_text(encoding="utf-8"):
                 (directory / ".venv").symlink_to(venv)
             try:
                 results.append(run_page(page, directory, home))
@@ -356,7 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pages that the command line names."""
     parser = argparse.ArgumentParser(description="Execute the commands of the documentation as they are written.")
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE")
-    parser.add_argument("--venv", type=Path, metavar="DIR", help="an installation to use, which the pages may change")
+    parser.add_argument("--venv", type=Path, metavar="DIR", help="an installation for pages that make none")
     options = parser.parse_args(arguments)
     lacks = missing_here()
     if lacks is not None:
