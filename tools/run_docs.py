@@ -297,13 +297,13 @@ def _name(page: Path) -> str:
 
 def missing_here() -> str | None:
     """Return why pages cannot be run on this machine, if they cannot."""
+    for path in OUTSIDE:
+        if path.exists():
+            return f"{path} exists, and the pages would write there: move it away"
     if os.geteuid() != 0:
         return "the pages make directories such as /var/lib/tlog: run this as root, in a container for instance"
     if shutil.which("curl") is None:
         return "the pages need curl: install it"
-    for path in OUTSIDE:
-        if path.exists():
-            return f"{path} exists, and the pages would write there: move it away"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

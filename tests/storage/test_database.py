@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psycopg
 import pytest
-from support import ORIGIN, sample_events, start_server, tlog
+from support import ORIGIN, ROOT, sample_events, start_server, tlog
 
 from tlog.postgres.server import EmbeddedPostgres
 
@@ -98,6 +101,40 @@ def test_whole_way_on_a_database_of_ones_own(cluster, directory):
                           "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL", "SET ROLE tlog_owner", "CREATE TABLE tlog.x ()"):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 service.execute(statement)
+
+
+def page(name, data):
+    """Return a how-to page, with another data directory."""
+    return (ROOT / "docs" / "how-to" / name).read_text(encoding="utf-8").replace("/var/lib/tlog", str(data))
+
+
+@pytest.mark.parametrize("cluster", ["embedded"], indirect=True)
+def test_commands_of_the_pages(cluster, directory):
+    """What tools/run_docs.py cannot run without a server: made, dumped, and brought back where there is none of it."""
+    programs, data = EmbeddedPostgres(directory / "unused").binary("psql").parent, directory / "data"
+    # The host name of the page stays: PGHOSTADDR says where it is.
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{programs}:{os.environ['PATH']}", "PGPORT": str(cluster[0]),
+        "PGHOSTADDR": "127.0.0.1", "PGUSER": "dbadmin", "PGPASSWORD": "super-secret", "PGDATABASE": "postgres",
+    }  # fmt: skip
+
+    def bash(script):
+        done = subprocess.run(["bash", "-e", "-c", script], env=environment, cwd=directory, capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    (statements,) = re.findall(r"```sql\n(.*?)```", page("own-postgresql.md", data), re.DOTALL)
+    bash(f"psql --set ON_ERROR_STOP=1 <<'END'\n{statements}\nEND")
+    (make,) = re.findall(r"-->\n *```sh\n(.*?)```", page("own-postgresql.md", data), re.DOTALL)
+    bash(f"{make}\ntlog import ndjson --data {data} {ROOT}/docs/samples/events.ndjson")
+    (block,) = re.findall(r"-->\n```sh\n(.*?)```", page("back-up-and-restore.md", data), re.DOTALL)
+    keep, back = block.split("# and back, on a cluster that has none of it:\n")
+    bash(keep)
+    roles = "audit_keeper, tlog_service, tlog_owner, tlog_appender, tlog_sealer, tlog_reader, tlog_eraser"
+    bash(f'dropdb audit; psql --command "DROP ROLE {roles}"')
+    bash(back)
+    variables = "\n".join(line for line in make.splitlines() if "export" in line)
+    assert "verified: everything agrees" in bash(f"{variables}\ntlog fsck --data {data}")
 
 
 def test_unsafe_settings_of_ones_own_database_are_refused(cluster, directory):
