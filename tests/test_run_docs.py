@@ -63,6 +63,7 @@ def test_a_page_that_is_right(tmp_path, capsys):
         (block("true", language=""), 2, "'' is unknown"),
         (block("{}", language="json", before="<!-- not run: it is no command -->"), 2, "nobody would run this block"),
         ("```sh\ntrue\n", 1, "never closed"),
+        ("~~~sh\nfalse\n~~~\n```\n", 1, "'~~~sh' is unknown"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_reported(tmp_path, capsys, page, where, what):

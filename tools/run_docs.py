@@ -6,10 +6,10 @@
 
 Each page gets a working directory of its own, a copy of the project, in a home of mode 0700 as root's is, and one bash that
 runs its `sh` blocks from top to bottom. Pages that do not make `.venv` find that of the first page that did, which README.md
-does with its first command; its programs are on the PATH. A command that
-serves (`tlog serve`, `tlog signer`, unless `||` says what follows when it ends) is started, waited for until it says that it is
-ready, and ended at the end of its page. Every other command has to end with 0. Pages write into the working directory and the
-directories of `OUTSIDE`; those must not exist before, and are removed after each page.
+does with its first command; its programs are on the PATH. A command that serves (`tlog serve`, `tlog signer`, unless `||` says
+what follows when it ends) is started, waited for until it says that it is ready, and ended at the end of its page. Every other
+command has to end with 0. Pages write into the working directory and the directories of `OUTSIDE`; those must not exist before,
+and are removed after each page.
 
 A `text` block, if it is the next after a `sh` block, is the output that the commands have to show, `…` standing for anything in
 a line and, alone in a line, for any lines. A block that cannot be executed here has `<!-- not run: REASON -->` in the line
@@ -53,7 +53,7 @@ _POLL_SECONDS = 0.1
 _TOO_LONG, _ENDED = 901, 902  # no exit status of a command
 _TAIL = 4_000
 _NOT_INHERITED = ("TLOG_", "PG", "PYTHON", "VIRTUAL_ENV")
-_FENCE = re.compile(r"( *)```(.*)")
+_FENCE = re.compile(r"( *)(?:```|(?=~~~))(.*)")
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _SERVES = re.compile(r"\btlog (?:serve|signer)\b")
