@@ -13,7 +13,7 @@ and are removed after each page.
 
 A `text` block, if it is the next after a `sh` block, is the output that the commands have to show, `…` standing for anything in
 a line and, alone in a line, for any lines. A block that cannot be executed here has `<!-- not run: REASON -->` in the line
-before it.
+before it; with `<!-- last not run: REASON -->` all of its commands but the last one are.
 
 Needs root, Linux and curl. Exit codes: 0 all is as written · 1 a page is wrong, and where · 2 usage, or this machine lacks
 something.
@@ -54,7 +54,7 @@ _TOO_LONG, _ENDED = 901, 902  # no exit status of a command
 _TAIL = 4_000
 _NOT_INHERITED = ("TLOG_", "PG", "PYTHON", "VIRTUAL_ENV")
 _FENCE = re.compile(r"( *)(?:```|(?=~~~))(.*)")
-_NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
+_NOT_RUN = re.compile(r"<!-- (?P<last>last )?not run: (?P<reason>\S.*) -->")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _SERVES = re.compile(r"\btlog (?:serve|signer)\b")
 _READY = re.compile(r"^tlog (?:serves|signs for) ", re.MULTILINE)
@@ -71,6 +71,7 @@ class Block:
     line: int
     text: str
     not_run: str | None
+    last_only: bool = False  # that is not run
     expected: str | None = None
     expected_line: int = 0
 
@@ -109,7 +110,7 @@ def read_blocks(page: str, text: str) -> list[Block]:
         content = textwrap.dedent("\n".join(lines[start:end]))
         comment = lines[number - 1].strip() if number else ""
         if language == "sh":
-            blocks.append(Block(start + 1, content, _reason(page, start - 1, comment)))
+            blocks.append(Block(start + 1, content, *_reason(page, start - 1, comment)))
         elif language not in _SHOWN:
             message = f"{page}:{start}: the language '{language}' is unknown; commands are sh, and what is only shown is {_SHOWN}"
             raise PageError(message)
@@ -124,14 +125,14 @@ def read_blocks(page: str, text: str) -> list[Block]:
     return blocks
 
 
-def _reason(page: str, line: int, comment: str) -> str | None:
+def _reason(page: str, line: int, comment: str) -> tuple[str | None, bool]:
     if not comment.startswith("<!--"):
-        return None
+        return None, False
     marker = _NOT_RUN.fullmatch(comment)
     if marker is None:
         message = f"{page}:{line}: the comment before a block is unknown: {comment}; write <!-- not run: REASON -->"
         raise PageError(message)
-    return marker[1]
+    return marker["reason"], marker["last"] is not None
 
 
 def split_commands(page: str, block: Block) -> list[tuple[int, str]]:
@@ -252,10 +253,10 @@ def run_page(page: Path, directory: Path, home: Path) -> Result:
     shell = Shell(directory, home)
     try:
         for block in read_blocks(name, page.read_text(encoding="utf-8")):
-            if block.not_run is not None:
-                result.not_run.append((block.line, block.not_run))
-            else:
+            if block.not_run is None or block.last_only:
                 _run_block(shell, block, result)
+            else:
+                result.not_run.append((block.line, block.not_run))
     except PageError as error:
         result.wrong = str(error)
     finally:
@@ -266,7 +267,10 @@ def run_page(page: Path, directory: Path, home: Path) -> Result:
 
 def _run_block(shell: Shell, block: Block, result: Result) -> None:
     shown = ""
-    for line, command in split_commands(result.page, block):
+    commands = split_commands(result.page, block)
+    if block.last_only and block.not_run is not None:
+        result.not_run.append((commands.pop()[0], block.not_run))
+    for line, command in commands:
         started = time.monotonic()
         status, output = shell.run(command)
         print(f"{result.page}:{line}: {time.monotonic() - started:5.1f} s  {command.splitlines()[0]}", flush=True)
@@ -345,7 +349,7 @@ def report(results: Sequence[Result]) -> int:
             f"{result.page:<36} {result.commands:>8} {result.seconds:>8.1f}  {'WRONG' if result.wrong else ''}".rstrip()
         )
     not_run = [(f"{result.page}:{line}", why) for result in results for line, why in result.not_run]
-    print(f"\nblocks that were not run: {len(not_run)}")
+    print(f"\nblocks and commands that were not run: {len(not_run)}")
     for where, why in not_run:
         print(f"  {where:<34} {why}")
     wrong = [result.wrong for result in results if result.wrong is not None]

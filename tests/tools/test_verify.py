@@ -742,7 +742,7 @@ def test_a_segment_without_postings_is_proved_empty(tmp_path, capsys):
 
 def test_it_is_short_and_needs_only_the_standard_library():
     text = VERIFIER.read_text()
-    assert len(text.splitlines()) <= 950, "docs/adr/0010-length-of-the-verifier.md"
+    assert len(text.splitlines()) <= 1_500, "docs/adr/0022-the-verifier-may-grow.md"
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported <= {
         *[

@@ -35,13 +35,16 @@ def test_a_page_that_is_right(tmp_path, capsys):
         + block("cat file && \\", "  echo $greeting | tr a-z A-Z", "echo; echo on standard error >&2")
         + block("it's …", "HELLO THERE", "…", "on standard error", language="text")
         + block("nonsense", before="<!-- not run: needs another machine -->")
+        + block("echo $greeting > file2", "nonsense", before="<!-- last not run: takes an hour -->")
+        + block("cat file2")
         + block('{"not": "a command"}', language="json")
     )
     assert run(tmp_path, page) == 0
     said = capsys.readouterr().out
-    assert re.search(r"page0\.md +4 ", said), "four commands, however many lines they have"
-    assert "blocks that were not run: 1\n" in said
+    assert re.search(r"page0\.md +6 ", said), "six commands, however many lines they have"
+    assert "blocks and commands that were not run: 2\n" in said
     assert re.search(r"page0\.md:26 +needs another machine\n", said)
+    assert re.search(r"page0\.md:31 +takes an hour\n", said)
 
 
 @pytest.mark.parametrize(
