@@ -86,7 +86,7 @@ def roll_everything_back(admin, location):
 
 
 def _publish(admin, location, head):
-    note = sign_checkpoint(head, location.directory.signer())
+    note = sign_checkpoint(head, location.directory.signing_key())
     chain = admin.execute("SELECT chain_hash FROM tlog.log_state").fetchone()[0]
     admin.execute(OFF + "DELETE FROM tlog.checkpoint" + ON)
     admin.execute("INSERT INTO tlog.checkpoint VALUES (%s, %s, %s, %s, 1)", (head.size, head.root, chain, note))
@@ -152,7 +152,7 @@ def _offline(admin, directory, location, earlier, vkey):
     entries = read_entries(admin)
     note = bytes(admin.execute("SELECT note FROM tlog.checkpoint ORDER BY size DESC LIMIT 1").fetchone()[0])
     size = int(note.split(b"\n")[1])
-    write_mirror(directory / "export", entries[:size], location.directory.signer())
+    write_mirror(directory / "export", entries[:size], location.directory.signing_key())
     (directory / "export" / "checkpoint").write_bytes(note)
     done = verify_offline("log", "--vkey", vkey.vkey(), directory / "export")
     with open_mirror(str(directory / "export")) as mirror:

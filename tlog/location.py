@@ -72,7 +72,7 @@ class DataDirectory:
         for directory in (self._keys, self.anchor.parent):
             directory.mkdir(mode=0o700, exist_ok=True)
 
-    def has_signer(self) -> bool:
+    def has_signing_key(self) -> bool:
         """Tell whether there is a signing key."""
         return (self._keys / "log.skey").exists()
 
@@ -91,9 +91,9 @@ class DataDirectory:
         _keep_or_write(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
         _keep_or_write(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
         _keep_or_write(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400)
-        _keep_or_write(self._keys / "log.vkey", f"{self.signer().verifier.vkey()}\n".encode(), 0o444)
+        _keep_or_write(self._keys / "log.vkey", f"{self.signing_key().verifier.vkey()}\n".encode(), 0o444)
 
-    def signer(self) -> Signer:
+    def signing_key(self) -> Signer:
         """Return the signing key.
 
         Raises:
@@ -151,7 +151,7 @@ class Location:
     directory: DataDirectory
     database: str | None = None
     admin: str | None = None
-    signer: Path | None = None
+    signer_socket: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment for a child process that works on the same log, given its data directory.
@@ -160,7 +160,7 @@ class Location:
         """
         own = {
             "TLOG_DATABASE": self.database,
-            "TLOG_SIGNER": None if self.signer is None else str(self.signer.absolute()),
+            "TLOG_SIGNER": None if self.signer_socket is None else str(self.signer_socket.absolute()),
         }
         inherited = {name: value for name, value in os.environ.items() if name not in own}
         return inherited | {name: value for name, value in own.items() if value is not None}

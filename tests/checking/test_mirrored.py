@@ -90,7 +90,7 @@ async def test_a_history_that_does_not_continue_the_earlier_one_is_named(export,
         entries = [entry for bundle in range(2) for entry in mirror.entries(bundle)]
     for count, damage in ((512, "root wrong"), (200, "ROLLBACK")):
         other = [entries[0], *entries[2:count], entries[1]]
-        write_mirror(directory / f"other-{count}", other, location.directory.signer())
+        write_mirror(directory / f"other-{count}", other, location.directory.signing_key())
         assert {each.damage for each in check(directory / f"other-{count}", verifier).problems} <= {"order"}
         assert damage in {
             each.damage for each in check(directory / f"other-{count}", verifier, earlier=before).problems

@@ -355,7 +355,7 @@ async def test_mirror_that_is_too_short_says_how_far_it_goes(lost, directory):
 
 async def test_mirror_beyond_the_anchor_shows_that_the_anchor_is_old(lost, directory):
     """The anchor is a copy too: what the key signed later must not be signed again, differently."""
-    signer = DataDirectory(lost.data).signer()
+    signer = DataDirectory(lost.data).signing_key()
     write_mirror(directory / "longer", [b"entry %d" % number for number in range(SIZE + 1)], signer)
     write_mirror(directory / "other", [b"entry %d" % number for number in range(SIZE)], signer)
     location = lost.location(lost.copies[257])

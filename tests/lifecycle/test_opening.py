@@ -76,7 +76,7 @@ async def test_secrets_are_closed_to_others(location):
 async def test_bad_origin_is_refused_before_anything_is_made(location):
     with pytest.raises(MalformedInputError, match="key name"):
         await create_log(location, "two words")
-    assert not location.directory.has_signer()
+    assert not location.directory.has_signing_key()
 
 
 async def make(location, count=3):

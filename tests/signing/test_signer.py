@@ -263,7 +263,7 @@ def test_honest_sealer_is_served_all_the_same(start):
     said = signer.said.read_text()
     sizes = [line["size"] for line in map(json.loads, said.splitlines()[1:]) if line["event"] == "signed"]
     assert sizes == [1, 1, 2, 2, 5, 5, 64, 64, 300, 300, 1000, 1000]
-    assert signer.directory.signer().skey().rpartition("+")[2] not in said
+    assert signer.directory.signing_key().skey().rpartition("+")[2] not in said
 
 
 WITHOUT_CHECK = (
@@ -484,7 +484,7 @@ def other_key(root):
 
 def other_keys(root):
     directory = DataDirectory(root)
-    CheckpointSigner(Anchor(directory.anchor), directory.signer(), utc_now).sign(HONEST.proposal(0, 5))
+    CheckpointSigner(Anchor(directory.anchor), directory.signing_key(), utc_now).sign(HONEST.proposal(0, 5))
     other_key(root)
     (root.with_name("other") / "keys" / "log.vkey").replace(root / "keys" / "log.vkey")
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 async def make_sealer(log, *, clock=None, disguise=lambda signer: signer):
     store = await SealStore.open(log.database)
-    signer = CheckpointSigner(Anchor(log.directory.anchor), log.directory.signer(), clock or log.clock)
+    signer = CheckpointSigner(Anchor(log.directory.anchor), log.directory.signing_key(), clock or log.clock)
     return Sealer(store, disguise(signer)), store
 
 

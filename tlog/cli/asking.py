@@ -77,7 +77,7 @@ def prove(  # noqa: PLR0917 - the options of a command line
             proof, event = guard(lambda: client.event_proof(event_id, disclose=disclose))
     else:
         proof, event = run(
-            _prove_locally(Location(DataDirectory(data), database, signer=signer), event_id, disclose=disclose)
+            _prove_locally(Location(DataDirectory(data), database, signer_socket=signer), event_id, disclose=disclose)
         )
     paths = out / f"{event_id}.tlog-proof", out / f"{event_id}.event.json"
     out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def query(  # noqa: PLR0917 - the options of a command line
         with Client(url, read_token(token_file)) as client:
             answer = guard(lambda: client.ask(asked.document(), limit=limit))
     else:
-        answer = run(_query_locally(Location(DataDirectory(data), database, signer=signer), asked, limit))
+        answer = run(_query_locally(Location(DataDirectory(data), database, signer_socket=signer), asked, limit))
     if json_output:
         print(json.dumps(answer, ensure_ascii=False))
         return
@@ -176,7 +176,7 @@ def export(  # noqa: PLR0917 - the options of a command line
     if len(given) + (static is not None) != 1:
         complain("choose one of --static, --evidence, --ndjson and --csv")
         raise typer.Exit(MalformedInputError.exit_code)
-    location = Location(DataDirectory(data), database, signer=signer)
+    location = Location(DataDirectory(data), database, signer_socket=signer)
     if static is not None:
         _export_static(location, static, json_output=json_output)
         return

@@ -83,7 +83,7 @@ def fsck(  # noqa: PLR0917 - the options of a command line
         since_then = None if since is None else guard(lambda: parse_verified(since.read_bytes()))
         saver = _Saver(save)
 
-        location = Location(directory, database, signer=signer)
+        location = Location(directory, database, signer_socket=signer)
         read = anchor_reader(location)
 
         async def work() -> Report:
@@ -109,7 +109,7 @@ def fsck(  # noqa: PLR0917 - the options of a command line
 
 def anchor_reader(location: Location) -> Callable[[], Anchored]:
     """Return what reads the anchor: of the data directory, or through the log's own signer."""
-    return Anchor(location.directory.anchor).read if location.signer is None else signer_of(location).read
+    return Anchor(location.directory.anchor).read if location.signer_socket is None else signer_of(location).read
 
 
 def _check_mirror(where: str, key: Verifier, earlier: bytes | None, report: Callable[[int, int], None]) -> Report:

@@ -43,7 +43,9 @@ def append(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Append events and wait until they are sealed."""
     items = partial(_ndjson_items, [file])
-    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
+    _import(
+        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
+    )
 
 
 def import_ndjson(  # noqa: PLR0917 - the options of a command line
@@ -57,7 +59,9 @@ def import_ndjson(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Import events in tlog's own format."""
     items = partial(_ndjson_items, files)
-    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
+    _import(
+        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
+    )
 
 
 def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
@@ -71,7 +75,9 @@ def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Import AWS CloudTrail records; docs/reference/cloudtrail-mapping.md says what becomes what."""
     items = partial(_cloudtrail_items, files)
-    _import(items, Location(DataDirectory(data), database, signer=signer), url, token_file, json_output=json_output)
+    _import(
+        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
+    )
 
 
 def _import(

@@ -31,7 +31,7 @@ def reindex(
     """Make the index again from the entries, for instance because fsck found it damaged. Nobody else may run the log."""
 
     async def work() -> int:
-        async with open_log(Location(DataDirectory(data), database, signer=signer)) as log:
+        async with open_log(Location(DataDirectory(data), database, signer_socket=signer)) as log:
             with progress_bar("indexing", "entries") as report:
                 return await make_index_again(log, report)
 
@@ -94,7 +94,7 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
     """
-    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
 
     async def work(opened: Database | None) -> Recovered:
         with open_mirror(mirror) as source, progress_bar("recovering", "steps") as report:

@@ -67,7 +67,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = True,
 ) -> None:
     """Serve the log over HTTP; makes it first if the data directory holds none."""
-    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
 
     def ready(url: str) -> None:
         console.print(f"tlog serves {data} at {url}  (Ctrl-C stops)")
@@ -100,7 +100,7 @@ def seal(
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
-    run(run_sealing(Location(DataDirectory(data), database, signer=signer), interval, supervised=supervised))
+    run(run_sealing(Location(DataDirectory(data), database, signer_socket=signer), interval, supervised=supervised))
 
 
 def signer(
@@ -119,7 +119,7 @@ def signer(
 
     async def work() -> None:
         directory = DataDirectory(data)
-        key = directory.signer()
+        key = directory.signing_key()
         if key.verifier != directory.verifier():
             message = f"the two keys in {data}/keys do not belong together; bring back this log's own"
             raise KeyMismatchError(message)
@@ -150,6 +150,6 @@ def init(
     admin_database: AdminUrl = None,
 ) -> None:
     """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
-    location = Location(DataDirectory(data), database, admin_database, signer=signer)
+    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
     verifier = run(create_log(location, origin))
     print(verifier.vkey())

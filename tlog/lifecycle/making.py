@@ -40,11 +40,11 @@ async def create_log(location: Location, origin: str) -> Verifier:
         OperatorError: parts of another log are in the way; nothing of them is changed.
 
     """
-    if location.signer is not None:
+    if location.signer_socket is not None:
         return await _upgrade(location)
     directory = location.directory
     anchor = Anchor(directory.anchor)
-    if (anchor.exists() or directory.has_verifier()) and not directory.has_signer():
+    if (anchor.exists() or directory.has_verifier()) and not directory.has_signing_key():
         message = (
             f"the log in {directory.root} has no signing key there: if a signer of its own has it, say --signer SOCKET; "
             "else bring back keys/log.skey"
@@ -52,7 +52,7 @@ async def create_log(location: Location, origin: str) -> Verifier:
         raise KeyMismatchError(message)
     directory.create()
     directory.create_keys(origin)
-    verifier = directory.signer().verifier
+    verifier = directory.signing_key().verifier
     async with database_of(location, create=True) as database:
         await database.migrate()
         await AppendStore(database).initialise(verifier.name)

@@ -3,7 +3,7 @@
 A log consists of three things that must belong together: its keys, its anchor, and its database. `create_log` makes all
 three and may be repeated after a crash; `open_log` makes none of them. If one is missing while another is there, it
 refuses and says what to bring back, because a silently made new one would hide a loss. The signing key and the anchor may
-belong to a signer of another process (`Location.signer`); then neither may be here, and only that signer is asked.
+belong to a signer of another process (`Location.signer_socket`); then neither may be here, and only that signer is asked.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ async def database_to_recover(location: Location, *, new: bool) -> AsyncIterator
 def is_log(location: Location) -> bool:
     """Tell whether a log was made here, completely. If a signer has its anchor, what is left to tell is the public key."""
     directory = location.directory
-    return Anchor(directory.anchor).exists() if location.signer is None else directory.has_verifier()
+    return Anchor(directory.anchor).exists() if location.signer_socket is None else directory.has_verifier()
 
 
 def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Signing:
@@ -181,15 +181,15 @@ def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Si
     """
     directory = location.directory
     anchor = Anchor(directory.anchor)
-    if location.signer is None:
-        return CheckpointSigner(anchor, directory.signer(), clock)
-    if directory.has_signer() or anchor.exists():
+    if location.signer_socket is None:
+        return CheckpointSigner(anchor, directory.signing_key(), clock)
+    if directory.has_signing_key() or anchor.exists():
         message = (
             f"a signer of its own is to sign, but the signing key or the anchor is still in {directory.root}; move both to "
             "the signer's directory, and keep no copy"
         )
         raise KeyMismatchError(message)
-    return RemoteSigner(location.signer, directory.verifier())
+    return RemoteSigner(location.signer_socket, directory.verifier())
 
 
 @asynccontextmanager

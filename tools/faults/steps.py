@@ -484,7 +484,7 @@ class Sealing:
 
     async def _seal(self, acknowledge: Acknowledge) -> None:
         store = await SealStore.open(self._database)
-        one = Sealer(store, CheckpointSigner(Anchor(self._directory.anchor), self._directory.signer(), utc_now))
+        one = Sealer(store, CheckpointSigner(Anchor(self._directory.anchor), self._directory.signing_key(), utc_now))
         await one.recover()
         if (sealed := await one.seal()) is not None:
             acknowledge(sealed.size)
