@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +21,14 @@ from tlog.client import Client
 from tlog.core.merkle import fold_perfect, leaf_hash
 from tlog.core.segment import PAGE_SIZE
 from tlog.demo.hospital import hospital_day
+from tlog.postgres.server import _alive
 from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlog.lifecycle.opening import Log
+    from tlog.postgres.server import EmbeddedPostgres
     from tlog.writing.receipts import Receipt
 
 ORIGIN = "example.com/test-log"
@@ -125,6 +129,16 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+
+
+def kill_postgres(server: EmbeddedPostgres) -> None:
+    """Kill an embedded PostgreSQL with all its processes at once, as a crash would."""
+    pid = server._postmaster()
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        while _alive(pid):
+            time.sleep(0.05)
 
 
 # `tlog` with base segments of 64 entries instead of 262,144, so that few entries are merged often.

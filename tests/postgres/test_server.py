@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import ROOT
+from support import ROOT, kill_postgres
 
 from tlog.errors import EmbeddedPostgresError
 from tlog.postgres.server import EmbeddedPostgres
@@ -150,7 +150,7 @@ def test_a_killed_process_does_not_hold_it_for_ever(server, directory):
 def test_it_comes_back_after_a_kill_with_what_was_committed(server):
     with server:
         server.administer("CREATE TABLE kept (n int); INSERT INTO kept SELECT generate_series(1, 1000)")
-        server.kill()
+        kill_postgres(server)
     with server:
         assert ask(server, "SELECT count(*) FROM kept", user="postgres") == 1000
 

@@ -15,7 +15,7 @@ from collections import Counter
 
 import psycopg
 import pytest
-from support import SMALL_SEGMENTS, sample_events, start_server, tlog, verify_offline
+from support import SMALL_SEGMENTS, kill_postgres, sample_events, start_server, tlog, verify_offline
 
 from tlog.client import Client
 from tlog.errors import OverloadedError
@@ -124,7 +124,7 @@ def test_postgres_killed_under_load_loses_nothing_acknowledged(directory):
     server = start_server(data)
     load = Load([server.url], server.token, SECONDS)
     time.sleep(SECONDS / 2)
-    EmbeddedPostgres(data / "postgres").kill()
+    kill_postgres(EmbeddedPostgres(data / "postgres"))
     load.join()
     assert load.receipts
     server.process.send_signal(signal.SIGKILL)

@@ -229,15 +229,6 @@ class EmbeddedPostgres:
             os.close(self._users)
             self._users = None
 
-    def kill(self) -> None:
-        """Kill the whole server at once, as a crash would."""
-        pid = self._postmaster()
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            while _alive(pid):
-                time.sleep(_POLL_SECONDS)
-
     def conninfo(self, *, user: str = "tlog", dbname: str = "tlog") -> str:
         """Return a libpq connection string over the UNIX socket."""
         return make_conninfo("", host=str(self._socket_directory()), port=PORT, user=user, dbname=dbname)

@@ -23,7 +23,7 @@ from service_scenarios import (
     terminate_under_load,
     write_until_it_ends,
 )
-from support import Server, start_server
+from support import Server, kill_postgres, start_server
 
 from faults.gate import NotHereError
 from faults.service import embedded, make_log
@@ -108,7 +108,7 @@ def _missing(data: Path, event_ids: list[str]) -> int:
 def kill_all(data: Path) -> None:
     """Kill what is left of a log's PostgreSQL: its disk is about to go."""
     with suppress(OSError):
-        EmbeddedPostgres(data / "postgres").kill()
+        kill_postgres(EmbeddedPostgres(data / "postgres"))
 
 
 # --- R8 --------------------------------------------------------------------------------------------------------------

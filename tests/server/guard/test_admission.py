@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 from service_scenarios import Filler, Recorder, event_of, small_disk, write_until_it_ends
-from support import sample_events, start_server, tlog
+from support import kill_postgres, sample_events, start_server, tlog
 
 from tlog.client import Client
 from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
@@ -265,6 +265,6 @@ def wait_for(condition, seconds=30.0):
 def test_an_embedded_server_that_was_killed_is_started_again(running_server):
     client = Recorder(running_server)
     client.append_until(201, 5)
-    EmbeddedPostgres(running_server.data / "postgres").kill()
+    kill_postgres(EmbeddedPostgres(running_server.data / "postgres"))
     assert client.append_until(201, 30) < 30
     client.close()
