@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 # `tlog` whose guard waits a twentieth as long, so that a test need not.
 IMPATIENT = """
-from tlog import cli
-from tlog.server import protocol
+from tlog.cli import app as cli
+from tlog.server.guard import protocol
 protocol.HEAD_SECONDS, protocol.BODY_SECONDS, protocol.BODY_PROGRESS, protocol.LINGER_SECONDS = 0.5, 1.5, 4096, 0.5
 cli.main()
 """
 
 # `tlog` without its guard: the control, which has to fall for what the guard refuses.
 UNGUARDED = """
-from tlog import cli
+from tlog.cli import app as cli
 from tlog.server import serve
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 serve.GuardedProtocol = lambda refused, **options: HttpToolsProtocol(**options)
