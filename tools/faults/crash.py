@@ -23,8 +23,8 @@ _SEALING: Final = ("here", "beside")  # in the killed process, and in a child th
 _FORGETFUL: Final = """
 from tlog.storage.queries import QUERIES
 QUERIES["lock_state"] = QUERIES["lock_state"].replace("'synchronous_commit', 'on'", "'synchronous_commit', 'off'")
-from tlog import cli
-cli.main()
+from tlog.cli import app
+app.main()
 """
 
 
