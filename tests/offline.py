@@ -7,8 +7,8 @@ import importlib.util
 import json
 
 import bundles
+import reference
 from bundles import b64, b64url, canonical
-from core import reference
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support import VERIFIER
 
@@ -180,7 +180,7 @@ BAD_FILES = {
 }
 
 
-# --- Evidence (bundles.py) -------------------------------------------------------------------------------------------
+# --- Evidence (tools/scenarios/bundles.py) -------------------------------------------------------------------------
 
 
 def options_of(question):

@@ -12,7 +12,8 @@ import json
 import bundles
 import httpx2
 import pytest
-from core import reference, test_checkpoint, test_note, test_tlogproof
+import reference
+from core import test_checkpoint, test_note, test_tlogproof
 from offline import verify
 from support import sample_events, start_server
 

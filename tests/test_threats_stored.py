@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-from pathlib import Path
-from typing import NamedTuple
 
 import psycopg
 import pytest
 from mirrors import write_mirror
 from support import ORIGIN, append, fill, sample_events, tlog, verify_offline
+from tamper_matrix import MATRIX, Seen, expected
 from tampering import (
     ATTACKS,
     CUT,
@@ -45,12 +43,6 @@ from tlog.postgres.server import EmbeddedPostgres
 from tlog.signing.anchor import Anchor
 
 pytestmark = pytest.mark.anyio
-
-MATRIX = Path(__file__).parents[1] / "docs" / "reference" / "tamper-matrix.md"
-ROW = re.compile(
-    r"^\| (?P<attack>A[0-9]{2} [^|]+|[a-z][^|]+) \| (?P<fsck>[^|]+) \| (?P<offline>[^|]+) \| (?P<receipt>[^|]+) \|$",
-    re.MULTILINE,
-)
 
 
 def changed(entries):
@@ -117,14 +109,6 @@ MORE = {
 NOTHING = "nothing is done"
 
 
-class Seen(NamedTuple):
-    """What each verifier says."""
-
-    fsck: str
-    offline: str
-    receipt: str
-
-
 async def judge(opened, location, database, directory, attack):
     """Make an attack on a log of 301 sealed and 20 pending entries; return what each verifier sees."""
     async with opened() as log:
@@ -161,13 +145,6 @@ def _offline(admin, directory, location, earlier, vkey):
     alone = [each for each in mirrored.problems if str(each.place) != "checkpoint 301"]
     assert (done.returncode == 0) == (not alone), (done.stdout, mirrored.text())
     return "verified" if mirrored.exit_code == 0 and done.returncode == 0 else "detected"
-
-
-def expected():
-    return {
-        match["attack"].strip(): Seen(*(match[name].strip() for name in Seen._fields))
-        for match in ROW.finditer(MATRIX.read_text())
-    }
 
 
 @pytest.mark.parametrize("attack", [NOTHING, *ATTACKS, *MORE])

@@ -24,8 +24,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from benchmarks import appending, asking, checking, library, peers, storage
 from benchmarks.machine import machine
 

@@ -36,6 +36,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
+
+import bundles
+
 from tlog.core import bundle as entry_bundle
 from tlog.core import canonical, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
 from tlog.core.eventfile import format_event_file, parse_event_file
@@ -400,10 +404,8 @@ def check_event_file(data: bytes) -> None:
 
 
 @cache
-def _bundles() -> tuple[Any, list[tuple[dict[str, str], bytes]]]:
-    """Return the naive log of the tests, which shares no code with tlog, and evidence bundles by their questions."""
-    sys.path[:0] = [str(ROOT / "tests")]
-    bundles = importlib.import_module("bundles")
+def _bundles() -> list[tuple[dict[str, str], bytes]]:
+    """Return questions and evidence bundles that answer them, of a naive log that shares no code with tlog."""
     log = bundles.sample_log(40, [16, 30, 31, 41])
     questions: list[dict[str, str]] = [
         {"userId": "user-3"},
@@ -414,12 +416,11 @@ def _bundles() -> tuple[Any, list[tuple[dict[str, str], bytes]]]:
     ]
     made = [(each, bundles.file_of(log.bundle(each, disclose=True))) for each in questions]
     made += [(questions[0], bundles.file_of(log.bundle(questions[0], mode="count")))]
-    return bundles, made
+    return made
 
 
 def check_evidence(data: bytes) -> None:
     """Both verifiers accept the same bundles, for the question the bundle says it answers."""
-    bundles, _ = _bundles()
     vkey = bundles.vkey()
     parsed = read_with(lambda: evidence.parse_evidence(data))
     if parsed.taken:
@@ -545,7 +546,6 @@ def check_files(data: bytes) -> None:
     The input is a proof file, a line of tildes, and an event file.
     """
     proof_data, _, event_data = data.partition(b"\n~~~\n")
-    bundles, _ = _bundles()
     log = note.parse_vkey(bundles.vkey())
     core = read_with(lambda: verify_event(log, event_data, proof_data))
     with tempfile.NamedTemporaryFile() as proof_file, tempfile.NamedTemporaryFile() as event_file:
@@ -559,7 +559,6 @@ def check_files(data: bytes) -> None:
 
 
 def _file_samples() -> list[bytes]:
-    bundles, _ = _bundles()
     log = bundles.sample_log(40, [16, 30, 31, 41])
     pairs = [log.event_proof(index) for index in (1, 17, 40)]
     made = [one + b"\n~~~\n" + other for one, other in pairs]
@@ -636,12 +635,12 @@ TARGETS: Final = {
         check_event_file,
         damage_json,
     ),
-    "evidence": Target("evidence bundles", lambda: [data for _, data in _bundles()[1]], check_evidence, damage_json),
+    "evidence": Target("evidence bundles", lambda: [data for _, data in _bundles()], check_evidence, damage_json),
     "question": Target(
         "questions",
         lambda: [
             json.dumps({**asked, "to": "2026-03-02", "loggedFrom": "2026-03-01T01:00:00.5+01:00"}).encode()
-            for asked, _ in _bundles()[1]
+            for asked, _ in _bundles()
         ],
         check_question,
         damage_json,

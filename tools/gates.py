@@ -27,9 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "storage"))
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
 
 import structlog
 from faults import clocks, crash, cuts, limits, publication, restored, sealers, tampers, unsafe
@@ -37,7 +35,7 @@ from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereErr
 from faults.service import kill_left_over
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from skips import EXPECTED, objection, read_rows  # type: ignore[import-not-found]  # mypy does not look at tests
+from skips import EXPECTED, objection, read_rows
 
 from tlog.server.serve import DEFAULT_DRAIN, GRACE_SECONDS
 

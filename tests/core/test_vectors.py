@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import make_vectors
 import pytest
 import reference
 
@@ -15,7 +16,6 @@ import tlog
 from tlog.core.entry import parse_entry
 from tlog.core.note import open_note
 from tlog.core.tile import Tile, parse_tile_path
-from tools import make_vectors
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = sorted(VECTORS.glob("*.json"))

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import fuzz
 import pytest
 from support import ROOT
 
 from tlog.core import bundle, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
-from tools import fuzz
 
 # How many inputs each target gets here: about a second each.
 SLOW = {"checkpoint": 100, "evidence": 40, "files": 80}

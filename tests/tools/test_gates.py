@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from functools import partial
 
-import pytest
-from support import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
-
 import gates
+import pytest
 from faults import history, steps
 from faults.gate import NONE, Bound, Control, Gate, NotHereError, Run
+from support import ROOT
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import bundles
 import pytest
+import reference
 from bundles import b64, b64url, canonical
-from core import reference
 from core import test_evidence as evidence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from offline import (
@@ -595,7 +595,7 @@ def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
     assert caught.value.code == 2
 
 
-# --- Evidence bundles (made without tlog's code: tests/bundles.py) ---------------------------------------------------
+# --- Evidence bundles (made without tlog's code: tools/scenarios/bundles.py) ---------------------------------------------------
 
 
 @pytest.mark.parametrize("name", evidence.QUESTIONS)

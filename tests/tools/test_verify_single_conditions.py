@@ -13,8 +13,8 @@ from hashlib import sha256
 
 import bundles
 import pytest
+import reference
 from bundles import b64, b64url, canonical, file_of, sample_log
-from core import reference
 from core import test_single_conditions as single
 from offline import (
     BAD_ENTRIES,

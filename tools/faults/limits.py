@@ -1,13 +1,13 @@
 """R3, R8, R18: a full disk, the end of a service under load, and connections that never become requests.
 
-The attacks themselves are functions that the tests share (tests/service_scenarios.py); here they run in full, with figures.
+Tests share the attacks, which are functions (tools/scenarios/service_scenarios.py); here the attacks run in full, with figures.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
@@ -31,7 +31,6 @@ from tlog.postgres.server import EmbeddedPostgres
 from tlog.server.serve import DEFAULT_DRAIN, GRACE_SECONDS
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
     from faults.gate import Figures, Run
@@ -131,8 +130,7 @@ def measure_ending(run: Run) -> Figures:
 def measure_endless(run: Run) -> Figures:
     """The same with a server that waits for its connections without end, and does not guard them."""
     server = start_server(run.directory / "data", program=("-c", _ENDLESS))
-    server.process = _Impatient(server.process)
-    return _summary([terminate_under_load(server, stalled=_STALLED)])
+    return _summary([terminate_under_load(server, stalled=_STALLED, patience=_PATIENCE)])
 
 
 def _summary(endings: list[Ending]) -> Figures:
@@ -145,20 +143,6 @@ def _summary(endings: list[Ending]) -> Figures:
         "slowest_end_s": round(max(ending.seconds for ending in endings), 2),
         "drain_and_grace_s": DEFAULT_DRAIN + GRACE_SECONDS,
     }
-
-
-class _Impatient:
-    """A process for which nobody waits a minute."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the process has
-        return getattr(self._process, name)
-
-    def wait(self, seconds: float = _PATIENCE) -> int:
-        """Wait, but not long."""
-        return self._process.wait(min(seconds, _PATIENCE))
 
 
 # --- R18 -------------------------------------------------------------------------------------------------------------

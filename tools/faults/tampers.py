@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from support import append, fill, sample_events
+from tamper_matrix import expected
 from tampering import check, grow_cleanly, tamper_with_export, tamper_with_tables
-from test_threats_stored import expected
 
 from faults.service import ORIGIN, ROOT
 from tlog.answering.export import export_static

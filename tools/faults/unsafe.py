@@ -1,6 +1,6 @@
 """R20: every unsafe setting that the start-up check knows is put into a real database, and has to be refused.
 
-The settings are the tests' own table (tests/storage/test_selfcheck.py), so that a new check comes here by itself.
+The settings are the tests' own table (tools/scenarios/unsafe_settings.py), so that a new check comes here by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import sql
-from test_selfcheck import IN_THE_DATABASE, IN_THE_SERVER
+from unsafe_settings import IN_THE_DATABASE, IN_THE_SERVER
 
 from tlog.errors import UnsafeDatabaseError
 from tlog.postgres.server import EmbeddedPostgres

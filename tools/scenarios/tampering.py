@@ -116,8 +116,9 @@ ATTACKS = {
 }  # fmt: skip
 
 
-async def check(location: Location, **options: Any) -> Report:
+async def check(location: Location, **options: Any) -> Report:  # noqa: ANN401 - options of fsck
     """Check a log that no process serves, as its operator would after an alarm."""
+    assert location.database is not None
     directory = location.directory
     given = {"bucket_keys": directory.bucket_keys(), "read_anchor": Anchor(directory.anchor).read, **options}
     return await fsck(Database(location.database, location.admin), directory.verifier(), **given)

@@ -205,8 +205,8 @@ class Ending:
     ready: list[int] = field(default_factory=list)
 
 
-def terminate_under_load(server: Server, *, stalled: int, clients: int = 4) -> Ending:
-    """Send SIGTERM to a service while clients append and `stalled` bodies never come."""
+def terminate_under_load(server: Server, *, stalled: int, clients: int = 4, patience: float = 60) -> Ending:
+    """Send SIGTERM to a service while clients append and `stalled` bodies never come; kill it when `patience` seconds are over."""
     ending = Ending()
     stop = threading.Event()
     threads = [threading.Thread(target=_append_until, args=(server, ending, stop)) for _ in range(clients)]
@@ -221,7 +221,7 @@ def terminate_under_load(server: Server, *, stalled: int, clients: int = 4) -> E
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         try:
-            ending.exit_code = server.process.wait(60)
+            ending.exit_code = server.process.wait(patience)
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()

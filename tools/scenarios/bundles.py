@@ -7,10 +7,16 @@ import hashlib
 import hmac
 import json
 from bisect import bisect_left
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core import reference
+import reference
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # Takes where a segment starts and its postings; returns the postings that the segment is built from.
+    Spoil = Callable[[int, list[bytes]], list[bytes]]
 
 ORIGIN = "example.com/bundles"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -19,46 +25,56 @@ BUCKETS = [hashlib.sha256(b"bucket %d" % number).digest() for number in range(1 
 
 
 def b64(data: bytes) -> str:
+    """Return base64, as notes and tlog-proofs have it."""
     return base64.b64encode(data).decode()
 
 
 def b64url(data: bytes) -> str:
+    """Return base64url without padding, as entries have it."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
+    """Return JSON as RFC 8785 writes it, for values without fractions and with ASCII names."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def vkey(key: Ed25519PrivateKey = KEY) -> str:
+    """Return the verifier key of `key` under the origin (c2sp.org/signed-note)."""
     data = b"\1" + key.public_key().public_bytes_raw()
     key_id = hashlib.sha256(ORIGIN.encode() + b"\n" + data).hexdigest()[:8]
     return f"{ORIGIN}+{key_id}+{b64(data)}"
 
 
 def note(size: int, root: bytes, key: Ed25519PrivateKey = KEY) -> str:
+    """Return a signed checkpoint (c2sp.org/tlog-checkpoint)."""
     text = f"{ORIGIN}\n{size}\n{b64(root)}\n"
     key_id = bytes.fromhex(vkey(key).split("+")[1])
     return f"{text}\n— {ORIGIN} {b64(key_id + key.sign(text.encode()))}\n"
 
 
 def ident_of(kind: str, *values: str) -> bytes:
+    """Return the text that an index key is made of: the kind and its values, separated by zero bytes."""
     return b"\0".join([kind.encode(), *(value.encode() for value in values)])
 
 
 def bucket_of(ident: bytes) -> int:
+    """Return the number of the bucket whose key an ident is under."""
     return hashlib.sha256(ident).digest()[0] >> (8 - BITS)
 
 
 def personal_key(ident: bytes) -> bytes:
+    """Return the index key of an actor or a resource: 16 bytes that say nothing without the key of the bucket."""
     return hmac.digest(BUCKETS[bucket_of(ident)], ident, "sha256")[:16]
 
 
 def action_key(action: str) -> bytes:
+    """Return the index key of an action, which anybody can compute: 16 bytes."""
     return hashlib.sha256(b"public\0action\0" + action.encode()).digest()[:16]
 
 
 def disclosure(number: int, group: str, body: dict[str, Any]) -> tuple[bytes, str]:
+    """Return salt and text of what is disclosed of a group of an event."""
     return hashlib.sha256(b"%d %b" % (number, group.encode())).digest()[:16], canonical(body)
 
 
@@ -75,8 +91,9 @@ class Event:
             action_key(action),
         ]
         self.event_id = f"00000000-0000-4000-8000-{number:012d}"
+        self.at = at
         self.members = {"userId": user, "resourceType": resource[0], "resourceId": resource[1], "action": action,
-                        "outcome": outcome, "at": at}  # fmt: skip
+                        "outcome": outcome}  # fmt: skip
         self.disclosures = {
             "actor": disclosure(number, "actor", {"userId": user}),
             "resource": disclosure(number, "resource", {"resource": {"id": resource[1], "type": resource[0]}}),
@@ -102,14 +119,14 @@ class Event:
 
 
 def moment(minute: int, *, fraction: bool = True) -> str:
-    """The time `minute` minutes into the log's life."""
+    """Return the time `minute` minutes into the log's life."""
     return f"2026-03-{1 + minute // 1440:02d}T{minute // 60 % 24:02d}:{minute % 60:02d}:00" + (
         ".000000Z" if fraction else "Z"
     )
 
 
 def joint_proof(size: int, indexes: list[int], leaves: list[bytes]) -> list[bytes]:
-    """The hashes, left to right, of the largest subtrees without any of `indexes`; `leaves` are leaf data."""
+    """Return the hashes, left to right, of the largest subtrees without any of `indexes`; `leaves` are leaf data."""
 
     def walk(start: int, end: int) -> list[bytes]:
         if not any(start <= index < end for index in indexes):
@@ -125,7 +142,7 @@ def joint_proof(size: int, indexes: list[int], leaves: list[bytes]) -> list[byte
 class Index:
     """An index over entries: segments that end at `ends`; `spoil` may change the postings of a segment before it is built."""
 
-    def __init__(self, keys: dict[int, list[bytes]], ends: list[int], spoil: Any = None) -> None:
+    def __init__(self, keys: dict[int, list[bytes]], ends: list[int], spoil: Spoil | None = None) -> None:
         self.segments: list[tuple[int, int, list[bytes]]] = []
         start = 0
         for end in ends:
@@ -139,10 +156,12 @@ class Index:
             start = end
 
     def pages(self, number: int) -> list[bytes]:
+        """Return the pages of a segment, of 384 bytes each but the last."""
         data = b"".join(self.segments[number][2])
         return [data[at : at + 384] for at in range(0, len(data), 384)]
 
     def table(self) -> bytes:
+        """Return the table of segments: 56 bytes for each."""
         rows = [
             start.to_bytes(8) + end.to_bytes(8) + len(postings).to_bytes(8) + reference.tree_hash(self.pages(number))
             for number, (start, end, postings) in enumerate(self.segments)
@@ -152,7 +171,7 @@ class Index:
     def prove(
         self, number: int, key: bytes, window: tuple[int, int], *, count: bool
     ) -> tuple[dict[str, Any], list[int]]:
-        """The range proof of one segment, and the indexes of the entries that the segment has."""
+        """Return the range proof of one segment, and the indexes of the entries that the segment has."""
         start, end, postings = self.segments[number]
         pages = self.pages(number)
         low, high = (key[:8] + (min(max(at, start), end) - start).to_bytes(4) for at in window)
@@ -178,9 +197,9 @@ class Index:
 
 
 class NaiveLog:
-    """A log of events behind entry 0, one index epoch, and a few entries behind that."""
+    """A log: entry 0, the events, and one index epoch as its last entry."""
 
-    def __init__(self, events: list[Event], ends: list[int], spoil: Any = None) -> None:
+    def __init__(self, events: list[Event], ends: list[int], spoil: Spoil | None = None) -> None:
         root = reference.tree_hash(BUCKETS)
         first = {"bits": BITS, "loggedAt": moment(0), "root": b64url(root), "type": "index-keys", "v": 1}
         self.events = {event.number: event for event in events}
@@ -208,7 +227,7 @@ class NaiveLog:
         disclose: bool = False,
         window: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
-        """The evidence bundle for a question, honest about what the index has."""
+        """Return the evidence bundle for a question, honest about what the index has."""
         start, end = window or (0, self.size)
         idents = []
         if "resourceId" in question:
@@ -265,7 +284,7 @@ class NaiveLog:
         }
 
     def event_proof(self, index: int) -> tuple[bytes, bytes]:
-        """The tlog-proof and the event file of an entry."""
+        """Return the tlog-proof and the event file of an entry."""
         leaves = [entry.encode() for entry in self.entries]
         hashes = "".join(f"{b64(each)}\n" for each in reference.path(index, leaves))
         proof = f"c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{note(len(leaves), self.root)}"
@@ -273,17 +292,19 @@ class NaiveLog:
 
 
 def applies(event: Event, question: dict[str, str]) -> bool:
-    at = moment(event.members["at"], fraction=False)
+    """Tell whether an event answers a question."""
+    at = moment(event.at, fraction=False)
     clear = all(event.members[name] == question[name] for name in event.members.keys() & question.keys())
     return clear and question.get("from", "0") <= at < question.get("to", "9")
 
 
 def file_of(bundle: dict[str, Any]) -> bytes:
+    """Return a bundle as the bytes of its file."""
     return (canonical(bundle) + "\n").encode()
 
 
-def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Any = None) -> NaiveLog:
-    """A log in which event n is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late."""
+def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | None = None) -> NaiveLog:
+    """Return a log in which event n is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late."""
     actions = ["read", "read", "update", "export"]
     events = [
         Event(number, f"user-{number % 7}", ("record", f"R:{number % 11}"), actions[number % 4],

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-EXPECTED: Final = Path(__file__).with_name("expected_skips.toml")
-_SHARED: Final = Path(__file__).parents[2] / "shared"
+EXPECTED: Final = ROOT / "tests" / "expected_skips.toml"
+_SHARED: Final = ROOT.parent / "shared"
 _OLDEST_POSTGRESQL: Final = 15
 _CAP_SYS_ADMIN: Final = 21
 

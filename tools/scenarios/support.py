@@ -1,4 +1,4 @@
-"""What tests share: sample events, whole processes, and the names of things."""
+"""What tests and gates start from: sample events, whole processes, and the names of things."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from tlog.lifecycle.opening import Log
     from tlog.postgres.server import EmbeddedPostgres
-    from tlog.writing.receipts import Receipt
+    from tlog.writing.receipts import Receipts
 
 ORIGIN = "example.com/test-log"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VERIFIER = ROOT / "tools" / "verify.py"
 _numbers = itertools.count()
 
@@ -68,12 +68,12 @@ def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
     return tiles
 
 
-async def append(log: Log, raws: Sequence[bytes]) -> list[Receipt]:
+async def append(log: Log, raws: Sequence[bytes]) -> Receipts:
     """Append events in this process."""
     return await log.appender.append(draft_events(raws, log.bucket_keys))
 
 
-async def fill(log: Log, count: int, *, seed: int = 1) -> list[Receipt]:
+async def fill(log: Log, count: int, *, seed: int = 1) -> Receipts:
     """Append `count` sample events and seal them."""
     receipts = await append(log, sample_events(count, seed=seed))
     await log.wait_sealed(receipts[-1].index, 30)
@@ -83,7 +83,11 @@ async def fill(log: Log, count: int, *, seed: int = 1) -> list[Receipt]:
 # --- Whole processes ------------------------------------------------------------------------------------------------
 
 
-def tlog(*arguments: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+def tlog(
+    *arguments: object,
+    check: bool = True,
+    **options: Any,  # noqa: ANN401 - options of subprocess.run
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "tlog", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, **options)
