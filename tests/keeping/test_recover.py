@@ -486,8 +486,10 @@ async def test_writer_during_the_recovery_ends_it(lost, monkeypatch):
 # `tlog` that is killed at the n-th call of one of the functions a recovery consists of.
 KILLED = """
 import os, signal, sys
-from tlog import cli, recover
-from tlog.storage.reading import Append, SealStore
+from tlog.cli import app
+from tlog.keeping import recover
+from tlog.storage.appending import Append
+from tlog.storage.sealing import SealStore
 recover._BATCH_ROWS = 256
 owner, name, after = {"commit": (Append, "insert", 1), "tiles": (SealStore, "write_tiles", 1),
                       "publish": (SealStore, "publish", 0)}[sys.argv[1]]
@@ -503,7 +505,7 @@ async def deadly(*arguments):
     return result
 setattr(owner, name, deadly)
 sys.argv[1:] = sys.argv[3:]
-cli.main()
+app.main()
 """
 
 

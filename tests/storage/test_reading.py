@@ -39,7 +39,7 @@ ARGUMENTS = {
 # `tlog` that finds every connection of its readers taken when it asks for the newest epoch.
 CROWDED = """
 from contextlib import AsyncExitStack
-from tlog import cli
+from tlog.cli import app
 from tlog.lifecycle.opening import Log
 
 wait_indexed = Log.wait_indexed
@@ -53,7 +53,7 @@ async def wait_in_a_crowd(log, size, timeout):
         return await wait_indexed(log, size, timeout)
 
 Log.wait_indexed = wait_in_a_crowd
-cli.main()
+app.main()
 """
 
 
