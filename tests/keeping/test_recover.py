@@ -25,6 +25,8 @@ from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlo
 from tlog.answering.export import export_static
 from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
+from tlog.core.chain import chain_hash
+from tlog.core.merkle import leaf_hash
 from tlog.core.note import Signer
 from tlog.core.strict import encode_base64, parse_base64
 from tlog.errors import (
@@ -454,6 +456,29 @@ async def test_tiles_that_were_changed_are_found_before_publishing(lost):
             admin.execute("ALTER TABLE tlog.tile DISABLE TRIGGER ALL; UPDATE tlog.tile SET hashes = sha256('x') WHERE level = 1;"
                           "ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only")  # fmt: skip
         with pytest.raises(ForkError, match="tiles of size 512"):
+            await recovering(location, lost.mirror)
+        assert (await _latest(location)).size == 512
+
+
+async def test_rows_that_were_changed_consistently_are_not_published(lost):
+    """A crash came before publishing, and somebody altered the last row, its chain and the log's state in the meantime."""
+    with lost.restored(512) as location:
+        await recovering(location, lost.mirror)
+        with psycopg.connect(location.admin, autocommit=True) as admin:
+            entry, chain = admin.execute("SELECT entry, chain_hash FROM tlog.leaf WHERE index = 698").fetchone()
+            leaf = leaf_hash(entry)
+            admin.execute("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; ALTER TABLE tlog.tile DISABLE TRIGGER ALL; "
+                          "ALTER TABLE tlog.checkpoint DISABLE TRIGGER ALL; DELETE FROM tlog.checkpoint WHERE size = 700; "
+                          "DELETE FROM tlog.tile WHERE level = 0 AND tile_index = 2")  # fmt: skip
+            admin.execute("UPDATE tlog.leaf SET entry = %s, leaf_hash = %s, chain_hash = %s WHERE index = 699",
+                          (entry, leaf, chain_hash(chain, leaf)))  # fmt: skip
+            admin.execute("UPDATE tlog.log_state SET chain_hash = %s", (chain_hash(chain, leaf),))
+            admin.execute("ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER "
+                          "append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only; ALTER TABLE tlog.checkpoint "
+                          "ENABLE ALWAYS TRIGGER append_only")  # fmt: skip
+        with pytest.raises(
+            ForkError, match="the first 700 entries of the database lead to another root hash or chain hash"
+        ):
             await recovering(location, lost.mirror)
         assert (await _latest(location)).size == 512
 

@@ -26,7 +26,7 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import EventEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
-from tlog.core.tile import TILE_WIDTH, Tile, root_from_tiles, tile_width, tiles_of
+from tlog.core.tile import TILE_WIDTH, Tile, tile_width
 from tlog.errors import (
     DamagedLogError,
     ForkError,
@@ -40,10 +40,10 @@ from tlog.signing.anchor import Anchored
 from tlog.storage.appending import AppendStore, DuplicateEventIdError
 from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
 from tlog.storage.sealing import SealStore
-from tlog.writing.sealer import check_anchored, check_rows
+from tlog.writing.sealer import GrowingTree, check_anchored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from tlog.checking.mirror import Mirror
     from tlog.core.note import Verifier
@@ -344,37 +344,17 @@ async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[b
 
 
 async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps: _Steps) -> None:
-    """Read back the rows behind what was `sealed`, make their tiles, and publish what is anchored.
+    """Read back the rows after those that are `sealed`, make their tiles, and publish what is anchored.
 
-    The same steps as before a signature, none of which would be wrong to repeat.
+    The steps are those before a signature, none of which would be wrong to repeat.
     """
-    size, chain, logged_at = sealed.size, sealed.chain_hash, b""
-    edge = await store.tiles(tiles_of(size))
-    _check_root(size, edge, sealed.root)
-    while size < anchored.size:
-        end = min(anchored.size, size + _BATCH_ROWS)
-        rows = await store.rows(size, end)
-        hashes, chain, logged_at = check_rows(rows, size, end, chain, logged_at)
-        changed = integrate(size, edge, hashes)
-        await store.write_tiles({key: tile for key, tile in changed.items() if len(tile) == _FULL_TILE})
-        edge = {key: tile for key, tile in (edge | changed).items() if len(tile) < _FULL_TILE}
-        steps.advance(end - size)
-        size = end
-    await store.write_tiles(edge)
-    _check_root(size, await store.tiles(tiles_of(size)), anchored.root)
-    if chain != anchored.chain_hash:
-        message = f"the chain over {size} rows is not the anchored one; run 'tlog fsck'"
-        raise ForkError(message)
-    await store.publish(SealedCheckpoint(*anchored[1:]))
-
-
-def _check_root(size: int, edge: Mapping[tuple[int, int], bytes], root: bytes) -> None:
-    try:
-        stored = root_from_tiles(size, edge)
-    except MalformedInputError:
-        stored = b""
-    if stored != root:
+    tree = GrowingTree(store)
+    await tree.take_up(sealed)
+    await tree.extend(anchored.size, steps.advance)
+    if (await tree.settle(), tree.chain_hash) != (anchored.root, anchored.chain_hash):
         message = (
-            f"the tiles of size {size} in the database do not lead to the root hash that was signed; run 'tlog fsck'"
+            f"the first {anchored.size} entries of the database lead to another root hash or chain hash than was signed; "
+            "nothing was published. Run 'tlog fsck'"
         )
         raise ForkError(message)
+    await store.publish(SealedCheckpoint(*anchored[1:]))

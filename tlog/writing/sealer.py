@@ -48,6 +48,120 @@ _LOGGED_AT_SIZE: Final = 27
 _log: Final = structlog.get_logger()
 
 
+class GrowingTree:
+    """The tree over all entries that were read back and checked, and how it grows: what comes before a signature.
+
+    Rows are committed before they are read; full tiles are written as they come up, partial ones by `settle` only.
+    """
+
+    def __init__(self, store: SealStore, *, taken_in: Callable[[int, Sequence[bytes]], None] = lambda *_: None) -> None:
+        """Prepare; `take_up` comes first.
+
+        Args:
+            store: where rows are read back, and tiles are written and read back.
+            taken_in: told of entries that were read back and checked: index of the first, and their bytes.
+
+        """
+        self._store = store
+        self._taken_in = taken_in
+        self._frontier = Frontier()
+        self._edge: dict[tuple[int, int], bytes] = {}  # the partial right-most tiles
+        self._logged_at = b""
+        self.chain_hash = CHAIN_START
+
+    @property
+    def size(self) -> int:
+        """How many entries it covers."""
+        return self._frontier.size
+
+    async def take_up(self, signed: Anchored) -> None:
+        """Begin with the tree that was signed last.
+
+        Raises:
+            ForkError: the database holds another tree of that size.
+
+        """
+        edge = await self.check_signed(signed)
+        last = await self._store.leaf(signed.size - 1) if signed.size else None
+        if signed.size and (last is None or last.chain_hash != signed.chain_hash):
+            message = f"entry {signed.size - 1} is missing or has another chain hash than was signed; run 'tlog fsck'"
+            raise ForkError(message)
+        whole = [Subtree(0, signed.size)]
+        hashes = nodes_from_tiles(whole, edge)
+        self._frontier = Frontier(signed.size, [hashes[node] for node in whole[0].nodes()])
+        self._edge = edge
+        self._logged_at = b"" if last is None else _logged_at(last.entry)
+        self.chain_hash = signed.chain_hash
+
+    async def extend(self, end: int, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Read back the rows up to `end`, check them, and extend the tree; tiles that are full now are written.
+
+        Args:
+            end: index after the last row.
+            progress: called with the number of rows of each step.
+
+        Raises:
+            DamagedLogError: a row is not what it must be; the message names its index.
+
+        """
+        while self.size < end:
+            start, stop = self.size, min(end, self.size + _ROWS)
+            rows = await self._store.rows(start, stop)
+            hashes, chain, logged_at = check_rows(rows, start, stop, self.chain_hash, self._logged_at)
+            changed = integrate(start, self._edge, hashes)
+            await self._store.write_tiles({key: tile for key, tile in changed.items() if len(tile) == _FULL_TILE})
+            self._edge = {key: tile for key, tile in (self._edge | changed).items() if len(tile) < _FULL_TILE}
+            self._frontier.extend(hashes)
+            self.chain_hash, self._logged_at = chain, logged_at
+            self._taken_in(start, [row[1] for row in rows])
+            progress(stop - start)
+
+    async def settle(self) -> bytes:
+        """Write the partial tiles; return the root hash, to which both the entries and the tiles in the database lead.
+
+        Raises:
+            ForkError: the tiles lead to another one.
+
+        """
+        root = self._frontier.root()
+        await self._store.write_tiles(self._edge)
+        await self._check_tiles(self.size, root, "the entries")
+        return root
+
+    async def check_signed(self, signed: Anchored) -> dict[tuple[int, int], bytes]:
+        """Return the tiles in the database from which the root hash of the signed tree follows.
+
+        Raises:
+            ForkError: another root hash follows from them, or they are not all there.
+
+        """
+        return await self._check_tiles(signed.size, signed.root, "was signed")
+
+    def last_logged(self) -> int:
+        """Return when the last entry was logged, in microseconds since 1970.
+
+        Raises:
+            DamagedLogError: the entry does not say.
+
+        """
+        try:
+            return to_microseconds(parse_logged_at(self._logged_at.decode()))
+        except (MalformedInputError, UnicodeDecodeError) as error:
+            raise DamagedLogError(_damage(self.size - 1, "has no loggedAt")) from error
+
+    async def _check_tiles(self, size: int, root: bytes, source: str) -> dict[tuple[int, int], bytes]:
+        edge = await self._store.tiles(tiles_of(size))
+        try:
+            stored = root_from_tiles(size, edge)
+        except MalformedInputError as error:
+            message = f"the tiles of size {size} are incomplete: {error}; run 'tlog fsck'"
+            raise ForkError(message) from error
+        if stored != root:
+            message = f"the tiles of size {size} lead to another root hash than {source}; run 'tlog fsck'"
+            raise ForkError(message)
+        return edge
+
+
 class Sealer:
     """Seals one log. One instance leads; `recover` comes first, then `seal` again and again."""
 
@@ -68,17 +182,8 @@ class Sealer:
         """
         self._store = store
         self._signer = signer
-        self._taken_in = taken_in
+        self._tree = GrowingTree(store, taken_in=taken_in)
         self._last: Anchored | None = None
-        self._frontier = Frontier()
-        self._edge: dict[tuple[int, int], bytes] = {}  # the partial right-most tiles, written when they are signed
-        self._chain = CHAIN_START
-        self._logged_at = b""
-
-    @property
-    def sealed_size(self) -> int:
-        """The size of the last checkpoint."""
-        return 0 if self._last is None else self._last.size
 
     async def recover(self) -> None:
         """Take up where the anchor says signing stopped, and publish its checkpoint if that was not done.
@@ -93,18 +198,7 @@ class Sealer:
         published = await self._store.latest_checkpoint()
         anchored = await asyncio.to_thread(self._signer.read)
         check_anchored(anchored, self._signer.verifier, published, (await self._store.state()).size)
-        edge = await self._store.tiles(tiles_of(anchored.size))
-        _check_root(anchored.size, edge, anchored.root)
-        last_leaf = await self._store.leaf(anchored.size - 1) if anchored.size else None
-        if anchored.size and (last_leaf is None or last_leaf.chain_hash != anchored.chain_hash):
-            message = f"entry {anchored.size - 1} is missing or has another chain hash than was signed; run 'tlog fsck'"
-            raise ForkError(message)
-        whole = [Subtree(0, anchored.size)]
-        hashes = nodes_from_tiles(whole, edge)
-        self._frontier = Frontier(anchored.size, [hashes[node] for node in whole[0].nodes()])
-        self._edge = edge
-        self._chain = anchored.chain_hash
-        self._logged_at = b"" if last_leaf is None else _logged_at(last_leaf.entry)
+        await self._tree.take_up(anchored)
         self._last = anchored
         if anchored.note and (published is None or published.size < anchored.size):
             await self._publish(anchored)
@@ -120,7 +214,7 @@ class Sealer:
         """
         await self.take_in()
         assert self._last is not None  # noqa: S101 - `recover` comes first
-        return None if self._frontier.size == self._last.size else await self._sign(self._last)
+        return None if self._tree.size == self._last.size else await self._sign(self._last)
 
     async def take_in(self) -> None:
         """Read back and check everything that is committed, and extend the tree: what `seal` begins with.
@@ -131,50 +225,31 @@ class Sealer:
 
         """
         state = await self._store.state()
-        if state.size < self._frontier.size:
-            message = f"ROLLBACK: the database went back to {state.size} entries, {self._frontier.size} were sealed"
+        if state.size < self._tree.size:
+            message = f"ROLLBACK: the database went back to {state.size} entries, {self._tree.size} were sealed"
             raise RollbackError(message)
-        while self._frontier.size < state.size:
-            await self._extend(min(state.size, self._frontier.size + _ROWS))
-        if self._chain != state.chain_hash:
+        await self._tree.extend(state.size)
+        if self._tree.chain_hash != state.chain_hash:
             message = f"the chain over the entries below {state.size} does not lead to the log's state; run 'tlog fsck'"
             raise DamagedLogError(message)
 
-    async def _extend(self, end: int) -> None:
-        """Read rows back, check them, and extend tree and tiles to `end`; tiles that are full now are written."""
-        start = self._frontier.size
-        rows = await self._store.rows(start, end)
-        hashes, chain, logged_at = check_rows(rows, start, end, self._chain, self._logged_at)
-        changed = integrate(start, self._edge, hashes)
-        full = {key: tile for key, tile in changed.items() if len(tile) == _FULL_TILE}
-        await self._store.write_tiles(full)
-        self._edge = {key: tile for key, tile in (self._edge | changed).items() if len(tile) < _FULL_TILE}
-        self._frontier.extend(hashes)
-        self._chain, self._logged_at = chain, logged_at
-        self._taken_in(start, [row[1] for row in rows])
-
     async def _sign(self, last: Anchored) -> SealedCheckpoint | None:
-        size, root = self._frontier.size, self._frontier.root()
-        _check_root(last.size, await self._store.tiles(tiles_of(last.size)), last.root)
-        await self._store.write_tiles(self._edge)
-        _check_root(size, await self._store.tiles(tiles_of(size)), root)
+        await self._tree.check_signed(last)
+        size, root, chain = self._tree.size, await self._tree.settle(), self._tree.chain_hash
         proof = await self._prove_consistency(last.size, size)
-        proposal = Proposal(last.origin, last.size, size, root, self._chain, self._last_logged(), proof)
+        proposal = Proposal(last.origin, last.size, size, root, chain, self._tree.last_logged(), proof)
         anchored = await asyncio.to_thread(self._signer.sign, proposal)
         if anchored is None:
             return None
         check_note(anchored, self._signer.verifier)
-        if anchored[:4] != (last.origin, size, root, self._chain) or not anchored.note:
-            message = "what was signed is not what was to be signed"
+        if anchored[:4] != (last.origin, size, root, chain) or not anchored.note:
+            message = (
+                "the signer returned a checkpoint of another tree than proposed; nothing was published. Run 'tlog fsck' and "
+                "check who else can reach the signer"
+            )
             raise ForkError(message)
         self._last = anchored
         return await self._publish(anchored)
-
-    def _last_logged(self) -> int:
-        try:
-            return to_microseconds(parse_logged_at(self._logged_at.decode()))
-        except (MalformedInputError, UnicodeDecodeError) as error:
-            raise DamagedLogError(_damage(self._frontier.size - 1, "has no loggedAt")) from error
 
     async def _prove_consistency(self, last_size: int, size: int) -> list[bytes]:
         plan = plan_consistency(last_size, size)
@@ -293,14 +368,3 @@ def _logged_at(entry: bytes) -> bytes:
     # A full parse is fsck's; here the fixed form is enough to compare times as text.
     start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
     return entry[start : start + _LOGGED_AT_SIZE]
-
-
-def _check_root(size: int, edge: dict[tuple[int, int], bytes], root: bytes) -> None:
-    try:
-        stored = root_from_tiles(size, edge)
-    except MalformedInputError as error:
-        message = f"the tiles of size {size} are incomplete: {error}; run 'tlog fsck'"
-        raise ForkError(message) from error
-    if stored != root:
-        message = f"the tiles of size {size} lead to another root hash than the entries; run 'tlog fsck'"
-        raise ForkError(message)
