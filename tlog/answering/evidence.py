@@ -210,7 +210,7 @@ class _Part:
 async def _read_pages(view: View, parts: Sequence[_Part], mode: Mode) -> None:
     asked = [(part.segment_id, part.low, part.high) for part in parts]
     for run in await view.find_edge_runs(asked) if asked else []:
-        parts[run.segment].runs[run.run] = run.pages
+        parts[run.asked_at].runs[run.number] = run.pages
     for part in parts:
         part.place(mode)
     count = sum(part.count for part in parts)
@@ -222,7 +222,7 @@ async def _read_pages(view: View, parts: Sequence[_Part], mode: Mode) -> None:
         raise TooLargeError(message)
     missing = [(part, run) for part in parts for run in sorted(part.missing())]
     for run in await view.runs([(part.segment_id, number) for part, number in missing]) if missing else []:
-        missing[run.segment][0].runs[run.run] = run.pages
+        missing[run.asked_at][0].runs[run.number] = run.pages
 
 
 async def _prove_pages(view: View, parts: Sequence[_Part]) -> list[RangeProof]:

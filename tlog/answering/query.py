@@ -242,7 +242,7 @@ async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -
     ]
     # The first run of each segment in one go: for most keys that is all there is.
     runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked], 1)
-    found = {run.segment: run for run in runs}
+    found = {run.asked_at: run for run in runs}
     for number, (segment, segment_id, low, high) in enumerate(asked):
         waiting = [found[number]] if number in found else []
         while waiting:
@@ -252,7 +252,7 @@ async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -
             yield [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
             if first > 0:
                 break
-            if not waiting and run.run > 0:
+            if not waiting and run.number > 0:
                 waiting = await view.find_last_runs([(segment_id, run.pages[:POSTING_SIZE])], _RUNS_AT_ONCE)
 
 

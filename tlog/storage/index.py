@@ -32,10 +32,10 @@ class Epoch(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run of pages of the segment `segment` (a position in what was asked for)."""
+    """Run `number` of a segment's pages, which answers what was asked at position `asked_at`."""
 
-    segment: int
-    run: int
+    asked_at: int
+    number: int
     pages: bytes
 
 
@@ -199,7 +199,7 @@ async def find_edge_runs(connection: Connection, asked: Sequence[tuple[int, byte
 
 
 async def read_runs(connection: Connection, wanted: Sequence[tuple[int, int]]) -> list[Run]:
-    """Return runs, each asked for as (segment ID, number); `Run.segment` is the position in `wanted`."""
+    """Return runs, each asked for as (segment ID, number); `Run.asked_at` is the position in `wanted`."""
     values = {"segment_ids": [segment_id for segment_id, _ in wanted], "runs": [run for _, run in wanted]}
     return await _runs(connection, "read_runs", values)
 
@@ -235,5 +235,5 @@ async def read_index_tiles(
 async def _runs(connection: Connection, query: str, values: Mapping[str, object]) -> list[Run]:
     with translated():
         cursor = await connection.execute(QUERIES[query], values, binary=True)
-        # The database counts from one.
-        return sorted(Run(number - 1, run, pages) for number, run, pages in await cursor.fetchall())
+        # The database counts what was asked from one.
+        return sorted(Run(asked - 1, number, pages) for asked, number, pages in await cursor.fetchall())

@@ -28,7 +28,15 @@ from tlog.storage.index import (
 from tlog.storage.keys import ApiKey
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, Leaf, Position, SealedCheckpoint, State
-from tlog.storage.statements import array_text, find_events, leaf_of, read_checkpoint, read_leaf, read_state, read_tiles
+from tlog.storage.statements import (
+    array_text,
+    find_events,
+    read_checkpoint,
+    read_latest_checkpoint,
+    read_leaf,
+    read_state,
+    read_tiles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -113,12 +121,12 @@ class ReadStore:
     async def latest_checkpoint(self) -> SealedCheckpoint | None:
         """Return the largest published checkpoint."""
         async with self._reading() as connection:
-            return await read_checkpoint(connection, QUERIES["read_latest_checkpoint"])
+            return await read_latest_checkpoint(connection)
 
     async def checkpoint(self, size: int) -> SealedCheckpoint | None:
         """Return the published checkpoint of exactly `size`."""
         async with self._reading() as connection:
-            return await read_checkpoint(connection, QUERIES["read_checkpoint"], {"size": size})
+            return await read_checkpoint(connection, size)
 
     async def sealed_leaf(self, size: int | None, index: int) -> tuple[SealedCheckpoint | None, Leaf | None]:
         """Return the published checkpoint of `size`, the largest for None, and a row if it covers that; in one round trip."""
@@ -128,7 +136,7 @@ class ReadStore:
             row = await cursor.fetchone()
             if row is None:
                 return None, None
-            return SealedCheckpoint(*row[:5]), None if row[5] is None else leaf_of(row[5:])
+            return SealedCheckpoint(*row[:5]), None if row[5] is None else Leaf(*row[5:])
 
     async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
         """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
@@ -232,7 +240,7 @@ class View:
         await self._connection.execute(QUERIES["prefer_nothing"])
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
         nothing = (None, None, None)
-        found = [(leaf_of(row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
+        found = [(Leaf(*row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
         return [FoundEvent(leaf, row[1], row[2]) for leaf, row in sorted(found)]
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from tlog.storage.connection import translated
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
-from tlog.storage.statements import read_checkpoint, read_leaf, read_state, read_tiles
+from tlog.storage.statements import read_latest_checkpoint, read_leaf, read_state, read_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ class SealStore(LeadingStore):
 
     async def latest_checkpoint(self) -> SealedCheckpoint | None:
         """Return the largest published checkpoint."""
-        return await read_checkpoint(self._connection, QUERIES["read_latest_checkpoint"])
+        return await read_latest_checkpoint(self._connection)
 
     async def publish(self, checkpoint: SealedCheckpoint) -> None:
         """Store a checkpoint; the same one twice is one."""

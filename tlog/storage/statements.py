@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tlog.core.chain import CHAIN_START
@@ -12,7 +12,7 @@ from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, Leaf, SealedCheckpoint, State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable
 
     from tlog.core.tile import Tile
 
@@ -22,16 +22,11 @@ def array_text(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-def leaf_of(row: Sequence[Any]) -> Leaf:
-    """Return a row of the log from its columns."""
-    return Leaf(*row)
-
-
 async def find_events(connection: Connection, event_ids: Collection[str]) -> list[FoundEvent]:
     """Return the events among `event_ids` that the log has."""
     values = {"event_ids": [UUID(event_id) for event_id in event_ids]}
     cursor = await connection.execute(QUERIES["find_events"], values, binary=True)
-    return [FoundEvent(leaf_of(row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+    return [FoundEvent(Leaf(*row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
 
 
 async def read_state(connection: Connection) -> State:
@@ -47,7 +42,7 @@ async def read_leaf(connection: Connection, index: int) -> Leaf | None:
     with translated():
         cursor = await connection.execute(QUERIES["read_leaf"], {"index": index}, binary=True)
         row = await cursor.fetchone()
-        return None if row is None else leaf_of(row)
+        return None if row is None else Leaf(*row)
 
 
 async def read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
@@ -64,13 +59,17 @@ async def read_tiles(connection: Connection, tiles: Iterable[Tile]) -> dict[tupl
         }
 
 
-async def read_checkpoint(
-    connection: Connection,
-    query: LiteralString,
-    values: Mapping[str, object] | None = None,
-) -> SealedCheckpoint | None:
-    """Return the published checkpoint that `query` finds, None if there is none."""
+async def read_latest_checkpoint(connection: Connection) -> SealedCheckpoint | None:
+    """Return the largest published checkpoint, None if there is none."""
     with translated():
-        cursor = await connection.execute(query, values)
+        cursor = await connection.execute(QUERIES["read_latest_checkpoint"])
+        row = await cursor.fetchone()
+        return None if row is None else SealedCheckpoint(*row)
+
+
+async def read_checkpoint(connection: Connection, size: int) -> SealedCheckpoint | None:
+    """Return the published checkpoint of exactly `size`, None if there is none."""
+    with translated():
+        cursor = await connection.execute(QUERIES["read_checkpoint"], {"size": size})
         row = await cursor.fetchone()
         return None if row is None else SealedCheckpoint(*row)
