@@ -190,12 +190,12 @@ class EmbeddedPostgres:
         """
         with self._starting():
             # Left meanwhile by this process, or started meanwhile by another.
-            if self._users is not None and self._postmaster() is None:
+            if self._users is not None and self.postmaster() is None:
                 self._bring_up()
 
     def runs(self) -> bool:
         """Tell whether the server's process is there, whether it answers or recovers."""
-        return self._postmaster() is not None
+        return self.postmaster() is not None
 
     def space(self) -> Space:
         """Return the space on the cluster's disk."""
@@ -221,7 +221,7 @@ class EmbeddedPostgres:
                 last = False
             else:
                 last = True
-            if last and (pid := self._postmaster()) is not None:
+            if last and (pid := self.postmaster()) is not None:
                 self._shut_down(pid)
             os.close(self._users)
             self._users = None
@@ -274,7 +274,7 @@ class EmbeddedPostgres:
             if now > deadline:
                 message = f"PostgreSQL does not answer after {_START_SECONDS:.0f} s; see {self._log}"
                 raise EmbeddedPostgresError(message)
-            if self._postmaster() is not None:
+            if self.postmaster() is not None:
                 seen_alive = now
             elif _IN_USE in self._log_since(spawned):
                 # Children of a server that was killed may still hold its shared memory for a moment.
@@ -289,7 +289,7 @@ class EmbeddedPostgres:
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
         installation.give(socket_directory)
-        if self._postmaster() is None:
+        if self.postmaster() is None:
             # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps.
             for stale in (self._cluster / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*")):
                 stale.unlink(missing_ok=True)
@@ -318,7 +318,7 @@ class EmbeddedPostgres:
         except psycopg.OperationalError:
             return False
 
-    def _postmaster(self) -> int | None:
+    def postmaster(self) -> int | None:
         """Return the process ID of the server of this cluster, if it runs."""
         try:
             pid = int((self._cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])

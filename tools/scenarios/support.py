@@ -137,7 +137,7 @@ class Server:
 
 def kill_postgres(server: EmbeddedPostgres) -> None:
     """Kill an embedded PostgreSQL with all its processes at once, as a crash would."""
-    pid = server._postmaster()
+    pid = server.postmaster()
     if pid is not None:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
