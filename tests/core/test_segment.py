@@ -33,10 +33,8 @@ from tlog.core.making.posting import (
 from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
 from tlog.core.proof import plan_joint, prove
 from tlog.core.segment import (
-    BASE,
     PAGE_POSTINGS,
     PAGE_SIZE,
-    SIZES,
     PageRun,
     RangeProof,
     Segment,
@@ -44,7 +42,6 @@ from tlog.core.segment import (
     offset_of,
     parse_table,
     place_of,
-    plan_merge,
     posting,
     split_postings,
     table_hash,
@@ -412,35 +409,3 @@ def test_wrong_tables_are_refused(table):
 
 def test_pages_of_a_segment():
     assert [Segment(0, 9, count, b"").pages for count in (0, 1, 32, 33)] == [0, 1, 1, 2]
-
-
-B = BASE
-
-
-@pytest.mark.parametrize(
-    "ends, expected",
-    [
-        ([], None),
-        ([B], None),
-        ([*range(B, 8 * B, B), 7 * B + 7], None),
-        ([*range(B, 9 * B, B)], (0, 8 * B)),
-        ([*range(B, 9 * B, B), 8 * B + 1], (0, 8 * B)),
-        ([*range(8 * B, 17 * B, B)], (8 * B, 16 * B)),
-        ([4 * B, *range(5 * B, 13 * B, B)], (0, 8 * B)),
-        ([*range(9 * B, 18 * B, B)], None),
-        ([*range(8 * B, 65 * B, 8 * B)], (0, 64 * B)),
-        ([*range(8 * B, 57 * B, 8 * B), *range(57 * B, 65 * B, B)], (56 * B, 64 * B)),
-        ([*range(64 * B, 129 * B, 8 * B)], (64 * B, 128 * B)),
-        # What another version tiled otherwise is merged to the same in the end.
-        ([B // 4, B // 2, 3 * B // 4, B], (0, B)),
-        ([4 * B, 8 * B, 8 * B + B // 4], (0, 8 * B)),
-        ([16 * B, 20 * B, 24 * B, 24 * B + 1], (16 * B, 24 * B)),
-        ([16 * B, 32 * B, 48 * B, 64 * B], (0, 64 * B)),
-        ([16 * B, 20 * B, 21 * B, 22 * B], None),
-        ([9 * B, 18 * B, 27 * B], None),
-        ([*range(SIZES[-2], SIZES[-1] + 1, SIZES[-2])], (0, SIZES[-1])),
-        ([*range(SIZES[-1], 9 * SIZES[-1], SIZES[-1])], None),
-    ],
-)
-def test_what_is_merged_next(ends, expected):
-    assert plan_merge(ends) == expected

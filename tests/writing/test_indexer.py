@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from support import append, fill, page_tiles, sample_events
 
-from tlog.checking import replay
+from tlog.checking import fsck as checking
 from tlog.checking.fsck import fsck
-from tlog.core import segment as segments_format
+from tlog.checking.replay import Replay
 from tlog.core.entry import EventEntry, IndexEntry, parse_entry
-from tlog.core.segment import BASE, PAGE_SIZE, format_table, parse_table, posting, table_hash
+from tlog.core.making.tiling import TILING, Tiling
+from tlog.core.segment import PAGE_SIZE, format_table, parse_table, posting, table_hash
 from tlog.errors import DamagedLogError, OperatorError
 from tlog.lifecycle.making import create_log
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import reindex
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
-from tlog.writing import indexer
 
 pytestmark = pytest.mark.anyio
 
 
-def small_segments(monkeypatch, base, fold=4):
-    """Make base segments of `base` entries, so that few entries are merged often, `fold` at a time."""
-    for module in (segments_format, indexer):
-        monkeypatch.setattr(module, "BASE", base)
-    monkeypatch.setattr(replay, "READ_AT_ONCE", base)
-    monkeypatch.setattr(replay, "_KEPT", 4 * base)
-    monkeypatch.setattr(replay, "_LEFT", 2 * base)
-    monkeypatch.setattr(segments_format, "SIZES", tuple(base * fold**level for level in range(6)))
-    monkeypatch.setattr(indexer, "_YOUNG", max(16, base // 8))
-    monkeypatch.setattr(indexer, "_CUTS", (max(8, base // 32), max(4, base // 256)))
+def small(base, fold=4):
+    """Base segments of `base` entries, so that few entries are merged often, `fold` at a time."""
+    sizes = tuple(base * fold**level for level in range(6))
+    return Tiling(base, sizes, max(16, base // 8), (max(8, base // 32), max(4, base // 256)))
 
 
 def naive(entries, start, end):
@@ -86,32 +81,8 @@ async def test_events_are_indexed_and_the_epoch_is_sealed(opened, database):
             assert admin.execute("SELECT count(*) FROM tlog.index_segment").fetchone() == (2,)
 
 
-@pytest.mark.parametrize(
-    "size, before, added, expected",
-    [
-        (1, [], 1, [1]),
-        (1023, [], 1023, [1023]),
-        (1025, [], 1, [1024, 1025]),
-        (1025, [], 1024, [1025]),
-        (9000, [8192, 8999], 1, [8192, 9000]),
-        (9300, [8192, 9000], 300, [8192, 9216, 9300]),
-        (9300, [8192, 8200], 1100, [8192, 9300]),
-        (9300, [1000], 8300, [9300]),
-        (33_000, [32_768, 32_900], 100, [32_768, 33_000]),
-        (33_000, [20_000], 13_000, [33_000]),
-        (53_000, [33_000], 20_000, [33_000, 53_000]),
-        (BASE, [], 62_144, []),
-        (BASE + 5, [], 5, [BASE + 5]),
-        (3 * BASE + 40_000, [3 * BASE + 32_768], 7_232, [3 * BASE + 32_768, 3 * BASE + 40_000]),
-    ],
-)
-def test_where_the_young_end_is_cut(size, before, added, expected):
-    assert indexer.young_ends(size, before, added) == expected
-
-
-async def test_an_epoch_that_ends_with_a_base_segment(opened, database, monkeypatch):
-    small_segments(monkeypatch, 64)
-    async with opened(index=True) as log:
+async def test_an_epoch_that_ends_with_a_base_segment(opened, database):
+    async with opened(index=True, tiling=small(64)) as log:
         await fill(log, 63)
         epoch = await log.wait_indexed(64, 10)
         with database.connect_admin() as admin:
@@ -135,10 +106,10 @@ async def check_log(location):
     return await fsck(database, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
 
 
-@pytest.mark.parametrize("base", [64, 1 << 18])
-async def test_fsck_replays_every_epoch(opened, location, monkeypatch, base):
-    small_segments(monkeypatch, base)
-    async with opened(index=True, interval=0.05) as log:
+@pytest.mark.parametrize("tiling", [small(64), TILING], ids=["small", "a log's"])
+async def test_fsck_replays_every_epoch(opened, location, monkeypatch, tiling):
+    monkeypatch.setattr(checking, "Replay", partial(Replay, at_once=tiling.base))
+    async with opened(index=True, interval=0.05, tiling=tiling) as log:
         for seed in range(12):
             receipts = await append(log, sample_events(90, seed=seed))
             await log.wait_indexed(receipts[-1].index + 1, 20)
@@ -149,10 +120,9 @@ async def test_fsck_replays_every_epoch(opened, location, monkeypatch, base):
     assert report.checked["segments"] > 0
 
 
-async def test_the_index_can_be_made_again(opened, location, monkeypatch, database):
+async def test_the_index_can_be_made_again(opened, location, database):
     """Threats to the index itself: what is stored of it is noticed by fsck, and made again from the entries."""
-    small_segments(monkeypatch, 64)
-    async with opened(index=True, interval=0.05) as log:
+    async with opened(index=True, interval=0.05, tiling=small(64)) as log:
         for seed in range(4):
             receipts = await append(log, sample_events(90, seed=seed))
             await log.wait_indexed(receipts[-1].index + 1, 20)
@@ -161,7 +131,7 @@ async def test_the_index_can_be_made_again(opened, location, monkeypatch, databa
     report = await check_log(location)
     assert {problem.damage for problem in report.problems} == {"index drift"}
     assert "'tlog reindex'" in report.text()
-    async with open_log(location, interval=0.05) as log:
+    async with open_log(location, interval=0.05, tiling=small(64)) as log:
         seen = []
         size = await reindex(log, lambda done, total: seen.append((done, total)))
     assert size >= receipts[-1].index + 1
@@ -169,19 +139,18 @@ async def test_the_index_can_be_made_again(opened, location, monkeypatch, databa
     assert (await check_log(location)).problems == []
 
 
-async def test_what_is_merged_without_events_is_in_an_epoch(opened, location, monkeypatch):
-    small_segments(monkeypatch, 64)
-    async with opened(index=True, interval=0.05) as log:
+async def test_what_is_merged_without_events_is_in_an_epoch(opened, location):
+    async with opened(index=True, interval=0.05, tiling=small(64)) as log:
         size = (await fill(log, 1030))[-1].index + 1
         await log.wait_indexed(size, 20)
-    async with open_log(location, interval=0.05) as log:
+    async with open_log(location, interval=0.05, tiling=small(64)) as log:
         await reindex(log, lambda *_: None)
 
     async def sizes(log):
         segments = parse_table((await log.reader.sealed_epoch()).table)
         return [each.end - each.start for each in segments]
 
-    async with opened(index=True, interval=0.05) as log:
+    async with opened(index=True, interval=0.05, tiling=small(64)) as log:
         for _ in range(600):
             if (await sizes(log))[0] == 1024:
                 break
@@ -193,16 +162,14 @@ async def test_what_is_merged_without_events_is_in_an_epoch(opened, location, mo
         assert (await log.reader.state()).size == rests
 
 
-async def test_an_index_of_other_sizes_goes_over_to_these(opened, location, database, monkeypatch):
-    small_segments(monkeypatch, 16)
-    async with opened(index=True, interval=0.05) as log:
+async def test_an_index_of_other_sizes_goes_over_to_these(opened, location, database):
+    async with opened(index=True, interval=0.05, tiling=small(16)) as log:
         for seed in range(5):
             size = (await append(log, sample_events(110, seed=seed)))[-1].index + 1
             await log.wait_indexed(size, 20)
         before = {each.end - each.start for each in parse_table((await log.reader.sealed_epoch()).table)}
     assert before & {16, 256}, "sizes that are not among the next"
-    small_segments(monkeypatch, 64, fold=8)
-    async with opened(index=True, interval=0.05) as log:
+    async with opened(index=True, interval=0.05, tiling=small(64, fold=8)) as log:
         for seed in range(5, 60):
             size = (await append(log, sample_events(20, seed=seed)))[-1].index + 1
             await log.wait_indexed(size, 20)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from tlog.core.segment import Segment
 
-_KEPT: Final = 4 * READ_AT_ONCE
-_LEFT: Final = 2 * READ_AT_ONCE
 _REMEMBERED: Final = 1_000
 _CHUNK: Final = 64 * RUN_SIZE
 
@@ -47,9 +45,15 @@ class _Source(NamedTuple):
 
 
 class Replay:
-    """The index of the entries taken so far. A context manager: its files go with it."""
+    """The index of the entries taken so far. A context manager: its files go with it.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: of how many entries postings are written to one file; four times as many are held in memory.
+
+    """
+
+    def __init__(self, at_once: int = READ_AT_ONCE) -> None:
+        self._at_once = at_once
         self._directory = tempfile.TemporaryDirectory(prefix="tlog-replay-")
         self._logged = LoggedKeys(0)
         self._sources: list[_Source] = []
@@ -67,13 +71,13 @@ class Replay:
         """Take the next `count` entries: their keys as `tlog.core.making.posting.decode_keys` gives them."""
         self._logged.extend_decoded(keys, positions, count)
         written = self._sources[-1].end if self._sources else 0
-        while self._logged.end - written >= READ_AT_ONCE:
-            path = Path(self._directory.name) / f"{written}"
-            path.write_bytes(self._logged.postings(written, written + READ_AT_ONCE).to_bytes())
-            self._sources.append(_Source(written, written + READ_AT_ONCE, path))
-            written += READ_AT_ONCE
-        if written - self._logged.start > _KEPT:
-            self._logged.forget(written - _LEFT)
+        while self._logged.end - written >= self._at_once:
+            path, end = Path(self._directory.name) / f"{written}", written + self._at_once
+            path.write_bytes(self._logged.postings(written, end).to_bytes())
+            self._sources.append(_Source(written, end, path))
+            written = end
+        if written - self._logged.start > 4 * self._at_once:
+            self._logged.forget(written - 2 * self._at_once)
 
     def table(self, ends: Sequence[int]) -> list[Segment]:
         """Return the segments that end at `ends`; all entries below have been taken."""

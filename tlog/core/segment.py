@@ -23,15 +23,11 @@ from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.errors import MalformedInputError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 POSTING_SIZE: Final = DISTINCT_SIZE + 4
 PAGE_POSTINGS: Final = 32
 PAGE_SIZE: Final = PAGE_POSTINGS * POSTING_SIZE
-BASE: Final = 1 << 18
-# What segments are merged to, from 2^18 to 2^30 entries. Every proof looks into all segments, so they have to be few; every
-# merge writes all postings anew, so sizes have to be few too.
-SIZES: Final = tuple(BASE << 3 * level for level in range(5))
 MAX_LENGTH: Final = (1 << 32) - 1
 _ROW: Final = struct.Struct(">QQQ32s")
 _OFFSET: Final = struct.Struct(">I")
@@ -207,16 +203,3 @@ def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun,
             return run, run.first * PAGE_POSTINGS + bisect_left(postings, bound)
     message = "the pages do not show where the asked postings would be"
     raise VerificationError(message)
-
-
-def plan_merge(ends: Sequence[int]) -> tuple[int, int] | None:
-    """Return the range [start, end) of the first segments to merge, None if there are none.
-
-    Segments are merged when they fill an aligned range of one of SIZES; what does not is the young end of the log and waits.
-    """
-    known = set(ends)
-    for size in SIZES:
-        for start, end in pairwise((0, *ends)):
-            if start % size == 0 and end - start < size and start + size in known:
-                return start, start + size
-    return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tlog.answering.query import Searcher
 from tlog.core.entry import IndexKeysEntry, parse_entry
+from tlog.core.making.tiling import TILING
 from tlog.errors import (
     KeyMismatchError,
     MalformedInputError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tlog.core.making.bucket_keys import BucketKeys
+    from tlog.core.making.tiling import Tiling
     from tlog.core.note import Verifier
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
@@ -200,6 +202,7 @@ async def open_log(
     clock: Callable[[], datetime] = utc_now,
     sealing: Sealing = "here",
     index: bool = True,
+    tiling: Tiling = TILING,
 ) -> AsyncIterator[Log]:
     """Open a log for appending, sealing and reading; close it in order at the end.
 
@@ -209,6 +212,7 @@ async def open_log(
         clock: the log's clock; a signer of its own has its own.
         sealing: where the log is sealed and indexed: in this process, in a child of it, or by others.
         index: whether to index at all, if that is in this process.
+        tiling: how long the index's segments are, if it is made in this process.
 
     Raises:
         OperatorError: the log must not go on as it is; the message says what to do. Raised inside the `async with`
@@ -235,7 +239,7 @@ async def open_log(
         background: Background
         if sealing == "here":
             signer = signer_of(location, steady)
-            background = Here(database, signer, appender=appender, interval=interval, index=index)
+            background = Here(database, signer, appender=appender, interval=interval, index=index, tiling=tiling)
         else:
             background = Beside(location, interval) if sealing == "beside" else Elsewhere()
         searcher = Searcher(reader, bucket_keys)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 import structlog
 
+from tlog.core.making.tiling import TILING
 from tlog.errors import OperatorError, TlogError
 from tlog.storage.index import IndexStore
 from tlog.storage.sealing import SealStore
@@ -26,6 +27,7 @@ from tlog.writing.sealer import Sealer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tlog.core.making.tiling import Tiling
     from tlog.location import Location
     from tlog.signing.signer import Signing
     from tlog.storage.database import Database
@@ -90,6 +92,7 @@ class Here:
         appender: Appender,
         interval: float,
         index: bool = True,
+        tiling: Tiling = TILING,
     ) -> None:
         """Prepare.
 
@@ -99,6 +102,7 @@ class Here:
             appender: appends the entries of index epochs.
             interval: seconds between two seals.
             index: whether to index as well.
+            tiling: how long the index's segments are.
 
         """
         fresh = FreshKeys()
@@ -121,7 +125,7 @@ class Here:
 
         async def begin_indexing(store: IndexStore) -> Callable[[bool], Awaitable[Epoch | None]]:
             gap = min(interval, _MAX_INDEX_GAP)
-            indexer = Indexer(store, fresh, appender.append, self._sealing.request, self._indexing.request, gap)
+            indexer = Indexer(store, fresh, appender.append, self._sealing.request, self._indexing.request, gap, tiling)
             await indexer.recover()
             return lambda _: indexer.index()
 

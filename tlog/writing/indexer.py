@@ -29,7 +29,7 @@ from tlog.core.making.posting import (
     build_segment,
     keys_text,
 )
-from tlog.core.segment import BASE, Segment, format_table, parse_table, plan_merge, table_hash
+from tlog.core.segment import Segment, format_table, parse_table, table_hash
 from tlog.errors import MalformedInputError
 from tlog.storage.index import Epoch
 from tlog.writing.segments import Merging, Stored, Writing
@@ -38,40 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tlog.core.making.drafts import DraftEntry
+    from tlog.core.making.tiling import Tiling
     from tlog.storage.index import IndexStore
     from tlog.writing.receipts import Receipts
 
-_YOUNG: Final = 1 << 15
-_CUTS: Final = 1 << 13, 1 << 10
 _EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 _MAX_FRESH: Final = 4 * READ_AT_ONCE
 _log: Final = structlog.get_logger()
-
-
-def young_ends(size: int, before: Sequence[int], added: int) -> list[int]:
-    """Return where the segments behind the last base segment end in the epoch of `size`.
-
-    Args:
-        size: of the epoch.
-        before: where they ended in the epoch before.
-        added: how many entries are new since then.
-
-    """
-    start = size // BASE * BASE
-    ends = []
-    for end in before:
-        if end - start < _YOUNG:
-            break
-        ends.append(end)
-        start = end
-    for cut in _CUTS if size - start < _YOUNG else ():
-        # Up to there it stays as it is in the next epoch, if that adds as little as this one.
-        if added < cut and size // cut * cut > start:
-            start = size // cut * cut
-            ends.append(start)
-    return [*ends, size] if size > start else ends
 
 
 class FreshKeys:
@@ -111,6 +86,7 @@ class Indexer:
         seal: Callable[[], None],
         again: Callable[[], None],
         interval: float,
+        tiling: Tiling,
     ) -> None:
         """Prepare.
 
@@ -121,6 +97,7 @@ class Indexer:
             seal: asks for a checkpoint, which makes an epoch citable.
             again: asks for `index` to be called again soon.
             interval: seconds between two epochs at least.
+            tiling: how long segments are.
 
         """
         self._store = store
@@ -129,6 +106,7 @@ class Indexer:
         self._seal = seal
         self._again = again
         self._interval = interval
+        self._tiling = tiling
         self._done: list[Stored] = []  # merged and base segments
         self._young: list[Stored] = []
         self._keys = LoggedKeys(0)
@@ -188,18 +166,20 @@ class Indexer:
 
     async def _read_keys(self, end: int) -> None:
         """Read keys up to `end`; what completes a base segment is written at once."""
+        base = self._tiling.base
         while self._keys.end < end:
             start = self._keys.end
-            stop = min(end, start + READ_AT_ONCE, start // BASE * BASE + BASE)
+            stop = min(end, start + READ_AT_ONCE, start // base * base + base)
             text = self._fresh.give(start, stop) or await self._store.keys_text(start, stop)
             self._new_keys += self._keys.extend(text, stop - start)
-            if stop % BASE == 0:
-                self._done.append(await self._write_base(stop - BASE, stop))
+            if stop % base == 0:
+                self._done.append(await self._write_base(stop - base, stop))
                 self._keys.forget(stop)
                 self._young = []
 
     async def _publish(self, size: int) -> Epoch:
-        starts = [self._keys.start, *young_ends(size, [each.segment.end for each in self._young], size - self._size)]
+        before = [each.segment.end for each in self._young]
+        starts = [self._keys.start, *self._tiling.young_ends(size, before, size - self._size)]
         kept = {(each.segment.start, each.segment.end): each for each in self._young}
         self._young = [kept.get((start, end)) or await self._write(start, end) for start, end in pairwise(starts)]
         stored = [*self._done, *self._young]
@@ -244,7 +224,7 @@ class Indexer:
         stored = [Stored(*each) for each in zip(segments, epoch.segment_ids, strict=False)]
         if len(segments) != len(epoch.segment_ids) or any(rows.get(each.segment_id) != each.segment for each in stored):
             return False
-        base = epoch.size // BASE * BASE
+        base = epoch.size // self._tiling.base * self._tiling.base
         self._done = [each for each in stored if each.segment.end <= base]
         self._young = [each for each in stored if each.segment.end > base]
         self._size = epoch.size
@@ -254,12 +234,15 @@ class Indexer:
 
     def _merged_all(self) -> bool:
         """Whether an epoch is worth its entry without events: or a log that rests would be merged again at each start."""
-        return self._merged and self._merge is None and plan_merge([each.segment.end for each in self._done]) is None
+        return self._merged and self._merge is None and self._planned() is None
+
+    def _planned(self) -> tuple[int, int] | None:
+        return self._tiling.plan_merge([each.segment.end for each in self._done])
 
     async def _go_on_merging(self) -> None:
         """Merge for a bounded time; ask to be called again while there is more to merge."""
         if self._merge is None:
-            planned = plan_merge([each.segment.end for each in self._done])
+            planned = self._planned()
             if planned is None:
                 return
             inputs = [each for each in self._done if planned[0] <= each.segment.start < planned[1]]

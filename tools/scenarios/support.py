@@ -147,12 +147,11 @@ def kill_postgres(server: EmbeddedPostgres) -> None:
 
 # `tlog` with base segments of 64 entries instead of 262,144, so that few entries are merged often.
 SMALL_SEGMENTS = """
+from functools import partial
 from tlog.cli import app
-from tlog.core import segment
-from tlog.writing import indexer
-segment.BASE = indexer.BASE = 64
-segment.SIZES = (64, 256, 2048, 16384)
-indexer._YOUNG, indexer._CUTS = 16, (8, 4)
+from tlog.core.making.tiling import Tiling
+from tlog.server import serve
+serve.open_log = partial(serve.open_log, tiling=Tiling(64, (64, 256, 2048, 16384), 16, (8, 4)))
 app.main()
 """
 
