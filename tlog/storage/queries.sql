@@ -1,35 +1,43 @@
 -- Every statement tlog sends, by name. Names are schema-qualified: no search_path decides what is read.
 
 -- name: initialise_state
+-- Adds the state of an empty log, for who makes one; a state that is there stays.
 INSERT INTO tlog.log_state (origin, size, chain_hash, last_logged_at)
 VALUES (%(origin)s, 0, %(chain_hash)s, 0)
 ON CONFLICT DO NOTHING;
 
 -- name: lock_state
--- One round trip: take the lock, and make sure that this commit waits for the disk whatever the role's settings say.
+-- Takes the lock under which the log grows, and returns the state that the appender continues.
+-- One round trip does both, and makes sure that this commit waits for the disk whatever the role's settings say.
 SELECT size, chain_hash, last_logged_at, pg_catalog.set_config('synchronous_commit', 'on', true)
 FROM tlog.log_state
 FOR UPDATE;
 
 -- name: read_state
+-- Returns whose log this is, its size, and what its next entry continues, for everyone.
 SELECT origin, size, chain_hash, last_logged_at FROM tlog.log_state;
 
 -- name: advance_state
+-- Replaces the state by the one after the appended rows, for the appender, which holds the lock.
 UPDATE tlog.log_state
 SET size = %(size)s, chain_hash = %(chain_hash)s, last_logged_at = %(last_logged_at)s;
 
 -- name: copy_leaves
+-- Adds rows to the log, for the appender.
 COPY tlog.leaf (index, event_id, entry, leaf_hash, chain_hash) FROM STDIN (FORMAT BINARY);
 
 -- name: copy_disclosures
+-- Adds the disclosures of events, for the appender.
 COPY tlog.disclosure (index, actor, resource) FROM STDIN (FORMAT BINARY);
 
 -- name: ensure_disclosure_partition
+-- Makes the partition that the disclosures of an index belong to, for the appender; returns the index after its last one.
 SELECT tlog.ensure_disclosure_partition(%(index)s);
 
 -- name: find_events
--- One after the other by the index: of thousands that are asked at once, as by a client that repeats a batch, the planner
--- would rather read the whole table.
+-- Returns the rows of eventIds with what is disclosed of them, for the appender and for who asks for single events.
+-- One after the other through the database index: of thousands that are asked at once, as by a client that repeats a batch,
+-- the planner would rather read the whole table.
 SELECT found.*
 FROM unnest(%(event_ids)s::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
@@ -41,10 +49,12 @@ CROSS JOIN LATERAL (
 ) AS found;
 
 -- name: read_leaf
+-- Returns one row, for the sealer and for who opens a log.
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
 
 -- name: read_position
--- Where the log is: all of it, what is sealed, what is indexed (%(sealed)s: by an epoch that is sealed itself).
+-- Returns how far the log is, for a question: its size, its newest checkpoint, and its newest index epoch; with `sealed` the
+-- newest epoch whose entry is sealed.
 SELECT
     log_state.size,
     checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
@@ -58,7 +68,8 @@ LEFT JOIN LATERAL (
 ) AS epoch ON true;
 
 -- name: find_logged_at
--- The first entry logged at %(logged_at)s or later: loggedAt never decreases, so halving finds it.
+-- Returns the index of the first entry logged at `logged_at` or later, for a question with a time.
+-- loggedAt never decreases, so halving finds it.
 WITH RECURSIVE search (low, high) AS (
     SELECT 0::bigint, %(size)s::bigint
     UNION ALL
@@ -78,51 +89,62 @@ WITH RECURSIVE search (low, high) AS (
 SELECT low FROM search WHERE low = high;
 
 -- name: prefer_bitmaps
+-- Makes the planner read scattered rows in the order of their pages, for the answer to a question.
 SET LOCAL enable_indexscan = off;
 
 -- name: prefer_nothing
+-- Undoes `prefer_bitmaps`, for what the same transaction asks next.
 SET LOCAL enable_indexscan = on;
 
 -- name: read_leaves_at
+-- Returns the rows of some indexes, in any order, for the answer to a question.
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_disclosures_at
+-- Returns the disclosures of some indexes, in any order, for the answer to a question.
 SELECT index, actor, resource FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_entries_at
+-- Returns the entries of some indexes in order, for evidence.
 SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s::bigint[]) ORDER BY leaf.index;
 
 -- name: read_rows
+-- Returns the rows [start, end) without their eventIds, in order, for the sealer, which checks them.
 SELECT index, entry, leaf_hash, chain_hash
 FROM tlog.leaf
 WHERE index >= %(start)s AND index < %(end)s
 ORDER BY index;
 
 -- name: read_entries
+-- Returns the entries [start, end) in order, for bundles, exports and the indexer.
 SELECT entry FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: read_tiles
+-- Returns some tiles of the tree, as many as there are, for the sealer, proofs and exports.
 SELECT tile.level, tile.tile_index, tile.hashes
 FROM tlog.tile
 JOIN ROWS FROM (unnest(%(levels)s::smallint[]), unnest(%(indexes)s::bigint[])) AS wanted (level, tile_index)
     ON wanted.level = tile.level AND wanted.tile_index = tile.tile_index;
 
 -- name: write_tile
+-- Writes a tile of the tree, for the sealer; a tile that is there only grows.
 INSERT INTO tlog.tile (level, tile_index, hashes)
 VALUES (%(level)s, %(tile_index)s, %(hashes)s)
 ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
 WHERE tile.hashes IS DISTINCT FROM excluded.hashes AND octet_length(tile.hashes) <= octet_length(excluded.hashes);
 
 -- name: publish_checkpoint
+-- Adds a checkpoint, for the sealer; one that is there stays.
 INSERT INTO tlog.checkpoint (size, root_hash, chain_hash, note, sealed_at)
 VALUES (%(size)s, %(root_hash)s, %(chain_hash)s, %(note)s, %(sealed_at)s)
 ON CONFLICT DO NOTHING;
 
 -- name: read_latest_checkpoint
+-- Returns the largest checkpoint, for everyone.
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint ORDER BY size DESC LIMIT 1;
 
 -- name: read_sealed_leaf
--- A checkpoint, the latest if no size is given, and with it a leaf if it covers that.
+-- Returns a checkpoint, the largest if no size is given, and with it a leaf if the checkpoint covers that, for proofs.
 SELECT
     checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
     leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash
@@ -131,39 +153,44 @@ LEFT JOIN tlog.leaf ON leaf.index = %(index)s AND leaf.index < checkpoint.size
 WHERE checkpoint.size = coalesce(%(size)s::bigint, (SELECT max(latest.size) FROM tlog.checkpoint AS latest));
 
 -- name: read_checkpoint
+-- Returns the checkpoint of one size, for proofs.
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size = %(size)s;
 
 -- name: list_checkpoints
+-- Returns the largest checkpoints below a size, largest first, for who pages through them.
 SELECT size, root_hash, chain_hash, note, sealed_at
 FROM tlog.checkpoint
 WHERE size < %(below)s
 ORDER BY size DESC
 LIMIT %(limit)s;
 
--- name: read_checkpoints_after
-SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size > %(size)s ORDER BY size;
-
 -- name: lead
+-- Tries to take the lock of the sealer or of the indexer, and tells whether it was free.
 -- A courtesy between sealers; what decides is the anchor.
 SELECT pg_catalog.pg_try_advisory_lock(%(lock)s);
 
 -- name: add_api_key
+-- Adds an API key, for the administrator.
 INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate)
 VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s);
 
 -- name: read_api_key
+-- Returns one API key, for the service, which checks each request's.
 SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
 -- name: list_api_keys
+-- Returns all API keys, oldest first, for the administrator.
 SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate FROM tlog.api_key ORDER BY created_at;
 
 -- name: revoke_api_key
+-- Marks an API key as revoked, for the administrator; changes no row if there is no such key that is still good.
 UPDATE tlog.api_key SET revoked_at = %(now)s WHERE key_id = %(key_id)s AND revoked_at IS NULL;
 
 -- name: snapshot_settings
--- What a full check must not be lied to by: other indexes, row filters, shadowed names (see docs/explanation/security.md).
+-- Sets what a full check must not be lied to by: database indexes, row filters, shadowed names
+-- (docs/explanation/security.md).
 SELECT
     pg_catalog.set_config('search_path', '', true),
     pg_catalog.set_config('row_security', 'off', true),
@@ -172,33 +199,40 @@ SELECT
     pg_catalog.set_config('enable_bitmapscan', %(index_scans)s, true);
 
 -- name: scan_leaves
+-- Returns all rows from an index on, in order, for fsck.
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
 
 -- name: scan_upper_tiles
--- Of each level above 0 the tile in which the tree of `start` entries ends, and those behind it.
+-- Returns of each level above 0 the tile in which the tree of `start` entries ends and those after it, for fsck.
 SELECT level, tile_index, hashes FROM tlog.tile
 WHERE level > 0 AND tile_index >= %(start)s::bigint >> (8 * (level + 1))
 ORDER BY level, tile_index;
 
 -- name: scan_lowest_tiles
+-- Returns which tiles of level 0 there are, from the one in which the tree of `start` entries ends, for fsck.
 SELECT tile_index FROM tlog.tile WHERE level = 0 AND tile_index >= %(start)s::bigint >> 8 ORDER BY tile_index;
 
 -- name: count_leaves
+-- Returns how many rows there are from an index on, and the largest index, for fsck.
 SELECT count(*), max(index) FROM tlog.leaf WHERE index >= %(start)s;
 
 -- name: count_disclosures
+-- Returns how many disclosures there are from `start` on, and how many of them belong to no entry below `end`, for fsck.
 SELECT count(*), count(*) FILTER (WHERE index >= %(end)s) FROM tlog.disclosure WHERE index >= %(start)s;
 
 -- name: find_stray_leaves
--- Rows that no check of the entries [start, end) has met once: of an index that stands twice, below or behind it.
+-- Returns the rows that no check of the entries [start, end) has met exactly once, for fsck: indexes that several rows have,
+-- or that are not below `end`.
 SELECT index, count(*) FROM tlog.leaf WHERE index >= %(start)s GROUP BY index
 HAVING count(*) > 1 OR index >= %(end)s ORDER BY index LIMIT 1000;
 
 -- name: export_snapshot
--- Others may read from it as long as this transaction is open, however long that takes.
+-- Gives this transaction's snapshot a name, for fsck, whose other processes read from it.
+-- They may as long as this transaction is open, however long that takes.
 SELECT pg_catalog.pg_export_snapshot(), pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true);
 
 -- name: range_scans
+-- Sets whether ranges are read through the primary key or by sequential scans, for a process of fsck.
 SELECT
     pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
     pg_catalog.set_config('enable_indexscan', %(index_scans)s, true),
@@ -207,34 +241,44 @@ SELECT
     pg_catalog.set_config('enable_seqscan', %(sequential)s, true);
 
 -- name: range_leaves
+-- Returns the rows [start, end) in order, for a process of fsck.
 SELECT index, pg_catalog.uuid_send(event_id), entry, leaf_hash, chain_hash FROM tlog.leaf
 WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: range_disclosures
+-- Returns the disclosures of the entries [start, end) in order, for a process of fsck.
 SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: range_tiles
+-- Returns the tiles [start, end) of level 0 in order, for a process of fsck.
 SELECT tile_index, hashes FROM tlog.tile
 WHERE level = 0 AND tile_index >= %(start)s AND tile_index < %(end)s ORDER BY tile_index;
 
 -- name: scan_checkpoints
+-- Returns the checkpoints above a size, smallest first, for fsck.
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size > %(start)s ORDER BY size;
 
 -- name: scan_epochs
+-- Returns all stored index epochs, smallest first, for fsck.
 SELECT size, entry_index, segment_table, segment_ids FROM tlog.index_epoch ORDER BY size;
 
 -- name: scan_segments
+-- Returns all segments that are written whole, for fsck.
 SELECT segment_id, start_index, end_index, postings, root_hash FROM tlog.index_segment
 WHERE root_hash IS NOT NULL
 ORDER BY segment_id;
 
 -- name: scan_runs
+-- Returns all runs of all segments' pages in order, for fsck.
 SELECT segment_id, run, first_posting, pages FROM tlog.index_run ORDER BY segment_id, run;
 
 -- name: scan_index_tiles
+-- Returns all tiles over segments' pages in order, for fsck.
 SELECT segment_id, level, tile_index, hashes FROM tlog.index_tile ORDER BY segment_id, level, tile_index;
 
 -- name: check_relations
+-- Returns of each of the log's tables its kind, and whether row security, rules, policies or child tables hide or add rows,
+-- for the check at the start and for fsck.
 SELECT
     relation.relname, relation.relkind::text, relation.relrowsecurity, relation.relhasrules,
     EXISTS (SELECT FROM pg_catalog.pg_policy AS policy WHERE policy.polrelid = relation.oid),
@@ -245,6 +289,8 @@ JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespa
 WHERE namespace.nspname = 'tlog' AND relation.relkind IN ('r', 'p', 'v', 'm', 'f');
 
 -- name: check_triggers
+-- Returns the triggers on the log's tables and the digests of their functions' sources, for the check at the start and for
+-- fsck.
 SELECT
     relation.relname, trigger.tgname, trigger.tgenabled::text, place.nspname || '.' || routine.proname,
     trigger.tgtype::int, trigger.tgqual IS NOT NULL,
@@ -258,18 +304,22 @@ WHERE namespace.nspname = 'tlog' AND NOT trigger.tgisinternal
 ORDER BY relation.relname, trigger.tgname;
 
 -- name: check_settings
+-- Returns the settings that durability rests on, for the check at the start.
 SELECT name, setting FROM pg_catalog.pg_settings
 WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums');
 
 -- name: check_session
+-- Returns which role a connection acts as and where it looks up names, for the check at the start.
 SELECT current_user::text, pg_catalog.current_setting('search_path');
 
 -- name: may_read_access_rules
+-- Tells whether this role may read who is let in, for the check at the start.
 SELECT
     pg_catalog.has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
     AND pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE');
 
 -- name: check_access_rules
+-- Returns the lines of pg_hba.conf that let users in without a password, for the check at the start.
 -- The name of the file is new in PostgreSQL 16.
 SELECT coalesce(pg_catalog.to_jsonb(rules) ->> 'file_name', 'pg_hba.conf'), rules.line_number
 FROM pg_catalog.pg_hba_file_rules AS rules
@@ -277,7 +327,8 @@ WHERE rules.auth_method = 'trust'
 ORDER BY rules.line_number;
 
 -- name: check_roles
--- The login role of this session and the roles that tlog acts as, where they are more than they should be.
+-- Returns the login role of this session and the roles that tlog acts as, where they may more than they should, for the
+-- check at the start.
 SELECT role.rolname, role.rolname = session_user, CASE
     WHEN role.rolsuper THEN 'is a superuser'
     WHEN role.rolbypassrls THEN 'has BYPASSRLS'
@@ -293,7 +344,8 @@ WHERE
 ORDER BY role.rolname;
 
 -- name: check_privileges
--- Whatever the way a privilege comes by: granted to the role, to PUBLIC, to a role it is a member of, or on a column.
+-- Returns which of tlog's roles may change or delete what is append-only, for the check at the start.
+-- However the privilege was given: to the role, to PUBLIC, to a role it is a member of, or on a column.
 SELECT role.rolname, protected.name, privilege.name
 FROM pg_catalog.pg_roles AS role
 CROSS JOIN (VALUES ('leaf'), ('checkpoint')) AS protected (name)
@@ -311,7 +363,8 @@ WHERE
 ORDER BY role.rolname = session_user, 1, 2, 3;
 
 -- name: read_keys
--- The keys of entries [start, end) as they stand in the entries, 72 characters each; spaces for control entries.
+-- Returns the index keys of the entries [start, end) as they stand in the entries, joined, and how many entries there are,
+-- for the indexer and for questions about what is not indexed: 72 characters each, spaces for control entries.
 SELECT string_agg(keys.text, ''::bytea), count(*)
 FROM (
     SELECT CASE
@@ -324,6 +377,7 @@ FROM (
 ) AS keys;
 
 -- name: write_segment
+-- Adds a small segment with the tiles over its pages, for the indexer; returns the segment's ID.
 WITH written AS (
     INSERT INTO tlog.index_segment (start_index, end_index, postings, root_hash)
     VALUES (%(start)s, %(end)s, %(postings)s, %(root_hash)s)
@@ -337,22 +391,28 @@ WITH written AS (
 SELECT segment_id FROM written;
 
 -- name: begin_segment
+-- Adds a segment that is written in pieces, for the indexer, and returns its ID; without a root hash it is not whole.
 INSERT INTO tlog.index_segment (start_index, end_index) VALUES (%(start)s, %(end)s) RETURNING segment_id;
 
 -- name: finish_segment
+-- Notes that a segment is written whole, for the indexer.
 UPDATE tlog.index_segment SET postings = %(postings)s, root_hash = %(root_hash)s WHERE segment_id = %(segment_id)s;
 
 -- name: list_segments
+-- Returns some segments, as many as there are, for an indexer that takes up an epoch.
 SELECT segment_id, start_index, end_index, postings, root_hash FROM tlog.index_segment
 WHERE segment_id = ANY (%(segment_ids)s);
 
 -- name: copy_runs
+-- Adds runs of a segment's pages, for the indexer.
 COPY tlog.index_run (segment_id, run, first_posting, pages) FROM STDIN (FORMAT BINARY);
 
 -- name: copy_index_tiles
+-- Adds tiles over a segment's pages, for the indexer.
 COPY tlog.index_tile (segment_id, level, tile_index, hashes) FROM STDIN (FORMAT BINARY);
 
 -- name: copy_segment_runs
+-- Returns the pages of the runs [first, end) of a segment in order, for the indexer, which merges them.
 COPY (
     SELECT pages FROM tlog.index_run
     WHERE segment_id = %(segment_id)s AND run >= %(first)s AND run < %(end)s
@@ -360,7 +420,8 @@ COPY (
 ) TO STDOUT (FORMAT BINARY);
 
 -- name: find_edge_runs
--- Of each asked segment the runs in which the places of `low` and of `high` are: the last ones that begin before them.
+-- Returns of each asked segment the runs in which the places of `low` and of `high` are, for evidence: the last ones that
+-- begin before them.
 SELECT asked.number, index_run.run, index_run.pages
 FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(lows)s::bytea[]), unnest(%(highs)s::bytea[]))
     WITH ORDINALITY AS asked (segment_id, low, high, number)
@@ -381,13 +442,15 @@ JOIN tlog.index_run
     ON index_run.segment_id = asked.segment_id AND index_run.run IN (edges.first, edges.last);
 
 -- name: read_runs
+-- Returns some runs of pages, as many as there are, each with the number under which it was asked for, for evidence.
 SELECT asked.number, index_run.run, index_run.pages
 FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(runs)s::bigint[]))
     WITH ORDINALITY AS asked (segment_id, run, number)
 JOIN tlog.index_run ON index_run.segment_id = asked.segment_id AND index_run.run = asked.run;
 
 -- name: find_last_runs
--- Of each asked segment the run in which its largest posting below `high` lies, and the runs before it, `count` in all.
+-- Returns of each asked segment the run in which its largest posting below `high` is, and the runs before it, `count` in all,
+-- for the answer to a question.
 SELECT asked.number, found.run, found.pages
 FROM ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(highs)s::bytea[]))
     WITH ORDINALITY AS asked (segment_id, high, number)
@@ -398,6 +461,7 @@ CROSS JOIN LATERAL (
 ) AS found;
 
 -- name: read_index_tiles
+-- Returns some tiles over segments' pages, as many as there are, for evidence.
 SELECT index_tile.segment_id, index_tile.level, index_tile.tile_index, index_tile.hashes
 FROM tlog.index_tile
 JOIN ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(levels)s::smallint[]), unnest(%(indexes)s::bigint[]))
@@ -407,13 +471,16 @@ JOIN ROWS FROM (unnest(%(segment_ids)s::bigint[]), unnest(%(levels)s::smallint[]
     AND wanted.tile_index = index_tile.tile_index;
 
 -- name: publish_epoch
+-- Adds an index epoch, for the indexer.
 INSERT INTO tlog.index_epoch (size, entry_index, segment_table, segment_ids)
 VALUES (%(size)s, %(entry_index)s, %(segment_table)s, %(segment_ids)s);
 
 -- name: read_epoch
+-- Returns the newest index epoch, for the indexer, which goes on from there.
 SELECT size, entry_index, segment_table, segment_ids FROM tlog.index_epoch ORDER BY size DESC LIMIT 1;
 
 -- name: read_sealed_epoch
+-- Returns the newest index epoch whose entry a checkpoint covers, for who waits until events are indexed.
 SELECT size, entry_index, segment_table, segment_ids
 FROM tlog.index_epoch
 WHERE entry_index < (SELECT max(checkpoint.size) FROM tlog.checkpoint)
@@ -421,15 +488,17 @@ ORDER BY size DESC
 LIMIT 1;
 
 -- name: has_events
+-- Tells whether any of the entries [start, end) is an event, for who waits until all are indexed.
 SELECT EXISTS (
     SELECT FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NOT NULL
 );
 
 -- name: read_indexed_size
+-- Returns up to which entry there are segments that are written whole, for the progress of reindexing.
 SELECT coalesce(max(end_index), 0) FROM tlog.index_segment WHERE root_hash IS NOT NULL;
 
 -- name: delete_old_epochs
--- Older than the newest one that is sealed: nobody is answered from them any more.
+-- Deletes the epochs older than the newest one that is sealed, for the indexer: nobody is answered from them any more.
 DELETE FROM tlog.index_epoch
 WHERE size < (
     SELECT max(epoch.size) FROM tlog.index_epoch AS epoch
@@ -437,19 +506,24 @@ WHERE size < (
 );
 
 -- name: delete_all_epochs
+-- Deletes all epochs, for the indexer, which makes the index again from the entries.
 DELETE FROM tlog.index_epoch;
 
 -- name: find_unused_segments
+-- Returns the segments that no epoch has, except those to be kept, for the indexer, which deletes them.
 SELECT segment_id FROM tlog.index_segment
 WHERE segment_id <> ALL (%(kept)s::bigint[])
 EXCEPT
 SELECT unnest(segment_ids) FROM tlog.index_epoch;
 
 -- name: delete_runs
+-- Deletes the runs of some segments, for the indexer.
 DELETE FROM tlog.index_run WHERE segment_id = ANY (%(segment_ids)s);
 
 -- name: delete_index_tiles
+-- Deletes the tiles of some segments, for the indexer.
 DELETE FROM tlog.index_tile WHERE segment_id = ANY (%(segment_ids)s);
 
 -- name: delete_segments
+-- Deletes the rows of some segments, for the indexer, after their runs and tiles.
 DELETE FROM tlog.index_segment WHERE segment_id = ANY (%(segment_ids)s);
