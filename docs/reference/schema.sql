@@ -1,4 +1,4 @@
--- What the migrations of this version make, as pg_dump prints it. Made by tests/test_schema.py, checked by it too.
+-- What the migrations of this version make, as pg_dump prints it. Made by tests/storage/test_schema.py, checked by it too.
 
 CREATE SCHEMA tlog;
 
