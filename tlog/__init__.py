@@ -1,15 +1,41 @@
-"""A tamper-evident audit log that can be proved: what a verifier needs, by name.
+"""An audit log that can be proved, to people who trust neither its operator, nor its database, nor this program.
 
-Typical use, with a vkey pinned by the caller:
+Applications append audit events. The log chains them, seals them into signed Merkle trees, and answers auditors with proofs
+that anybody can check offline. By the names below, this package is also what a verifier needs. Its rooms, the lowest first:
 
-    proof = tlog.parse_inclusion_proof(data)
-    checkpoint = tlog.open_checkpoint(proof.checkpoint, tlog.parse_vkey(vkey))
-    tlog.verify_inclusion(
-        proof.index, checkpoint.size, tlog.leaf_hash(entry), proof.hashes, checkpoint.root
-    )
+    `errors`  every error that is raised on purpose, by whose fault it is
+    `files`  writes a file whole, durably, or once
+    `core`  all that a verifier trusts: mathematics and formats, pure
+    `postgres`  the embedded PostgreSQL as a process
+    `client`  an HTTP client for producers
+    `location`  where a log is: keys, anchor, database
+    `signing`  decides whether a checkpoint is signed
+    `storage`  all SQL
+    `writing`  changes a log: appends, seals, indexes
+    `answering`  answers, evidence, proofs, exports
+    `checking`  checks a whole log without trusting it
+    `keeping`  backups, and recovery of what a backup lacks
+    `lifecycle`  makes, opens and runs a log
+    `ingest`  events from files and from other systems' logs
+    `server`  the HTTP service
+    `demo`  the whole story in one command
+    `cli`  the command line
 
-Every function raises where something is wrong: `MalformedInputError` for input without the form its format asks for,
-`VerificationError` for well-formed evidence that does not hold. None of them answers with a boolean.
+A verifier has the log's public key from where it can be believed, and asks: is this entry in the tree that was signed?
+
+    >>> import tlog
+    >>> first, second = tlog.leaf_hash(b"first"), tlog.leaf_hash(b"second")
+    >>> root = bytes.fromhex("3ae5bfa57ffa769d9634a86f3a26286aa69fd50ea0585f8061f902ad5f0327f7")
+    >>> tlog.verify_inclusion(0, 2, first, [second], root)
+    >>> tlog.verify_inclusion(1, 2, first, [second], root)
+    Traceback (most recent call last):
+    tlog.errors.VerificationError: the inclusion proof of entry 1 leads to another root than the one of tree size 2
+
+A proof file brings index, hashes and a checkpoint (`parse_inclusion_proof`); the checkpoint, opened with the key, brings
+size and root hash (`open_checkpoint`). A function returns nothing where all is well and raises where something is wrong:
+`MalformedInputError` for input without the form its format asks for, `VerificationError` for evidence that does not hold.
+
+Left out of these names: making a log and running one, which is what `tlog.cli` and `tlog.lifecycle` are for.
 """
 
 from __future__ import annotations

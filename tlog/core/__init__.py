@@ -1,4 +1,41 @@
-"""The log's mathematics and formats, pure: no input or output, no clock, no randomness, no logging.
+"""All that a verifier has to trust: the log's mathematics and formats, pure.
 
-Everything a verifier has to trust is in this package and in nothing else. Time, salts and keys are arguments.
+Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats
+are those of C2SP and RFC 6962 where there is one, else ours (docs/reference/formats.md). Each parser parses, formats again,
+and compares.
+
+    `strict`  numbers and base64 in exactly one form
+    `canonical`  JSON, taken strictly and written canonically (RFC 8785)
+    `merkle`  leaves, nodes, and the root of a growing tree (RFC 6962)
+    `chain`  the hash chain, which fixes the order of pending entries
+    `note`  signed notes and their keys
+    `checkpoint`  the signed statement of a log's size and root hash
+    `tile`  where the hashes of a tree are stored
+    `bundle`  files of up to 256 entries
+    `proof`  inclusion and consistency: plan, prove, verify
+    `tlogproof`  proof files
+    `commitment`  personal data, in the log without being in it
+    `pseudonym`  index keys, under which entries are found
+    `event`  what producers send
+    `entry`  what the tree holds of an event
+    `eventfile`  an entry, with what was disclosed of it
+    `question`  what an auditor asks
+    `segment`  the verifiable index, and proofs of what it holds
+    `evidence`  complete answers, proved
+    `verify`  verification as numbered steps
+    `making`  what a log needs besides, and a verifier does not
+
+A proof is planned, its hashes are fetched by somebody else, and then it is computed:
+
+    >>> from tlog.core.merkle import Frontier, leaf_hash
+    >>> from tlog.core.proof import plan_inclusion, prove, verify_inclusion
+    >>> leaves, tree = [leaf_hash(entry) for entry in (b"a", b"b", b"c")], Frontier()
+    >>> tree.extend(leaves)
+    >>> plan = plan_inclusion(2, 3)
+    >>> [(part.start, part.end) for part in plan]  # the hash of the first two leaves is all it takes
+    [(0, 2)]
+    >>> verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
+
+Left out: making drafts, postings and tiles, which is `making`; where bytes are kept; and whom to believe, which no code
+decides.
 """

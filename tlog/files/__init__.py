@@ -3,6 +3,8 @@
 A program may be killed between any two of its lines, the disk may be full, and the power may fail. Whoever reads a file must
 not meet half of one afterwards. So a file is made under another name beside its own, and gets its own when it is complete.
 
+    `durable`  the writing: whole, durable, once; and making a file or a directory beside its name
+
 Words:
 
 - *whole*: a reader finds the old file or the new one, never half of one. Enough for what can be made again.

@@ -1,4 +1,27 @@
-"""Ways in besides HTTP: files of events, and other systems' logs mapped to events.
+r"""Events from elsewhere: files of events, and the logs of other systems mapped to events.
 
-`ndjson` reads tlog's own format, `cloudtrail` maps AWS CloudTrail, `importing` appends what they yield.
+A reader of a format yields one JSON text for each event; what happens to them afterwards is the same for all formats, and
+the same as for a request over HTTP. Nothing is appended before everything was found valid, and every event keeps its
+eventId, so an import that was interrupted is simply repeated.
+
+    `ndjson`  tlog's own format, one JSON text in each line
+    `cloudtrail`  AWS CloudTrail, mapped (docs/reference/cloudtrail-mapping.md)
+    `importing`  checks what they yield, and appends it in batches
+
+Words:
+
+- *item*: one event to import: its JSON text, and its place in the file for messages, such as "day.ndjson, line 7".
+- *mapping*: a pure function from another system's record to an event. It loses nothing: what has no place of its own goes
+  into `metadata`, and the same record always gets the same eventId.
+
+A line ends at a newline and nowhere else; a blank line is no event, but counts:
+
+    >>> from io import BytesIO
+    >>> from tlog.ingest.ndjson import read_ndjson
+    >>> list(read_ndjson(BytesIO(b'{"action":"read"}\n\n{"action":"write"}\n'), "day.ndjson"))
+    [(1, b'{"action":"read"}'), (3, b'{"action":"write"}')]
+
+A new format is a module beside these with one such reader, and a page that says in words what becomes of each member.
+
+Left out: parsing events and appending them, which is `tlog.writing`; and watching a file that grows.
 """

@@ -1,1 +1,30 @@
-"""What only a log needs of the formats: drafts, segments, bucket keys. Nothing here is needed to verify."""
+"""What only a log needs of the formats, and no verifier: from a JSON text to an entry, from entries to tiles and segments.
+
+The formats are those of `tlog.core`, and just as pure; only this half may use numpy, because three postings belong to every
+event and a log has millions of them. A verifier that had a mistake in here would not be wrong, and is spared 45 MB.
+
+Words:
+
+- *draft*: an entry that lacks only its loggedAt, because the log's clock is read last, under the lock that orders entries.
+- *bucket key*: one of 2^16 secret keys from which index keys are made. Entry 0 commits to all of them.
+- *posting*: the first half of an index key, and the place of an entry that has it. Sorted postings make a *segment*.
+
+    `parsing`  a batch of JSON texts to events, quickly where that is certain
+    `bucket_keys`  index keys made from bucket keys, and one of them proved
+    `drafts`  events to drafts of entries
+    `integrate`  leaf hashes to the tiles that change
+    `posting`  index keys to sorted postings, merged ones, and pages under a root hash
+    `matching`  facts of many stored entries at once, for those who check millions
+
+Two entries are added to a tree of none, then a third; a tile only ever grows:
+
+    >>> from tlog.core.making.integrate import integrate
+    >>> from tlog.core.merkle import leaf_hash
+    >>> leaves = [leaf_hash(entry) for entry in (b"a", b"b", b"c")]
+    >>> edge = integrate(0, {}, leaves[:2])
+    >>> integrate(2, edge, leaves[2:]) == {(0, 0): b"".join(leaves)}  # level 0, tile 0
+    True
+
+Left out: the clock, random salts, the lock and the database, which are `tlog.writing`'s; and every check of somebody else's
+proof.
+"""

@@ -1,1 +1,25 @@
-"""The endpoints, a module for each group of them."""
+"""The endpoints, a module for each group of them; docs/reference/http.md describes what each takes and answers.
+
+An endpoint reads a request, asks another room, and writes what that room answered. It decides little: the guard decides who
+may ask, and what is true is decided below. An error is raised, and `tlog.server.describe.problems` makes its document. A
+question with a member that nobody knows is refused, because a misspelt `userId` would ask for something else. No answer
+about events leaves before the question is journaled.
+
+    `append`  `POST /v1/audit/events`: one event, an array or NDJSON; all of it or nothing
+    `audit`  questions about events, personal data included: answers, access logs, proofs, exports
+    `read`  the public half: checkpoint, tiles, entry bundles, proofs by index
+    `verification`  `GET /v1/audit/verify`: is everything still as it was logged
+    `health`  `/livez`, `/readyz`, `/metrics`
+
+One that answers a single event. `find_events` asks the guard first, and returns once the question is journaled:
+
+    async def event(request: Request) -> Response:
+        found = await find_events(request, {"ask": "event"})     # errors: 401, 403, 429, 404
+        return _json(msgspec.json.encode(event_document(found)))
+
+A new endpoint is a function here, a line in `tlog.server.app`, and its description in `tlog.server.describe.openapi`; a
+test wants all three.
+
+Left out: finding and proving (`tlog.answering`), appending (`tlog.writing`), the check that `verification` reports
+(`tlog.checking`).
+"""

@@ -1,1 +1,29 @@
-"""What the service tells about itself."""
+"""What an operator sees of the service: figures, a line for each request, and checks that run aside.
+
+Nobody who watches a service may learn from it what is in the log. So a line and a figure name the template of a path and
+the ID of an API key, never a path as it was sent, a query, a principal or an event.
+
+    `metrics`  what this process counts, in the Prometheus text format
+    `accesslog`  one line of JSON for each request
+    `checks`  `tlog fsck` of the whole log, in a process of its own
+
+Words:
+
+- *appended*: acknowledged as durable. Events that were in the log already are counted apart, as duplicates.
+- *template*: the path as the routes have it, such as `/v1/audit/events/{event_id}`.
+- *leading*: whether this service is the one that seals, or indexes; of several services of a log one is.
+
+Two lines worth an alarm: events that wait to be appended, and a disk on which nothing is appended any more.
+
+    $ curl -s localhost:8080/metrics | grep -v '#'
+    tlog_events_appended_total 20000.0
+    tlog_events_waiting 0.0
+    tlog_disk_low 0.0
+    tlog_sealed_size 20001.0
+    tlog_indexed_size 20001.0
+
+Watching costs the watched little: lines are written by a thread of their own, and dropped and counted if nobody reads them;
+a check gives way to the service, and there is at most one.
+
+Left out: tracing, and keeping figures over time; a Prometheus does that.
+"""
