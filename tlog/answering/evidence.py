@@ -203,7 +203,7 @@ class _Part:
         return run * RUN_POSTINGS + place_of(self.runs[run], bound)
 
     def _shown(self, place: int) -> list[int]:
-        """Return the one or two pages that show what is before a place and what is behind."""
+        """Return the one or two pages that show the postings on both sides of a place."""
         return sorted({max(place - 1, 0) // PAGE_POSTINGS, min(place, self.segment.count - 1) // PAGE_POSTINGS})
 
 

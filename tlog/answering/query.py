@@ -1,6 +1,6 @@
 """Answers to questions: newest first, complete as of the moment they are asked, over indexed and not yet indexed entries.
 
-Segments answer for what is indexed; the entries behind the newest epoch are searched by the keys they carry, of which
+Segments answer for what is indexed; the entries after the newest epoch are searched by the keys they carry, of which
 every process keeps those it has seen. Without an index key in the question (neither resource, actor nor action) entries
 are looked through one by one. Either way one page of an answer looks at a bounded number of entries and says where the
 next page goes on.
@@ -123,7 +123,7 @@ class Searcher:
         """Return a page of at most `limit` events that answer `question`.
 
         Raises:
-            OverloadedError: the database is away, or the index is far behind.
+            OverloadedError: the database is away, or the index lags far.
             DamagedLogError: entries are missing.
 
         """
@@ -160,7 +160,7 @@ class Searcher:
     async def _young_indexes(self, view: View, indexed: int, size: int, key: bytes) -> list[int]:
         """Return the indexes of the entries in [indexed, size) that have `key`, rising."""
         if size - indexed > _MAX_UNINDEXED:
-            message = f"the index is {size - indexed} entries behind; ask again later"
+            message = f"the index lags the log by {size - indexed} entries; ask again later"
             raise OverloadedError(message)
         async with self._growing:
             if not self._young.start <= indexed <= self._young.end:
@@ -291,7 +291,7 @@ def decode_event(index: int, entry: bytes) -> StoredEvent:
 def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
     """Return an event of the log as a value for msgspec to encode: its members as sent, and under `log` where it is.
 
-    Members behind an erased disclosure are absent, and `log.erased` names the groups. With a position, `log.state` says
+    Members whose disclosure was erased are absent, and `log.erased` names the groups. With a position, `log.state` says
     whether the entry was pending, sealed, or indexed then.
 
     Raises:

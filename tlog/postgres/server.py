@@ -332,7 +332,7 @@ class EmbeddedPostgres:
         return self._log_since(0)[-_LOG_TAIL:]
 
     def _log_since(self, size: int) -> str:
-        """Return what the server's log says behind its first `size` bytes."""
+        """Return what the server's log says after its first `size` bytes."""
         try:
             return self._log.read_bytes()[size:].decode(errors="replace")
         except OSError:
@@ -365,7 +365,7 @@ class EmbeddedPostgres:
                       "--start", wal.start, "--end", wal.end)  # fmt: skip
 
     def _socket_directory(self) -> Path:
-        """Return where the socket is: below the directory, or for a long path at a short one only we can write."""
+        """Return where the socket is: below the directory, or if its path is too long, in a short one that only we can write."""
         near = self._directory / "socket"
         if len(str(near)) + len(f"/.s.PGSQL.{PORT}") <= _SOCKET_PATH_LIMIT:
             return near

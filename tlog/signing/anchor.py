@@ -2,8 +2,8 @@
 
 A small SQLite file in WAL mode with synchronous=FULL, so that `advance` returns only after the new state is on disk.
 Every signature is preceded by a compare-and-set here: of two sealers that start from the same checkpoint exactly one
-wins, and a database restored from a backup is behind what the anchor says. The anchor must not be part of the
-database's backups; restoring it together with the database defeats its purpose.
+wins, and of a database restored from a backup the anchor says how far it lags. The anchor must not be part of the
+database's backups: restored together with the database, the anchor would say that an older copy is the newest.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def elapsed_seconds() -> float:
 
 
 class SteadyClock:
-    """A clock that is not believed when it is ahead of what has passed since it was made."""
+    """A clock that is not believed when it runs ahead of the time that has passed since this object was made."""
 
     def __init__(
         self, clock: Callable[[], datetime], last: int, elapsed: Callable[[], float] = elapsed_seconds
@@ -42,7 +42,7 @@ class SteadyClock:
 
         Args:
             clock: returns the current time, aware.
-            last: the latest time the log holds, in microseconds since 1970: if the clock is behind, it may catch up.
+            last: the latest time the log holds, in microseconds since 1970: a clock that lags may catch up.
             elapsed: returns seconds that pass as they do, whatever the clock is set to.
 
         """
@@ -76,7 +76,7 @@ def check_clock(now: datetime, last: int) -> None:
         last: the latest time the log holds, in microseconds since 1970; 0 for none.
 
     Raises:
-        OperatorError: it is, and nobody confirmed today that it is right.
+        OperatorError: the clock is later, and nobody confirmed today that it is right.
 
     """
     pause = now - from_microseconds(last)

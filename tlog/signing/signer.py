@@ -66,12 +66,12 @@ class Signing(Protocol):
 
         Raises:
             OverloadedError: the signer is away.
-            OperatorError: it does not know, or does not know for sure.
+            OperatorError: the signer does not know, or does not know for sure.
 
         """
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the clock is behind what was signed or logged, and nothing was.
+        """Sign a checkpoint; None if the clock lags what was signed or logged, and nothing was signed.
 
         Asked for what is signed already, it returns the same note: a lost answer can be asked for again.
 
@@ -109,7 +109,7 @@ class CheckpointSigner:
         return anchored
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the clock is behind what was signed or logged, and nothing was.
+        """Sign a checkpoint; None if the clock lags what was signed or logged, and nothing was signed.
 
         Raises:
             AnchorMissingError: there is no readable anchor.
@@ -128,7 +128,10 @@ class CheckpointSigner:
         now, earliest = to_microseconds(self._clock()), max(last.sealed_at + 1, proposal.logged_at)
         if now < earliest:
             # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
-            _log.error("the clock is behind what was signed and logged; nothing is signed", behind=earliest - now)
+            _log.error(
+                "the clock lags what was signed and logged; nothing is signed until it has caught up",
+                lags=earliest - now,
+            )
             return None
         note = sign_checkpoint(Checkpoint(last.origin, proposal.size, proposal.root), self._key)
         anchored = proposed._replace(note=note, sealed_at=now)
@@ -141,7 +144,7 @@ def check_note(anchored: Anchored, log: Verifier) -> None:
     """Check that a signed note is the log's, and of the tree that stands beside it.
 
     Raises:
-        ForkError: it is not.
+        ForkError: the note does not open, or the anchor says something else.
 
     """
     if anchored.origin != log.name:

@@ -1,9 +1,11 @@
-"""The signer behind a UNIX socket: `serve_signer` in the process that owns key and anchor, `RemoteSigner` in the others.
+"""A signer in a process of its own, asked over a UNIX socket.
+
+`serve_signer` runs in the process that owns key and anchor, `RemoteSigner` in the others.
 
 A connection is one line of JSON in each direction, at most 16 KiB and 5 seconds for the question. Who asks is known from the
-kernel, not from what it says. Questions are answered one after the other in the order they came, so that a question after a
-lost answer is answered with what became of the lost one. There is no encryption: nothing secret passes, and a UNIX socket
-does not leave the machine.
+kernel, not from what the question says. Questions are answered one after the other in the order they came, so that whoever
+lost an answer asks again and is told what became of the first question. There is no encryption: nothing secret passes, and a
+UNIX socket does not leave the machine.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
 
 
 class NotSigned(msgspec.Struct, frozen=True, tag="not signed"):
-    """The signer's clock is behind what was signed or logged."""
+    """The signer's clock lags what was signed or logged."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -282,7 +284,7 @@ class RemoteSigner:
 
         Raises:
             OverloadedError: the signer is away.
-            OperatorError: it does not know, or does not know for sure.
+            OperatorError: the signer does not know, or does not know for sure.
 
         """
         anchored = self._ask(Read())
@@ -291,7 +293,7 @@ class RemoteSigner:
         return anchored
 
     def sign(self, proposal: Proposal) -> Anchored | None:
-        """Sign a checkpoint; None if the signer's clock is behind what was signed or logged, and nothing was.
+        """Sign a checkpoint; None if the signer's clock lags what was signed or logged, and nothing was signed.
 
         Raises:
             OverloadedError: the signer is away, and may have signed all the same; or its clock leapt ahead, and it did not.
@@ -317,7 +319,7 @@ class RemoteSigner:
         return None if isinstance(answer, NotSigned) else Anchored(*msgspec.structs.astuple(answer))
 
     def _stranger(self) -> str:
-        return f"what answers at {self._path} is not a signer of this version of tlog"
+        return f"the program at {self._path} is not a signer of this version of tlog; start 'tlog signer' there"
 
     def _exchange(self, line: bytes) -> bytes:
         """Send a line, return the line that comes back, before the time is over."""
