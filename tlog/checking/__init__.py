@@ -23,6 +23,8 @@ Words:
     `mirrored`  the same check, of a mirror
     `report`  what was found: problems by class and place
 
+Every problem has a place, which is written the same everywhere:
+
     >>> from tlog.checking.report import Place
     >>> [str(place) for place in (Place("entry", 7), Place("entries", 256, 512), Place("anchor"))]
     ['entry 7', 'entries 256 to 511', 'anchor']

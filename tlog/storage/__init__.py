@@ -20,7 +20,7 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `scan`  all rows read without trust in the database's own indexes
     `keys`  API keys at rest
 
-A reader asks; a reader that asks more than one question takes a view, so that all answers are of one moment:
+Who asks more than one question takes a view, so that all answers are of one moment:
 
     reader = ReadStore(Database("postgresql://tlog@db/tlog"))
     await reader.open()

@@ -13,7 +13,7 @@ Words:
 - *template*: the path as the routes have it, such as `/v1/audit/events/{event_id}`.
 - *leading*: whether this service is the one that seals, or indexes; of several services of a log one is.
 
-Two lines worth an alarm: events that wait to be appended, and a disk on which nothing is appended any more.
+Of these figures two are worth an alarm: `events_waiting` that grows, and `disk_low` of 1, when nothing is appended any more:
 
     $ curl -s localhost:8080/metrics | grep -v '#'
     tlog_events_appended_total 20000.0
