@@ -19,7 +19,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if sys.platform != "win32":
     import uvloop
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+# Where a log is sealed and indexed: in a child of the process that appends, in that process itself, or in another one.
+Sealing = Literal["beside", "here", "elsewhere"]
+DEFAULT_INTERVAL: Final = 1.0  # seconds between two seals
+DEFAULT_ORIGIN: Final = "localhost/tlog"
 Result = TypeVar("Result")
 _SEED_SIZE: Final = 32
 _PEPPER_SIZE: Final = 32

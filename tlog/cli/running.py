@@ -13,10 +13,10 @@ import typer
 from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Interval, Origin, SignerSocket
 from tlog.cli.output import console, run
 from tlog.errors import KeyMismatchError
-from tlog.lifecycle.making import DEFAULT_ORIGIN, create_log
-from tlog.lifecycle.opening import DEFAULT_INTERVAL, is_log
+from tlog.lifecycle.making import create_log
+from tlog.lifecycle.opening import is_log
 from tlog.lifecycle.running import run_sealing
-from tlog.location import DataDirectory, Location, utc_now
+from tlog.location import DEFAULT_INTERVAL, DEFAULT_ORIGIN, DataDirectory, Location, utc_now
 from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
 from tlog.server.serve import serve as run_server
 from tlog.signing.anchor import Anchor

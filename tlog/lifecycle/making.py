@@ -6,7 +6,7 @@ If one of the three is missing while another is there, nothing is made: a silent
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tlog.core.chain import CHAIN_START
 from tlog.core.making.drafts import draft_index_keys
@@ -26,8 +26,6 @@ from tlog.writing.appender import Appender
 if TYPE_CHECKING:
     from tlog.core.note import Verifier
     from tlog.storage.database import Database
-
-DEFAULT_ORIGIN: Final = "localhost/tlog"
 
 
 async def create_log(location: Location, origin: str) -> Verifier:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from tlog.answering.query import Searcher
 from tlog.core.entry import IndexKeysEntry, parse_entry
@@ -23,7 +23,7 @@ from tlog.errors import (
     OverloadedError,
     RollbackError,
 )
-from tlog.location import DataDirectory, Location, utc_now
+from tlog.location import DEFAULT_INTERVAL, DataDirectory, Location, Sealing, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.signing.anchor import Anchor, Anchored
@@ -34,7 +34,7 @@ from tlog.storage.appending import AppendStore
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
 from tlog.writing.appender import Appender
-from tlog.writing.background import Beside, Elsewhere, Here
+from tlog.writing.background import ChildProcess, External, InProcess
 from tlog.writing.sealer import check_anchored
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from tlog.storage.rows import SealedCheckpoint
     from tlog.writing.background import Background
 
-DEFAULT_INTERVAL: Final = 1.0
-Sealing = Literal["here", "beside", "elsewhere"]
 _SEALED_POLL: Final = 0.05
 
 
@@ -239,9 +237,9 @@ async def open_log(
         background: Background
         if sealing == "here":
             signer = signer_of(location, steady)
-            background = Here(database, signer, appender=appender, interval=interval, index=index, tiling=tiling)
+            background = InProcess(database, signer, appender=appender, interval=interval, index=index, tiling=tiling)
         else:
-            background = Beside(location, interval) if sealing == "beside" else Elsewhere()
+            background = ChildProcess(location, interval) if sealing == "beside" else External()
         searcher = Searcher(reader, bucket_keys)
         yield Log(
             location,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 import uvicorn
 
 from tlog.errors import OperatorError
-from tlog.lifecycle.opening import DEFAULT_INTERVAL, open_log
+from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import running
-from tlog.location import tune_memory
+from tlog.location import DEFAULT_INTERVAL, tune_memory
 from tlog.server.app import create_app
 from tlog.server.guard.auth import Authenticator
 from tlog.server.guard.protocol import GuardedProtocol
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from tlog.lifecycle.opening import Sealing
-    from tlog.location import Location
+    from tlog.location import Location, Sealing
     from tlog.server.service import Service
 
 DEFAULT_HOST: Final = "127.0.0.1"

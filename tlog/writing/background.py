@@ -1,8 +1,9 @@
-"""What goes on behind the appends of a log: sealing and indexing, in this process or in one of its own.
+"""What goes on beside the appends of a log: sealing and indexing, in this process, in a child of it, or in another one.
 
-`Here` does it in the running event loop, `Beside` in a child process (`tlog seal`), so that appending and answering never
-wait for it, and `Elsewhere` leaves it to others. All stand by while another process of the log leads. A child ends when its
-parent does: its standard input is then at its end. It reports by lines of JSON on standard output.
+`InProcess` seals in the running event loop. `ChildProcess` seals in a child (`tlog seal`), so that appending and answering
+never wait for it. `External` leaves sealing to other processes of the log. Whoever seals stands by while another process
+leads. A child ends when its parent does: the child's standard input is then at its end. A child reports by lines of JSON on
+standard output.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Background(Protocol):
         """
 
 
-class Here:
+class InProcess:
     """Sealing and, unless told otherwise, indexing in this process."""
 
     def __init__(
@@ -189,7 +190,7 @@ class Here:
             _log.error("indexing stopped", reason=str(error))
 
 
-class Beside:
+class ChildProcess:
     """Sealing and indexing in a child process."""
 
     def __init__(self, location: Location, interval: float) -> None:
@@ -243,7 +244,7 @@ class Beside:
         return [sys.executable, "-m", "tlog", "seal", "--data", data, "--interval", interval, "--supervised"]
 
 
-class Elsewhere:
+class External:
     """Sealing and indexing that is left to other processes of the log."""
 
     def __init__(self) -> None:
