@@ -4,13 +4,13 @@ The order of the log is the order in which transactions take the row lock on the
 append at once. Under the lock: loggedAt = max(clock, last loggedAt), leaf hash, chain hash, COPY, new state, commit. A
 request is acknowledged only after the commit is on disk; each is appended whole or not at all.
 
-What a request becomes follows from the state it continues. While nobody else appends, that state is foreseen before the
-lock is taken: requests are hashed and packed as they arrive, and of a large group everything that needs no lock is written
-while the group before it is still being committed, over a second connection (a *lane*). Under the lock the state is
-compared; if it is another one after all, the group is hashed, packed and written anew.
+The rows of a request follow from the state they continue. While nobody else appends, that state is foreseen before the
+lock is taken: requests are hashed and packed as they arrive, and everything of a large group that needs no lock is written
+while the group before is still being committed, over a second connection (a *lane*). Under the lock the state is compared;
+if another process appended after all, the group is hashed, packed and written anew.
 
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
-is the group taken apart: known events with the same content get their first receipt, with other content a conflict.
+is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from tlog.core.entry import (
-    to_microseconds,
-)
+from tlog.core.entry import to_microseconds
 from tlog.errors import EventConflictError, OverloadedError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
 from tlog.writing.duplicates import sort_out
@@ -53,7 +51,7 @@ class _Request(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the rows of a request are: as the rows from number `first` on of `rows`, which are of others too."""
+    """Where the rows of a request are: from number `first` on among `rows`, which holds rows of other requests too."""
 
     rows: ChainedRows
     first: int
@@ -76,7 +74,7 @@ class _Group:
 
     @property
     def end(self) -> State | None:
-        """The state behind it, None while it is not chained whole."""
+        """The state after its last row, None while it is not chained whole."""
         return self._rows[-1].end if self._rows and len(self._places) == len(self.requests) else None
 
     @property
@@ -85,7 +83,7 @@ class _Group:
         return list(self._event_ids)
 
     def add(self, request: _Request) -> None:
-        """Take in a request."""
+        """Add a request at the end."""
         self.requests.append(request)
         self.events += len(request.drafts)
         known = len(self._event_ids)
@@ -101,7 +99,7 @@ class _Group:
             self._start, self._rows, self._places = None, [], []
 
     def chain_some(self, start: State, now: int, least: int = 1) -> bool:
-        """Chain more requests, the first of all to `start`; tell whether `least` events were there to be chained."""
+        """Chain more requests, the first of the group to `start`; tell whether there were `least` events to chain."""
         if self._start != start:
             self._start, self._rows, self._places = start, [], []
         continued = self._rows[-1].end if self._rows else start
@@ -120,8 +118,8 @@ class _Group:
         return True
 
     async def chain(self, start: State, now: int) -> list[ChainedRows]:
-        """Return the rows of all requests when the first of them continues `start`; others go on between the parts."""
-        while self.chain_some(start, now):  # noqa: ASYNC110 - it works, and waits for nothing
+        """Return the rows of all requests when the first of them continues `start`; other tasks run between the parts."""
+        while self.chain_some(start, now):  # noqa: ASYNC110 - each turn does work, none waits for something
             await asyncio.sleep(0)
         return self._rows
 
@@ -133,7 +131,27 @@ class _Group:
 
 
 class Appender:
-    """Takes requests from many tasks and appends them in groups; `run` does the work."""
+    """Takes requests from many tasks and appends them in groups; `run` does the work.
+
+    What its two lanes share:
+
+        field         set by                    means                                          when there is none
+        _turn         _take, _pass_turn         a lock: a lane holds it from when it waits     nobody is about to take a
+                                                for a group until that group has the           group: another lane may
+                                                database's lock
+        _taken        _take, _pass_turn         the group for which the turn is held           None: the lane that holds the
+                                                                                               turn still waits for a group,
+                                                                                               or nobody holds the turn
+        _under_way    _take, _lane              how many groups are taken and not committed    0: a group is taken at once,
+                                                                                               however small it is
+        _failures     _append_group             how many groups have failed: a lane that       0: none has failed
+                                                sees more than before connects anew
+        _last_end     _locked, _append_group    the state after the last group that had the    None: no group had it yet, or
+                                                database's lock                                one has failed since
+        _foreseen     _commit, _locked,         the state that the next group will continue    None: as above, or others
+                      _append_group             if nobody else appends                         append too, or the group
+                                                                                               before is being chained
+    """
 
     def __init__(
         self, store: AppendStore, clock: Callable[[], datetime], *, max_waiting: int = MAX_WAITING_EVENTS
@@ -143,7 +161,7 @@ class Appender:
         Args:
             store: where rows go.
             clock: returns the current time, aware.
-            max_waiting: events that may wait at most; a request beyond is refused.
+            max_waiting: how many events may wait; a request for which there is no room is refused.
 
         """
         self._stores = store, store.twin()
@@ -153,12 +171,12 @@ class Appender:
         self._waiting_events = 0
         self._wake = asyncio.Event()
         self._closing = False
-        self._turn = asyncio.Lock()  # held from taking a group until the database's lock is held for it
-        self._taken: _Group | None = None  # the group for which it is held
-        self._under_way = 0  # how many groups are taken and not committed
+        self._turn = asyncio.Lock()
+        self._taken: _Group | None = None
+        self._under_way = 0
         self._failures = 0
-        self._last_end: State | None = None  # behind the last group that held the database's lock
-        self._foreseen: State | None = None  # behind the last group that was taken, if nobody else appends
+        self._last_end: State | None = None
+        self._foreseen: State | None = None
 
     @property
     def waiting_events(self) -> int:
@@ -169,7 +187,7 @@ class Appender:
         """Check that so many events could wait now.
 
         Raises:
-            OverloadedError: they could not, or the log is closing.
+            OverloadedError: there is no room for so many, or the log is closing.
 
         """
         if self._closing or self._waiting_events + events > self._max_waiting:
@@ -188,7 +206,7 @@ class Appender:
         if not drafts:
             return Receipts.of([])
         self.check_room(len(drafts))
-        self._now()  # refused here, before it waits, if the clock is not to be believed
+        self._now()  # a clock that is not to be believed refuses the request here, before the request waits
         request = _Request(drafts, asyncio.get_running_loop().create_future())
         if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
             self._waiting.append(_Group())
@@ -199,7 +217,7 @@ class Appender:
         return await request.done
 
     async def run(self) -> None:
-        """Append what waits until `close` is called and nothing waits any more."""
+        """Append the requests that wait, until `close` is called and no request waits any more."""
         try:
             await asyncio.gather(*map(self._lane, self._stores))
         finally:
@@ -212,7 +230,7 @@ class Appender:
                 await store.close()
 
     def close(self) -> None:
-        """Refuse new requests and let `run` end after the waiting ones."""
+        """Refuse new requests, and let `run` end after those that wait."""
         self._closing = True
         self._wake.set()
 
@@ -226,7 +244,7 @@ class Appender:
             try:
                 if failures != self._failures:
                     failures = self._failures
-                    await store.close()  # what broke the other lane's connection has probably broken this one too
+                    await store.close()  # whatever broke the other lane's connection has probably broken this one too
                 await self._append_group(store, group)
             finally:
                 self._pass_turn(group)
@@ -262,13 +280,13 @@ class Appender:
             self._foreseen = self._last_end = None
             outcomes = [error] * len(group.requests)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it
-            # Class and place only: a message could quote an event.
+            # The class and the place only: a message could quote an event.
             place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
             _log.error("append failed", error=type(error).__name__, place=place)
             self._foreseen = self._last_end = None
             outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group.requests)
         for request, outcome in zip(group.requests, outcomes, strict=True):
-            with suppress(asyncio.InvalidStateError):  # its client went away meanwhile
+            with suppress(asyncio.InvalidStateError):  # the request's client went away meanwhile
                 if isinstance(outcome, TlogError):
                     request.done.set_exception(outcome)
                 else:
@@ -278,7 +296,7 @@ class Appender:
         group.drop_cancelled()
         ahead = None
         if (start := self._foreseen) is not None:
-            self._foreseen = None  # until it is known where this group ends
+            self._foreseen = None  # until this group is chained, which says where it ends
             ahead = Ahead(start, [rows.packed for rows in await group.chain(start, self._now())])
             self._foreseen = group.end
             self._chain_ahead()
@@ -301,14 +319,14 @@ class Appender:
         return group.receipts()
 
     def _locked(self, group: _Group, start: State, end: State) -> None:
-        """Let the next group have its turn, to continue where this one ends, unless others append too."""
+        """Let the next group have its turn; unless others append too, it will continue where this one ends."""
         alone = self._last_end in (None, start)
         self._last_end, self._foreseen = end, end if alone else None
         self._pass_turn(group)
         asyncio.get_running_loop().call_soon(self._chain_ahead)
 
     def _chain_ahead(self) -> None:
-        """Chain some of what waits, if what it continues is foreseen; come back for more."""
+        """Chain some of the requests that wait, if the state they continue is foreseen; come back for more."""
         start = self._foreseen
         try:
             now = self._now()
@@ -323,7 +341,7 @@ class Appender:
             start = group.end
 
     async def _commit_carefully(self, store: AppendStore, group: _Group) -> list[Receipts | TlogError]:
-        """Append what is new of each request, after looking up what is known, all in one transaction."""
+        """Append the new events of each request, after looking up the known ones, all in one transaction."""
         async with store.transaction(group.events) as append:
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             fresh: dict[str, DraftEntry] = {}
