@@ -170,7 +170,7 @@ def promised_more(backup):
 REFUSED = {
     "incomplete": (lambda backup: (backup / "tlog-backup.json").unlink(), NotCheckedError, "not a complete backup"),
     "WAL damaged": (wal_cut, EmbeddedPostgresError, "pg_waldump failed"),
-    "other manifest": (other_manifest, OperatorError, "another manifest than when it was backed up"),
+    "other manifest": (other_manifest, OperatorError, "another manifest than when it was made"),
     "other description": (other_description, MalformedInputError, "not the description of a backup"),
 }
 

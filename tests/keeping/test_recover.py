@@ -285,12 +285,12 @@ HOSTILE = {
     "bit of a signature": (flip("checkpoint", -40), (VerificationError, MalformedInputError), "not one of this log"),
     "bit of a size": (flip("checkpoint", len(ORIGIN) + 1), VerificationError, "not one of this log"),
     "bit of the chain": (flip_in_chain_hash, VerificationError, "chain"),
-    "bit of an entry that is missing": (flip("tile/entries/002.p/188"), VerificationError, "not what its entries lead to"),
-    "bit of an entry that is there": (flip("tile/entries/000"), VerificationError, r"tile/0/000 is not what"),
+    "bit of an entry that is missing": (flip("tile/entries/002.p/188"), VerificationError, "not the tile that its entries lead to"),
+    "bit of an entry that is there": (flip("tile/entries/000"), VerificationError, r"tile/0/000 is not the tile that"),
     "length of an entry": (flip("tile/entries/001", 1), MalformedInputError, "tile/entries/001"),
-    "bit of a tile": (flip("tile/0/001"), VerificationError, "tile/0/001 is not what"),
-    "bit of an upper tile": (flip("tile/1/000.p/2"), VerificationError, r"tile/1/000\.p/2 is not what"),
-    "bit of a partial tile": (flip("tile/0/002.p/188"), VerificationError, r"tile/0/002\.p/188 is not what"),
+    "bit of a tile": (flip("tile/0/001"), VerificationError, "tile/0/001 is not the tile that"),
+    "bit of an upper tile": (flip("tile/1/000.p/2"), VerificationError, r"tile/1/000\.p/2 is not the tile that"),
+    "bit of a partial tile": (flip("tile/0/002.p/188"), VerificationError, r"tile/0/002\.p/188 is not the tile that"),
     "bundle missing": (remove("tile/entries/001"), NotCheckedError, "no tile/entries/001"),
     "last bundle missing": (remove("tile/entries/002.p/188"), NotCheckedError, r"no tile/entries/002\.p/188"),
     "tile missing": (remove("tile/0/000"), NotCheckedError, "no tile/0/000"),
@@ -301,8 +301,8 @@ HOSTILE = {
     "entries exchanged": (exchange, VerificationError, "tile/0/001"),
     "other log": (other_log, VerificationError, "not one of this log"),
     "other key": (other_key_of_the_same_name, VerificationError, "not one of this log"),
-    "rebuilt with another last entry": (rebuild(lambda good: [*good[:-1], b"{}"]), VerificationError, "at size 700$"),
-    "rebuilt with another early entry": (rebuild(lambda good: [*good[:9], b"{}", *good[10:]]), VerificationError, "database at entry 9$"),
+    "rebuilt with another last entry": (rebuild(lambda good: [*good[:-1], b"{}"]), VerificationError, "at size 700; use another mirror$"),
+    "rebuilt with another early entry": (rebuild(lambda good: [*good[:9], b"{}", *good[10:]]), VerificationError, "database at entry 9; use another mirror$"),
 }  # fmt: skip
 
 
@@ -350,7 +350,7 @@ async def test_mirror_that_is_too_short_says_how_far_it_goes(lost, directory):
         await export_static(reader, directory / "short", await reader.latest_checkpoint())
         await reader.close()
         before = fingerprint(location)
-        with pytest.raises(NotCheckedError, match="goes up to 512 entries, 700 were signed"):
+        with pytest.raises(NotCheckedError, match="has 512 entries, but 700 were signed"):
             await recovering(location, directory / "short")
         assert fingerprint(location) == before
 
@@ -400,7 +400,7 @@ DAMAGED = {
     "row deleted": ("DELETE FROM tlog.leaf WHERE index = 3", 3),
     "first row deleted": ("DELETE FROM tlog.leaf WHERE index = 0", 0),
     "tail deleted": ("DELETE FROM tlog.leaf WHERE index > 250", 251),
-    "row behind the last": ("INSERT INTO tlog.leaf SELECT 257, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 1", 257),
+    "row after the last": ("INSERT INTO tlog.leaf SELECT 257, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 1", 257),
     "state changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", 256),
 }  # fmt: skip
 
@@ -440,13 +440,13 @@ async def _latest(location):
         await reader.close()
 
 
-async def test_rows_far_behind_the_last_are_in_the_way(lost):
+async def test_rows_far_after_the_last_are_in_the_way(lost):
     with lost.restored(1) as location:
         with psycopg.connect(location.admin, autocommit=True) as admin:
             admin.execute(
                 "INSERT INTO tlog.leaf SELECT 600, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
             )
-        with pytest.raises(UnsafeDatabaseError, match="rows behind its 1 entries"):
+        with pytest.raises(UnsafeDatabaseError, match="rows after its 1 entries"):
             await recovering(location, lost.mirror)
 
 

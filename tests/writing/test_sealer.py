@@ -156,7 +156,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-async def test_damage_behind_the_last_checkpoint_is_not_signed(opened, database, damage):
+async def test_damage_after_the_last_checkpoint_is_not_signed(opened, database, damage):
     statement, error, message = DAMAGE[damage]
     async with opened() as log:
         await fill(log, 4)

@@ -1,12 +1,13 @@
 """Backups of the embedded database with PostgreSQL's own tools, and restoring them.
 
     <target>/cluster/            a base backup (pg_basebackup) with the WAL that makes it consistent, and its manifest
-    <target>/tlog-backup.json    whose log it is and how far it goes; written last: a directory without it is incomplete
+    <target>/tlog-backup.json    whose log it is and how many entries it has; written last: a directory without it is
+                                 incomplete
 
-The keys and the anchor are not in it, on purpose. The keys never change and are kept elsewhere, once. The anchor says what
-was signed last; restored together with the database it would say that an older copy is the newest.
+A backup leaves out the keys and the anchor, on purpose. The keys never change and are kept elsewhere, once. The anchor says
+what was signed last; restored together with the database it would say that an older copy is the newest.
 
-Left out: one's own PostgreSQL, which has its own backups, and archiving of WAL (docs/how-to/back-up-and-restore.md).
+Left out: PostgreSQL of one's own, which has its own backups, and archiving of WAL (docs/how-to/back-up-and-restore.md).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _DISTRIBUTION: Final = "tlog-audit"
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a backup says of itself; `size` entries are in it at least, `checkpoint` is the newest note of then."""
+    """What a backup says of itself: it has `size` entries at least; `checkpoint` was the newest note when it was taken."""
 
     type: Literal["tlog-backup"] = "tlog-backup"
     v: Literal[1] = 1
@@ -50,7 +51,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Restored(NamedTuple):
-    """A restored database: entries it holds, and what the anchor says was signed (None: there is no anchor)."""
+    """A restored database: how many entries it holds, and how many the anchor says were signed (None: no anchor)."""
 
     backup: Backup
     size: int
@@ -62,9 +63,9 @@ async def back_up(directory: DataDirectory, target: Path, now: datetime) -> Back
     """Write a backup of the embedded database, running or not, into the new directory `target`.
 
     Raises:
-        MalformedInputError: `target` is there already.
+        MalformedInputError: `target` exists already.
         OperatorError: there is no embedded database.
-        EmbeddedPostgresError: PostgreSQL's tool fails; its message is in ours.
+        EmbeddedPostgresError: PostgreSQL's tool fails; the error quotes the tool's message.
         KeyMismatchError: the log's public key is missing.
 
     """
@@ -96,40 +97,47 @@ def read_backup(source: Path) -> Backup:
     """Return what a backup says of itself.
 
     Raises:
-        NotCheckedError: it is incomplete, or none.
+        NotCheckedError: `source` is no backup, or an incomplete one.
         MalformedInputError: its description has another form.
 
     """
     try:
         data = (source / _DESCRIPTION).read_bytes()
     except OSError as error:
-        message = f"{source} is not a complete backup: {_DESCRIPTION} cannot be read ({error.strerror})"
+        message = (
+            f"{source} is not a complete backup: {_DESCRIPTION} cannot be read ({error.strerror}); use another backup"
+        )
         raise NotCheckedError(message) from error
     try:
         return msgspec.json.decode(data, type=Backup)
     except msgspec.MsgspecError:
-        message = f"{source / _DESCRIPTION} is not the description of a backup that this version makes"
+        message = (
+            f"{source / _DESCRIPTION} is not the description of a backup that this version makes; use a newer version"
+        )
         raise MalformedInputError(message) from None
 
 
 async def restore(directory: DataDirectory, source: Path) -> Restored:
-    """Put a backup into a data directory that has no database, and look at what came of it.
+    """Put a backup into a data directory that has no database, and say how many entries the database then has.
 
     Raises:
         NotCheckedError: the backup is incomplete.
         MalformedInputError: its description has another form.
         KeyMismatchError: the data directory has the keys of another log.
-        OperatorError: it is not what was backed up.
+        OperatorError: the backup was changed, or has fewer entries than it says.
         EmbeddedPostgresError: there is a database already, or PostgreSQL refuses the backup.
 
     """
     backup = read_backup(source)
     has_keys = directory.has_verifier()
     if has_keys and directory.verifier().vkey() != backup.vkey:
-        message = f"{source} is a backup of another log than the one whose keys are in {directory.root}"
+        message = (
+            f"{source} is a backup of another log than the one whose keys are in {directory.root}; restore it into the data "
+            "directory of its own log, or into a new one"
+        )
         raise KeyMismatchError(message)
     if _manifest_digest(source) != backup.manifest:
-        message = f"{source / _CLUSTER} has another manifest than when it was backed up; use another backup"
+        message = f"{source / _CLUSTER} has another manifest than when it was made; use another backup"
         raise OperatorError(message)
     directory.create()
     postgres = EmbeddedPostgres(directory.postgres)
@@ -149,12 +157,12 @@ def _make_directory(target: Path) -> None:
     try:
         target.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        message = f"{target} exists already; a backup is never written over another one"
+        message = f"{target} exists already, and a backup is never written over another one; name a new directory"
         raise MalformedInputError(message) from None
 
 
 def _write_description(target: Path, backup: Backup) -> None:
-    """Write what makes a backup complete, when everything else is on disk."""
+    """Write the description, which makes the backup complete; everything else is on disk before."""
     write_durable(target / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
 
 
@@ -181,5 +189,5 @@ def _manifest_digest(backup: Path) -> str:
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror}); the backup is incomplete"
+        message = f"{path} cannot be read ({error.strerror}): the backup is incomplete; use another one"
         raise NotCheckedError(message) from error

@@ -1,7 +1,8 @@
 """Recovery: entries that were signed and that the database lost come back from a mirror of the log.
 
-A database that was restored from a backup is behind the anchor, and nothing may be signed on top of it. What is missing is
-public: whoever mirrors the log has it. The anchor says which tree it has to be, so the mirror needs no trust:
+A database that was restored from a backup lacks entries that the anchor says were signed, and nothing may be signed on top
+of it. The missing entries are public: whoever mirrors the log has them. The anchor says which tree they have to lead to, so
+the mirror needs no trust:
 
     mirror's checkpoint: signed by this log, of exactly the anchored size and root
     → one pass over the mirror and the database's rows: every tile and row compared; root and chain hash as anchored
@@ -10,9 +11,9 @@ public: whoever mirrors the log has it. The anchor says which tree it has to be,
     → rows read back and checked as before a signature, tiles made, anchored checkpoint published
 
 A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
-for every 256 missing entries. Left out: recovering a part. Above an incomplete log nothing could ever be signed.
+for every 256 missing entries. Left out: recovering a part. Nothing could ever be signed on top of an incomplete log.
 
-A mirror has no disclosures, no API keys and no older checkpoints, and nothing that was pending; they do not come back.
+A mirror has no disclosures, no API keys, no older checkpoints and no pending entries; these do not come back.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ Row = tuple[int, bytes, bytes, bytes]  # index, entry, leaf hash, chain hash
 class Recovered(NamedTuple):
     """What a recovery did, or would do.
 
-    `start` entries were there, there are `size` now, and `events` of the new ones are events: all without disclosures.
+    The log had `start` entries and has `size` now; `events` of the new ones are events, all of them without disclosures.
     """
 
     start: int
@@ -70,7 +71,7 @@ class _Missing(NamedTuple):
     """What the check of a mirror found about the entries that the database lacks."""
 
     size: int  # of the anchored tree
-    digests: list[bytes]  # of the leaf hashes of each bundle that is needed
+    digests: list[bytes]  # one for each bundle that is needed: of its leaf hashes
     events: int
 
 
@@ -83,7 +84,7 @@ async def recover(
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recovered:
-    """Bring back what the database lacks of the anchored tree.
+    """Bring back the entries of the anchored tree that the database lacks.
 
     Args:
         database: with the schema of this version and the log's state; None, in a dry run, for one that is still to be made.
@@ -95,10 +96,11 @@ async def recover(
 
     Raises:
         NotCheckedError: the mirror is too short or incomplete.
-        VerificationError: the mirror is another log's, or not what was signed.
-        MalformedInputError: a file of it does not have its form, or an entry is of a newer version.
+        VerificationError: the mirror is another log's, or holds another tree than was signed.
+        MalformedInputError: a file of the mirror does not have its form, or an entry is of a newer version.
         DamagedLogError: the database holds something else than was signed; the message names the first entry.
-        ForkError: this log's key signed something that the anchor does not know.
+        ForkError: this log's key signed something that the anchor does not know, or the database's tiles or rows lead to
+            another tree than was signed.
         OperatorError: another process works on the log; or what `tlog.writing.sealer.check_anchored` raises.
         OverloadedError: the mirror or the database is away; the same call may be repeated.
 
@@ -164,7 +166,7 @@ async def _check(  # noqa: PLR0917 - what is compared, one by one
         width = tile_width(0, index, anchored.size)
         entries = await asyncio.to_thread(mirror.entries, index, width)
         start = index * TILE_WIDTH
-        # One row more than there should be: what stands behind the last one would be in the way.
+        # One row more than there should be: a row after the last one would be in the way.
         end = min(start + width, state.size + 1)
         check.bundle(entries, [] if store is None or start >= end else await store.rows(start, end))
         await asyncio.to_thread(_check_tiles, mirror, check.full_tiles())
@@ -175,7 +177,7 @@ async def _check(  # noqa: PLR0917 - what is compared, one by one
 
 
 def _check_claims(mirror: Mirror, anchored: Anchored, log: Verifier) -> None:
-    """Check what the mirror says of itself."""
+    """Check what the mirror says of itself: its checkpoint and the file "chain"."""
     try:
         checkpoint = open_checkpoint(mirror.checkpoint(), log)
     except (VerificationError, MalformedInputError) as error:
@@ -183,8 +185,8 @@ def _check_claims(mirror: Mirror, anchored: Anchored, log: Verifier) -> None:
         raise type(error)(message) from None
     if checkpoint.size < anchored.size:
         message = (
-            f"{mirror.name} goes up to {checkpoint.size} entries, {anchored.size} were signed. A part is not recovered, "
-            "because nothing could be signed on top of it; find a mirror of the newest checkpoint"
+            f"{mirror.name} has {checkpoint.size} entries, but {anchored.size} were signed. A part is not recovered, because "
+            "nothing could be signed on top of it; find a mirror of the newest checkpoint"
         )
         raise NotCheckedError(message)
     if checkpoint.size > anchored.size:
@@ -195,13 +197,14 @@ def _check_claims(mirror: Mirror, anchored: Anchored, log: Verifier) -> None:
         raise ForkError(message)
     if checkpoint.root != anchored.root:
         message = (
-            f"{mirror.name} has another root hash of {anchored.size} entries with this log's signature than the anchor: two "
-            "histories were signed. Keep both, they are evidence"
+            f"{mirror.name} and the anchor have different root hashes of {anchored.size} entries, both with this log's "
+            "signature: two histories were signed. Keep both, they are evidence"
         )
         raise ForkError(message)
     if (chain := mirror.chain()) not in (None, (anchored.size, anchored.chain_hash)):
         message = (
-            f"{mirror.name}: the file 'chain' says {chain and chain[0]} entries or another chain hash than was anchored"
+            f"{mirror.name}: the file 'chain' says {chain and chain[0]} entries or another chain hash than was anchored; the "
+            "mirror is damaged, use another one"
         )
         raise VerificationError(message)
 
@@ -210,12 +213,15 @@ def _check_tiles(mirror: Mirror, tiles: dict[tuple[int, int], bytes]) -> None:
     for (level, index), hashes in tiles.items():
         tile = Tile(level, index, len(hashes) // HASH_SIZE)
         if mirror.tile(*tile) != hashes:
-            message = f"{mirror.name}: {tile.path()} is not what its entries lead to; the mirror is damaged"
+            message = (
+                f"{mirror.name}: {tile.path()} is not the tile that its entries lead to; the mirror is damaged, use "
+                "another one"
+            )
             raise VerificationError(message)
 
 
 class _Check:
-    """One pass over a mirror's entries, beside the rows that the database still has."""
+    """One pass over a mirror's entries, each compared with the row that the database still has."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -228,7 +234,7 @@ class _Check:
         self.events = 0
 
     def bundle(self, entries: Sequence[bytes], rows: Sequence[Row]) -> None:
-        """Take the next entries, and the rows that the database has of them."""
+        """Compare the next entries with the rows that the database has of them."""
         start, have = self._frontier.size, self._state.size
         hashes = [leaf_hash(entry) for entry in entries]
         self.edge |= integrate(start, self.edge, hashes)
@@ -251,12 +257,12 @@ class _Check:
         return {key: self.edge.pop(key) for key in full}
 
     def judge(self, anchored: Anchored) -> None:
-        """Say whether mirror and database are what was anchored, and if not, which of them is wrong.
+        """Check that mirror and database are what was anchored; say which of them is wrong.
 
         Raises:
-            VerificationError: the mirror is.
-            DamagedLogError: the database is.
-            MalformedInputError: neither, but this version cannot read an entry.
+            VerificationError: the mirror is wrong.
+            DamagedLogError: the database is wrong.
+            MalformedInputError: both are right, but this version cannot read an entry.
 
         """
         root = self._frontier.root()
@@ -265,24 +271,28 @@ class _Check:
                 "" if self._different is None else f"; it first differs from the database at entry {self._different}"
             )
             message = (
-                f"the mirror's entries do not lead to the root hash that was signed at size {anchored.size}{where}"
+                f"the mirror's entries do not lead to the root hash that was signed at size {anchored.size}{where}; use another "
+                "mirror"
             )
             raise VerificationError(message)
         if self._different is not None:
             message = (
                 f"entry {self._different} in the database is not the one that was signed, which the mirror has. Nothing was "
-                "changed. Bring back a copy of the database that verifies, or recover into a new one (--new-database)"
+                "changed. Bring back a copy of the database that verifies, or recover into a new database (--new-database)"
             )
             raise DamagedLogError(message)
         if self._unreadable is not None:
-            message = f"entry {self._unreadable[0]} was signed, but this version cannot read it: {self._unreadable[1]}"
+            message = (
+                f"entry {self._unreadable[0]} was signed, but this version cannot read it: {self._unreadable[1]}; recover with a "
+                "newer version"
+            )
             raise MalformedInputError(message)
 
     def _missing(self, index: int, entry: bytes) -> None:
         try:
             self.events += isinstance(parse_entry(entry), EventEntry)
         except MalformedInputError as error:
-            # Whether it was signed is known at the end.
+            # Whether the entry was signed is known at the end.
             self._unreadable = self._unreadable or (index, str(error))
 
     def _differs(self, index: int) -> None:
@@ -306,7 +316,9 @@ async def _write(store: AppendStore, mirror: Mirror, missing: _Missing, state: S
             entries = await asyncio.to_thread(mirror.entries, index, tile_width(0, index, missing.size))
             hashes = [leaf_hash(entry) for entry in entries]
             if _digest(hashes) != digest:
-                message = f"{mirror.name} changed while it was read; what was written is right. Recover again"
+                message = (
+                    f"{mirror.name} changed while it was read; the rows that were written are right. Recover again"
+                )
                 raise VerificationError(message)
             batch += list(zip(entries, hashes, strict=True))[max(0, state.size - index * TILE_WIDTH) :]
             last = index == first + len(missing.digests) - 1
@@ -319,7 +331,7 @@ async def _write(store: AppendStore, mirror: Mirror, missing: _Missing, state: S
 
 
 async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[bytes, bytes]]) -> State:
-    """Write rows that continue `state`, in one transaction; return the state behind them."""
+    """Write rows that continue `state`, in one transaction; return the state after them."""
     chain, logged_at = state.chain_hash, ""
     event_ids: list[str | None] = []
     chains: list[bytes] = []
@@ -338,7 +350,7 @@ async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[b
                 raise OperatorError(message)
             await append.insert([rows], end)
     except DuplicateEventIdError:
-        message = f"the database holds rows behind its {state.size} entries, or their eventIds; run 'tlog fsck'"
+        message = f"the database holds rows after its {state.size} entries, or their eventIds; run 'tlog fsck'"
         raise UnsafeDatabaseError(message) from None
     return end
 

@@ -41,7 +41,7 @@ class Append:
         return await find_events(self._connection, event_ids)
 
     async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
-        """Write rows that continue the state, and the state behind them.
+        """Write rows that continue the state, and the state after them.
 
         Disclosures that were written ahead of the lock are not written again.
 
@@ -59,7 +59,7 @@ class Append:
 
 
 class Ahead(NamedTuple):
-    """What can be written before the lock is taken, if the state is going to be `start`."""
+    """Rows that continue `start`, the state that is foreseen: of them, disclosures are written before the lock is taken."""
 
     start: State
     rows: Sequence[PackedRows]
@@ -91,12 +91,12 @@ class AppendStore:
 
         Args:
             room: how many rows the caller may insert; the disclosure partitions for them are made first.
-            ahead: what to write while others hold the lock.
+            ahead: rows whose disclosures are written while others hold the lock.
 
         Raises:
-            OvertakenError: the state is another one than `ahead` was made for; nothing is written.
-            OverloadedError: the database is away. If that happens at the commit, the rows may be durable all the
-                same; the eventIds make a second try safe.
+            OvertakenError: the state is another one than `ahead` continues; nothing is written.
+            OverloadedError: the database is away. At the commit this may mean that the rows are durable; the eventIds
+                make a second try safe.
 
         """
         with translated():
@@ -113,7 +113,7 @@ class AppendStore:
                     if ahead is None:
                         await self._ensure_partition(connection, state.size, state.size + room)
                     elif ahead.start != state:
-                        raise OvertakenError  # noqa: TRY301 - to undo the transaction is what it is for
+                        raise OvertakenError  # noqa: TRY301 - raised here, it undoes the transaction
                     yield Append(connection, state, disclosed=ahead is not None)
             except BaseException:
                 self._partition_end = 0  # a partition made in this transaction is undone with it

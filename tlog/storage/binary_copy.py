@@ -18,12 +18,12 @@ _VALUE: Final = struct.Struct(">hi")
 
 
 async def copy_in(connection: Connection, query: str, parts: Iterable[bytes]) -> None:
-    """Write packed rows; nothing is asked of the database if there are none.
+    """Write packed rows; without rows the database is not asked.
 
     Args:
         connection: in a role that may insert them.
         query: the name of a COPY … FROM STDIN (FORMAT BINARY).
-        parts: pieces of the rows: of each how many columns it has (2 bytes), and of each column its length (4 bytes) and value.
+        parts: pieces of the rows. Each row has its number of columns (2 bytes), then the length (4 bytes) and value of each.
 
     """
     parts = [part for part in parts if part]
@@ -31,7 +31,7 @@ async def copy_in(connection: Connection, query: str, parts: Iterable[bytes]) ->
         async with connection.cursor().copy(QUERIES[query]) as copy:
             await copy.write(_HEADER)
             for part in parts:
-                await copy.write(memoryview(part))  # psycopg cuts it into pieces, which need not be copies
+                await copy.write(memoryview(part))  # psycopg cuts the part into pieces, which need not be copies
             await copy.write(_END)
 
 

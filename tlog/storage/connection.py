@@ -1,4 +1,4 @@
-"""A connection and what can go wrong on it: the driver's errors become those of `tlog.errors` here and nowhere else."""
+"""A connection and its errors: the driver's errors become those of `tlog.errors` here and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def translated() -> Iterator[None]:
 
     Raises:
         NoSpaceError: the database's disk is full.
-        OverloadedError: the database is away or overloaded; the caller may try again.
+        OverloadedError: the database is away or overloaded; the same call may be repeated.
         DamagedLogError: PostgreSQL finds its own files damaged.
         UnsafeDatabaseError: a role lacks a privilege.
 
@@ -34,17 +34,17 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
-        # What it says has relations and blocks in it, no rows.
+        # The driver's message names relations and blocks, and quotes no rows.
         message = (
-            f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep them, they are evidence; restore a "
-            "copy that verifies, and bring back what that lacks with 'tlog recover'"
+            f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep the files, they are evidence; restore "
+            "a copy that verifies, and bring back what that lacks with 'tlog recover'"
         )
         raise DamagedLogError(message) from error
     except psycopg.errors.DiskFull as error:
-        message = "the disk of the log's database is full; make space on it, and appending goes on by itself"
+        message = "the disk of the log's database is full; make space on it, then appending goes on by itself"
         raise NoSpaceError(message) from error
     except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
-        # The driver's message may quote rows; its class says what happened without them.
+        # The driver's message may quote rows; the error's class says what happened without them.
         message = f"the database cannot serve this now ({type(error).__name__})"
         raise OverloadedError(message) from error
     except psycopg.errors.InsufficientPrivilege as error:

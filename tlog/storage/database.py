@@ -49,7 +49,7 @@ class Database:
     Args:
         conninfo: libpq connection string of the service's login role.
         admin: connection string of a role that may migrate; the same one if not given.
-        watch: what keeps the server going, if it is the embedded one.
+        watch: what keeps the embedded server going; None for a server of one's own.
 
     """
 
@@ -59,7 +59,7 @@ class Database:
         self.watch = watch
 
     def __reduce__(self) -> tuple[type[Database], tuple[str, str]]:
-        """Give another process where to connect to; what keeps the server going stays here."""
+        """Tell another process where to connect to; the watch over the server stays here."""
         return Database, (self._conninfo, self._admin)
 
     async def connect(self, role: Role) -> Connection:
@@ -83,7 +83,7 @@ class Database:
                 raise
 
     def connect_blocking(self, role: Role) -> psycopg.Connection[TupleRow]:
-        """Return what `connect` does, for a thread or process that has nothing else to do than to wait.
+        """Return a connection as `connect` does, for a thread or process that may wait for its answers.
 
         Raises:
             OverloadedError: the database cannot be reached.
@@ -106,7 +106,7 @@ class Database:
         return self._admin if role == "tlog_owner" else self._conninfo
 
     def _check_role(self, role: Role, error: psycopg.OperationalError) -> None:
-        """Find out whether the role is why connecting failed: connect without it, then take it by a statement.
+        """Find out whether connecting failed because of the role: connect without the role, then take it by a statement.
 
         libpq gives the SQLSTATE of a failed statement. Of a failed connection it gives only a text, in the server's language.
         This connection is never lent: in it, RESET ROLE would fall back to the login role.
@@ -137,7 +137,7 @@ class Database:
             timeout=5,
             open=False,
             check=_check_silent,
-            reconnect_timeout=1.0,  # who asks next tries again, so a server that is back is found at once
+            reconnect_timeout=1.0,  # whoever asks next tries again, so a server that is back is found at once
             kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, "row_factory": tuple_row},
         )
 
@@ -164,7 +164,7 @@ class Database:
 
         Raises:
             OverloadedError: the database cannot be reached.
-            UnsafeDatabaseError: something is missing; the message says what and how to mend it.
+            UnsafeDatabaseError: a promise has nothing to rest on; the message says why, and how to mend it.
 
         """
         connection = await self.connect("tlog_reader")
@@ -201,7 +201,7 @@ async def snapshot(connection: Connection, *, index_scans: bool = False) -> Asyn
 
 def _check_version(connection: Connection) -> None:
     if connection.info.server_version < _MINIMUM_VERSION:
-        message = f"PostgreSQL {connection.info.server_version // 10_000} is too old; tlog needs 15 or newer"
+        message = f"PostgreSQL {connection.info.server_version // 10_000} is too old; tlog needs 15 or newer, upgrade the server"
         raise UnsafeDatabaseError(message)
 
 
@@ -209,6 +209,6 @@ def _as_role(conninfo: str, role: Role) -> str:
     options = str(conninfo_to_dict(conninfo).get("options") or "")
     options += f" -c role={role} -c search_path=pg_catalog -c idle_in_transaction_session_timeout=60s"
     if role == "tlog_indexer":
-        # A crash may take the newest rows of the index, which follow from the entries, and never one before them.
+        # A crash may take the newest rows of the index, which follow from the entries, and leaves all rows before them.
         options += " -c synchronous_commit=off"
     return make_conninfo(conninfo, options=options.strip(), application_name=role)

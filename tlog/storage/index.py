@@ -1,4 +1,4 @@
-"""The index's rows: segments written by the indexer, runs of pages and epochs read back by everyone who answers."""
+"""The index's rows: the indexer writes segments and epochs; whoever answers reads runs of pages, tiles and epochs back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TILE: Final = struct.Struct(">hiqihiqi").pack
 
 
 class Epoch(NamedTuple):
-    """An index epoch: its size, the index of its entry, its table, and where each of the table's segments is stored."""
+    """An index epoch: its size, the index of its entry, its table, and the ID of each of the table's segments."""
 
     size: int
     entry_index: int
@@ -56,7 +56,7 @@ class IndexStore(LeadingStore):
         """Return the keys of the entries [start, end) as `tlog.core.making.posting.decode_keys` takes them.
 
         Raises:
-            DamagedLogError: an entry is missing or has no keys where they should be.
+            DamagedLogError: an entry is missing, or has no keys in their place.
 
         """
         return await read_keys(self._connection, start, end)
@@ -82,7 +82,7 @@ class IndexStore(LeadingStore):
     async def write_segment(
         self, segment: Segment, runs: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes]
     ) -> int:
-        """Write a small segment at once, whole only when this returns its ID."""
+        """Write a small segment at once; the segment is whole when this returns its ID."""
         values = {
             "start": segment.start,
             "end": segment.end,
@@ -117,7 +117,7 @@ class IndexStore(LeadingStore):
             await copy_in(self._connection, "copy_index_tiles", [b"".join(parts)])
 
     async def finish_segment(self, segment_id: int, segment: Segment) -> None:
-        """Note that a segment is written whole."""
+        """Note that all runs and tiles of a segment are written."""
         values = {"segment_id": segment_id, "postings": segment.count, "root_hash": segment.root}
         with translated():
             await self._connection.execute(QUERIES["finish_segment"], values)
@@ -141,13 +141,18 @@ class IndexStore(LeadingStore):
             await self._connection.execute(QUERIES["delete_all_epochs"])
 
     async def collect_garbage(self, kept: Iterable[int]) -> int:
-        """Delete epochs nobody is answered from any more, and segments in none of them but `kept`; return how many."""
+        """Delete the epochs that nobody is answered from any more, and the segments that no epoch has, except `kept`.
+
+        Returns:
+            How many segments were deleted.
+
+        """
         with translated():
             await self._connection.execute(QUERIES["delete_old_epochs"])
             cursor = await self._connection.execute(QUERIES["find_unused_segments"], {"kept": list(kept)})
             unused = [segment_id for (segment_id,) in await cursor.fetchall()]
             if unused:
-                # The segments last: until their rows are gone, what is left of them is found again.
+                # The segments' own rows last: as long as they are there, the next collection finds what is left.
                 for query in ("delete_runs", "delete_index_tiles", "delete_segments"):
                     await self._connection.execute(QUERIES[query], {"segment_ids": unused})
             return len(unused)
@@ -210,7 +215,7 @@ async def find_last_runs(connection: Connection, asked: Sequence[tuple[int, byte
     Args:
         connection: in the reader's role.
         asked: (segment ID, high) of each segment.
-        count: of runs of a segment at most; there are none where there is no such posting.
+        count: how many runs of a segment to return at most; a segment without such a posting has none.
 
     """
     segment_ids, highs = [segment_id for segment_id, _ in asked], [high for _, high in asked]

@@ -50,7 +50,7 @@ class ApiKeyStore:
                 return [ApiKey(*row) for row in await cursor.fetchall()]
 
     async def revoke(self, key_id: str, now: datetime) -> bool:
-        """Revoke a key; tell whether there was an unrevoked one of this ID."""
+        """Revoke a key; tell whether there was one of this ID that was not revoked yet."""
         async with await self._database.connect("tlog_owner") as connection:
             with translated():
                 cursor = await connection.execute(QUERIES["revoke_api_key"], {"key_id": key_id, "now": now})

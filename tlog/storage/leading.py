@@ -1,4 +1,4 @@
-"""The connection of work that one process of a log does at a time: sealing, indexing."""
+"""The connection for work that one process of a log does at a time: sealing, indexing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LeadingStore:
         await self._connection.close()
 
     async def lead(self) -> bool:
-        """Try to become the leader of this kind of work; tell whether this connection is."""
+        """Try to become the leader of this kind of work; tell whether this connection leads."""
         with translated():
             cursor = await self._connection.execute(QUERIES["lead"], {"lock": self.lock})
             row = await cursor.fetchone()

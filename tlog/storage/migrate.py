@@ -46,7 +46,7 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(connection: AsyncConnection[object], login: str) -> list[str]:
-    """Apply what is missing, each migration in its own transaction.
+    """Apply the migrations that are missing, each in its own transaction.
 
     Args:
         connection: in autocommit, as a superuser or a role that may create roles and owns the database.
@@ -56,8 +56,7 @@ async def migrate(connection: AsyncConnection[object], login: str) -> list[str]:
         The names of the migrations applied now.
 
     Raises:
-        UnsafeDatabaseError: a migration that was applied differs from the file of this version, or the database has
-            migrations this version does not know.
+        UnsafeDatabaseError: an applied migration differs from the file of this version, or this version does not know it.
 
     """
     applied = []
@@ -95,7 +94,7 @@ async def check_migrations(connection: AsyncConnection[object]) -> None:
     """Check that the database's schema is the one this version was written for.
 
     Raises:
-        UnsafeDatabaseError: it is older, newer, or made by another file of the same number.
+        UnsafeDatabaseError: the schema is older, newer, or made by another file of the same number.
 
     """
     done = await _applied(connection)
@@ -108,7 +107,10 @@ async def check_migrations(connection: AsyncConnection[object]) -> None:
         raise UnsafeDatabaseError(message)
     for number, digest in done.items():
         if digest != known[number].digest:
-            message = f"migration {number:04d} in the database is not the file of this version; do not edit migrations"
+            message = (
+                f"migration {number:04d} in the database differs from the file of this version; install tlog again, and do not "
+                "edit migrations"
+            )
             raise UnsafeDatabaseError(message)
 
 

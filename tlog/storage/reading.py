@@ -1,7 +1,6 @@
-"""The log's rows: appended in one transaction, sealed into tiles and checkpoints, read back.
+"""What everyone reads of a log: `ReadStore` for single facts, each from the newest state; a `View` for a whole question.
 
-One class for each role that acts: `AppendStore`, `SealStore`, `ReadStore`. They move bytes and decide nothing; the rules
-are in `tlog.writing.appender`, `tlog.writing.sealer` and `tlog.checking.fsck`.
+They move bytes and decide nothing; what the bytes have to be is checked by whoever reads them.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class ReadStore:
-    """Reads for many at a time, over a bounded pool."""
+    """Reads for many at a time, over a pool of few connections."""
 
     def __init__(self, database: Database, connections: int = 8) -> None:
         self._database = database
@@ -67,7 +66,7 @@ class ReadStore:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:
-        """Lend a connection of the pool; a reader takes none in another way, so that each names every error as tlog does.
+        """Lend a connection of the pool; every reader takes its connection here, so that all name an error as tlog does.
 
         Raises:
             OverloadedError: the database is away, no connection became free in time, or too many readers wait.
@@ -129,7 +128,7 @@ class ReadStore:
             return await read_checkpoint(connection, size)
 
     async def sealed_leaf(self, size: int | None, index: int) -> tuple[SealedCheckpoint | None, Leaf | None]:
-        """Return the published checkpoint of `size`, the largest for None, and a row if it covers that; in one round trip."""
+        """Return the published checkpoint of `size`, or the largest, and a row if the checkpoint covers it; in one round trip."""
         async with self._reading() as connection:
             values = {"size": size, "index": index}
             cursor = await connection.execute(QUERIES["read_sealed_leaf"], values, binary=True)
@@ -158,7 +157,7 @@ class ReadStore:
             return row is not None and bool(row[0])
 
     async def indexed_size(self) -> int:
-        """Return up to where finished segments reach, whether an epoch has them already or not."""
+        """Return up to which entry there are finished segments, whether an epoch has them already or not."""
         async with self._reading() as connection:
             cursor = await connection.execute(QUERIES["read_indexed_size"])
             row = await cursor.fetchone()
@@ -193,7 +192,7 @@ class View:
         self._connection = connection
 
     async def position(self, *, sealed: bool) -> Position:
-        """Return how far the log is; with `sealed` the epoch is one that the checkpoint covers."""
+        """Return how far the log is; with `sealed`, the newest epoch that the checkpoint covers."""
         cursor = await self._connection.execute(QUERIES["read_position"], {"sealed": sealed})
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
@@ -210,7 +209,7 @@ class View:
         cursor = await self._connection.execute(QUERIES["find_logged_at"], values)
         row = await cursor.fetchone()
         if row is None:
-            message = "an entry is missing; run 'tlog fsck'"
+            message = f"one of the first {size} entries is missing; run 'tlog fsck'"
             raise DamagedLogError(message)
         return int(row[0])
 
@@ -233,7 +232,7 @@ class View:
     async def events(self, indexes: Collection[int]) -> list[FoundEvent]:
         """Return the rows of `indexes` with their disclosures, by index, as many as there are."""
         values = {"indexes": array_text(indexes)}
-        # One round trip. Bitmap scans read the pages in order and several at a time, which the planner does not expect to pay.
+        # One round trip. Bitmap scans read the pages in order and several at a time; the planner expects too little of that.
         await self._connection.execute(QUERIES["prefer_bitmaps"])
         leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
         disclosures = await self._connection.execute(QUERIES["read_disclosures_at"], values, binary=True)

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlog.core.making.drafts import DraftEntry
-    from tlog.storage.index import (
-        Epoch,
-    )
+    from tlog.storage.index import Epoch
 
-# Field count, then each field behind its length (PostgreSQL documentation, COPY, "Binary Format").
+# Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format").
 _LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
 _LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
 _DISCLOSURE: Final = struct.Struct(">hiqi").pack
@@ -30,7 +28,7 @@ _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
 
 
 class State(NamedTuple):
-    """The row every append continues: times are microseconds since 1970, UTC."""
+    """The state that every append continues; `last_logged_at` is microseconds since 1970, UTC."""
 
     size: int
     chain_hash: bytes
@@ -73,16 +71,8 @@ class SealedCheckpoint(NamedTuple):
     sealed_at: int
 
 
-class Disclosure(NamedTuple):
-    """The two disclosures of an event, each salt || body."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
-    actor: bytes
-    resource: bytes
-
-
 class PackedRows(NamedTuple):
-    """Rows of the log and their disclosures, as they are copied into the database."""
+    """Rows of the log and their disclosures, as the bytes that are copied into the database."""
 
     leaves: bytes
     disclosures: bytes
@@ -112,7 +102,7 @@ def pack_rows(
 
 
 def _event_id_bytes(event_ids: Sequence[str | None]) -> list[bytes | None]:
-    """Return the 16 bytes of each eventId, all of them read in one go if each entry has one."""
+    """Return the 16 bytes of each eventId; if every entry has one, all are read in one go."""
     with suppress(TypeError):
         whole = bytes.fromhex("".join(event_ids).replace("-", ""))  # type: ignore[arg-type]
         return [whole[start : start + _UUID_SIZE] for start in range(0, len(whole), _UUID_SIZE)]

@@ -1,9 +1,9 @@
 """What a full check reads: one snapshot of everything, and ranges of it by several processes at once.
 
-A check must not be lied to by the database's own indexes: a superuser can take a row out of one and leave it in the table.
-So the rows are counted by sequential scans, and read in ranges through the primary key, which is many times faster than to
-sort the whole table. Rows that were read once each, and as many as there are, are all there are; where that does not hold, a
-range is read again by a sequential scan.
+The database's own indexes must not lie to a check: a superuser can take a row out of one and leave it in the table. So the
+rows are counted by sequential scans, and read in ranges through the primary key, which is many times faster than to sort the
+whole table. If each row was read once, and as many rows as were counted, then no row is hidden; if not, a range is read again
+by a sequential scan.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Counts(NamedTuple):
 
 @asynccontextmanager
 async def scan(database: Database, start: int = 0) -> AsyncIterator[Scan]:
-    """Open one snapshot of everything, read by sequential scans; or of what came behind the first `start` entries."""
+    """Open one snapshot of everything after the first `start` entries; if that is all, sequential scans read it."""
     connection = await database.connect("tlog_reader")
     async with connection, snapshot(connection, index_scans=start > 0):
         yield Scan(connection, start)
@@ -57,7 +57,7 @@ class Scan:
         self._start = start
 
     async def check_relations(self) -> None:
-        """Check that the tables are what they seem.
+        """Check that the tables are plain tables, with the triggers they should have.
 
         Raises:
             UnsafeDatabaseError: a table was replaced or filtered, or a trigger is missing, disabled or added.
@@ -83,11 +83,11 @@ class Scan:
 
     async def count_disclosures(self, end: int) -> tuple[int, int]:
         """Return how many disclosures there are, and how many of them belong to no entry below `end`."""
-        found, behind = await self._one("count_disclosures", end=end)
-        return found, behind
+        found, after = await self._one("count_disclosures", end=end)
+        return found, after
 
     async def stray_leaves(self, end: int) -> list[tuple[int, int]]:
-        """Return (index, rows) of indexes that stand twice or are not below `end`: the first thousand."""
+        """Return (index, number of rows) of each index that several rows have or that is not below `end`: the first thousand."""
         with translated():
             values = {"start": self._start, "end": end}
             cursor = await self._connection.execute(QUERIES["find_stray_leaves"], values)
@@ -179,7 +179,7 @@ class RangeReader:
             self._connection.execute(QUERIES["range_scans"], values)
 
     def leaves(self, start: int, end: int) -> list[LeafRow]:
-        """Return the rows [start, end) that are there, by index; the eventId in its 16 bytes."""
+        """Return the rows [start, end) that are there, by index; each eventId as 16 bytes."""
         return self._range("range_leaves", start, end)
 
     def disclosures(self, start: int, end: int) -> list[DisclosureRow]:

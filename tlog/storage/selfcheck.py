@@ -1,8 +1,8 @@
-"""What a log checks of its database before it starts: settings, access, tables and triggers its promises rest on.
+"""What a log checks of its database before it starts: the settings, access, tables and triggers its promises rest on.
 
-Each refusal names what is wrong, why that matters, and how to mend it. A superuser can undo every one of these after the
-start, and hide it; what was logged is then still pinned by checkpoints and found by `tlog fsck` (docs/explanation/
-architecture.md). Left out: whether disks lie about flushing, which no query can tell.
+Each refusal says what is wrong, why that matters, and how to mend it. A superuser can undo everything that is checked here
+after the start, and hide that. Checkpoints then still pin what was logged, and `tlog fsck` finds what was changed
+(docs/explanation/architecture.md). Left out: whether disks lie about flushing, which no query can tell.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLAIN: Final = (
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
 # Table, name, enabled ("A": always, in replication mode too), function, when (pg_trigger.tgtype), condition, SHA-256 of the
-# function's source: what the migrations make, as tests/storage/test_selfcheck.py proves.
+# function's source: as the migrations make them, which tests/storage/test_selfcheck.py proves.
 _BEFORE_ANY_CHANGE: Final = 2 | 8 | 16 | 32
 _BEFORE_REMOVAL: Final = 2 | 8 | 32
 _BEFORE_UPDATE_OF_ROW: Final = 1 | 2 | 16
@@ -47,10 +47,10 @@ _TRIGGERS: Final = frozenset(
 
 
 async def check_session(connection: Connection, role: str) -> None:
-    """Check that a connection acts as it was asked to: a pooler between may have dropped the options.
+    """Check that a connection has its startup options: a pooler between may have dropped them.
 
     Raises:
-        UnsafeDatabaseError: it acts as another role, or looks up names elsewhere.
+        UnsafeDatabaseError: the connection acts as another role, or looks up names elsewhere.
 
     """
     ((acting, search_path),) = await _rows(connection, "check_session")
@@ -78,14 +78,14 @@ async def check_settings(connection: Connection) -> None:
     commit = settings["synchronous_commit"]
     if commit not in _DURABLE_COMMITS:
         message = (
-            f"PostgreSQL runs with synchronous_commit = {commit} for tlog: a commit may be acknowledged before it is where "
-            "it should be; set it to on for the server, the database and tlog's role (ALTER ROLE … RESET synchronous_commit)"
+            f"PostgreSQL runs with synchronous_commit = {commit} for tlog: a commit may be acknowledged before it is durable; "
+            "set it to on for the server, the database and tlog's role (ALTER ROLE … RESET synchronous_commit)"
         )
         raise UnsafeDatabaseError(message)
 
 
 async def check_access(connection: Connection) -> None:
-    """Check that nobody gets in without proving who they are, as far as this role may see the rules.
+    """Check that everyone has to prove who they are before PostgreSQL lets them in, as far as this role may see the rules.
 
     Raises:
         UnsafeDatabaseError: a line of pg_hba.conf says "trust".
@@ -136,8 +136,8 @@ async def check_relations(connection: Connection) -> None:
     for table, kind in _TABLES.items():
         if found.get(table) != (kind, False, False, False, False):
             message = (
-                f"tlog.{table} is missing, not a plain table, or has row security, policies, rules or child tables: what it "
-                "shows need not be what was logged; restore the schema, then run 'tlog fsck'"
+                f"tlog.{table} is missing, not a plain table, or has row security, policies, rules or child tables: it may show "
+                "other rows than were logged; restore the schema, then run 'tlog fsck'"
             )
             raise UnsafeDatabaseError(message)
     triggers = set(await _rows(connection, "check_triggers"))

@@ -1,4 +1,7 @@
-"""The statements that several stores share: the log's state, rows, tiles and checkpoints, read over any connection."""
+"""The statements that several stores share: the log's state, rows, tiles and checkpoints, read over any connection.
+
+`read_…` fetches what its caller can name; `find_…` searches.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def array_text(numbers: Iterable[int]) -> str:
-    """Return numbers as the text of an array: adapting hundreds one by one would take longer than reading the rows."""
+    """Return numbers as the text of an array; to adapt hundreds one by one would take longer than to read their rows."""
     return f"{{{','.join(map(str, numbers))}}}"
 
 
@@ -30,7 +33,7 @@ async def find_events(connection: Connection, event_ids: Collection[str]) -> lis
 
 
 async def read_state(connection: Connection) -> State:
-    """Return the state of the log, that of an empty one before it was initialised."""
+    """Return the state of the log; before the log was initialised, the state of an empty one."""
     with translated():
         cursor = await connection.execute(QUERIES["read_state"])
         row = await cursor.fetchone()

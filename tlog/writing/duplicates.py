@@ -1,16 +1,11 @@
-"""Events sent again: which drafts of a request are new, and whether an eventId that is known says the same."""
+"""Events sent again: which drafts of a request are new, and whether a known eventId comes with the same content."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tlog.core.commitment import SALT_SIZE
-from tlog.core.entry import (
-    EventEntry,
-    format_logged_at,
-    from_microseconds,
-    parse_entry,
-)
+from tlog.core.entry import EventEntry, format_logged_at, from_microseconds, parse_entry
 from tlog.errors import EventConflictError
 
 if TYPE_CHECKING:
@@ -23,7 +18,14 @@ if TYPE_CHECKING:
 def sort_out(
     drafts: Sequence[DraftEntry], known: dict[str | None, FoundEvent], fresh: dict[str, DraftEntry]
 ) -> tuple[list[DraftEntry], EventConflictError | None]:
-    """Return which drafts of one request are new, or the conflict that refuses the request whole."""
+    """Return which drafts of one request are new, or the conflict for which the whole request is refused.
+
+    Args:
+        drafts: those of the request.
+        known: the events that the log has, by eventId.
+        fresh: the new drafts of the requests before in the same transaction, by eventId.
+
+    """
     added: list[DraftEntry] = []
     mine: dict[str, DraftEntry] = {}
     for position, draft in enumerate(drafts):
@@ -43,7 +45,7 @@ def sort_out(
 
 
 def same_content(draft: DraftEntry, stored: FoundEvent) -> bool:
-    """Tell whether a draft says what the log already holds: all clear members, and what is left of the disclosures."""
+    """Tell whether a draft has the content of a logged event: all clear members, and the disclosures that are left."""
     entry = parse_entry(stored.leaf.entry)
     clear, actor, resource = _content(draft)
     return (
@@ -61,5 +63,5 @@ def _content(draft: DraftEntry) -> tuple[tuple[object, ...], bytes, bytes]:
 
 
 def _clear(entry: EventEntry) -> tuple[object, ...]:
-    """Return what the producer decided; salts, and so commitments, differ from try to try."""
+    """Return the members that the producer decides; salts, and so commitments, differ from try to try."""
     return entry.action, entry.keys, entry.outcome, entry.resourceType, entry.source, entry.timestamp

@@ -2,11 +2,10 @@
 
     keys of sealed entries read → segments written → table → `index` entry appended → epoch published → garbage collected
 
-Segments follow from the entries alone, so a crash anywhere costs only work: what no epoch refers to is deleted, and what
-is missing is made again, to the same bytes. From old to young the log is tiled into merged segments, base segments of 2^18
-entries, whose keys are held in memory until then, and a young end: segments that had 2^15 entries or more when they were
-made stay until their base segment is complete; what is behind them is cut where little is written anew, whether much was
-added or little.
+Segments follow from the entries alone, so a crash anywhere costs only work: a segment that no epoch refers to is deleted, and
+a missing one is made again, to the same bytes. From old to young the log is tiled into merged segments, base segments, and a
+young end, which is cut so that little is written anew at each epoch (`tlog.core.making.tiling`). The keys of the young end
+are held in memory until its base segment is complete.
 
 Nothing here has to be trusted: the epoch's entry commits to the table, and everyone who holds the entries can derive it
 again (`Replay`), which `tlog fsck` does.
@@ -57,7 +56,7 @@ class FreshKeys:
         self._texts = bytearray()  # KEYS_TEXT_SIZE bytes for each entry
 
     def take_in(self, start: int, entries: Sequence[bytes]) -> None:
-        """Take in entries from index `start` on; what is too old for a slow indexer is forgotten."""
+        """Take in entries from index `start` on; if the indexer lags far, the oldest are forgotten."""
         if start != self.end:
             self._texts.clear()
         self._texts += b"".join(map(keys_text, entries))
@@ -65,7 +64,7 @@ class FreshKeys:
         del self._texts[: -_MAX_FRESH * KEYS_TEXT_SIZE]
 
     def give(self, start: int, end: int) -> bytes | None:
-        """Give away the keys of the entries [start, end) as `decode_keys` takes them, None if they are not all here."""
+        """Give away the keys of the entries [start, end) as `decode_keys` takes them; None unless all of them are here."""
         first = len(self._texts) - (self.end - start) * KEYS_TEXT_SIZE
         last = first + (end - start) * KEYS_TEXT_SIZE
         if first < 0 or last > len(self._texts):
@@ -78,7 +77,7 @@ class FreshKeys:
 class Indexer:
     """Indexes one log. One instance leads; `recover` comes first, then `index` again and again."""
 
-    def __init__(  # noqa: PLR0917 - what it works with, each once
+    def __init__(  # noqa: PLR0917 - each thing it works with, once
         self,
         store: IndexStore,
         fresh: FreshKeys,
@@ -92,7 +91,7 @@ class Indexer:
 
         Args:
             store: where segments go.
-            fresh: keys that need not be read again.
+            fresh: keys that need not be read from the database.
             append: appends the epochs' entries.
             seal: asks for a checkpoint, which makes an epoch citable.
             again: asks for `index` to be called again soon.
@@ -119,11 +118,11 @@ class Indexer:
         self._asked = False
 
     async def recover(self) -> None:
-        """Take up where the newest epoch stopped, or begin anew if what is stored is not what was logged.
+        """Take up where the newest epoch stopped, or begin anew if the stored index is not the one that was logged.
 
         Raises:
             OverloadedError: the database is away.
-            DamagedLogError: the entries are not all there.
+            DamagedLogError: an entry is missing.
 
         """
         epoch = await self._store.epoch()
@@ -137,7 +136,7 @@ class Indexer:
         await self._store.collect_garbage(())
 
     async def index(self) -> Epoch | None:
-        """Index what is sealed and go on merging; return the new epoch, None if no event is new and no merge has ended.
+        """Index the sealed entries and go on merging; return the new epoch, None if no event is new and no merge has ended.
 
         Raises:
             OverloadedError: the database is away, or the log cannot take the epoch's entry now.
@@ -153,7 +152,7 @@ class Indexer:
             sealed = await self._store.sealed_size()
             self._asked = not self._asked and self._fresh.end > sealed
             if self._asked:
-                self._seal()  # first, and its end calls for `index` again: or the epoch would cover only what the last one sealed
+                self._seal()  # first, or the epoch would lag by a seal; the end of this one calls `index` again
             else:
                 await self._read_keys(sealed)
                 if self._new_keys or (sealed > self._size and self._merged_all()):
@@ -165,7 +164,7 @@ class Indexer:
     # --- Epochs ------------------------------------------------------------------------------------------------------
 
     async def _read_keys(self, end: int) -> None:
-        """Read keys up to `end`; what completes a base segment is written at once."""
+        """Read keys up to `end`; a base segment that they complete is written at once."""
         base = self._tiling.base
         while self._keys.end < end:
             start = self._keys.end
@@ -201,7 +200,7 @@ class Indexer:
         return Stored(segment, await self._store.write_segment(segment, runs, tiles))
 
     async def _write_base(self, start: int, end: int) -> Stored:
-        """Build and write a base segment from the young keys, piece by piece, as one from others."""
+        """Build and write a base segment from the young keys, piece by piece as a merged one is written."""
         writing = Writing(self._store, await self._store.begin_segment(start, end), start, end)
         for postings in self._keys.parts(start, end):
             await writing.add(postings)
@@ -212,7 +211,7 @@ class Indexer:
         return stored if self._merge is None else [*stored, self._merge.segment_id]
 
     async def _take_up(self, epoch: Epoch) -> bool:
-        """Take over the segments of an epoch; tell whether they are what the epoch's entry commits to."""
+        """Take over the segments of an epoch; tell whether they are those that the epoch's entry commits to."""
         try:
             entry = parse_entry(await self._store.entry(epoch.entry_index) or b"")
             segments = parse_table(epoch.table)

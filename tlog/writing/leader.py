@@ -1,4 +1,4 @@
-"""Work that exactly one process of a log does: others stand by and take over when it ends."""
+"""Work that exactly one process of a log does: the others stand by, and one of them takes over when it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log: Final = structlog.get_logger()
 
 
 class LeaderStore(Protocol):
-    """A connection that can hold a lock: leading ends with it."""
+    """A connection that can hold a lock: who holds the lock leads, until the connection ends."""
 
     async def lead(self) -> bool:
         """Try to become the leader; tell whether this connection is."""
@@ -47,8 +47,8 @@ class LeaderLoop(Generic[Store, Result]):
         Args:
             name: of the work, for the log.
             open_store: opens a new connection to the database.
-            begin: takes up the work where it was left; returns what does one step of it. It is told whether the step was
-                asked for, and returns None if there was nothing to do.
+            begin: takes up the work where it was left; returns a function that does one step of it. The function is told
+                whether the step was asked for, and returns None if there was nothing to do.
             interval: seconds between two steps that nobody asked for.
             done: called with the result of each step that did something.
 
@@ -69,7 +69,7 @@ class LeaderLoop(Generic[Store, Result]):
         self._wake.set()
 
     def stop(self) -> None:
-        """Let `run` end after what it is doing."""
+        """Let `run` end after the step that it is doing."""
         self._stopping = True
         self._wake.set()
 
@@ -77,7 +77,7 @@ class LeaderLoop(Generic[Store, Result]):
         """Stand by, lead, work, until stopped.
 
         Raises:
-            OperatorError: what the work raises; the process must end.
+            OperatorError: the work raises it; the process must end.
 
         """
         while not self._stopping:

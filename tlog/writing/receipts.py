@@ -10,11 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from tlog.core.chain import chain_hashes
-from tlog.core.entry import (
-    format_logged_at,
-    from_microseconds,
-    parse_entry,
-)
+from tlog.core.entry import format_logged_at, from_microseconds, parse_entry
 from tlog.core.merkle import leaf_hashes
 from tlog.storage.rows import Leaf, PackedRows, State, pack_rows
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Receipt(NamedTuple):
-    """The acknowledgement of one event: where it is, and what pins it there until it is sealed."""
+    """The acknowledgement of one event: where it is, and the hashes that pin it there until it is sealed."""
 
     event_id: str | None
     index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
@@ -36,7 +32,7 @@ class Receipt(NamedTuple):
 
 
 class ChainedRows(NamedTuple):
-    """What drafts become when they continue `start`."""
+    """The rows that drafts become when they continue `start`; `end` is the state after the last of them."""
 
     start: State
     end: State
@@ -47,7 +43,7 @@ class ChainedRows(NamedTuple):
 
 
 class Receipts(Sequence[Receipt]):
-    """The receipts of one request in order, each made when it is looked at: many callers ask for counts only.
+    """The receipts of one request in order, each made when it is asked for: many callers want counts only.
 
     Attributes:
         duplicates: how many of the events were in the log already.
@@ -63,7 +59,7 @@ class Receipts(Sequence[Receipt]):
 
     @classmethod
     def of_rows(cls, drafts: Sequence[DraftEntry], rows: ChainedRows, first: int = 0) -> Receipts:
-        """Return the receipts of drafts that were all appended, as the rows from number `first` on."""
+        """Return the receipts of drafts, all of which were appended: as the rows from number `first` on."""
         index = rows.start.size + first
 
         def make(at: int) -> Receipt:
@@ -80,7 +76,7 @@ class Receipts(Sequence[Receipt]):
         return cls(len(receipts), receipts.__getitem__, duplicates=duplicates, last_index=last_index)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many receipts there are."""
         return self._length
 
     @overload

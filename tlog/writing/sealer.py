@@ -7,7 +7,7 @@
 A crash between any two steps loses nothing and signs nothing twice: tiles beyond the last checkpoint are the same tiles
 when they are computed again, and a checkpoint that was anchored but not published is published at the next start by
 `recover`, before anything is signed. Any doubt raises an `OperatorError`, which ends the process: a log that stops can be
-mended, a log that forked cannot.
+mended, a log that forked cannot. `GrowingTree` is the part before the signature, which a recovery from a mirror needs too.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Sealer:
             _log.info("published the anchored checkpoint", size=anchored.size)
 
     async def seal(self) -> SealedCheckpoint | None:
-        """Seal everything that is committed; return the new checkpoint, None if there was nothing new.
+        """Seal everything that is committed; return the new checkpoint, None if nothing was new.
 
         Raises:
             OverloadedError: the database is away, and nothing was signed; or the signer is, and `recover` will tell.
@@ -217,7 +217,7 @@ class Sealer:
         return None if self._tree.size == self._last.size else await self._sign(self._last)
 
     async def take_in(self) -> None:
-        """Read back and check everything that is committed, and extend the tree: what `seal` begins with.
+        """Read back and check everything that is committed, and extend the tree: the first step of `seal`.
 
         Raises:
             OverloadedError: the database is away.
@@ -269,7 +269,7 @@ class Sealer:
 
 
 def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoint | None, size: int) -> None:
-    """Check that what the database holds is not behind, beside or beyond what the anchor says was signed.
+    """Check that the database holds all that was signed, and no other checkpoint than the anchor knows.
 
     Args:
         anchored: what the anchor holds.
@@ -278,16 +278,16 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
         size: the number of entries in the database.
 
     Raises:
-        RollbackError: the database is behind the anchor.
-        ForkError: they contradict each other, or the anchor is behind the database.
+        RollbackError: the database holds fewer entries than were signed.
+        ForkError: database and anchor contradict each other, or the database has a checkpoint that the anchor lacks.
 
     """
     check_note(anchored, log)
     if size < anchored.size:
         message = (
             f"ROLLBACK db={size} anchor={anchored.size}: the database holds {size} entries, but a checkpoint of "
-            f"{anchored.size} was signed. It was restored from an older copy or lost. Bring back the newest copy of the "
-            "database, or what this one lacks from a mirror of the log with 'tlog recover'; never continue from the older "
+            f"{anchored.size} was signed. The database was restored from an older copy, or lost. Bring back the newest copy of "
+            "the database, or what this one lacks from a mirror of the log with 'tlog recover'; never continue from the older "
             "one: verifiers would see two histories"
         )
         raise RollbackError(message)
@@ -308,12 +308,12 @@ def check_anchored(anchored: Anchored, log: Verifier, published: SealedCheckpoin
 def check_rows(
     rows: Sequence[tuple[int, bytes, bytes, bytes]], start: int, end: int, chain: bytes, logged_at: bytes
 ) -> tuple[list[bytes], bytes, bytes]:
-    """Check rows that were read back: complete, in order, hashed right, chained right, time never going back.
+    """Check rows that were read back: complete, in order, hashed right, chained right, their times never falling.
 
     Args:
         rows: (index, entry, leaf hash, chain hash) of [start, end).
         start: index of the first.
-        end: index behind the last.
+        end: index after the last.
         chain: 32-byte chain hash before `start`.
         logged_at: loggedAt of entry start - 1, empty for none.
 
@@ -339,7 +339,7 @@ def check_rows(
 def _check_slowly(
     rows: Sequence[tuple[int, bytes, bytes, bytes]], start: int, end: int, chain: bytes, logged_at: bytes
 ) -> tuple[list[bytes], bytes, bytes]:
-    """Do what `check_rows` does row by row, and name the first that is wrong."""
+    """Do what `check_rows` does, row by row, and name the first row that is wrong."""
     hashes = []
     for expected, (index, entry, stored_hash, stored_chain) in enumerate(rows, start):
         if index != expected:
@@ -365,6 +365,6 @@ def _damage(index: int, what: str) -> str:
 
 
 def _logged_at(entry: bytes) -> bytes:
-    # A full parse is fsck's; here the fixed form is enough to compare times as text.
+    # Parsing entries whole is fsck's task; their fixed form is enough to compare times as text.
     start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
     return entry[start : start + _LOGGED_AT_SIZE]

@@ -1,14 +1,11 @@
-"""Segments on their way into the database: written piece by piece, merged some runs at a time."""
+"""Segments on their way into the database: written piece by piece, merged a few runs at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.making.posting import (
-    Merge,
-    SegmentBuilder,
-)
+from tlog.core.making.posting import Merge, SegmentBuilder
 from tlog.errors import DamagedLogError
 
 if TYPE_CHECKING:
@@ -18,13 +15,13 @@ if TYPE_CHECKING:
     from tlog.core.segment import Segment
     from tlog.storage.index import IndexStore
 
-# Each step of a merge is some statements, however much it writes; its memory is this many runs of each input.
+# Each step of a merge costs some statements, however much it writes, and holds this many runs of each input in memory.
 _RUNS_AT_ONCE: Final = 32
 _TILES_AT_ONCE: Final = 256
 
 
 class Stored(NamedTuple):
-    """A segment, and under which ID it is stored."""
+    """A segment, and the ID under which it is stored."""
 
     segment: Segment
     segment_id: int
@@ -45,10 +42,13 @@ class Writing:
         await self._store.write_tiles(self._segment_id, self._builder.full_tiles(_TILES_AT_ONCE))
 
     async def finish(self, postings: int | None = None) -> Stored:
-        """Write what is left.
+        """Write the rest; return the segment.
+
+        Args:
+            postings: how many there must have been, None if that is not known.
 
         Raises:
-            DamagedLogError: there were not `postings` of them.
+            DamagedLogError: there were more or fewer.
 
         """
         segment, runs, tiles = self._builder.finish()
@@ -78,7 +78,7 @@ class Merging:
         self._read = [0] * len(inputs)
 
     async def step(self) -> Stored | None:
-        """Merge about as much as some runs of each input; return the segment when it is whole."""
+        """Merge about as many postings as some runs of each input have; return the segment when it is whole."""
         for number in self._merge.wants():
             runs = await self._store.runs(self.inputs[number].segment_id, self._read[number], _RUNS_AT_ONCE)
             self._merge.feed(number, b"".join(runs))
