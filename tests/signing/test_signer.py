@@ -365,7 +365,8 @@ def test_racing_signers_of_one_directory_sign_one_history(start, directory):
 
 
 def clock_at(moment):
-    return ("-c", f"import datetime; from tlog import cli; cli.utc_now = lambda: {moment!r}; cli.main()")
+    patched = f"import datetime; from tlog.cli import running; running.utc_now = lambda: {moment!r}"
+    return ("-c", f"{patched}; from tlog.cli.app import main; main()")
 
 
 def test_frozen_clock_and_one_that_goes_back_sign_nothing(start):
@@ -442,8 +443,9 @@ except TlogError as error:
 
 AS_SIGNER = """
 import contextlib, io, os
-import rich._emoji_codes # what is loaded late is loaded now: the other user cannot reach an installation in root's home
-from tlog import cli
+# What is loaded late is loaded now: the other user cannot reach an installation in root's home.
+import structlog, uvloop, tlog.signing.signer, tlog.signing.socket
+from tlog.cli import app as cli
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     cli.app(["signer", "--help"])
 os.setgroups([65001]); os.setgid(65003); os.setuid(65003)
