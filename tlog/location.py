@@ -10,7 +10,6 @@ Key files are written once, complete or not at all, and never replaced.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import secrets
@@ -20,9 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
-
-if sys.platform != "win32":
-    import uvloop
 
 from tlog.core.making.bucket_keys import DEFAULT_BITS, BucketKeys
 from tlog.core.merkle import HASH_SIZE
@@ -172,7 +168,14 @@ class Location:
 
 def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a program's asynchronous work in a new event loop, uvloop's where there is one."""
-    factory = None if sys.platform == "win32" else uvloop.new_event_loop
+    import asyncio  # noqa: PLC0415 - the command line needs this module for its help, which has to be there at once
+
+    if sys.platform == "win32":
+        factory = None
+    else:
+        import uvloop  # noqa: PLC0415 - see above
+
+        factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
 

@@ -37,7 +37,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from skips import EXPECTED, objection, read_rows
 
-from tlog.server.serve import DEFAULT_DRAIN, GRACE_SECONDS
+from tlog.cli.options import DEFAULT_DRAIN
+from tlog.server.serve import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import os
+import re
 import resource
 import signal
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import bundles
@@ -33,32 +35,6 @@ def events_file(path, count, seed):
 
 def words(text):
     return " ".join(text.split())
-
-
-class HalfWritten(io.RawIOBase):
-    """A file that takes only a part of what it is given, as a pipe may."""
-
-    def __init__(self):
-        self.taken = b""
-
-    def writable(self):
-        return True
-
-    def write(self, data):
-        self.taken += bytes(data[:1000])
-        return min(len(data), 1000)
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_large_answer_is_written_whole_without_a_buffer(monkeypatch, whole):
-    """With PYTHONUNBUFFERED, usual in containers, standard output is the file itself."""
-    file = HalfWritten()
-    monkeypatch.setattr(sys, "stdout", unbuffered := io.TextIOWrapper(file, "utf-8", write_through=True))
-    if whole:
-        cli._write_whole()
-    sys.stdout.write("é" * 5_000 + "\n")
-    assert (file.taken.decode() == "é" * 5_000 + "\n") is whole
-    assert unbuffered.buffer is file
 
 
 def test_init_prints_the_public_key_and_no_secret(data):
@@ -259,12 +235,18 @@ def test_an_address_that_is_taken_is_named_before_anything_starts(data):
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in words(done.stderr)
 
 
+IN_TASK_ORDER = {
+    (): "demo init serve append import query prove export verify fsck backup restore recover reindex keys token seal signer",
+    ("import",): "ndjson cloudtrail",
+    ("verify",): "proof consistency checkpoint log evidence fraud",
+    ("keys",): "show",
+    ("token",): "create list revoke",
+}
+
+
 def commands():
-    return [
-        (), ("demo",), ("serve",), ("init",), ("append",), ("import",), ("import", "ndjson"), ("import", "cloudtrail"), ("prove",),
-        ("fsck",), ("export",), ("keys",), ("keys", "show"), ("token",), ("token", "create"), ("token", "list"),
-        ("token", "revoke"), ("verify",), ("verify", "proof"), ("verify", "consistency"), ("verify", "checkpoint"), ("verify", "log"),
-    ]  # fmt: skip
+    single = [(*group, name) for group, names in IN_TASK_ORDER.items() for name in names.split()]
+    return sorted({*IN_TASK_ORDER, *single})
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
@@ -274,6 +256,60 @@ def test_help_explains_every_option(command):
     for line in done.stdout.splitlines():
         stripped = line.strip()
         assert not stripped.startswith("--") or len(stripped.split()) > 1, line
+
+
+@pytest.mark.parametrize("group", IN_TASK_ORDER, ids=" ".join)
+def test_commands_are_listed_in_task_order_with_whole_sentences(group):
+    done = tlog(*group, "--help", env={**os.environ, "COLUMNS": "80"})
+    rows = re.findall(r"^  (\w+)  +(\S.*(?:\n    .*)*)$", done.stdout.partition("Commands:\n")[2], re.MULTILINE)
+    assert [name for name, _ in rows] == IN_TASK_ORDER[group].split()
+    for name, text in rows:
+        sentence = words(text).replace("- ", "-")  # a long word is broken at its hyphen
+        whole = " ".join(tlog(*group, name, "--help").stdout.split()).replace("- ", "-")
+        assert sentence.endswith("."), sentence
+        assert "..." not in sentence
+        assert sentence in whole
+    assert len(done.stdout.splitlines()[-1]) <= 80
+
+
+HEAVY = {"numpy", "psycopg", "httpx2", "starlette", "uvicorn", "uvloop", "structlog", "asyncio", "msgspec", "rich"}
+WHAT_IS_LOADED = """
+import sys
+from tlog.cli.app import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("serve", "--help"), ("query", "--help"), ("verify", "--help"), ("--version",)],
+    ids=" ".join,
+)
+def test_help_and_version_load_nothing_they_do_not_need(arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_IS_LOADED, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stderr.split())
+    assert "typer" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_version():
+    assert tlog("--version").stdout == f"tlog {metadata.version('tlog-audit')}\n"
+
+
+def test_version_of_files_that_are_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(metadata, "version", lambda name: (_ for _ in ()).throw(metadata.PackageNotFoundError(name)))
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["--version"])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert (
+        said.err == "tlog: this tlog is not installed, so its version is not known; install it with 'pip install .'\n"
+    )
 
 
 def test_usage_errors_end_with_2():

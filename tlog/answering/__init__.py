@@ -22,3 +22,9 @@ Proofs are made in the same three steps everywhere: plan which hashes are needed
 Left out: the journal of who asked (`tlog.lifecycle.journal`), which every caller writes before an answer leaves; the right
 to ask (`tlog.server.guard`); verification, which is `tlog.core`.
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_LIMIT: Final = 1_000  # events in one page of an answer

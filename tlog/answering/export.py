@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from tlog.answering.query import MAX_LIMIT, answer_document
+from tlog.answering import MAX_LIMIT
+from tlog.answering.query import answer_document
 from tlog.core.bundle import format_bundle
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import peek_checkpoint

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
 
-MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500

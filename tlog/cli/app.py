@@ -1,17 +1,41 @@
-"""The command line: `tlog <command> --help` says what each does. Results go to stdout, progress and errors to stderr."""
+"""The table of commands: `tlog <command> --help` says what each does. Results go to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 import typer
+from typer.core import TyperGroup
 
 from tlog.cli import asking, checking, events, keeping, keys, running
-from tlog.cli.output import write_whole
+from tlog.cli.output import prepare_streams, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Start, bring in, ask and prove, keep, keys, run apart.
+_ORDER: Final = (
+    *("demo", "init", "serve"),
+    *("append", "import"),
+    *("query", "prove", "export", "verify"),
+    *("fsck", "backup", "restore", "recover", "reindex"),
+    *("keys", "token"),
+    *("seal", "signer"),
+)
+
+
+class _InTaskOrder(TyperGroup):
+    """The commands, in the order in which they are needed; typer itself puts groups after commands."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # its public name
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
 
 app = typer.Typer(
     name="tlog",
+    cls=_InTaskOrder,
     help="A tamper-evident audit log that can be proved.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -19,59 +43,88 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-import_app = typer.Typer(
-    help="Import events from files: a second import of the same adds nothing.", no_args_is_help=True
-)
-keys_app = typer.Typer(help="Show the log's public key.", no_args_is_help=True)
-token_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
-verify_app = typer.Typer(
-    help="Verify proofs offline. Exit code 0: verified, 1: failed, 2: malformed input, 3: not everything could be checked.",
-    no_args_is_help=True,
-)
 
-# Names that Python has a use for itself are given here; the others are those of the functions.
+
+def _add(to: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+    """Add a command, listed with the first sentence of its docstring, whole; typer itself would cut it."""
+    text = " ".join(str(command.__doc__).split())
+    to.command(name, short_help=re.split(r"(?<=\.) ", text)[0])(command)
+
+
+def _add_group(name: str, sentences: str, commands: dict[str, Callable[..., None]]) -> None:
+    group = typer.Typer(no_args_is_help=True)
+    for each, command in commands.items():
+        _add(group, command, each)
+    app.add_typer(group, name=name, help=sentences, short_help=re.split(r"(?<=\.) ", sentences)[0])
+
+
 for command in (
     running.demo,
-    running.serve,
-    running.seal,
-    running.signer,
     running.init,
+    running.serve,
     events.append,
+    asking.query,
     asking.prove,
+    asking.export,
     checking.fsck,
-    keeping.reindex,
     keeping.backup,
     keeping.restore,
     keeping.recover,
-    asking.query,
-    asking.export,
+    keeping.reindex,
+    running.seal,
+    running.signer,
 ):
-    app.command()(command)
-import_app.command("ndjson")(events.import_ndjson)
-import_app.command("cloudtrail")(events.import_cloudtrail)
-keys_app.command("show")(keys.keys_show)
-token_app.command("create")(keys.token_create)
-token_app.command("list")(keys.token_list)
-token_app.command("revoke")(keys.token_revoke)
-verify_app.command("proof")(checking.verify_proof)
-verify_app.command("consistency")(checking.verify_consistency)
-verify_app.command("checkpoint")(checking.verify_checkpoint)
-verify_app.command("log")(checking.verify_log)
-app.add_typer(import_app, name="import")
-app.add_typer(keys_app, name="keys")
-app.add_typer(token_app, name="token")
-app.add_typer(verify_app, name="verify")
+    _add(app, command)
+_add_group(
+    "import",
+    "Import events from files: a second import of the same adds nothing.",
+    {"ndjson": events.import_ndjson, "cloudtrail": events.import_cloudtrail},
+)
+_add_group(
+    "verify",
+    "Verify proofs offline. Exit code 0: verified, 1: failed, 2: malformed input, 3: not everything could be checked.",
+    {
+        "proof": checking.verify_proof,
+        "consistency": checking.verify_consistency,
+        "checkpoint": checking.verify_checkpoint,
+        "log": checking.verify_log,
+        "evidence": checking.verify_evidence,
+        "fraud": checking.verify_fraud,
+    },
+)
+_add_group("keys", "Show the log's public key.", {"show": keys.show_key})
+_add_group(
+    "token",
+    "Make, list and revoke API keys.",
+    {"create": keys.create_token, "list": keys.list_tokens, "revoke": keys.revoke_token},
+)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    from importlib import metadata
+
+    if asked:
+        try:
+            print(f"tlog {metadata.version('tlog-audit')}")
+        except metadata.PackageNotFoundError:
+            refuse("this tlog is not installed, so its version is not known; install it with 'pip install .'")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
-    """Run the command line; errors become one line and an exit code, never a traceback."""
-    write_whole()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    app()
+    """Run the command line; errors, Ctrl-C and a reader that goes away become an exit code, never a traceback."""
+    prepare_streams()
+    try:
+        app()
+    finally:
+        if sys.stdout is not None:  # a program may be started without one
+            sys.stdout.flush()

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from tlog.answering.evidence import make_evidence
-from tlog.answering.export import export_events, export_static
-from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.answering.query import MAX_LIMIT, answer_document
+from tlog.answering import MAX_LIMIT
 from tlog.cli.events import SEAL_SECONDS
 from tlog.cli.options import (
     DEFAULT_DATA,
@@ -38,23 +31,19 @@ from tlog.cli.options import (
     TokenFile,
     Url,
     User,
-    question_of,
+    locate,
+    read_question,
     read_token,
 )
-from tlog.cli.output import complain, console, guard, output_file, progress_bar, run
-from tlog.client import Client
-from tlog.core.evidence import format_evidence
+from tlog.cli.output import exit_on_error, open_output, refuse, run, say, show_progress
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.lifecycle.journal import journal
-from tlog.lifecycle.opening import database_of, open_log
-from tlog.lifecycle.running import running
-from tlog.location import DataDirectory, Location
-from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tlog.core.question import Question
+    from tlog.location import Location
+    from tlog.storage.reading import ReadStore
 
 
 def prove(  # noqa: PLR0917 - the options of a command line
@@ -73,12 +62,12 @@ def prove(  # noqa: PLR0917 - the options of a command line
     """Write EVENT_ID.tlog-proof and EVENT_ID.event.json, which verify offline."""
     event_id = event_id.lower()
     if url is not None:
+        from tlog.client import Client
+
         with Client(url, read_token(token_file)) as client:
-            proof, event = guard(lambda: client.event_proof(event_id, disclose=disclose))
+            proof, event = exit_on_error(lambda: client.event_proof(event_id, disclose=disclose))
     else:
-        proof, event = run(
-            _prove_locally(Location(DataDirectory(data), database, signer_socket=signer), event_id, disclose=disclose)
-        )
+        proof, event = run(_prove_locally(locate(data, database, signer), event_id, disclose=disclose))
     paths = out / f"{event_id}.tlog-proof", out / f"{event_id}.event.json"
     out.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, (proof, event), strict=True):
@@ -87,10 +76,7 @@ def prove(  # noqa: PLR0917 - the options of a command line
         print(json.dumps({"proof": str(paths[0]), "event": str(paths[1])}))
     else:
         print(f"{paths[0]}\n{paths[1]}")
-        console.print(
-            f"verify anywhere: python3 verify.py proof --vkey VKEY --event {paths[1].name} {paths[0].name}",
-            soft_wrap=True,
-        )
+        say(f"verify anywhere: python3 verify.py proof --vkey VKEY --event {paths[1].name} {paths[0].name}")
 
 
 def query(  # noqa: PLR0917 - the options of a command line
@@ -113,15 +99,27 @@ def query(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Ask who did what: events that match everything given, newest first. The question itself is logged."""
-    asked = question_of(user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to)
+    asked = read_question(
+        user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to
+    )
     if url is not None:
+        from tlog.client import Client
+
         with Client(url, read_token(token_file)) as client:
-            answer = guard(lambda: client.ask(asked.document(), limit=limit))
+            answer = exit_on_error(lambda: client.ask(asked.document(), limit=limit))
     else:
-        answer = run(_query_locally(Location(DataDirectory(data), database, signer_socket=signer), asked, limit))
+        answer = run(_query_locally(locate(data, database, signer), asked, limit))
     if json_output:
         print(json.dumps(answer, ensure_ascii=False))
-        return
+    else:
+        _print_answer(answer)
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("logged at", "user", "action", "resource", "outcome", "eventId")
     for each in answer["events"]:
         where = each["resource"]
@@ -130,9 +128,9 @@ def query(  # noqa: PLR0917 - the options of a command line
         table.add_row(*map(escape, cells))
     Console().print(table)
     more = ", and there are more" if answer["next"] is not None else ""
-    console.print(f"{answer['count']} events{more}; as of tree size {answer['asOf']['size']:,}")
+    say(f"{answer['count']} events{more}; as of tree size {answer['asOf']['size']:,}")
     for each in answer["notLookedAt"]:
-        console.print(f"not looked at: {each}")
+        say(f"not looked at: {each}")
 
 
 def export(  # noqa: PLR0917 - the options of a command line
@@ -174,20 +172,23 @@ def export(  # noqa: PLR0917 - the options of a command line
     forms = {"evidence": evidence, "ndjson": ndjson, "csv": csv}
     given = {form: path for form, path in forms.items() if path is not None}
     if len(given) + (static is not None) != 1:
-        complain("choose one of --static, --evidence, --ndjson and --csv")
-        raise typer.Exit(MalformedInputError.exit_code)
-    location = Location(DataDirectory(data), database, signer_socket=signer)
+        refuse("choose one of --static, --evidence, --ndjson and --csv")
+    location = locate(data, database, signer)
     if static is not None:
         _export_static(location, static, json_output=json_output)
         return
-    asked = question_of(user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to)
+    asked = read_question(
+        user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to
+    )
     form, path = next(iter(given.items()))
     options = {"mode": "count" if count else "answer", "disclose": str(disclose).lower()} if form == "evidence" else {}
     size = 0
-    with output_file(path) as file:
+    with open_output(path) as file:
         if url is not None:
+            from tlog.client import Client
+
             with Client(url, read_token(token_file)) as client:
-                size = guard(lambda: sum(map(file.write, client.export(form, asked.document(), **options))))
+                size = exit_on_error(lambda: sum(map(file.write, client.export(form, asked.document(), **options))))
         else:
             size = run(_export_locally(location, form, asked, options, file.write))
     if json_output:
@@ -201,6 +202,13 @@ def _local_principal() -> str:
 
 
 async def _query_locally(location: Location, question: Question, limit: int) -> dict[str, Any]:
+    import msgspec
+
+    from tlog.answering.query import answer_document
+    from tlog.lifecycle.journal import journal
+    from tlog.lifecycle.opening import open_log
+    from tlog.lifecycle.running import running
+
     async with open_log(location) as log, running(log):
         asked = {"ask": "events", **question.document(), "limit": str(limit)}
         await journal(log, _local_principal(), "command-line", "read", asked)
@@ -212,6 +220,13 @@ async def _query_locally(location: Location, question: Question, limit: int) -> 
 async def _export_locally(
     location: Location, form: str, question: Question, options: dict[str, str], write: Callable[[bytes], int]
 ) -> int:
+    from tlog.answering.evidence import make_evidence
+    from tlog.answering.export import export_events
+    from tlog.core.evidence import format_evidence
+    from tlog.lifecycle.journal import journal
+    from tlog.lifecycle.opening import open_log
+    from tlog.lifecycle.running import running
+
     async with open_log(location) as log, running(log):
         asked = {"ask": "export", "format": form, **question.document(), **options}
         await journal(log, _local_principal(), "command-line", "export", asked)
@@ -231,9 +246,12 @@ async def _export_locally(
 
 def _export_static(location: Location, directory: Path, *, json_output: bool) -> None:
     async def work() -> Any:  # noqa: ANN401 - the export's report
-        async with _reader(location) as reader:
+        from tlog.answering.export import export_static
+        from tlog.answering.prove import checkpoint_of
+
+        async with _open_reader(location) as reader:
             checkpoint = await checkpoint_of(reader, None)
-            with progress_bar("exporting", "entries") as report:
+            with show_progress("exporting", "entries") as report:
                 return await export_static(reader, directory, checkpoint, progress=report)
 
     report = run(work())
@@ -241,6 +259,11 @@ def _export_static(location: Location, directory: Path, *, json_output: bool) ->
 
 
 async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -> tuple[bytes, bytes]:
+    from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
+    from tlog.lifecycle.journal import journal
+    from tlog.lifecycle.opening import open_log
+    from tlog.lifecycle.running import running
+
     try:
         UUID(event_id)
     except ValueError:
@@ -258,8 +281,11 @@ async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -
 
 
 @asynccontextmanager
-async def _reader(location: Location) -> AsyncIterator[ReadStore]:
+async def _open_reader(location: Location) -> AsyncIterator[ReadStore]:
     """Open a log's database for reading only, whatever state the log is in."""
+    from tlog.lifecycle.opening import database_of
+    from tlog.storage.reading import ReadStore
+
     async with database_of(location) as database:
         reader = ReadStore(database, connections=2)
         await reader.open()

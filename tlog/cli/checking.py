@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import json
-import runpy
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 
-from tlog.checking.fsck import fsck as run_fsck
-from tlog.checking.mirror import open_mirror
-from tlog.checking.mirrored import fsck_mirror
-from tlog.checking.report import Report, Verified, parse_verified
-from tlog.cli.options import DEFAULT_DATA, Data, DatabaseUrl, Json, SignerSocket, VKey, read_vkey
-from tlog.cli.output import guard, output_file, progress_bar, progress_lines, refuse, run
-from tlog.core import verify as verification
+from tlog.cli.options import (
+    DEFAULT_DATA,
+    Data,
+    DatabaseUrl,
+    From,
+    Json,
+    LoggedFrom,
+    LoggedTo,
+    SignerSocket,
+    To,
+    VKey,
+    locate,
+    read_asks,
+    read_vkey,
+)
+from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress
 from tlog.core.checkpoint import open_checkpoint
-from tlog.demo.verifier import offline_verifier
-from tlog.lifecycle.opening import database_of, signer_of
-from tlog.location import DataDirectory, Location
-from tlog.signing.anchor import Anchor
+from tlog.errors import MalformedInputError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from tlog.checking.report import Report, Verified
+    from tlog.core.evidence import Evidence, Proved
     from tlog.core.note import Verifier
+    from tlog.core.question import Question
+    from tlog.core.verify import VerifiedEvent
+    from tlog.location import Location
     from tlog.signing.anchor import Anchored
 
 _SAVE_SECONDS: Final = 5.0
@@ -42,7 +52,7 @@ def fsck(  # noqa: PLR0917 - the options of a command line
         bool, typer.Option("--second-opinion", help="Recompute root and inclusion proofs with pymerkle as well.")
     ] = False,
     since: Annotated[
-        Path | None, typer.Option(help="Check only what came behind an earlier check: the file that --save wrote then.")
+        Path | None, typer.Option(help="Check only what came after an earlier check: the file that --save wrote then.")
     ] = None,
     save: Annotated[
         Path | None,
@@ -68,25 +78,27 @@ def fsck(  # noqa: PLR0917 - the options of a command line
     ] = False,
 ) -> None:
     """Check everything the database holds against entries, tiles, checkpoints and anchor; name what broke."""
-    directory = DataDirectory(data)
-    showing = progress_lines() if progress_json else progress_bar("checking", "entries")
+    location = locate(data, database, signer)
+    directory = location.directory
+    showing = print_progress() if progress_json else show_progress("checking", "entries")
     if mirror is not None:
         if second_opinion or since is not None or save is not None or database is not None:
             refuse("--mirror goes with --vkey, --earlier, --json and --progress-json only")
-        key = guard(lambda: directory.verifier() if vkey is None else read_vkey(vkey))
-        before = None if earlier is None else guard(earlier.read_bytes)
+        key = exit_on_error(lambda: directory.verifier() if vkey is None else read_vkey(vkey))
+        before = None if earlier is None else exit_on_error(earlier.read_bytes)
         with showing as report:
-            found = guard(lambda: _check_mirror(mirror, key, before, report))
+            found = exit_on_error(lambda: _check_mirror(mirror, key, before, report))
     elif vkey is not None or earlier is not None:
         refuse("--vkey and --earlier go with --mirror")
     else:
-        since_then = None if since is None else guard(lambda: parse_verified(since.read_bytes()))
+        since_then = None if since is None else exit_on_error(lambda: _read_verified(since))
         saver = _Saver(save)
-
-        location = Location(directory, database, signer_socket=signer)
         read = anchor_reader(location)
 
         async def work() -> Report:
+            from tlog.checking.fsck import fsck as run_fsck
+            from tlog.lifecycle.opening import database_of
+
             async with database_of(location) as log:
                 with showing as report:
                     return await run_fsck(
@@ -109,10 +121,22 @@ def fsck(  # noqa: PLR0917 - the options of a command line
 
 def anchor_reader(location: Location) -> Callable[[], Anchored]:
     """Return what reads the anchor: of the data directory, or through the log's own signer."""
+    from tlog.lifecycle.opening import signer_of
+    from tlog.signing.anchor import Anchor
+
     return Anchor(location.directory.anchor).read if location.signer_socket is None else signer_of(location).read
 
 
+def _read_verified(path: Path) -> Verified:
+    from tlog.checking.report import parse_verified
+
+    return parse_verified(path.read_bytes())
+
+
 def _check_mirror(where: str, key: Verifier, earlier: bytes | None, report: Callable[[int, int], None]) -> Report:
+    from tlog.checking.mirror import open_mirror
+    from tlog.checking.mirrored import fsck_mirror
+
     with open_mirror(where) as mirror:
         return fsck_mirror(mirror, key, earlier=earlier, progress=report)
 
@@ -131,8 +155,10 @@ class _Saver:
 
     def write(self, verified: Verified) -> None:
         """Write, if asked to."""
+        import msgspec
+
         if self._path is not None:
-            with output_file(self._path) as file:
+            with open_output(self._path) as file:
                 file.write(msgspec.json.encode(verified))
             self._written = time.monotonic()
 
@@ -143,7 +169,9 @@ def verify_proof(
     vkey: VKey,
 ) -> None:
     """Verify that an event is in the log."""
-    verified = guard(lambda: verification.verify_event(read_vkey(vkey), event.read_bytes(), proof.read_bytes()))
+    from tlog.core.verify import verify_event
+
+    verified = exit_on_error(lambda: verify_event(read_vkey(vkey), event.read_bytes(), proof.read_bytes()))
     checkpoint = verified.checkpoint
     print(f"VERIFIED: entry {verified.index} of {checkpoint.origin}, in its tree of {checkpoint.size:,} entries")
 
@@ -154,7 +182,9 @@ def verify_consistency(
     vkey: VKey,
 ) -> None:
     """Verify that the log only grew between two checkpoints."""
-    older, newer = guard(lambda: verification.verify_growth(read_vkey(vkey), old.read_bytes(), proof.read_bytes()))
+    from tlog.core.verify import verify_growth
+
+    older, newer = exit_on_error(lambda: verify_growth(read_vkey(vkey), old.read_bytes(), proof.read_bytes()))
     print(f"VERIFIED: {older.origin} grew from {older.size:,} to {newer.size:,} entries and changed nothing")
 
 
@@ -163,7 +193,7 @@ def verify_checkpoint(
     vkey: VKey,
 ) -> None:
     """Verify a checkpoint's signature and form."""
-    opened = guard(lambda: open_checkpoint(checkpoint.read_bytes(), read_vkey(vkey)))
+    opened = exit_on_error(lambda: open_checkpoint(checkpoint.read_bytes(), read_vkey(vkey)))
     print(f"VERIFIED: {opened.origin} signed its tree of {opened.size:,} entries")
 
 
@@ -172,5 +202,100 @@ def verify_log(
     vkey: VKey,
 ) -> None:
     """Verify a whole exported log with the offline verifier."""
-    sys.argv = ["verify.py", "log", "--vkey", vkey, str(directory)]
-    runpy.run_path(str(offline_verifier()), run_name="__main__")
+    from tlog.demo.verifier import offline_verifier
+
+    command = [sys.executable, "-I", "-S", str(offline_verifier()), "log", "--vkey", vkey, str(directory)]
+    # A group of its own: Ctrl-C reaches this process alone, which ends the child.
+    done = subprocess.run(command, stdout=subprocess.PIPE, process_group=0, check=False)  # noqa: S603 - our own file
+    sys.stdout.buffer.write(done.stdout)
+    raise typer.Exit(done.returncode)
+
+
+def verify_evidence(  # noqa: PLR0917 - the options of a command line
+    bundle: Annotated[Path, typer.Argument(help="The evidence bundle.")],
+    ask: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…, resourceId=…; repeatable, all apply.",
+        ),
+    ],
+    vkey: VKey,
+    from_: From = None,
+    to: To = None,
+    logged_from: LoggedFrom = None,
+    logged_to: LoggedTo = None,
+    count: Annotated[bool, typer.Option("--count", help="The bundle proves the number alone.")] = False,
+) -> None:
+    """Verify that these events, and no others, answer a question; the question is yours, not the bundle's."""
+    question = read_asks(ask, {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to})
+    proved = exit_on_error(
+        lambda: _verify_answer(read_vkey(vkey), question, bundle.read_bytes(), "count" if count else "answer")
+    )
+    for line in _describe_answers(proved):
+        print("".join(each if each.isprintable() else "\ufffd" for each in line))
+    exactly = f"exactly {proved.count:,} event{'' if proved.count == 1 else 's'}" if proved.count else "no event"
+    one = proved.count <= 1
+    verb = ("has been logged for" if one else "have been logged for") if count else "answers" if one else "answer"
+    log, size = proved.checkpoint.origin, proved.epoch.size
+    print(f"VERIFIED: {exactly} {verb} the question, of the {size:,} entries that {log} had indexed")
+    for each in (*question.not_looked_at(), f"entries from {size:,} on, which were indexed later"):
+        print(f"not looked at: {each}")
+
+
+def _verify_answer(log: Verifier, question: Question, data: bytes, mode: str) -> Proved:
+    from tlog.core.evidence import parse_evidence, verify_evidence
+
+    bundle = parse_evidence(data)
+    if bundle.mode != mode:
+        message = f"the bundle is of the mode '{bundle.mode}', not '{mode}'"
+        raise VerificationError(message)
+    return verify_evidence(log, question, bundle)
+
+
+def _describe_answers(proved: Proved) -> Iterator[str]:
+    for index, entry in reversed(proved.answers or ()):
+        yield f"entry {index}: {entry.timestamp} {entry.action} {entry.resourceType}, {entry.outcome}"
+        for group, body in proved.bodies.get(index, {}).items():
+            yield f"  {group} {body.decode()}"
+
+
+def verify_fraud(
+    bundle: Annotated[Path, typer.Argument(help="The evidence bundle.")],
+    proof: Annotated[Path, typer.Option(help="The event's .tlog-proof file.")],
+    event: Annotated[Path, typer.Option(help="The event's .event.json file.")],
+    vkey: VKey,
+) -> None:
+    """Verify that the log signed an index that leaves out an event: the index's evidence bundle against the event's proof."""
+
+    def work() -> tuple[VerifiedEvent, str]:
+        from tlog.core.evidence import parse_evidence
+        from tlog.core.verify import verify_event
+
+        log = read_vkey(vkey)
+        verified = verify_event(log, event.read_bytes(), proof.read_bytes())
+        return verified, _find_fraud(log, parse_evidence(bundle.read_bytes()), verified)
+
+    verified, fraud = exit_on_error(work)
+    checkpoint = verified.checkpoint
+    print(f"VERIFIED: FRAUD: {fraud}, which {checkpoint.origin} signed in its tree of {checkpoint.size:,} entries")
+
+
+def _find_fraud(log: Verifier, bundle: Evidence, event: VerifiedEvent) -> str:
+    """Return in what way the bundle's index is false about an event, under whichever of the event's keys it looks."""
+    from tlog.core.entry import EventEntry
+    from tlog.core.evidence import find_fraud
+    from tlog.core.pseudonym import KEY_SIZE
+    from tlog.core.strict import parse_base64url
+
+    if not isinstance(event.entry, EventEntry):
+        message = "the entry is not an event"
+        raise MalformedInputError(message)
+    reasons = []
+    for text in event.entry.keys:
+        try:
+            return find_fraud(log, bundle, parse_base64url(text.encode(), "an index key", KEY_SIZE), event.index)
+        except VerificationError as error:
+            reasons.append(str(error))
+    message = f"no fraud is proved: {'; '.join(dict.fromkeys(reasons))}"
+    raise VerificationError(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
@@ -14,19 +13,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
-from tlog.cli.options import DEFAULT_DATA, Data, DatabaseUrl, Json, SignerSocket, TokenFile, Url, read_token
-from tlog.cli.output import progress_bar, run
-from tlog.client import Client
-from tlog.ingest.cloudtrail import read_cloudtrail
-from tlog.ingest.importing import Imported, Item, append_locally, check_items, import_items
-from tlog.ingest.ndjson import read_ndjson
-from tlog.lifecycle.opening import open_log
-from tlog.lifecycle.running import running
-from tlog.location import DataDirectory, Location
+from tlog.cli.options import DEFAULT_DATA, Data, DatabaseUrl, Json, SignerSocket, TokenFile, Url, locate, read_token
+from tlog.cli.output import exit_on_error, run, show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from tlog.ingest.importing import Imported, Item
+    from tlog.location import Location
 
 SEAL_SECONDS: Final = 30.0
 _spooled: BinaryIO | None = None
@@ -42,10 +36,8 @@ def append(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Append events and wait until they are sealed."""
-    items = partial(_ndjson_items, [file])
-    _import(
-        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
-    )
+    items = partial(_read_ndjson_files, [file])
+    _import(items, locate(data, database, signer), url, token_file, json_output=json_output)
 
 
 def import_ndjson(  # noqa: PLR0917 - the options of a command line
@@ -58,10 +50,8 @@ def import_ndjson(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Import events in tlog's own format."""
-    items = partial(_ndjson_items, files)
-    _import(
-        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
-    )
+    items = partial(_read_ndjson_files, files)
+    _import(items, locate(data, database, signer), url, token_file, json_output=json_output)
 
 
 def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
@@ -74,10 +64,8 @@ def import_cloudtrail(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Import AWS CloudTrail records; docs/reference/cloudtrail-mapping.md says what becomes what."""
-    items = partial(_cloudtrail_items, files)
-    _import(
-        items, Location(DataDirectory(data), database, signer_socket=signer), url, token_file, json_output=json_output
-    )
+    items = partial(_read_cloudtrail_files, files)
+    _import(items, locate(data, database, signer), url, token_file, json_output=json_output)
 
 
 def _import(
@@ -89,6 +77,8 @@ def _import(
     json_output: bool,
 ) -> None:
     """Check all events, append them, wait until they are sealed, and say what happened."""
+    # Before there is an event loop, which would keep the first Ctrl-C from ending the reading of standard input.
+    exit_on_error(lambda: _check_events(items))
     work = _import_locally(items, location) if url is None else _import_remotely(items, url, read_token(token_file))
     total, size = run(work)
     new = total.events - total.duplicates
@@ -101,7 +91,10 @@ def _import(
 
 
 async def _import_locally(items: Callable[[], Iterator[Item]], location: Location) -> tuple[Imported, int]:
-    _check_files(items)
+    from tlog.ingest.importing import append_locally
+    from tlog.lifecycle.opening import open_log
+    from tlog.lifecycle.running import running
+
     async with open_log(location) as log, running(log):
         total = await _append_all(items(), partial(append_locally, log))
         checkpoint = await log.wait_sealed(total.last_index, SEAL_SECONDS)
@@ -109,7 +102,10 @@ async def _import_locally(items: Callable[[], Iterator[Item]], location: Locatio
 
 
 async def _import_remotely(items: Callable[[], Iterator[Item]], url: str, token: str | None) -> tuple[Imported, int]:
-    _check_files(items)
+    import asyncio
+
+    from tlog.client import Client
+
     with Client(url, token) as client:
 
         async def append(raws: Sequence[bytes]) -> list[tuple[int, bool]]:
@@ -125,9 +121,11 @@ async def _import_remotely(items: Callable[[], Iterator[Item]], url: str, token:
         return total, size
 
 
-def _check_files(items: Callable[[], Iterator[Item]]) -> None:
+def _check_events(items: Callable[[], Iterator[Item]]) -> None:
     """Find the first bad event before anything is appended."""
-    with progress_bar("checking", "events") as report:
+    from tlog.ingest.importing import check_items
+
+    with show_progress("checking", "events") as report:
         for count, _ in enumerate(check_items(items()), 1):
             report(count, 0)
 
@@ -135,21 +133,29 @@ def _check_files(items: Callable[[], Iterator[Item]]) -> None:
 async def _append_all(
     items: Iterable[Item], append: Callable[[Sequence[bytes]], Awaitable[Sequence[tuple[int, bool]]]]
 ) -> Imported:
+    from tlog.ingest.importing import Imported, import_items
+
     total = Imported(0, 0, -1)
-    with progress_bar("appending", "events") as report:
+    with show_progress("appending", "events") as report:
         async for total in import_items(items, append):
             report(total.events, 0)
     return total
 
 
-def _ndjson_items(files: Sequence[Path]) -> Iterator[Item]:
+def _read_ndjson_files(files: Sequence[Path]) -> Iterator[Item]:
+    from tlog.ingest.importing import Item
+    from tlog.ingest.ndjson import read_ndjson
+
     for file in files:
         with _open(file) as stream:
             for line, raw in read_ndjson(stream, str(file)):
                 yield Item(f"{file}, line {line}", raw)
 
 
-def _cloudtrail_items(files: Sequence[Path]) -> Iterator[Item]:
+def _read_cloudtrail_files(files: Sequence[Path]) -> Iterator[Item]:
+    from tlog.ingest.cloudtrail import read_cloudtrail
+    from tlog.ingest.importing import Item
+
     for file in files:
         for position, event in enumerate(read_cloudtrail(file.read_bytes(), str(file)), 1):
             yield Item(f"{file}, record {position}", json.dumps(event, ensure_ascii=False).encode())
@@ -162,10 +168,10 @@ def _open(file: Path) -> Iterator[BinaryIO]:
         with file.open("rb") as stream:
             yield stream
     else:
-        yield _standard_input()
+        yield _spool_standard_input()
 
 
-def _standard_input() -> BinaryIO:
+def _spool_standard_input() -> BinaryIO:
     global _spooled  # noqa: PLW0603 - there is one standard input in a process
     if _spooled is None:
         _spooled = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process

@@ -6,22 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from tlog.checking.mirror import open_mirror
 from tlog.cli.checking import anchor_reader
-from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, SignerSocket
-from tlog.cli.output import progress_bar, run
-from tlog.keeping.backup import back_up
-from tlog.keeping.backup import restore as run_restore
-from tlog.keeping.recover import Recovered
-from tlog.keeping.recover import recover as run_recovery
-from tlog.lifecycle.opening import database_to_recover, open_log
-from tlog.lifecycle.running import reindex as make_index_again
-from tlog.location import DataDirectory, Location, utc_now
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, SignerSocket, locate
+from tlog.cli.output import run, show_progress
+from tlog.location import utc_now
 
 if TYPE_CHECKING:
+    from tlog.keeping.recover import Recovered
     from tlog.storage.database import Database
 
 
@@ -31,8 +24,11 @@ def reindex(
     """Make the index again from the entries, for instance because fsck found it damaged. Nobody else may run the log."""
 
     async def work() -> int:
-        async with open_log(Location(DataDirectory(data), database, signer_socket=signer)) as log:
-            with progress_bar("indexing", "entries") as report:
+        from tlog.lifecycle.opening import open_log
+        from tlog.lifecycle.running import reindex as make_index_again
+
+        async with open_log(locate(data, database, signer)) as log:
+            with show_progress("indexing", "entries") as report:
                 return await make_index_again(log, report)
 
     size = run(work())
@@ -45,7 +41,11 @@ def backup(
     json_output: Json = False,
 ) -> None:
     """Back up the embedded database, while it runs, and verify the copy. Keys and anchor are not in it, on purpose."""
-    made = run(back_up(DataDirectory(data), target.absolute(), utc_now()))
+    import msgspec
+
+    from tlog.keeping.backup import back_up
+
+    made = run(back_up(locate(data).directory, target.absolute(), utc_now()))
     if json_output:
         print(msgspec.json.encode(made).decode())
         return
@@ -59,7 +59,9 @@ def restore(
     json_output: Json = False,
 ) -> None:
     """Verify a backup and put it into a data directory that has no database; say what is still to be done."""
-    done = run(run_restore(DataDirectory(data), source.absolute()))
+    from tlog.keeping.backup import restore as put_back
+
+    done = run(put_back(locate(data).directory, source.absolute()))
     if json_output:
         document = {"size": done.size, "anchored": done.anchored, "keys": done.has_keys, "takenAt": done.backup.takenAt}
         print(json.dumps(document))
@@ -70,9 +72,9 @@ def restore(
     if done.anchored is None:
         print(f"next: bring back {data}/anchor, the newest there is: without it nothing can be signed")
     elif done.size < done.anchored:
-        behind = done.anchored - done.size
+        missing = done.anchored - done.size
         print(
-            f"next: 'tlog recover --mirror …': {behind:,} entries that were signed are missing, and 'tlog serve' refuses"
+            f"next: 'tlog recover --mirror …': {missing:,} entries that were signed are missing, and 'tlog serve' refuses"
         )
 
 
@@ -94,14 +96,19 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
     """
-    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
+    location = locate(data, database, signer, admin=admin_database)
 
     async def work(opened: Database | None) -> Recovered:
-        with open_mirror(mirror) as source, progress_bar("recovering", "steps") as report:
+        from tlog.checking.mirror import open_mirror
+        from tlog.keeping.recover import recover as bring_back
+
+        with open_mirror(mirror) as source, show_progress("recovering", "steps") as report:
             log = location.directory.verifier()
-            return await run_recovery(opened, source, anchor_reader(location), log, dry_run=dry_run, progress=report)
+            return await bring_back(opened, source, anchor_reader(location), log, dry_run=dry_run, progress=report)
 
     async def work_on_database() -> Recovered:
+        from tlog.lifecycle.opening import database_to_recover
+
         if dry_run and new_database:
             return await work(None)
         async with database_to_recover(location, new=new_database) as opened:
@@ -111,10 +118,10 @@ def recover(  # noqa: PLR0917 - the options of a command line
     if json_output:
         print(json.dumps({**done._asdict(), "recovered": done.size - done.start, "dryRun": dry_run}))
     else:
-        print(_recovery_text(done, dry_run=dry_run))
+        print(_describe_recovery(done, dry_run=dry_run))
 
 
-def _recovery_text(done: Recovered, *, dry_run: bool) -> str:
+def _describe_recovery(done: Recovered, *, dry_run: bool) -> str:
     if done.size == done.start:
         return f"nothing is missing: the database holds the {done.size:,} entries that were signed, or more"
     what = f"entries {done.start:,} to {done.size - 1:,}"

@@ -7,26 +7,21 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, Scope
-from tlog.cli.output import console, guard, run
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, Scope, locate
+from tlog.cli.output import exit_on_error, run, say
 from tlog.errors import NotFoundError
-from tlog.lifecycle.opening import database_of
-from tlog.location import DataDirectory, Location, utc_now
-from tlog.server.guard.auth import new_token
-from tlog.storage.keys import ApiKeyStore
+from tlog.location import utc_now
 
 
-def keys_show(data: Data = DEFAULT_DATA, json_output: Json = False) -> None:
+def show_key(data: Data = DEFAULT_DATA, json_output: Json = False) -> None:
     """Print the log's vkey: hand it to whoever verifies, over a channel they trust."""
-    verifier = guard(DataDirectory(data).verifier)
+    verifier = exit_on_error(locate(data).directory.verifier)
     document = {"origin": verifier.name, "keyId": verifier.key_id.hex(), "vkey": verifier.vkey()}
     print(json.dumps(document) if json_output else verifier.vkey())
 
 
-def token_create(  # noqa: PLR0917 - the options of a command line
+def create_token(  # noqa: PLR0917 - the options of a command line
     principal: Annotated[str, typer.Option(help="Who uses it, such as service:ehr-api; its uses are logged as this.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Valid for so many days.")] = 365,
@@ -39,9 +34,13 @@ def token_create(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Make an API key and print it, once: it is stored only as a keyed digest."""
-    location = Location(DataDirectory(data), database, admin_database)
+    location = locate(data, database, admin=admin_database)
 
     async def work() -> tuple[str, str]:
+        from tlog.lifecycle.opening import database_of
+        from tlog.server.guard.auth import new_token
+        from tlog.storage.keys import ApiKeyStore
+
         now = utc_now()
         scopes, expires_at = {each.value for each in scope}, now + timedelta(days=days)
         token, key = new_token(location.directory.pepper(), principal, scopes, now, expires_at, rate=rate)
@@ -53,11 +52,11 @@ def token_create(  # noqa: PLR0917 - the options of a command line
     if json_output:
         print(json.dumps({"token": token, "keyId": key_id, "scopes": sorted(each.value for each in scope)}))
     else:
-        console.print(f"API key {key_id} of {principal}; it is shown this once:")
+        say(f"API key {key_id} of {principal}; it is shown this once:")
         print(token)
 
 
-def token_list(
+def list_tokens(
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
     json_output: Json = False,
@@ -65,7 +64,10 @@ def token_list(
     """List API keys: whose, what for, until when. Never the keys themselves."""
 
     async def work() -> list[dict[str, Any]]:
-        async with database_of(Location(DataDirectory(data), database)) as opened:
+        from tlog.lifecycle.opening import database_of
+        from tlog.storage.keys import ApiKeyStore
+
+        async with database_of(locate(data, database)) as opened:
             return [
                 {
                     "keyId": key.key_id,
@@ -78,6 +80,9 @@ def token_list(
                 for key in await ApiKeyStore(opened).list()
             ]
 
+    from rich.console import Console
+    from rich.table import Table
+
     keys = run(work())
     if json_output:
         print(json.dumps(keys))
@@ -89,7 +94,7 @@ def token_list(
     Console().print(table)
 
 
-def token_revoke(
+def revoke_token(
     key_id: Annotated[str, typer.Argument(help="The key ID as 'tlog token list' shows it.")],
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
@@ -98,7 +103,10 @@ def token_revoke(
     """Revoke an API key; running services stop accepting it within seconds."""
 
     async def work() -> None:
-        async with database_of(Location(DataDirectory(data), database, admin_database)) as opened:
+        from tlog.lifecycle.opening import database_of
+        from tlog.storage.keys import ApiKeyStore
+
+        async with database_of(locate(data, database, admin=admin_database)) as opened:
             if not await ApiKeyStore(opened).revoke(key_id, utc_now()):
                 message = f"there is no unrevoked API key {key_id}"
                 raise NotFoundError(message)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for: the log's place, its public key, a question."""
+"""Options that several commands share, their defaults, and what they stand for: a log's location, its public key, a question."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tlog.cli.output import complain, guard
+from tlog.cli.output import exit_on_error, refuse
 from tlog.core.note import parse_vkey
-from tlog.core.question import Question, parse_question
-from tlog.errors import MalformedInputError
+from tlog.location import DataDirectory, Location
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tlog.core.note import Verifier
+    from tlog.core.question import Question
 
 
 class Scope(StrEnum):
@@ -71,9 +73,27 @@ To = Annotated[str | None, typer.Option(help="Happened before this time.")]
 LoggedFrom = Annotated[str | None, typer.Option(help="Logged at this time or later, by the log's own clock.")]
 LoggedTo = Annotated[str | None, typer.Option(help="Logged before this time, by the log's own clock.")]
 DEFAULT_DATA: Final = Path("tlog-data")
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8080
+DEFAULT_DRAIN: Final = 1.0  # seconds
+# What may be asked with --ask, and which member of a question that is; --ask resource=TYPE:ID is two of them.
+_ASKS: Final = {
+    "actor": "userId",
+    "action": "action",
+    "outcome": "outcome",
+    "resourceType": "resourceType",
+    "resourceId": "resourceId",
+}
 
 
-def question_of(  # noqa: PLR0917 - the options of a command line
+def locate(
+    data: Path, database: str | None = None, signer: Path | None = None, *, admin: str | None = None
+) -> Location:
+    """Return where the log is that the options name."""
+    return Location(DataDirectory(data), database, admin, signer)
+
+
+def read_question(  # noqa: PLR0917 - the options of a command line
     user: str | None,
     resource: str | None,
     resource_type: str | None,
@@ -99,23 +119,55 @@ def question_of(  # noqa: PLR0917 - the options of a command line
     }
     if resource is not None:
         if resource_type is not None or resource_id is not None:
-            complain("--resource has type and ID already; leave out --resource-type and --resource-id")
-            raise typer.Exit(MalformedInputError.exit_code)
-        members["resourceType"], _, members["resourceId"] = resource.partition(":")
-        if not members["resourceType"] or not members["resourceId"]:
-            complain(
-                "--resource takes TYPE:ID, such as patient_record:P-1001; for all of a type there is --resource-type"
+            refuse("--resource has type and ID already; leave out --resource-type and --resource-id")
+        members |= _split_resource(
+            resource,
+            "--resource takes TYPE:ID, such as patient_record:P-1001; for all of a type there is --resource-type",
+        )
+    return _parse_question(members)
+
+
+def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
+    """Return the question that `--ask NAME=VALUE` and options for times ask, or end with what is wrong with them."""
+    members: dict[str, str | None] = {}
+    for ask in asks:
+        name, _, value = ask.partition("=")
+        if name == "resource":
+            given = _split_resource(
+                value, "--ask resource takes TYPE:ID, as in --ask resource=patient_record:P-1001; or ask resourceType"
             )
-            raise typer.Exit(MalformedInputError.exit_code)
+        elif name in _ASKS and value:
+            given = {_ASKS[name]: value}
+        else:
+            refuse(f"--ask takes one of resource, {', '.join(_ASKS)}, as in --ask action=read")
+        for twice in given.keys() & members.keys():
+            refuse(f"--ask gives '{twice}' twice; a question has one of each")
+        members |= given
+    question = _parse_question({**members, **times})
+    if not question.keys(lambda ident: ident):
+        refuse("ask for a resource, an actor or an action: evidence is of those only")
+    return question
+
+
+def _split_resource(text: str, message: str) -> dict[str, str]:
+    kind, _, ident = text.partition(":")
+    if not kind or not ident:
+        refuse(message)
+    return {"resourceType": kind, "resourceId": ident}
+
+
+def _parse_question(members: Mapping[str, str | None]) -> Question:
+    from tlog.core.question import parse_question
+
     given = {name: value for name, value in members.items() if value is not None}
-    return guard(lambda: parse_question(given))
+    return exit_on_error(lambda: parse_question(given))
 
 
 def read_token(file: Path | None) -> str | None:
     """Return the API key in a file, or the one in TLOG_TOKEN, None if there is neither."""
     if file is None:
         return os.environ.get("TLOG_TOKEN")
-    return guard(lambda: file.read_text(encoding="utf-8")).strip()
+    return exit_on_error(lambda: file.read_text(encoding="utf-8")).strip()
 
 
 def read_vkey(text: str) -> Verifier:

@@ -4,44 +4,98 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tlog.core.checkpoint import peek_checkpoint
-from tlog.core.verify import format_inconsistency
 from tlog.errors import InconsistentRootsError, MalformedInputError, TlogError
-from tlog.files import durable
 from tlog.location import run_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from _typeshed import ReadableBuffer
+
 
 INTERRUPTED: Final = 130
-console: Final = Console(stderr=True, highlight=False)
+CLOSED_PIPE: Final = 141  # as a shell reports a program that ended because nobody read on
 Result = TypeVar("Result")
 
 
-def write_whole() -> None:
-    """Buffer standard output by lines if it is not buffered (PYTHONUNBUFFERED): it may stop in the midst of a large answer."""
-    raw = getattr(sys.stdout, "buffer", None)
-    if isinstance(raw, io.RawIOBase):
-        encoding, errors = sys.stdout.encoding, sys.stdout.errors
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=True)
+def prepare_streams() -> None:
+    """Make standard output and error fit for results of any size, and for readers that end before they have read all.
+
+    Without a buffer (PYTHONUNBUFFERED) standard output may stop in the midst of a large answer: it gets one. If the reader
+    of standard output goes away, as `head` does, the command ends with `CLOSED_PIPE`; its work is closed in order. If the
+    reader of standard error goes away, the command goes on without messages.
+    """
+    sys.stdout = _standard_stream(sys.stdout, _end_without_output)
+    sys.stderr = _standard_stream(sys.stderr, lambda _: None)
+
+
+def _standard_stream(stream: TextIO, failed: Callable[[OSError], None]) -> TextIO:
+    buffer = getattr(stream, "buffer", None)
+    file = getattr(buffer, "raw", buffer)
+    if not isinstance(file, io.RawIOBase):
+        return stream
+    by_lines = bool(stream.line_buffering) or buffer is file
+    buffered = io.BufferedWriter(_StandardFile(file, failed))
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=by_lines)
+
+
+class _StandardFile(io.RawIOBase):
+    """A standard stream's file. Once a write fails, `failed` is called, and all that is still written is dropped."""
+
+    def __init__(self, file: io.RawIOBase, failed: Callable[[OSError], None]) -> None:
+        self._file = file
+        self._failed = failed
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int | None:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            self._failed(error)
+            return memoryview(data).nbytes
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(CLOSED_PIPE)
+    refuse(f"standard output: {error.strerror}")
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Do a command's asynchronous work; turn an error into one line and its exit code."""
-    return guard(lambda: run_loop(work))
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return exit_on_error(lambda: run_loop(work))
 
 
-def guard(work: Callable[[], Result]) -> Result:
+def exit_on_error(work: Callable[[], Result]) -> Result:
     """Do `work`; turn an error into one line and its exit code."""
     try:
         return work()
@@ -61,6 +115,10 @@ def guard(work: Callable[[], Result]) -> Result:
 
 def _keep_evidence(error: InconsistentRootsError) -> str:
     """Write what an error carries to a new file in the current directory, whole or not at all; say where it is, or why not."""
+    from tlog.core.checkpoint import peek_checkpoint
+    from tlog.core.verify import format_inconsistency
+    from tlog.files import durable
+
     path = Path(f"inconsistent-{peek_checkpoint(error.newer).size}.evidence.json")
     try:
         durable.write_once(path, format_inconsistency(error))
@@ -72,29 +130,40 @@ def _keep_evidence(error: InconsistentRootsError) -> str:
 
 
 def refuse(message: str) -> NoReturn:
-    """End because options do not go together."""
+    """End because what was asked for cannot be done as it was asked for."""
     complain(message)
-    raise typer.Exit(MalformedInputError.exit_code)
+    raise SystemExit(MalformedInputError.exit_code)
 
 
 def complain(message: str) -> None:
     """Say on standard error what went wrong."""
-    console.print(f"tlog: {message}", markup=False, soft_wrap=True)
+    say(f"tlog: {message}")
+
+
+def say(message: str) -> None:
+    """Say on standard error what is not part of the result."""
+    print(message, file=sys.stderr)
 
 
 @contextmanager
-def output_file(path: Path) -> Iterator[BinaryIO]:
+def open_output(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that gets its name when it is complete, or standard output for "-"."""
+    from tlog.files import durable
+
     if str(path) == "-":
         yield sys.stdout.buffer
         return
-    with durable.making(path) as partial, guard(lambda: partial.open("wb")) as file:
+    with durable.making(path) as partial, exit_on_error(lambda: partial.open("wb")) as file:
         yield file
 
 
 @contextmanager
-def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on a terminal; yields `report(done, total)`, total 0 if unknown."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -108,6 +177,6 @@ def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def progress_lines() -> Iterator[Callable[[int, int], None]]:
-    """Report progress as lines of JSON on standard error; yields what `progress_bar` does."""
+def print_progress() -> Iterator[Callable[[int, int], None]]:
+    """Report progress as lines of JSON on standard error; yields what `show_progress` does."""
     yield lambda done, total: print(json.dumps({"done": done, "total": total}), file=sys.stderr, flush=True)

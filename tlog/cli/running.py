@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Interval, Origin, SignerSocket
-from tlog.cli.output import console, run
+from tlog.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DRAIN,
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    AdminUrl,
+    Data,
+    DatabaseUrl,
+    Interval,
+    Origin,
+    SignerSocket,
+    locate,
+)
+from tlog.cli.output import run, say
 from tlog.errors import KeyMismatchError
-from tlog.lifecycle.making import create_log
-from tlog.lifecycle.opening import is_log
-from tlog.lifecycle.running import run_sealing
-from tlog.location import DEFAULT_INTERVAL, DEFAULT_ORIGIN, DataDirectory, Location, utc_now
-from tlog.server.serve import DEFAULT_DRAIN, DEFAULT_HOST, DEFAULT_PORT
-from tlog.server.serve import serve as run_server
-from tlog.signing.anchor import Anchor
-from tlog.signing.clock import SteadyClock, check_clock
-from tlog.signing.signer import CheckpointSigner
-from tlog.signing.socket import group_number, serve_signer, user_number
+from tlog.location import DEFAULT_INTERVAL, DEFAULT_ORIGIN, Sealing, utc_now
 
 if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
-
-
-class Sealing(StrEnum):
-    """Where a service's log is sealed and indexed."""
-
-    BESIDE = "beside"
-    HERE = "here"
-    ELSEWHERE = "elsewhere"
 
 
 def demo(
@@ -55,7 +48,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     interval: Interval = DEFAULT_INTERVAL,
     sealing: Annotated[
         Sealing, typer.Option(help="Seal in a process of its own, in this one, or leave it to a 'tlog seal' elsewhere.")
-    ] = Sealing.BESIDE,
+    ] = "beside",
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
     admin_database: AdminUrl = None,
@@ -67,22 +60,26 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = True,
 ) -> None:
     """Serve the log over HTTP; makes it first if the data directory holds none."""
-    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
+    location = locate(data, database, signer, admin=admin_database)
 
     def ready(url: str) -> None:
-        console.print(f"tlog serves {data} at {url}  (Ctrl-C stops)")
+        say(f"tlog serves {data} at {url}  (Ctrl-C stops)")
 
     async def work() -> None:
+        from tlog.lifecycle.making import create_log
+        from tlog.lifecycle.opening import is_log
+        from tlog.server.serve import serve as run_server
+
         if not is_log(location):
             verifier = await create_log(location, origin)
-            console.print(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
-            console.print("make an API key with 'tlog token create'")
+            say(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
+            say("make an API key with 'tlog token create'")
         await run_server(
             location,
             host=host,
             port=port,
             interval=interval,
-            sealing=sealing.value,
+            sealing=sealing,
             drain=drain,
             access_log=access_log,
             on_ready=ready,
@@ -100,7 +97,9 @@ def seal(
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
-    run(run_sealing(Location(DataDirectory(data), database, signer_socket=signer), interval, supervised=supervised))
+    from tlog.lifecycle.running import run_sealing
+
+    run(run_sealing(locate(data, database, signer), interval, supervised=supervised))
 
 
 def signer(
@@ -118,7 +117,14 @@ def signer(
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
 
     async def work() -> None:
-        directory = DataDirectory(data)
+        import asyncio
+
+        from tlog.signing.anchor import Anchor
+        from tlog.signing.clock import SteadyClock, check_clock
+        from tlog.signing.signer import CheckpointSigner
+        from tlog.signing.socket import group_number, serve_signer, user_number
+
+        directory = locate(data).directory
         key = directory.signing_key()
         if key.verifier != directory.verifier():
             message = f"the two keys in {data}/keys do not belong together; bring back this log's own"
@@ -126,7 +132,7 @@ def signer(
         path = data / "signer.sock" if socket is None else socket
 
         def ready(anchored: Anchored) -> None:
-            console.print(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}", soft_wrap=True)
+            say(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}")
 
         anchor = Anchor(directory.anchor)
         last = (await asyncio.to_thread(anchor.read)).sealed_at
@@ -150,6 +156,7 @@ def init(
     admin_database: AdminUrl = None,
 ) -> None:
     """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
-    location = Location(DataDirectory(data), database, admin_database, signer_socket=signer)
-    verifier = run(create_log(location, origin))
+    from tlog.lifecycle.making import create_log
+
+    verifier = run(create_log(locate(data, database, signer, admin=admin_database), origin))
     print(verifier.vkey())

@@ -77,7 +77,7 @@ def attacks(victim: int, size: int) -> list[Attack]:
     return [
         Attack(f"edits entry {victim}, the nurse's last look", (edit,), f"entry changed: entry {victim}:"),
         Attack(
-            f"edits entry {victim} and recomputes the whole hash chain behind it",
+            f"edits entry {victim} and recomputes the whole hash chain after it",
             (edit, rehash, rechain),
             f"entry changed: entry {victim}:",
         ),
@@ -275,7 +275,7 @@ class _Story:
         return _call(self._command("fsck", "--database", database))
 
     def _command(self, command: object, *arguments: object) -> list[str]:
-        # "token create" and the like are two words; --data goes behind both.
+        # "token create" and the like are two words; --data comes after both.
         return [sys.executable, "-m", "tlog", str(command), *map(str, arguments), "--data", str(self._data)]
 
     def _verify(self, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ from tlog.errors import (
     OverloadedError,
     RollbackError,
 )
-from tlog.location import DEFAULT_INTERVAL, DataDirectory, Location, Sealing, utc_now
+from tlog.location import DEFAULT_INTERVAL, DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.signing.anchor import Anchor, Anchored
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.making.tiling import Tiling
     from tlog.core.note import Verifier
+    from tlog.location import Sealing
     from tlog.signing.signer import Signing
     from tlog.storage.index import Epoch
     from tlog.storage.rows import SealedCheckpoint

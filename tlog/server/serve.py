@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from tlog.location import Location, Sealing
     from tlog.server.service import Service
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8080
 _BACKLOG: Final = 1024
-DEFAULT_DRAIN: Final = 1.0
 # How long answers that are under way may take once connections are no longer accepted.
 GRACE_SECONDS: Final = 8
 
@@ -40,11 +37,11 @@ GRACE_SECONDS: Final = 8
 async def serve(
     location: Location,
     *,
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
+    host: str,
+    port: int,
+    drain: float,
     interval: float = DEFAULT_INTERVAL,
     sealing: Sealing = "beside",
-    drain: float = DEFAULT_DRAIN,
     access_log: bool = True,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -57,9 +54,9 @@ async def serve(
         location: where the log is.
         host: address to listen on.
         port: TCP port, 0 for any free one.
+        drain: seconds between SIGTERM and the end of accepting connections.
         interval: seconds between two seals.
         sealing: where the log is sealed and indexed (`tlog.lifecycle.opening.open_log`).
-        drain: seconds between SIGTERM and the end of accepting connections.
         access_log: whether to log each request on standard error.
         on_ready: called with the service's URL once it accepts requests.
 

@@ -27,8 +27,9 @@ from support import Server, kill_postgres, start_server
 
 from faults.gate import NotHereError
 from faults.service import embedded, make_log
+from tlog.cli.options import DEFAULT_DRAIN
 from tlog.postgres.server import EmbeddedPostgres
-from tlog.server.serve import DEFAULT_DRAIN, GRACE_SECONDS
+from tlog.server.serve import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

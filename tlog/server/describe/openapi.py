@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
-from tlog.answering.query import MAX_LIMIT
+from tlog.answering import MAX_LIMIT
 from tlog.core.event import PATTERNS, Event
 from tlog.core.question import Question
 

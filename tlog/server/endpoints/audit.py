@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from tlog.answering import MAX_LIMIT
 from tlog.answering.evidence import Mode, check_provable, make_evidence
 from tlog.answering.export import EventFormat, export_events
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.answering.query import DEFAULT_LIMIT, MAX_LIMIT, answer_document, event_document, parse_cursor
+from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
 from tlog.core.evidence import format_evidence
 from tlog.core.question import parse_question
 from tlog.core.strict import parse_decimal
