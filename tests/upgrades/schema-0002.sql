@@ -320,7 +320,7 @@ ALTER TABLE ONLY tlog.disclosure ATTACH PARTITION tlog.disclosure_0 FOR VALUES F
 
 COPY public.tlog_migration (number, name, digest, applied_at) FROM stdin;
 1	log	\\x6b4a5caeaea3fc44945ad5556ee935ce3aff5f3ece662e5dae2e07fbb9b46218	2026-11-25 19:35:27.287648+00
-2	index	\\x8f124d83ec2deb61d57e380f6b4f61ea9fe32076707ac992192ca1c9518e3fcc	2026-11-25 19:35:27.33056+00
+2	index	\\xb5dd7ad25b1d75d52f4ed99ddd998fe21f611eedc8cfdb7080700b5f6ac99daf	2026-11-25 19:35:27.33056+00
 \.
 
 

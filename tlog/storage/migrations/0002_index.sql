@@ -28,7 +28,7 @@ CREATE TABLE tlog.index_run (
 );
 CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run (segment_id, first_posting) INCLUDE (run);
 ALTER TABLE tlog.index_run ALTER COLUMN pages SET STORAGE EXTERNAL;
--- The young end of the index is written anew every second; what it leaves behind should be used again soon.
+-- The young end of the index is written anew every second; the space of the old one should be used again soon.
 ALTER TABLE tlog.index_run SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
     toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 5000
