@@ -1,0 +1,127 @@
+"""`tests/` mirrors `tlog/`: a module has a test file of its name, or a row that says which test exercises it instead."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+
+import pytest
+from support import ROOT
+
+# Modules without a test file of their name, and a test that fails if they are wrong: they are parts of something that is
+# tested as a whole, or only make sense in a running service. Whoever writes the file removes the row.
+ELSEWHERE = {
+    # The errors and the place of a log have no behaviour but what commands and the service make of them.
+    "errors.py": "lifecycle/test_opening.py::test_exit_codes_tell_refusals_apart",
+    "location.py": "lifecycle/test_opening.py::test_secrets_are_closed_to_others",
+    # Proof and event file of one event: made by a command, verified by the next.
+    "answering/prove.py": "cli/test_app.py::test_prove_and_verify",
+    # Parts of the full check, which is attacked as a whole.
+    "checking/event_ids.py": "checking/test_fsck.py::test_attack_is_named",
+    "checking/join.py": "checking/test_fsck.py::test_logs_of_several_ranges_raise_no_alarm",
+    "checking/opinion.py": "checking/test_fsck.py::test_second_opinion_sees_a_changed_entry",
+    "checking/ranges.py": "checking/test_fsck.py::test_attack_is_named",
+    "checking/replay.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
+    "checking/report.py": "checking/test_fsck.py::test_many_problems_are_counted_and_some_remembered",
+    "checking/stored_index.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
+    "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
+    # The command line is run as its users run it; each group of commands beside what it leads to.
+    "cli/asking.py": "server/endpoints/test_audit.py::test_questions_on_the_command_line",
+    "cli/checking.py": "checking/test_mirrored.py::test_a_served_log_is_checked_by_the_command_line",
+    "cli/events.py": "cli/test_app.py::test_append_from_standard_input",
+    "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
+    "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
+    "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",
+    "cli/output.py": "cli/test_app.py::test_a_large_answer_is_written_whole_without_a_buffer",
+    "cli/running.py": "cli/test_app.py::test_an_address_that_is_taken_is_named_before_anything_starts",
+    # What only a log needs of the core, tested with the formats it makes.
+    "core/making/bucket_keys.py": "core/test_pseudonym.py::test_the_root_is_over_the_bucket_keys",
+    "core/making/drafts.py": "core/test_entry.py::test_an_event_entry",
+    "core/making/matching.py": "core/test_entry.py::test_the_quick_way_says_what_an_entry_says",
+    "core/making/posting.py": "core/test_segment.py::test_a_segment_is_its_sorted_postings",
+    # The demonstration is one command.
+    "demo/hospital.py": "cli/test_app.py::test_demo_runs_to_its_end",
+    "demo/story.py": "cli/test_app.py::test_demo_runs_to_its_end",
+    "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end",
+    "ingest/importing.py": "cli/test_app.py::test_one_bad_event_imports_nothing",
+    "ingest/ndjson.py": "cli/test_app.py::test_import_of_compressed_files",
+    # Making and running a log are the halves of its life that opening stands between.
+    "lifecycle/journal.py": "server/test_app.py::test_every_question_is_journaled_before_its_answer",
+    "lifecycle/making.py": "lifecycle/test_opening.py::test_interrupted_creation_is_completed",
+    "lifecycle/running.py": "writing/test_indexer.py::test_only_who_leads_makes_the_index_again",
+    "postgres/basebackup.py": "keeping/test_backup.py::test_damaged_base_backup_is_found",
+    # These need a disk that fills and a server that ends, both of which admission answers to.
+    "postgres/space.py": "server/guard/test_admission.py::test_r3_what_must_stay_free",
+    "postgres/watch.py": "server/guard/test_admission.py::test_an_embedded_server_that_was_killed_is_started_again",
+    # The service is tested over HTTP, whatever module answers.
+    "server/service.py": "server/test_app.py::test_one_event",
+    "server/describe/problems.py": "server/test_app.py::test_bad_requests",
+    "server/endpoints/append.py": "server/test_app.py::test_array_and_ndjson",
+    "server/endpoints/health.py": "server/test_app.py::test_description_health_metrics_and_docs",
+    "server/endpoints/read.py": "server/test_app.py::test_tiles_lead_to_the_signed_root",
+    "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
+    "server/observe/accesslog.py": "server/endpoints/test_audit.py::test_access_log",
+    "server/observe/checks.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
+    "server/observe/metrics.py": "server/test_app.py::test_description_health_metrics_and_docs",
+    # The socket is half of the signer's process.
+    "signing/socket.py": "signing/test_signer.py::test_what_answers_may_be_no_signer",
+    # Stores are statements with a name: they are tested where something is written and read back.
+    "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
+    "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
+    "storage/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
+    "storage/queries.py": "storage/test_reading.py::test_every_reader_says_that_no_connection_is_free",
+    "storage/rows.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
+    "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
+    "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",
+    "storage/statements.py": "writing/test_appender.py::test_same_event_again_gets_its_first_receipt",
+    # Sealing and indexing in this process, in a child and elsewhere: only processes that end show what they promise.
+    "writing/background.py": "server/test_serve.py::test_sealer_that_meets_damage_ends_the_process",
+    "writing/segments.py": "writing/test_indexer.py::test_what_is_merged_without_events_is_in_an_epoch",
+}
+
+
+def without_a_test(root):
+    """Return the modules, as paths below tlog/, that have no test file of their name."""
+    modules = (
+        path.relative_to(root / "tlog") for path in (root / "tlog").rglob("*.py") if path.stem.strip("_") == path.stem
+    )
+    named = {path: root / "tests" / path.with_name(f"test_{path.name}") for path in modules}
+    return {path.as_posix() for path, test in named.items() if not test.exists()}
+
+
+def problems(root, rows):
+    """Return what is wrong with the rows, in words."""
+    missing = without_a_test(root)
+    found = [f"tlog/{each} has no test file of its name and no row" for each in sorted(missing - rows.keys())]
+    found += [f"tlog/{each} needs no row" for each in sorted(rows.keys() - missing)]
+    for module, name in rows.items():
+        file, _, function = name.partition("::")
+        path = root / "tests" / file
+        tree = ast.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+        if function not in {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }:
+            found.append(f"{name}, which the row of tlog/{module} names, is no test")
+    return found
+
+
+def test_every_module_has_a_test():
+    assert problems(ROOT, ELSEWHERE) == []
+
+
+@pytest.mark.parametrize(
+    "file, rows, problem",
+    [
+        ("tlog/signing/planted.py", {}, "tlog/signing/planted.py has no test file of its name and no row"),
+        ("tests/answering/test_prove.py", {}, "tlog/answering/prove.py needs no row"),
+        (None, {"storage/gone.py": "storage/test_reading.py::test_every_reader_is_in_the_table"}, "tlog/storage/gone.py needs no row"),
+        (None, {"errors.py": "test_nowhere.py::test_it"}, "test_nowhere.py::test_it, which the row of tlog/errors.py names, is no test"),
+        (None, {"errors.py": "test_mirroring.py::problems_of"}, "test_mirroring.py::problems_of, which the row of tlog/errors.py names, is no test"),
+    ],
+)  # fmt: skip
+def test_each_rule_can_be_broken(tmp_path, file, rows, problem):
+    for each in ("tlog", "tests"):
+        shutil.copytree(ROOT / each, tmp_path / each, ignore=shutil.ignore_patterns("__pycache__", "*.json", "*.sql"))
+    if file is not None:
+        (tmp_path / file).touch()
+    assert problems(tmp_path, {**ELSEWHERE, **rows}) == [problem]

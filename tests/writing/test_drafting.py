@@ -1,0 +1,61 @@
+"""Drafting: each valid event becomes a draft with fresh salts, and a batch with invalid ones names them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support import sample_events
+
+from tlog.core.commitment import SALT_SIZE
+from tlog.core.entry import parse_entry
+from tlog.core.making.bucket_keys import BucketKeys
+from tlog.errors import InvalidBatchError
+from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines
+
+KEYS = BucketKeys(bytes(32))
+LOGGED_AT = b"2026-03-17T10:00:00.000000Z"
+QUICK = sample_events(3)
+SLOW = [json.dumps(json.loads(raw), indent=1).encode() for raw in QUICK]  # no longer one line each
+
+
+def facts(draft):
+    """What two drafts of one event have in common: everything but the salts and what depends on them."""
+    entry = parse_entry(draft.entry(LOGGED_AT))
+    clear = entry.action, entry.keys, entry.outcome, entry.resourceType, entry.timestamp, entry.eventId
+    return draft.event_id, clear, draft.actor[SALT_SIZE:], draft.resource[SALT_SIZE:]
+
+
+def test_quick_and_slow_parsing_make_the_same_drafts():
+    drafts = draft_events(QUICK, KEYS)
+    assert [draft.event_id for draft in drafts] == [json.loads(raw)["eventId"] for raw in QUICK]
+    assert [facts(draft) for draft in draft_events(SLOW, KEYS)] == [facts(draft) for draft in drafts]
+    lines = b"\r\n \n" + b"\r\n\n".join(QUICK) + b"\n"
+    assert [facts(draft) for draft in draft_lines(lines, KEYS)] == [facts(draft) for draft in drafts]
+
+
+def test_no_two_disclosures_share_a_salt():
+    drafts = draft_events(QUICK, KEYS) + draft_events(QUICK, KEYS)
+    salts = [disclosure[:SALT_SIZE] for draft in drafts for disclosure in (draft.actor, draft.resource)]
+    assert len({*salts}) == 2 * len(drafts)
+
+
+def test_no_events_are_no_drafts():
+    assert draft_events([], KEYS) == []
+    assert draft_lines(b" \n\t\r\n", KEYS) == []
+
+
+@pytest.mark.parametrize("draft", [draft_events, lambda raws, keys: draft_lines(b"\n\n".join(raws), keys)])
+def test_invalid_events_are_named_by_their_position(draft):
+    with pytest.raises(InvalidBatchError) as caught:
+        draft([QUICK[0], b'{"action":"read"}', QUICK[1], b"no JSON"], KEYS)
+    assert caught.value.positions == [1, 3]
+    assert [error.pointer for error in caught.value.found][1] == ""
+    assert caught.value.pointer.startswith("/1")
+    assert str(caught.value) == str(caught.value.found[0])
+
+
+def test_only_the_first_twenty_are_named():
+    with pytest.raises(InvalidBatchError) as caught:
+        draft_events([b"{}"] * 25, KEYS)
+    assert caught.value.positions == list(range(MAX_REPORTED))
