@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _FAILED, _NOT_HERE = 1, 3
 _SECONDS = {"fast": 1_200, "full": 7_200}  # several times what they take: something hangs
 
-# A new gate is a row here: an id of its own, what it measures, the function that does, its goal, and what must miss it.
+# A new gate is a row here: its id, its metric, the function that measures, the goal, and the controls that must miss the goal.
 GATES: tuple[Gate, ...] = (
     Gate(
         "R1",
@@ -298,6 +298,6 @@ def _parse(arguments: Sequence[str] | None, gates: Sequence[Gate]) -> argparse.N
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended all the same
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that every started process is ended
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the report
     sys.exit(main())

@@ -129,7 +129,7 @@ class Mutant(NamedTuple):
     code: CodeType
 
     def name(self) -> str:
-        """Return it as it stands in lists."""
+        """Return the mutant as lists name it."""
         return f"{self.module}:{self.line} {self.function}: {self.change}"
 
 

@@ -1,1 +1,1 @@
-"""The benchmarks behind tools/bench.py, a room for each thing that is measured. Loopback only; every run ends by itself."""
+"""The benchmarks that tools/bench.py runs, a module for each thing that is measured. Loopback only; every run ends by itself."""

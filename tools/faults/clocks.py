@@ -53,7 +53,7 @@ class Clock:
         self._frozen = utc_now()
 
     def set(self, shift: timedelta | None) -> None:
-        """Set it ahead or back, or stop it."""
+        """Set the clock ahead or back, or stop the clock."""
         self._shift, self._frozen = shift, utc_now()
 
     def __call__(self) -> datetime:

@@ -108,7 +108,7 @@ class Proxy:
             await writer.drain()
 
     def _cuts_request(self, kind: bytes, body: bytes) -> int | None:
-        """Return how many bytes of a request still get through if it is cut, None if it is not."""
+        """Return how many bytes of a request get through before the cut; None if the connection is left whole."""
         if kind in {b"Q", b"P"} and b"BEGIN" in body and self._reached("begin"):
             return 0
         if kind == b"d" and self._reached("copy"):

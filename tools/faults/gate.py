@@ -29,7 +29,7 @@ class Bound(NamedTuple):
         return figure is not None and _COMPARE[self.comparison](figure, self.value)
 
     def __str__(self) -> str:
-        """Return it as the report shows it."""
+        """Return the bound as the report shows it."""
         return f"{self.comparison} {self.value:g}"
 
 
@@ -104,7 +104,7 @@ def judge(gate: Gate, figures: Figures, *, full: bool) -> dict[str, Any]:
 
 
 def judge_control(gate: Gate, number: int, figures: Figures, *, full: bool) -> dict[str, Any]:
-    """Return the line of a control: it passes if the bound it names was measured and does not hold."""
+    """Return the line of a control, which passes if the named bound was measured and does not hold."""
     control = gate.controls[number]
     bound = gate.bounds(full=full)[control.breaks]
     figure = figures.get(control.breaks)

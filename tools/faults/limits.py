@@ -54,7 +54,7 @@ _REFUSALS: Final = (503, 507)
 
 
 def measure_full_disk(run: Run) -> Figures:
-    """Fill the disk until appends are refused, then until PostgreSQL ends; make space; compare what was said with what is."""
+    """Fill the disk until appends are refused, then until PostgreSQL ends; make space; compare the answers with the rows."""
     with ExitStack() as stack:
         try:
             disk = stack.enter_context(small_disk(run.directory / "disk", _DISK))

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from faults.gate import Figures, Run
     from tlog.storage.rows import SealedCheckpoint
 
-_HEADER: Final = 100  # of an SQLite file; behind it there is room that nothing uses
+_HEADER: Final = 100  # of an SQLite file; nothing uses the room after the header
 
 
 class Copies(NamedTuple):
-    """A log's data directory now, and how it was when it held less."""
+    """A log's data directory now, and a copy from an earlier time, when the log held less."""
 
     now: Path
     before: Path
@@ -90,7 +90,7 @@ def key_of_another(copies: Copies) -> None:
 
 
 def replica_promoted(copies: Copies) -> None:
-    """g) A replica that was behind is promoted and takes the database's place."""
+    """g) A replica that lagged is promoted and takes the database's place."""
     replica = copies.before.with_name("replica")
     subprocess.run(["cp", "-a", copies.before, replica], check=True)
     (_cluster(replica) / "standby.signal").touch()
@@ -162,7 +162,7 @@ def measure_new_anchor(run: Run) -> Figures:
 
 
 def _make(directory: Path) -> tuple[Copies, bytes]:
-    """Return a log, a copy of it from when it held less, and its last checkpoint as somebody outside keeps it."""
+    """Return a log, a copy from an earlier time, when the log held less, and the last checkpoint as an outsider keeps it."""
     copies = Copies(directory / "data", directory / "before")
     make_log(copies.now)
     source = Source()
@@ -206,7 +206,7 @@ def _anchored(data: Path) -> bytes | None:
 
 
 def _edit(run: Run, data: Path) -> Figures:
-    """Change each byte of the anchor's file: it has to be refused, or to say exactly what it said."""
+    """Change each byte of the anchor's file: the file has to be refused, or to mean exactly the same as before."""
     directory = DataDirectory(data)
     with embedded(data) as postgres:
         published, size = asyncio.run(_state(_database(postgres)))

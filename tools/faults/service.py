@@ -110,7 +110,7 @@ class Service:
         self.process.wait()
 
     def stop(self, seconds: float = _SECONDS) -> int:
-        """End it in order and return its exit code."""
+        """End the service in order and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(seconds)

@@ -257,7 +257,7 @@ class CreatingAnchor:
 
 
 class AdvancingAnchor(CreatingAnchor):
-    """Advancing the anchor: afterwards it holds what was acknowledged last, or what was about to be."""
+    """Advancing the anchor: afterwards the anchor holds the last acknowledged state or the one after."""
 
     def prepare(self, directory: Path) -> None:
         """Make the anchor."""
@@ -334,7 +334,7 @@ class OverwrittenAnchor:
 
 
 class WritingFile:
-    """Replacing a file: afterwards it is what was acknowledged last, or what was about to be, whole.
+    """Replacing a file: afterwards the file has the last acknowledged content or the one after, whole.
 
     What a killed process of an earlier version left is there as well. `tidy`: nothing else may be left, as after a refusal.
     """
@@ -458,7 +458,7 @@ def _left(directory: Path, allowed: set[str]) -> list[str]:
 
 
 class Sealing:
-    """An event appended and sealed: the anchor is never behind a publication, and no size has two roots."""
+    """An event appended and sealed: the anchor never lags a publication, and no size has two roots."""
 
     def __init__(self, database: Database, directory: DataDirectory, source: Source) -> None:
         self._database = database

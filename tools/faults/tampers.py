@@ -1,4 +1,4 @@
-"""R14: what is stored is changed at random, and the full check has to find it; logs of any history it has to leave alone.
+"""R14: stored data is changed at random, and the full check has to find each change and to raise no alarm about clean logs.
 
 The table of attacks by name is a test (tests/test_threats_stored.py), which the full run runs as well.
 """

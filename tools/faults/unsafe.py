@@ -1,6 +1,6 @@
 """R20: every unsafe setting that the start-up check knows is put into a real database, and has to be refused.
 
-The settings are the tests' own table (tools/scenarios/unsafe_settings.py), so that a new check comes here by itself.
+Tests and the gate share the table of settings (tools/scenarios/unsafe_settings.py), so that a new row reaches both.
 """
 
 from __future__ import annotations
