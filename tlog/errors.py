@@ -78,8 +78,8 @@ class InvalidBatchError(InvalidEventError):
     """At least one event of a batch is invalid; the first one's message and pointer stand for the batch.
 
     Attributes:
-        found: the errors found, each for itself, pointers without the position.
-        positions: which events of the batch they belong to.
+        found: one error for each invalid event; its pointer starts at the event.
+        positions: the positions in the batch, from 0, of the events they belong to.
 
     """
 
@@ -105,7 +105,7 @@ class EventConflictError(TlogError):
 
 
 class NotFoundError(TlogError):
-    """Something the caller named does not exist in this log (or not yet)."""
+    """What the caller named does not exist in this log, or not yet."""
 
 
 class TooLargeError(TlogError):
@@ -113,11 +113,11 @@ class TooLargeError(TlogError):
 
 
 class UnauthorizedError(TlogError):
-    """No key, an unknown, expired or revoked one."""
+    """The request has no API key, or one that is unknown, expired or revoked."""
 
 
 class ForbiddenError(TlogError):
-    """A valid key without the scope this needs."""
+    """The request's API key is valid and lacks the scope that the request needs."""
 
 
 # --- The service cannot do it now -----------------------------------------------------------------------------------
@@ -139,11 +139,11 @@ class OverloadedError(TlogError):
 
 
 class RateLimitedError(OverloadedError):
-    """One API key asks for more than its rate; others are served."""
+    """One API key asks for more than its rate; other keys are served."""
 
 
 class NoSpaceError(OverloadedError):
-    """The disk is nearly full: nothing is appended until there is space again, which is noticed by itself."""
+    """The disk is nearly full: nothing is appended until there is space again; then appends go on without anybody's help."""
 
 
 # --- The operator has to act ----------------------------------------------------------------------------------------
@@ -163,17 +163,17 @@ class EmbeddedPostgresError(OperatorError):
 
 
 class UnsafeDatabaseError(OperatorError):
-    """The database lacks something the log's promises rest on (schema, privilege, durability setting)."""
+    """The database lacks a schema, a privilege or a durability setting on which the log's promises rest."""
 
 
 class RollbackError(OperatorError):
-    """The database holds less than what was signed: a restored backup or a lost directory."""
+    """The database holds fewer entries than were signed: a backup was restored, or a directory was lost."""
 
     exit_code = 5
 
 
 class AnchorMissingError(OperatorError):
-    """The log exists but its anchor does not, so nobody knows what was signed."""
+    """The log exists without its anchor, so nobody knows what was signed."""
 
     exit_code = 6
 
@@ -191,6 +191,6 @@ class KeyMismatchError(OperatorError):
 
 
 class DamagedLogError(OperatorError):
-    """Stored entries do not hash to what was stored beside them; the sealer signs nothing on top."""
+    """Stored entries do not hash to the leaf hashes stored beside them; the sealer signs nothing that contains them."""
 
     exit_code = 9

@@ -41,7 +41,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def utc_now() -> datetime:
-    """Return the current time, aware: the clock of everything that is not given another."""
+    """Return the current time, aware: the clock of all code that is given no other."""
     return datetime.now(UTC)
 
 
@@ -81,7 +81,7 @@ class DataDirectory:
         return (self._keys / "log.vkey").exists()
 
     def create_keys(self, origin: str, bits: int = DEFAULT_BITS) -> None:
-        """Make the keys that are not there yet: signing key under the name `origin`, bucket keys, pepper.
+        """Make the keys that are missing: signing key under the name `origin`, bucket keys, pepper.
 
         Raises:
             MalformedInputError: `origin` cannot be a key name.
@@ -97,7 +97,7 @@ class DataDirectory:
         """Return the signing key.
 
         Raises:
-            KeyMismatchError: it is missing, malformed, or open to other users.
+            KeyMismatchError: the key is missing, malformed, or open to other users.
 
         """
         try:
@@ -110,7 +110,7 @@ class DataDirectory:
         """Return the public key.
 
         Raises:
-            KeyMismatchError: it is missing or malformed.
+            KeyMismatchError: the key is missing or malformed.
 
         """
         path = self._keys / "log.vkey"
@@ -124,7 +124,7 @@ class DataDirectory:
         """Return the bucket keys.
 
         Raises:
-            KeyMismatchError: they are missing, incomplete, or open to other users.
+            KeyMismatchError: the keys are missing, incomplete, or open to other users.
 
         """
         path = self._keys / "index.keys"
@@ -138,7 +138,7 @@ class DataDirectory:
         """Return the 32-byte key of API key digests.
 
         Raises:
-            KeyMismatchError: it is missing or open to other users.
+            KeyMismatchError: the key is missing or open to other users.
 
         """
         return _read_secret(self._keys / "pepper")
@@ -181,14 +181,14 @@ def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def tune_memory() -> None:
-    """Make collections of garbage rare in a process that runs long: what it makes by the thousand holds no cycles."""
+    """Make collections of garbage rare in a process that runs long: the objects it makes by the thousand hold no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
 
 
 def _keep_or_write(path: Path, data: bytes, mode: int) -> None:
-    """Write a key file unless there is one: a key that another process wrote meanwhile is kept as well."""
+    """Write a key file unless there is one; a key that another process wrote meanwhile is kept as well."""
     with suppress(FileExistsError):
         write_once(path, data, mode)
 

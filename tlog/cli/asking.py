@@ -1,4 +1,4 @@
-"""Commands that answer: query, export, prove."""
+"""Commands that answer: query, prove, export."""
 
 from __future__ import annotations
 

@@ -136,12 +136,12 @@ def refuse(message: str) -> NoReturn:
 
 
 def complain(message: str) -> None:
-    """Say on standard error what went wrong."""
+    """Print on standard error what went wrong."""
     say(f"tlog: {message}")
 
 
 def say(message: str) -> None:
-    """Say on standard error what is not part of the result."""
+    """Print on standard error a line that is not part of the result."""
     print(message, file=sys.stderr)
 
 

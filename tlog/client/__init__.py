@@ -1,7 +1,34 @@
-"""A client of the HTTP service: append events, read checkpoints, fetch proofs."""
+"""A client of the HTTP service: append events, ask questions, fetch checkpoints, proofs and exports.
+
+For a producer of events, and for an auditor who asks. One `Client` is one connection, for one thread; every method is one
+request (docs/reference/http.md) and returns its answer once that is complete.
+
+    event       what the producer sends: one JSON text (docs/reference/event.md), without a newline, as bytes
+    receipt     the log's unsigned answer to an append: `index`, and `duplicate` where the eventId was known; `append`
+                returns one for each event
+    checkpoint  what the log signed: the size and root hash of its tree
+    proof       what convinces a stranger: a tlog-proof and an event file, together with the log's vkey
+
+An event is appended, proved and verified like this, once it is sealed:
+
+    from tlog.client import Client
+    from tlog.core.note import parse_vkey
+    from tlog.core.verify import verify_event
+
+    with Client(url, token) as client:
+        receipt = client.append([event], wait_sealed=True)[0]
+        proof, event_file = client.event_proof(receipt["eventId"])
+    verified = verify_event(parse_vkey(vkey), event_file, proof)
+
+An append may be repeated after any error: the log knows the eventIds, and answers a second time with the old receipts.
+
+Left out: verification (`tlog.core.verify`; nothing that a method returns was verified), repeating a request by itself, and
+a store for events while the log is away. This package needs nothing of tlog but its errors.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import httpx2
@@ -21,10 +48,15 @@ class ServiceError(TlogError):
 
 
 class Client:
-    """A connection to one log's service."""
+    """A connection to one log's service.
+
+    Every method raises `OverloadedError` if the log cannot take the request now or cannot be reached, after which the same
+    call may be repeated, `MalformedInputError` if the request breaks a rule of its format, and `ServiceError` if the log
+    refuses it for another reason.
+    """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        """Connect to `url` (scheme, host, port), presenting `token` where a scope is needed."""
+        """Take the service's `url` (scheme, host, port), and the API key for what needs a scope; the first request connects."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT, follow_redirects=False)
 
@@ -39,10 +71,7 @@ class Client:
     def append(self, events: Sequence[bytes], *, wait_sealed: bool = False) -> list[dict[str, Any]]:
         """Append events, each one JSON text without a newline, all or none; return their receipts in order.
 
-        Raises:
-            OverloadedError: the log cannot take them now, or cannot be reached; the same call may be repeated.
-            ServiceError: the log refused them.
-
+        With `wait_sealed` the receipts come once a signed checkpoint covers the events, otherwise once they are durable.
         """
         params = {"wait": "sealed"} if wait_sealed else {}
         headers = {"Content-Type": "application/x-ndjson"}
@@ -51,7 +80,7 @@ class Client:
         return receipts
 
     def log(self) -> dict[str, Any]:
-        """Return the log's description, `vkey` among it."""
+        """Return the log's description, in which `vkey` is its public key and `size` that of its latest checkpoint."""
         description: dict[str, Any] = msgspec.json.decode(self._send("GET", "/v1/log").content)
         return description
 
@@ -64,36 +93,44 @@ class Client:
         return self._send("GET", "/v1/proof/consistency", params={"from": old_size}).content
 
     def event_proof(self, event_id: str, *, disclose: bool = False) -> tuple[bytes, bytes]:
-        """Return the tlog-proof and the event file of an event, not verified."""
+        """Return the tlog-proof and the event file of an event, not verified; personal data only with `disclose`."""
         params = {"disclose": str(disclose).lower()}
         response = self._send("GET", f"/v1/audit/events/{event_id}/proof", params=params)
         document = msgspec.json.decode(response.content)
         return document["proof"].encode(), document["eventFile"].encode()
 
     def ask(self, question: Mapping[str, str], **parameters: str | int) -> dict[str, Any]:
-        """Return a page of the answer to a question (docs/reference/http.md); `parameters` are limit, cursor and so on."""
+        """Return a page of the answer to a question (docs/reference/http.md); `parameters` are such as `limit` and `cursor`."""
         response = self._send("GET", "/v1/audit/events", params={**question, **parameters})
         answer: dict[str, Any] = msgspec.json.decode(response.content)
         return answer
 
     def export(self, form: str, question: Mapping[str, str], **parameters: str) -> Iterator[bytes]:
-        """Yield the export of all that answers a question: form "ndjson", "csv" or "evidence"; evidence is not verified."""
+        """Yield the bytes of all that answers a question, as "ndjson", "csv" or "evidence"; evidence is not verified.
+
+        An error in the midst means that what was yielded is incomplete.
+        """
         params = {"format": form, **question, **parameters}
-        with self._http.stream("GET", "/v1/audit/export", params=params) as response:
+        with self._reaching(), self._http.stream("GET", "/v1/audit/export", params=params) as response:
             if not response.is_success:
                 response.read()
                 self._raise(response)
             yield from response.iter_bytes()
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2's own
-        try:
+        with self._reaching():
             response = self._http.request(method, path, **arguments)
-        except httpx2.TransportError as error:
-            message = f"the log at {self._http.base_url} cannot be reached ({type(error).__name__})"
-            raise OverloadedError(message) from error
         if not response.is_success:
             self._raise(response)
         return response
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TransportError as error:
+            message = f"the log at {self._http.base_url} cannot be reached ({type(error).__name__})"
+            raise OverloadedError(message) from error
 
     def _raise(self, response: httpx2.Response) -> NoReturn:
         try:

@@ -41,7 +41,7 @@ _SYLLABLES: Final = ("ma", "ri", "ka", "lo", "né", "son", "ber", "tü", "vi", "
 
 
 class _Job(NamedTuple):
-    """What one profession does: (action, resource type, weight)."""
+    """A profession: its role, the system it works on, its number of people, and its work as (action, resource type, weight)."""
 
     role: str
     source: str

@@ -3,7 +3,7 @@
 It starts a real server on a real PostgreSQL in a temporary directory, appends a hospital's day over HTTP, proves and
 verifies with the offline verifier in a separate process, and then plays the hostile administrator: a superuser who edits,
 deletes, cuts and restores. Each attack is made for real, on a copy of its own, and must be named. If anything that is
-expected does not happen, the demo says so and exits with 1.
+expected does not happen, the demo says so and ends with exit code 1.
 """
 
 from __future__ import annotations
