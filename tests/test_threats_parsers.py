@@ -19,8 +19,8 @@ from support import sample_events, start_server
 
 from tlog.core.bundle import MAX_ENTRY_SIZE, format_bundle, parse_bundle
 from tlog.core.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
-from tlog.core.event import parse_event, parse_event_slowly
 from tlog.core.evidence import parse_evidence
+from tlog.core.making.parsing import parse_event, parse_event_slowly
 from tlog.core.merkle import EMPTY_ROOT, leaf_hash
 from tlog.core.note import Signer, check_public_key, open_note, parse_vkey, sign_note, split_note
 from tlog.core.proof import verify_consistency, verify_inclusion

@@ -41,8 +41,9 @@ sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
 import bundles
 
 from tlog.core import bundle as entry_bundle
-from tlog.core import canonical, checkpoint, entry, event, evidence, note, proof, question, strict, tile, tlogproof
+from tlog.core import canonical, checkpoint, entry, evidence, note, proof, question, strict, tile, tlogproof
 from tlog.core.eventfile import format_event_file, parse_event_file
+from tlog.core.making import parsing
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.verify import verify_event
 from tlog.errors import InvalidEventError, MalformedInputError, VerificationError
@@ -358,13 +359,13 @@ def check_bundle(data: bytes) -> None:
 def check_event(data: bytes) -> None:
     """The quick way and the slow way come to the same event, or to the same member and rule; what is kept is canonical."""
     outcomes: list[Any] = []
-    for way in (event.parse_event, event.parse_event_slowly):
+    for way in (parsing.parse_event, parsing.parse_event_slowly):
         try:
             outcomes.append(way(data))
         except InvalidEventError as error:
             outcomes.append((str(error), error.pointer))
     agree("an event", *outcomes)
-    if isinstance(outcomes[0], event.ParsedEvent):
+    if isinstance(outcomes[0], parsing.ParsedEvent):
         for body in (outcomes[0].actor_body, outcomes[0].resource_body):
             # Written canonically, a large double has no exponent; it is a double all the same.
             value = json.loads(body, parse_int=lambda text: int(text) if len(text) < 17 else float(text))  # noqa: PLR2004
@@ -373,10 +374,10 @@ def check_event(data: bytes) -> None:
 
 def check_lines(data: bytes) -> None:
     """Lines that the quick way is certain about are what the slow way makes of each."""
-    certain, lines = event.parse_certain(data), data.split(b"\n")
-    # Its caller checks that there are as many as lines, because one JSON text may have several, and how long each is.
-    if certain is not None and len(certain) == len(lines) and all(len(line) <= event.MAX_EVENT_SIZE for line in lines):
-        slowly = [read_with(lambda line=line: event.parse_event_slowly(line)).value for line in lines]  # type: ignore[misc]
+    lines = data.split(b"\n")
+    certain = parsing.parse_certain(lines)
+    if certain is not None:
+        slowly = [read_with(lambda line=line: parsing.parse_event_slowly(line)).value for line in lines]  # type: ignore[misc]
         agree("lines of events", certain, slowly)
 
 

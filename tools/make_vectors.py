@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.checkpoint import Checkpoint, sign_checkpoint
-from tlog.core.event import parse_event
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import draft_entries, draft_index_keys
+from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.note import Signer, sign_note
 from tlog.core.proof import Node, Subtree, plan_consistency, plan_inclusion, prove
@@ -703,7 +703,7 @@ def _entry_text_defects(good: bytes) -> dict[str, bytes]:
 def make_entries() -> list[Case]:
     """Return entries: entry, and of a good one the leafHash."""
     keys = BucketKeys(b"".join(sha256(b"tlog vectors: bucket %d" % bucket).digest() for bucket in range(16)))
-    good = draft_entries([parse_event(EVENT)], keys, bytes(range(32)))[0].entry(LOGGED_AT)
+    good = draft_entries(parse_batch([EVENT]), keys, bytes(range(32)))[0].entry(LOGGED_AT)
     control = draft_index_keys(keys.bits, keys.root()).entry(LOGGED_AT)
     fields = json.loads(good)
 

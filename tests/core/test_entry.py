@@ -26,10 +26,10 @@ from tlog.core.entry import (
     parse_logged_at,
     to_microseconds,
 )
-from tlog.core.event import parse_event
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import DraftEntry, draft_entries, draft_index, draft_index_keys
 from tlog.core.making.matching import EventFacts, match_events
+from tlog.core.making.parsing import parse_batch
 from tlog.core.pseudonym import action_key, actor_ident, resource_ident
 from tlog.errors import InvalidEventError, MalformedInputError
 
@@ -50,7 +50,7 @@ EVENT = {
 
 
 def draft(event: dict[str, Any]) -> DraftEntry:
-    return draft_entries([parse_event(json.dumps(event).encode())], KEYS, SALTS)[0]
+    return draft_entries(parse_batch([json.dumps(event).encode()]), KEYS, SALTS)[0]
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def test_an_index_entry():
 
 @given(events, st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
 def test_entries_round_trip(event: dict[str, Any], salts: bytes, moment: datetime):
-    parsed = parse_event(json.dumps(event).encode())
+    (parsed,) = parse_batch([json.dumps(event).encode()])
     (drafted,) = draft_entries([parsed], KEYS, salts)
     data = drafted.entry(format_logged_at(moment))
     entry = parse_entry(data)
@@ -184,7 +184,7 @@ def test_entries_round_trip(event: dict[str, Any], salts: bytes, moment: datetim
 
 @given(events, st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
 def test_the_quick_way_says_what_an_entry_says(event: dict[str, Any], salts: bytes, moment: datetime):
-    data = draft_entries([parse_event(json.dumps(event).encode())], KEYS, salts)[0].entry(format_logged_at(moment))
+    data = draft_entries(parse_batch([json.dumps(event).encode()]), KEYS, salts)[0].entry(format_logged_at(moment))
     entry = parse_entry(data)
     (said,) = match_events([data])
     assert said is None or EventFacts(*said) == (
@@ -234,7 +234,7 @@ def test_index_keys_that_begin_alike_are_refused():
             return b64url(b"8 bytes." + b"resource")
 
     with pytest.raises(InvalidEventError, match="two index keys of this event begin alike") as refused:
-        draft_entries([parse_event(json.dumps(EVENT).encode())], Colliding(), SALTS)
+        draft_entries(parse_batch([json.dumps(EVENT).encode()]), Colliding(), SALTS)
     assert refused.value.pointer == "/resource/id"
 
 
@@ -248,7 +248,7 @@ def test_index_keys_that_differ_in_the_last_bits_of_8_bytes_are_taken():
         def resource_text(self, _: str, __: str) -> str:
             return b64url(b"7 bytes\x11" + b"resource")
 
-    (draft,) = draft_entries([parse_event(json.dumps(EVENT).encode())], Near(), SALTS)
+    (draft,) = draft_entries(parse_batch([json.dumps(EVENT).encode()]), Near(), SALTS)
     entry = parse_entry(draft.entry(LOGGED_AT))
     assert [key[:8] for key in entry.index_keys()[:2]] == [b"7 bytes\x10", b"7 bytes\x11"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 
 import pytest
 from support import ROOT, tlog, verify_offline
 
-from tlog.core.event import parse_event
+from tlog.core.making.parsing import parse_batch
 from tlog.errors import MalformedInputError
 from tlog.ingest.cloudtrail import map_event, read_cloudtrail
 
@@ -34,7 +35,7 @@ def record(**members):
 
 def event(**members):
     mapped = map_event(record(**members))
-    parse_event(json.dumps(mapped).encode())
+    parse_batch([json.dumps(mapped).encode()])
     return mapped
 
 
@@ -136,16 +137,26 @@ def test_failure():
 )
 def test_files_that_are_none(data, pointer):
     with pytest.raises(MalformedInputError, match=r"trail\.json") as caught:
-        list(read_cloudtrail(data, "trail.json"))
+        list(read_cloudtrail(io.BytesIO(data), "trail.json"))
     assert caught.value.pointer == pointer
 
 
 def test_compressed_files_are_the_same_and_bombs_are_refused(monkeypatch):
     data = json.dumps({"Records": [record()]}).encode()
-    assert list(read_cloudtrail(gzip.compress(data), "x")) == list(read_cloudtrail(data, "x"))
+    compressed = io.BytesIO(gzip.compress(data))
+    assert list(read_cloudtrail(compressed, "x")) == list(read_cloudtrail(io.BytesIO(data), "x"))
     monkeypatch.setattr("tlog.ingest.cloudtrail.MAX_FILE_SIZE", 1000)
     with pytest.raises(MalformedInputError, match="decompresses"):
-        list(read_cloudtrail(gzip.compress(bytes(10_000)), "x"))
+        list(read_cloudtrail(io.BytesIO(gzip.compress(bytes(10_000))), "x"))
+
+
+def test_each_record_is_an_item_with_its_place():
+    records = [record(), record(eventID="393BA626-3be5-4a26-ab1b-0f4c54f49959", userAgent="caf\u00e9")]
+    data = io.BytesIO(json.dumps({"Records": records}).encode())
+    items = list(read_cloudtrail(data, "trail.json"))
+    assert [item.place for item in items] == ["trail.json, record 1", "trail.json, record 2"]
+    assert [json.loads(item.raw) for item in items] == [map_event(each) for each in records]
+    assert "caf\u00e9".encode() in items[1].raw
 
 
 def leaves(value):
@@ -164,12 +175,12 @@ def test_nothing_of_a_real_record_is_lost():
     count = 0
     for path in REAL:
         data = path.read_bytes()
-        for source, mapped in zip(json.loads(data)["Records"], read_cloudtrail(data, path.name), strict=True):
-            parse_event(json.dumps(mapped).encode())
-            text = json.dumps(mapped, ensure_ascii=False)
+        for source, item in zip(json.loads(data)["Records"], read_cloudtrail(io.BytesIO(data), path.name), strict=True):
+            parse_batch([item.raw])
+            text = item.raw.decode()
             for value in leaves(source):
                 written = json.dumps(value, ensure_ascii=False).strip('"')
-                assert written in text or written.lower() in text, (path.name, value)
+                assert written in text or written.lower() in text, (item.place, value)
             count += 1
     assert count == 1233
 
@@ -178,10 +189,10 @@ def test_nothing_of_a_real_record_is_lost():
 def test_every_record_that_names_a_bucket_is_found_by_it():
     for path in REAL:
         data = path.read_bytes()
-        for source, mapped in zip(json.loads(data)["Records"], read_cloudtrail(data, path.name), strict=True):
+        for source, item in zip(json.loads(data)["Records"], read_cloudtrail(io.BytesIO(data), path.name), strict=True):
             bucket = (source["requestParameters"] or {}).get("bucketName")
             if bucket:
-                assert mapped["resource"]["id"] == f"arn:aws:s3:::{bucket}"
+                assert json.loads(item.raw)["resource"]["id"] == f"arn:aws:s3:::{bucket}"
 
 
 @needs_data
@@ -222,7 +233,8 @@ def test_an_auditors_three_questions(directory):
     tlog("init", "--data", data, "--origin", "example.com/trail")
     tlog("import", "cloudtrail", *REAL, "--data", data)
     vkey = tlog("keys", "show", "--data", data).stdout.strip()
-    mapped = [event for path in REAL for event in read_cloudtrail(path.read_bytes(), path.name)]
+    items = [item for path in REAL for item in read_cloudtrail(io.BytesIO(path.read_bytes()), path.name)]
+    mapped = [json.loads(item.raw) for item in items]
     bucket = "arn:aws:s3:::stratus-red-team-ctlr-bucket-zqfsvooxqj"
     resource = next(event["resource"] for event in mapped if event["resource"]["id"] == bucket)
     by_type = ["--ask", f"resourceType={resource['type']}", "--ask", f"resourceId={bucket}"]

@@ -186,6 +186,16 @@ def test_bad_event_is_named_and_nothing_is_appended(http, defect):
     assert events_in(http) == before
 
 
+def test_an_event_spread_over_several_lines_is_taken_as_json_only(http):
+    event = fresh()[0]
+    body, before = json.dumps(event, indent=1) + "\n", events_in(http)
+    refused = http.post("/v1/audit/events", content=body, headers={"Content-Type": "application/x-ndjson"})
+    assert (refused.status_code, refused.json()["pointer"]) == (422, "/0")
+    assert events_in(http) == before
+    taken = http.post("/v1/audit/events", content=body, headers={"Content-Type": "application/json"})
+    assert taken.status_code == 201
+
+
 def test_several_bad_events_are_all_named(http):
     answer = http.post("/v1/audit/events", json=[fresh()[0], {}, {**fresh()[0], "eventId": "1"}])
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/1/action", "/2/eventId"]

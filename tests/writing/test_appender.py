@@ -12,6 +12,7 @@ from support import append, fill, sample_events
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.entry import parse_entry
+from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
@@ -159,7 +160,7 @@ async def test_one_bad_event_refuses_the_batch_and_names_members(opened):
 async def test_queue_is_bounded(opened):
     async with opened() as log:
         appender = Appender(AppendStore(log.database), log.clock, max_waiting=10)
-        drafts = draft_events(sample_events(11), log.bucket_keys)
+        drafts = draft_events(parse_batch(sample_events(11)), log.bucket_keys)
         with pytest.raises(OverloadedError, match="too many"):
             await appender.append(drafts)
         waiting = asyncio.create_task(appender.append(drafts[:8]))
@@ -177,7 +178,7 @@ async def test_queue_is_bounded(opened):
 async def test_request_whose_client_left_is_not_appended(opened):
     async with opened() as log:
         appender = Appender(AppendStore(log.database), log.clock)
-        gone = asyncio.create_task(appender.append(draft_events(sample_events(3), log.bucket_keys)))
+        gone = asyncio.create_task(appender.append(draft_events(parse_batch(sample_events(3)), log.bucket_keys)))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
@@ -197,7 +198,7 @@ async def test_several_appenders_make_one_log(opened):
             receipts = []
             for part in range(10):
                 raws = sample_events(7, seed=100 * number + part)
-                receipts += await appenders[number % 3].append(draft_events(raws, log.bucket_keys))
+                receipts += await appenders[number % 3].append(draft_events(parse_batch(raws), log.bucket_keys))
             return receipts
 
         receipts = [receipt for each in await asyncio.gather(*map(client, range(6))) for receipt in each]
@@ -247,7 +248,7 @@ async def test_connection_lost_under_way_is_an_overload_and_a_retry_is_safe(open
         store = AppendStore(log.database)
         appender = Appender(store, log.clock)
         running = asyncio.create_task(appender.run())
-        drafts = draft_events(sample_events(3), log.bucket_keys)
+        drafts = draft_events(parse_batch(sample_events(3)), log.bucket_keys)
         await appender.append(drafts[:1])
         await appender.append(drafts[1:2])  # over the second connection
         with database.connect_admin() as admin:

@@ -10,8 +10,9 @@ from support import sample_events
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.entry import parse_entry
 from tlog.core.making.bucket_keys import BucketKeys
+from tlog.core.making.parsing import MAX_REPORTED
 from tlog.errors import InvalidBatchError
-from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines
+from tlog.writing.drafting import draft_events, draft_lines
 
 KEYS = BucketKeys(bytes(32))
 LOGGED_AT = b"2026-03-17T10:00:00.000000Z"

@@ -143,22 +143,19 @@ async def _append_all(
 
 
 def _read_ndjson_files(files: Sequence[Path]) -> Iterator[Item]:
-    from tlog.ingest.importing import Item
     from tlog.ingest.ndjson import read_ndjson
 
     for file in files:
         with _open(file) as stream:
-            for line, raw in read_ndjson(stream, str(file)):
-                yield Item(f"{file}, line {line}", raw)
+            yield from read_ndjson(stream, str(file))
 
 
 def _read_cloudtrail_files(files: Sequence[Path]) -> Iterator[Item]:
     from tlog.ingest.cloudtrail import read_cloudtrail
-    from tlog.ingest.importing import Item
 
     for file in files:
-        for position, event in enumerate(read_cloudtrail(file.read_bytes(), str(file)), 1):
-            yield Item(f"{file}, record {position}", json.dumps(event, ensure_ascii=False).encode())
+        with file.open("rb") as stream:
+            yield from read_cloudtrail(stream, str(file))
 
 
 @contextmanager

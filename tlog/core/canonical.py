@@ -2,7 +2,7 @@
 
 `parse_strict` takes I-JSON (RFC 7493): UTF-8, no duplicate member names, no lone surrogates, integers within
 ±(2^53 - 1), finite numbers, at most 32 levels. `canonical` writes RFC 8785 (JSON Canonicalization Scheme) through the
-`rfc8785` package; faster ways to the same bytes are where they are used (`tlog.core.event`).
+`rfc8785` package; faster ways to the same bytes are where they are used (`tlog.core.making.parsing`).
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
 """AWS CloudTrail records as events; docs/reference/cloudtrail-mapping.md is this mapping in words.
 
-The mapping is a pure function of the record, so importing a file twice adds nothing. Nothing of a record is lost: what
-has no place of its own in an event goes into `metadata`, behind the event's commitment.
+The mapping is a pure function of the record, so importing a file twice adds nothing. Nothing of a record is lost: members
+without a place of their own in an event go into `metadata`, to which the event's entry only commits.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from tlog.core.canonical import parse_strict
 from tlog.errors import MalformedInputError
+from tlog.ingest.importing import Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,13 +111,14 @@ _BUCKET_ARN: Final = re.compile(r"arn:aws[a-z-]*:s3:::([^/]+)")
 _PLACED: Final = frozenset(("eventID", "eventTime", "userAgent", "errorCode", "errorMessage"))
 
 
-def read_cloudtrail(data: bytes, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the event of each record of a CloudTrail log file, plain or gzip.
+def read_cloudtrail(stream: BinaryIO, name: str) -> Iterator[Item]:
+    """Yield the event of each record of a CloudTrail log, plain or gzip; its place is the name and the record's number, from 1.
 
     Raises:
         MalformedInputError: the file is not a CloudTrail log, or a record lacks what an event needs; both are named.
 
     """
+    data = stream.read()
     content = _decompress(data, name) if data.startswith(_GZIP) else data
     try:
         document = parse_strict(content)
@@ -128,10 +131,11 @@ def read_cloudtrail(data: bytes, name: str) -> Iterator[dict[str, Any]]:
         raise MalformedInputError(message, "/Records")
     for position, record in enumerate(records):
         try:
-            yield map_event(record)
+            event = map_event(record)
         except (KeyError, TypeError, AttributeError) as error:
             message = f"{name}: the record lacks {error}" if isinstance(error, KeyError) else f"{name}: not a record"
             raise MalformedInputError(message, f"/Records/{position}") from None
+        yield Item(f"{name}, record {position + 1}", json.dumps(event, ensure_ascii=False).encode())
 
 
 def map_event(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.event import parse_event
-from tlog.errors import InvalidEventError
+from tlog.core.making.parsing import parse_batch
+from tlog.errors import InvalidBatchError, InvalidEventError
 from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ BATCH: Final = 1_000
 
 
 class Item(NamedTuple):
-    """One event to import: where it stands, for error messages, and its JSON text."""
+    """One event to import: where it is, for error messages, and its JSON text. Every reader of a format yields these."""
 
     place: str
     raw: bytes
 
 
 class Imported(NamedTuple):
-    """What an import did: events read, and those among them the log had already; the last one's index."""
+    """Result of an import: how many events were read, how many of them the log had already, and the last one's index."""
 
     events: int
     duplicates: int
@@ -36,18 +36,18 @@ class Imported(NamedTuple):
 
 
 def check_items(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items, each after it was found valid.
+    """Yield each item after its event was found valid.
 
     Raises:
-        InvalidEventError: naming the place of the first one that is not.
+        InvalidEventError: an event is not valid; the message begins with its place.
 
     """
     for item in items:
         try:
-            parse_event(item.raw)
-        except InvalidEventError as error:
+            parse_batch([item.raw])
+        except InvalidBatchError as error:
             message = f"{item.place}: {error}"
-            raise InvalidEventError(message, error.pointer) from None
+            raise InvalidEventError(message, error.found[0].pointer) from None
         yield item
 
 
@@ -77,7 +77,7 @@ async def import_items(
 
 async def append_locally(log: Log, raws: Sequence[bytes]) -> list[tuple[int, bool]]:
     """Append valid events to an open log in this process."""
-    drafts = draft_events(raws, log.bucket_keys)
+    drafts = draft_events(parse_batch(raws), log.bucket_keys)
     return [(receipt.index, receipt.duplicate) for receipt in await log.appender.append(drafts)]
 
 

@@ -12,6 +12,7 @@ import psycopg
 
 from faults.service import ORIGIN, Source
 from tlog.core.entry import parse_entry, to_microseconds
+from tlog.core.making.parsing import parse_batch
 from tlog.errors import OperatorError, OverloadedError
 from tlog.lifecycle import opening as lifecycle
 from tlog.lifecycle.making import create_log
@@ -108,7 +109,7 @@ async def _measure(run: Run) -> Figures:
 async def _append(log: Log, source: Source, counts: Figures) -> None:
     for raw in source.take(5):
         try:
-            await log.appender.append(draft_events([raw], log.bucket_keys))
+            await log.appender.append(draft_events(parse_batch([raw]), log.bucket_keys))
             counts["appended"] += 1
         except OverloadedError:
             counts["refused"] += 1

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from faults.service import ORIGIN, Source
+from tlog.core.making.parsing import parse_batch
 from tlog.errors import OverloadedError
 from tlog.lifecycle.making import create_log
 from tlog.lifecycle.opening import open_log
@@ -163,12 +164,12 @@ async def _measure(run: Run, times: int, points: tuple[str, ...], *, prepare: st
 async def _append_cut(  # noqa: PLR0917 - one step of `_measure`
     log: Log, admin: psycopg.Connection, proxy: Proxy, point: str, raws: list[bytes], counts: dict[str, int]
 ) -> None:
-    names = [draft.event_id for draft in draft_events(raws, log.bucket_keys)]
+    names = [draft.event_id for draft in draft_events(parse_batch(raws), log.bucket_keys)]
     first: dict[str | None, int] = {}
     proxy.cut_at(point)
     for attempt in range(_TRIES):
         try:
-            receipts = await log.appender.append(draft_events(raws, log.bucket_keys))
+            receipts = await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys))
             break
         except OverloadedError:
             if attempt == 0:

@@ -30,6 +30,7 @@ from tlog.answering import export
 from tlog.answering.export import export_static
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
+from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.errors import AnchorMissingError
 from tlog.files import durable
@@ -559,7 +560,7 @@ async def append(database: Database, directory: DataDirectory, raws: list[bytes]
     appender = Appender(AppendStore(database), utc_now)
     task = asyncio.create_task(appender.run())
     try:
-        await appender.append(draft_events(raws, directory.bucket_keys()))
+        await appender.append(draft_events(parse_batch(raws), directory.bucket_keys()))
     finally:
         appender.close()
         await task

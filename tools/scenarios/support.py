@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from tlog.client import Client
+from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import fold_perfect, leaf_hash
 from tlog.core.segment import PAGE_SIZE
 from tlog.demo.hospital import hospital_day
@@ -70,7 +71,7 @@ def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
 
 async def append(log: Log, raws: Sequence[bytes]) -> Receipts:
     """Append events in this process."""
-    return await log.appender.append(draft_events(raws, log.bucket_keys))
+    return await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys))
 
 
 async def fill(log: Log, count: int, *, seed: int = 1) -> Receipts:

@@ -14,8 +14,8 @@ from tlog.errors import InvalidEventError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.event import ParsedEvent
     from tlog.core.making.bucket_keys import BucketKeys
+    from tlog.core.making.parsing import ParsedEvent
 
 
 class DraftEntry(Struct, frozen=True, gc=False):

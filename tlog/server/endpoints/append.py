@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,13 +11,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from tlog.answering.prove import prove_inclusion
+from tlog.core.making.parsing import MAX_REPORTED, parse_batch
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
 from tlog.server.guard.protocol import MAX_BODY_SIZE
-from tlog.writing.drafting import MAX_REPORTED, draft_events, draft_lines, split_lines
+from tlog.writing.drafting import draft_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from starlette.requests import Request
 
@@ -29,12 +31,11 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 10_000
 WAIT_SECONDS: Final = 10.0
-_PORTION: Final = 50
-_PORTION_SIZE: Final = 32 << 10
+_PORTION_EVENTS: Final = 50  # of an array
+_PORTION_SIZE: Final = 32 << 10  # of NDJSON, exceeded by a part of one line
 _JSON: Final = "application/json"
 _NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
-Portion = bytes | list[bytes]  # NDJSON lines, or JSON texts
 _SPACE: Final = b" \t\r\n"
 
 
@@ -70,7 +71,7 @@ async def append_events(request: Request) -> Response:
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
 
 
-async def _draft(portions: Iterable[Portion], keys: BucketKeys, turns: Turns) -> list[DraftEntry]:
+async def _draft(portions: Iterable[Sequence[bytes]], keys: BucketKeys, turns: Turns) -> list[DraftEntry]:
     """Draft events portion by portion, so that a large batch holds up nobody else.
 
     Raises:
@@ -87,13 +88,11 @@ async def _draft(portions: Iterable[Portion], keys: BucketKeys, turns: Turns) ->
             await turns.give_way(time.perf_counter() - begun)
         begun = time.perf_counter()
         try:
-            drafted = draft_lines(portion, keys) if isinstance(portion, bytes) else draft_events(portion, keys)
-            drafts += drafted
-            events += len(drafted)
+            drafts += draft_events(parse_batch(portion), keys)
         except InvalidBatchError as error:
             positions += [events + position for position in error.positions]
             found += error.found
-            events += len(split_lines(portion)) if isinstance(portion, bytes) else len(portion)
+        events += len(portion)
         if events > MAX_EVENTS:
             message = f"a request has at most {MAX_EVENTS} events, this one has more"
             raise TooLargeError(message)
@@ -135,11 +134,13 @@ async def read_body(request: Request, grow: Callable[[int], None]) -> bytes:
     return b"".join(chunks)
 
 
-def split_body(body: bytes, content_type: str) -> tuple[Iterable[Portion], bool]:
-    """Return the events of a request body in portions of about a millisecond's work, and whether it is a batch.
+def split_body(body: bytes, content_type: str) -> tuple[Iterable[list[bytes]], bool]:
+    """Return the JSON texts of a request's events in portions of about a millisecond's work, and whether it is a batch.
+
+    An array's elements are texts as they stand in the body. Each line of NDJSON that is not blank is one text.
 
     Raises:
-        MalformedInputError: an unknown media type, or an array that is none.
+        MalformedInputError: the media type is unknown, or the body begins like an array and is none.
 
     """
     media_type = content_type.partition(";")[0].strip().lower()
@@ -166,13 +167,10 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
     return {**document, "duplicate": True} if receipt.duplicate else document
 
 
-def _split_lines(body: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(body):
-        # As many whole lines as fit, one line at least.
-        end = body.rfind(b"\n", start, start + _PORTION_SIZE) + 1 or body.find(b"\n", start + _PORTION_SIZE) + 1
-        yield body[start : end or len(body)]
-        start = end or len(body)
+def _split_lines(body: bytes) -> Iterator[list[bytes]]:
+    stream = io.BytesIO(body)
+    while lines := stream.readlines(_PORTION_SIZE):
+        yield [text for line in lines if (text := line.rstrip(_SPACE))]
 
 
 def _split_array(body: bytes) -> Iterator[list[bytes]]:
@@ -181,7 +179,7 @@ def _split_array(body: bytes) -> Iterator[list[bytes]]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         message = "the request is not a JSON array of events"
         raise MalformedInputError(message) from None
-    return (raws[start : start + _PORTION] for start in range(0, len(raws), _PORTION))
+    return (raws[start : start + _PORTION_EVENTS] for start in range(0, len(raws), _PORTION_EVENTS))
 
 
 def _wait_sealed(request: Request) -> bool:
