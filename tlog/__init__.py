@@ -32,7 +32,8 @@ A verifier has the log's public key from where it can be believed, and asks: is 
     tlog.errors.VerificationError: the inclusion proof of entry 1 leads to another root than the one of tree size 2
 
 A proof file brings index, hashes and a checkpoint (`parse_inclusion_proof`); the checkpoint, opened with the key, brings
-size and root hash (`open_checkpoint`). A function returns nothing where all is well and raises where something is wrong:
+size and root hash (`open_checkpoint`). For a complete answer the caller states the question too: `parse_question`, and
+`verify_evidence` for the bundle that `parse_evidence` reads. A function returns nothing where all is well and raises where something is wrong:
 `MalformedInputError` for input without the form its format asks for, `VerificationError` for evidence that does not hold.
 
 Left out of these names: making a log and running one, which is what `tlog.cli` and `tlog.lifecycle` are for.
@@ -41,9 +42,11 @@ Left out of these names: making a log and running one, which is what `tlog.cli` 
 from __future__ import annotations
 
 from tlog.core.checkpoint import open_checkpoint
+from tlog.core.evidence import find_fraud, parse_evidence, verify_evidence
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import parse_vkey
 from tlog.core.proof import verify_consistency, verify_inclusion
+from tlog.core.question import parse_question
 from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
 from tlog.errors import MalformedInputError, TlogError, VerificationError
 
@@ -51,11 +54,15 @@ __all__ = [
     "MalformedInputError",
     "TlogError",
     "VerificationError",
+    "find_fraud",
     "leaf_hash",
     "open_checkpoint",
     "parse_consistency_proof",
+    "parse_evidence",
     "parse_inclusion_proof",
+    "parse_question",
     "parse_vkey",
     "verify_consistency",
+    "verify_evidence",
     "verify_inclusion",
 ]

@@ -163,9 +163,9 @@ def test_an_entry_that_nothing_asks_for_is_refused():
     "question, window, match",
     [
         (windowed(10, 50), (11, 50), "before the window"),
-        (windowed(10, 50), (10, 49), "behind the window"),
+        (windowed(10, 50), (10, 49), "after the window"),
         ({"userId": "user-3"}, (5, 121), "before the window"),
-        ({"userId": "user-3"}, (0, 50), "behind the window"),
+        ({"userId": "user-3"}, (0, 50), "after the window"),
     ],
 )
 def test_windows_that_leave_out_too_much_are_refused(question, window, match):

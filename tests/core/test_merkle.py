@@ -46,7 +46,7 @@ def test_known_roots():
     frontier = Frontier()
     roots = [frontier.root().hex()]
     for leaf in KNOWN_LEAVES:
-        frontier.append(leaf_hash(leaf))
+        frontier.extend([leaf_hash(leaf)])
         roots.append(frontier.root().hex())
     assert roots == KNOWN_ROOTS
 
@@ -70,7 +70,7 @@ def test_every_root_to_300():
     for size, entry in enumerate(entries):
         assert frontier.size == size
         assert frontier.root() == reference.tree_hash(entries[:size])
-        frontier.append(leaf_hash(entry))
+        frontier.extend([leaf_hash(entry)])
 
 
 @given(st.integers(0, 700), st.integers(0, 300))

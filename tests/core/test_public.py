@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,30 @@ def test_the_public_names():
         assert getattr(tlog, name).__doc__
     for name in ("verify_inclusion", "verify_consistency", "open_checkpoint", "parse_vkey", "leaf_hash"):
         assert name in tlog.__all__
+    for name in ("verify_evidence", "find_fraud", "parse_evidence", "parse_question"):
+        assert name in tlog.__all__
+
+
+def test_a_verifier_loads_neither_numpy_nor_what_only_a_log_needs():
+    """Importing `tlog` and every module of the core but `making` loads no numpy, database, server or maker."""
+    program = """
+import importlib, pkgutil, sys
+import tlog, tlog.core
+names = [each.name for each in pkgutil.iter_modules(tlog.core.__path__, "tlog.core.") if each.name != "tlog.core.making"]
+for name in names:
+    importlib.import_module(name)
+print(len(names), *sorted({"numpy", "psycopg", "starlette", "tlog.core.making"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    count, *loaded = done.stdout.split()
+    assert int(count) > 15
+    assert loaded == []
+
+
+def test_the_core_of_a_verifier_is_short():
+    """An auditor reads all of it: the core without `making` has at most 2,900 lines."""
+    files = sorted(Path(tlog.__file__).parent.joinpath("core").glob("*.py"))
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 2_900
 
 
 def test_errors_say_how_a_program_ends():

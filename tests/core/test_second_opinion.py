@@ -42,7 +42,7 @@ def nodes() -> dict[Node, bytes]:
 def test_leaves_and_roots_agree(oracle):
     frontier = Frontier()
     for size, entry in enumerate(ENTRIES, start=1):
-        frontier.append(leaf_hash(entry))
+        frontier.extend([leaf_hash(entry)])
         assert oracle.get_leaf(size) == leaf_hash(entry)
         assert oracle.get_root(size) == frontier.root()
 

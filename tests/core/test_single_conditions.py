@@ -304,7 +304,7 @@ def test_the_entries_around_the_window_are_needed():
     bundle = LOG.bundle(question, window=(10, 50))
     indexes = [index for index, _ in bundle["entries"]]
     assert verify(bundle, question).answers
-    for around, match in ((9, "before the window"), (50, "behind the window")):
+    for around, match in ((9, "before the window"), (50, "after the window")):
         refused(with_entries(LOG, bundle, [index for index in indexes if index != around]), question, match)
 
 

@@ -94,29 +94,51 @@ def check_provable(question: Question, mode: Mode) -> None:
 
 
 async def _make(view: View, bucket_keys: BucketKeys, question: Question, mode: Mode, *, disclose: bool) -> Evidence:
+    """Put the bundle together: each step lays down what the step of the same number of `verify_evidence` checks.
+
+    1. The question goes into the bundle as it was asked.
+    2. The checkpoint is the newest one that covers an epoch.
+    3. All entries of the bundle get one joint proof; that comes last, after every other step has named its entries.
+    4. The epoch's entry and the segment table.
+    5. The bucket key of each personal ident of the question, with its proof under entry 0.
+    6. The window, and the entries around it.
+    7. Of every segment that meets the window the pages that show its postings of the key asked for first.
+    8. The entries under these postings; those that answer are counted.
+    9. The disclosures of the entries that answer, where they are asked for and were not erased.
+    10. The manifest counts answers, disclosures and postings.
+    """
+    # 2 and 4
     position = await view.position(sealed=True)
     epoch, checkpoint = position.epoch, position.checkpoint
     if epoch is None or checkpoint is None:
         message = "nothing is indexed and sealed yet; ask again in a moment"
         raise NotFoundError(message)
+    # 5
     idents: list[bytes] = []
     keys = question.keys(lambda ident: idents.append(ident) or bucket_keys.key(ident))  # type: ignore[func-returns-value]
+    # 6
     start, end = await window(view, question, epoch.size)
+    # 7
     parts = [
         _Part(segment, segment_id, *segment.bounds(keys[0], start, end))
         for segment, segment_id in zip(parse_table(epoch.table), epoch.segment_ids, strict=True)
         if segment.start < end and segment.end > start
     ]
     await _read_pages(view, parts, mode)
+    # 8
     postings = [] if mode == "count" else sorted(index for part in parts for index in part.indexes())
     events = {event.leaf.index: event for event in await view.events(postings)} if disclose else {}
     entries = {index: event.leaf.entry for index, event in events.items()} or await view.entries(postings)
     matcher = Matcher(question, keys)
     answers = [index for index in postings if index in entries and matcher.matches(decode_event(index, entries[index]))]
+    # 9
     disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
+    # 3: the entries that steps 4, 5 and 6 need are read and proved with those of step 8
     around = {start - 1} if start > 0 else set()
     around |= {end} if end < epoch.size else set()
     entries |= await view.entries(({epoch.entry_index, *around} | ({0} if idents else set())) - entries.keys())
+    hashes = await _prove_entries(view, sorted(entries), checkpoint.size)
+    # 10
     count = sum(part.count for part in parts)
     return Evidence(
         buckets=[_bucket(bucket_keys, ident) for ident in idents],
@@ -125,7 +147,7 @@ async def _make(view: View, bucket_keys: BucketKeys, question: Question, mode: M
         end=end,
         entries=[(index, entries[index].decode()) for index in sorted(entries)],
         epoch=epoch.entry_index,
-        hashes=_text(await _prove_entries(view, sorted(entries), checkpoint.size)),
+        hashes=_text(hashes),
         manifest=Manifest(
             answers=count if mode == "count" else len(answers),
             disclosures=sum(len(texts) for _, texts in disclosures),

@@ -17,6 +17,7 @@ from tlog.errors import VerificationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+GROUPS: Final = ("actor", "resource")  # an event has one disclosure of each
 SALT_SIZE: Final = 16
 COMMITMENT_SIZE: Final = HASH_SIZE
 

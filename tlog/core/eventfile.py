@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tlog.core.canonical import canonical, parse_strict
-from tlog.core.commitment import SALT_SIZE
+from tlog.core.commitment import GROUPS, SALT_SIZE
 from tlog.core.strict import encode_base64url, parse_base64url
 from tlog.errors import MalformedInputError
-
-GROUPS = ("actor", "resource")
 
 
 class EventFile(NamedTuple):

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
-from tlog.core.commitment import SALT_SIZE, check_disclosure
+from tlog.core.commitment import GROUPS, SALT_SIZE, check_disclosure
 from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, parse_entry
 from tlog.core.merkle import HASH_SIZE, leaf_hash
 from tlog.core.proof import verify_joint
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from tlog.core.entry import Entry
     from tlog.core.note import Verifier
-
-GROUPS: Final = ("actor", "resource")
 
 
 class _Object(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
@@ -288,9 +286,9 @@ def _check_window(bundle: Evidence, question: Question, entries: Mapping[int, En
         early = logged_from is not None and before is not None and before.loggedAt.encode() < logged_from
         _require(early, "entries before the window may have been logged when the question looks")
     if end < size:
-        behind = entries.get(end)
-        late = logged_to is not None and behind is not None and behind.loggedAt.encode() >= logged_to
-        _require(late, "entries behind the window may have been logged when the question looks")
+        after = entries.get(end)
+        late = logged_to is not None and after is not None and after.loggedAt.encode() >= logged_to
+        _require(late, "entries after the window may have been logged when the question looks")
 
 
 def _ranges(bundle: Evidence, segments: Sequence[Segment]) -> list[tuple[Segment, RangeProof]]:

@@ -87,10 +87,6 @@ class Frontier:
         self.size = size
         self.subtrees = list(subtrees)
 
-    def append(self, leaf: bytes) -> None:
-        """Add one 32-byte leaf hash."""
-        self.append_subtree(leaf, 1)
-
     def append_subtree(self, subtree: bytes, width: int) -> None:
         """Add the root of a perfect subtree of `width` leaves, a power of two that divides the size."""
         subtrees = self.subtrees

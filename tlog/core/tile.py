@@ -27,7 +27,11 @@ MAX_INDEX: Final = (1 << 55) - 1
 _REMEMBERED: Final = 8_192  # folds of 1 KB on average, which is what a log of 17 million entries has
 _WIDE: Final = 16  # hashes
 
-# Three digits an element, all but the last behind an "x"; the widest index, 2**55 - 1, has six elements.
+# c2sp.org/tlog-tiles "Merkle Tree"; the widest index, 2**55 - 1, has six elements:
+#   path  = "tile/" level "/" index [".p/" width]
+#   level = "entries" / "0" / number up to 99
+#   index = *5("x" 3DIGIT "/") 3DIGIT
+#   width = number up to 999    ; numbers begin with no 0, `parse_tile_path` knows their bounds
 _TILE_PATH: Final = re.compile(
     r"tile/(?P<level>entries|0|[1-9][0-9]?)/(?P<index>(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
 )

@@ -47,7 +47,7 @@ def test_one_leaf_at_a_time_to_600():
     frontier = Frontier()
     for size, leaf in enumerate(LEAVES):
         tiles |= integrate(size, edge_of(size, tiles), [leaf])
-        frontier.append(leaf)
+        frontier.extend([leaf])
         assert tiles == expected_tiles(size + 1)
         assert root_from_tiles(size + 1, edge_of(size + 1, tiles)) == frontier.root()
 

@@ -1,4 +1,4 @@
-"""Facts of many entries at once: one regular expression for event entries that are certain, for those who check millions."""
+"""Facts of many entries at once, for those who check millions: one regular expression takes the entries that are certain."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# The whole of an event entry (docs/reference/formats.md, "Entry"), members in RFC 8785 order, no white space:
+#   entry       = "{" action "," commitments "," event-id "," keys "," logged-at "," outcome "," resource-type ","
+#                 [source ","] timestamp "," DQUOTE "type" DQUOTE ":" DQUOTE "event" DQUOTE "," DQUOTE "v" DQUOTE ":1}"
+#   commitments = two hashes: base64url of 32 bytes is 43 characters, the last of which carries 4 bits
+#   keys        = three keys: base64url of 16 bytes is 22 characters, the last of which carries 2 bits
+#   logged-at   = day "." 6DIGIT "Z"
+#   timestamp   = day ["." 1*6DIGIT] "Z"
+#   day         = RFC 3339 full-date "T" hour ":" minute ":" second, of the years 1 to 9999, without any 29 February:
+#                 whether a year has one is more than an expression can tell, so such an entry is not certain
+#   source      = an id of 1 to 128 characters, and a number below 10**15: certainly below the limit of 2**53
 def _quick_event() -> re.Pattern[bytes]:
     day = (
         r"(?!0000)[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -35,7 +45,7 @@ _ACTION_TEXTS: Final = {(action.encode(), action_text(action).encode()) for acti
 
 
 class EventFacts(NamedTuple):
-    """What a check of many entries looks at in an event, as it stands in the entry."""
+    """The parts of an event entry that a check of many entries looks at, as they stand in the entry."""
 
     action: bytes
     actor: bytes
@@ -49,7 +59,7 @@ class EventFacts(NamedTuple):
 
 
 def match_events(entries: Sequence[bytes]) -> list[EventFacts | None]:
-    """Return what leaf data say that are event entries for certain; None of those where only `parse_entry` can tell.
+    """Return the facts of each leaf data that is an event entry for certain, None where only `parse_entry` can tell.
 
     `keys` is the text of the three keys between their outer quotes, `personal_keys` the part of the first two, and
     `actor` and `resource` are the commitments. That three keys begin differently is not looked at.

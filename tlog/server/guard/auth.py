@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Scope = Literal["append", "read", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("append", "read", "admin")
 CACHE_SECONDS: Final = 5.0
 _CACHED_KEYS: Final = 1024
 LOOKUPS_PER_SECOND: Final = 100
