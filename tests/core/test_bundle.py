@@ -43,7 +43,7 @@ def test_every_shorter_bundle_is_refused(length: int):
 
 @pytest.mark.parametrize("extra", [b"\x00", b"\x00\x00", b"\x00\x01x", b"junk"])
 def test_bytes_behind_the_last_entry_are_refused(extra: bytes):
-    with pytest.raises(MalformedInputError, match=rf"has {len(extra)} bytes behind its 3 entries"):
+    with pytest.raises(MalformedInputError, match=rf"has {len(extra)} bytes after its 3 entries"):
         parse_bundle(BUNDLE + extra, 3)
 
 
@@ -52,7 +52,7 @@ def test_a_length_beyond_the_end_is_refused():
         parse_bundle(b"\xff\xff" + bytes(65_534), 1)
 
 
-@pytest.mark.parametrize(("width", "message"), [(2, "302 bytes behind"), (4, "ends inside entry 3"), (0, "307 bytes")])
+@pytest.mark.parametrize(("width", "message"), [(2, "302 bytes after"), (4, "ends inside entry 3"), (0, "307 bytes")])
 def test_another_width_is_refused(width: int, message: str):
     with pytest.raises(MalformedInputError, match=message):
         parse_bundle(BUNDLE, width)

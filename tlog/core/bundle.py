@@ -1,4 +1,4 @@
-"""Entry bundles: up to 256 entries, each behind a big-endian uint16 length (c2sp.org/tlog-tiles "Log entries")."""
+"""Entry bundles: up to 256 entries, each after its length as a big-endian uint16 (c2sp.org/tlog-tiles "Log entries")."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
             raise MalformedInputError(message)
         entries.append(data[start:position])
     if position != len(data):
-        message = f"the entry bundle has {len(data) - position} bytes behind its {width} entries"
+        message = f"the entry bundle has {len(data) - position} bytes after its {width} entries"
         raise MalformedInputError(message)
     return entries

@@ -16,7 +16,7 @@ from tlog.errors import MalformedInputError, VerificationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LINES: Final = 4  # origin, size, root, and the empty string behind the last newline
+_LINES: Final = 4  # origin, size, root, and the empty string after the last newline
 
 
 class Checkpoint(NamedTuple):

@@ -254,7 +254,7 @@ def _parse_signature_line(line: bytes) -> tuple[str, bytes, bytes]:
     check_key_name(name.decode())
     data = parse_base64(encoded, "a note signature")
     if len(data) <= _KEY_ID_SIZE:
-        message = "a note signature has its 4-byte key ID and nothing behind it"
+        message = "a note signature has its 4-byte key ID and nothing after it"
         raise MalformedInputError(message)
     return name.decode(), data[:_KEY_ID_SIZE], data[_KEY_ID_SIZE:]
 

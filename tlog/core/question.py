@@ -74,7 +74,7 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tr
         return None if self.start is UNSET else _before(self.start)
 
     def logged_to(self) -> bytes | None:
-        """Return the `loggedAt` behind the last entries to look at, None for all."""
+        """Return the `loggedAt` that all entries to look at are before, None for all."""
         return None if self.loggedTo is UNSET else comparable(self.loggedTo).encode()
 
     def not_looked_at(self) -> list[str]:

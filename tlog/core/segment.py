@@ -130,7 +130,7 @@ def verify_range(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -
     Args:
         segment: from a table the caller has checked.
         low: 12-byte posting, first that is asked for.
-        high: 12-byte posting behind the last.
+        high: 12-byte posting, first after the last that is asked for.
         proof: one run of pages that reaches from before `low` to `high` or beyond.
 
     Raises:
@@ -172,34 +172,34 @@ def _check_empty(proof: RangeProof) -> None:
 def _check_pages(segment: Segment, proof: RangeProof) -> None:
     """Check that the runs are pages of the segment, in order, each run's postings rising."""
     leaves: dict[int, bytes] = {}
-    behind = 0
+    least = 0
     for run in proof.runs:
         pages = [run.pages[start : start + PAGE_SIZE] for start in range(0, len(run.pages), PAGE_SIZE)]
         last = run.first + len(pages) - 1
         short = segment.count % PAGE_POSTINGS or PAGE_POSTINGS
         width = short if last == segment.pages - 1 else PAGE_POSTINGS
         # That the last of them is below the number of pages is for the joint proof to say.
-        if not pages or run.first < behind or len(pages[-1]) != width * POSTING_SIZE:
+        if not pages or run.first < least or len(pages[-1]) != width * POSTING_SIZE:
             message = "the pages are not pages of their segment"
             raise VerificationError(message)
         if any(a >= b for a, b in pairwise(split_postings(run.pages))):
             message = "the postings of a page are not in order"
             raise VerificationError(message)
         leaves |= {run.first + number: leaf_hash(page) for number, page in enumerate(pages)}
-        behind = last + 2  # one page between two runs at least, or they would be one
+        least = last + 2  # two runs have at least one page between them, or they would be one
     verify_joint(segment.pages, leaves, proof.hashes, segment.root)
 
 
 def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun, int]:
     """Return how many postings of the segment are smaller than `bound`, and the run that shows it.
 
-    It shows it if what is before the run is smaller (its first posting is, or nothing is before), and what is behind it is
-    not (its last posting is not, or nothing is behind).
+    A run shows it if the postings before the run are smaller than `bound` (the run's first one is, or it has none before it),
+    and the postings after the run are not (the run's last one is not, or it has none after it).
     """
     for run in proof.runs:
         postings = split_postings(run.pages)
-        behind = run.first * PAGE_POSTINGS + len(postings)
-        if (run.first == 0 or postings[0] < bound) and (behind == segment.count or postings[-1] >= bound):
+        end = run.first * PAGE_POSTINGS + len(postings)
+        if (run.first == 0 or postings[0] < bound) and (end == segment.count or postings[-1] >= bound):
             return run, run.first * PAGE_POSTINGS + bisect_left(postings, bound)
     message = "the pages do not show where the asked postings would be"
     raise VerificationError(message)

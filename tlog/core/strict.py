@@ -68,7 +68,7 @@ def encode_base64url(data: bytes) -> bytes:
 
 def encode_hashes_base64url(hashes: Iterable[bytes]) -> list[str]:
     """Return what `encode_base64url` returns of each 32-byte hash, for many in one go, as text."""
-    # With one zero byte behind it a hash is 44 characters without padding, of which the first 43 are its own.
+    # With one zero byte after it, a hash is 44 characters without padding, of which the first 43 are its own.
     text = binascii.b2a_base64(b"\0".join((*hashes, b"")), newline=False).translate(_TO_URL).decode()
     return [text[start : start + _HASH_TEXT] for start in range(0, len(text), _HASH_TEXT + 1)]
 

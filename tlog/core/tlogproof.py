@@ -81,7 +81,7 @@ def parse_consistency_proof(data: bytes) -> ConsistencyProof:
 
 
 def _split(data: bytes, what: str) -> tuple[list[bytes], bytes]:
-    """Return the lines before the first empty line, and the checkpoint behind it."""
+    """Return the lines before the first empty line, and the checkpoint after it."""
     if len(data) > MAX_PROOF_SIZE:
         message = f"a {what} of {len(data)} bytes is longer than {MAX_PROOF_SIZE}"
         raise MalformedInputError(message)

@@ -1,6 +1,6 @@
 """Integration: from new leaf hashes to the tiles that change.
 
-Given the right-most tiles of the old tree and the leaf hashes behind it, `integrate` computes every tile of the new
+Given the right-most tiles of the old tree and the leaf hashes that come after it, `integrate` computes every tile of the new
 tree that differs, purely (c2sp.org/tlog-tiles "Merkle Tree"). Full tiles are final; the right-most tile of each level
 only ever grows.
 """

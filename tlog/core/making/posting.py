@@ -133,7 +133,7 @@ class LoggedKeys:
 
     def __init__(self, start: int) -> None:
         self.start = self.end = start
-        # With room behind what is used of them: what is there is not copied for each few that come.
+        # Each array has room after its used part, so that a few more keys do not copy all that are there.
         self._key_room: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._position_room: NDArray[np.uint32] = np.empty(0, np.uint32)
         self._used = 0
@@ -228,8 +228,8 @@ class Merge:
         pieces = {number: piece for number, piece in enumerate(self._pieces) if piece is not None}
         if not pieces:
             return None
-        # The piece that ends first is taken whole. Under its last key the inputs before it have nothing more to come,
-        # those behind it have to wait for what it has.
+        # The piece that ends first is taken whole. Under its last key the inputs before it have nothing more to come, and the
+        # inputs after it have to wait for the rest of that key.
         shortest = min(pieces, key=lambda number: (pieces[number].keys[-1], number))
         last = pieces[shortest].keys[-1]
         taken = []
