@@ -33,8 +33,9 @@ A verifier has the log's public key from where it can be believed, and asks: is 
 
 A proof file brings index, hashes and a checkpoint (`parse_inclusion_proof`); the checkpoint, opened with the key, brings
 size and root hash (`open_checkpoint`). For a complete answer the caller states the question too: `parse_question`, and
-`verify_evidence` for the bundle that `parse_evidence` reads. A function returns nothing where all is well and raises where something is wrong:
-`MalformedInputError` for input without the form its format asks for, `VerificationError` for evidence that does not hold.
+`verify_evidence` for the bundle that `parse_evidence` reads. No function answers with a boolean; each raises where
+something is wrong: `MalformedInputError` for input without the form its format asks for, `VerificationError` for evidence
+that does not hold.
 
 Left out of these names: making a log and running one, which is what `tlog.cli` and `tlog.lifecycle` are for.
 """

@@ -9,9 +9,9 @@ belong to a signer of another process (`Location.signer_socket`); then neither m
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tlog.answering.query import Searcher
 from tlog.core.entry import IndexKeysEntry, parse_entry
@@ -23,6 +23,7 @@ from tlog.errors import (
     OverloadedError,
     RollbackError,
 )
+from tlog.lifecycle.waiting import Watcher
 from tlog.location import DEFAULT_INTERVAL, DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from tlog.storage.rows import SealedCheckpoint
     from tlog.writing.background import Background
 
-_SEALED_POLL: Final = 0.05
-
 
 @dataclass
 class Log:
@@ -66,43 +65,34 @@ class Log:
     searcher: Searcher
     appender: Appender
     background: Background
+    watcher: Watcher
     clock: Callable[[], datetime]
 
     async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
         """Return a published checkpoint that covers entry `index`, asking for one to be made.
 
         Raises:
-            OverloadedError: none was published within `timeout` seconds.
+            OverloadedError: none was published within `timeout` seconds, or the database is away.
 
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while True:
-                    self.background.request()
-                    checkpoint = await self.reader.latest_checkpoint()
-                    if checkpoint is not None and checkpoint.size > index:
-                        return checkpoint
-                    await asyncio.sleep(_SEALED_POLL)
-        message = f"entry {index} is durable, but was not sealed within {timeout:.0f} s"
-        raise OverloadedError(message)
+        try:
+            return await self.watcher.wait(self.watcher.sealed, index, timeout)
+        except TimeoutError:
+            message = f"entry {index} is durable, but was not sealed within {timeout:.0f} s"
+            raise OverloadedError(message) from None
 
     async def wait_indexed(self, size: int, timeout: float) -> Epoch:  # noqa: ASYNC109 - seconds to the caller
         """Return an index epoch that covers the events below `size` and is sealed itself, asking for one to be made.
 
         Raises:
-            OverloadedError: there was none within `timeout` seconds.
+            OverloadedError: there was none within `timeout` seconds, or the database is away.
 
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while True:
-                    self.background.request()
-                    epoch = await self.reader.sealed_epoch()
-                    if epoch is not None and not await self.reader.has_events(epoch.size, size):
-                        return epoch
-                    await asyncio.sleep(_SEALED_POLL)
-        message = f"the entries below {size} are durable, but were not indexed within {timeout:.0f} s"
-        raise OverloadedError(message)
+        try:
+            return await self.watcher.wait(self.watcher.indexed, size, timeout)
+        except TimeoutError:
+            message = f"the entries below {size} are durable, but were not indexed within {timeout:.0f} s"
+            raise OverloadedError(message) from None
 
 
 @asynccontextmanager
@@ -241,6 +231,8 @@ async def open_log(
             background = InProcess(database, signer, appender=appender, interval=interval, index=index, tiling=tiling)
         else:
             background = ChildProcess(location, interval) if sealing == "beside" else External()
+        watcher = Watcher(reader, background)
+        stack.push_async_callback(watcher.close)
         searcher = Searcher(reader, bucket_keys)
         yield Log(
             location,
@@ -252,6 +244,7 @@ async def open_log(
             searcher,
             appender,
             background,
+            watcher,
             clock,
         )
 

@@ -63,6 +63,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Background(Protocol):
     """What seals and indexes a log."""
 
+    changed: asyncio.Event
+    """Set when this process or its child has sealed or indexed something, and replaced then by an event for the next time."""
+
     @property
     def status(self) -> Status:
         """How far it is."""
@@ -107,6 +110,7 @@ class InProcess:
 
         """
         fresh = FreshKeys()
+        self.changed = asyncio.Event()
 
         async def begin_sealing(store: SealStore) -> Callable[[bool], Awaitable[SealedCheckpoint | None]]:
             sealer = Sealer(store, signer, taken_in=fresh.take_in)
@@ -136,9 +140,15 @@ class InProcess:
             begin_sealing,
             # Entries are taken in while their pages are still in PostgreSQL's memory, whenever it is that they are signed.
             min(interval, _TAKE_IN_SECONDS),
-            done=lambda _: self._indexing.request(),
+            done=lambda _: self._tell_of_seal(),
         )
-        self._indexing = LeaderLoop("indexing", lambda: IndexStore.open(database), begin_indexing, interval)
+        self._indexing = LeaderLoop(
+            "indexing",
+            lambda: IndexStore.open(database),
+            begin_indexing,
+            interval,
+            done=lambda _: _tell(self),
+        )
         self._index = index
         self._index_error = ""
 
@@ -182,6 +192,10 @@ class InProcess:
             if indexing is not None:
                 await indexing
 
+    def _tell_of_seal(self) -> None:
+        self._indexing.request()
+        _tell(self)
+
     async def _keep_indexing(self) -> None:
         try:
             await self._indexing.run()
@@ -199,6 +213,7 @@ class ChildProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self.status = Status()
+        self.changed = asyncio.Event()
 
     def request(self) -> None:
         """Ask for a checkpoint and an index epoch now instead of at the next interval."""
@@ -231,6 +246,7 @@ class ChildProcess:
         try:
             async for line in process.stdout:
                 self.status = msgspec.json.decode(line, type=Status)
+                _tell(self)
             await process.wait()
         except asyncio.CancelledError:
             process.kill()
@@ -250,6 +266,7 @@ class External:
     def __init__(self) -> None:
         self._stopped = asyncio.Event()
         self.status = Status()
+        self.changed = asyncio.Event()
 
     def request(self) -> None:
         """Ask nobody: the others have their intervals."""
@@ -263,6 +280,12 @@ class External:
         await self._stopped.wait()
 
 
+def _tell(background: Background) -> None:
+    """Wake whoever waits for `changed`."""
+    changed, background.changed = background.changed, asyncio.Event()
+    changed.set()
+
+
 def _ended(status: Status, code: int | None) -> OperatorError:
     error = OperatorError(status.error or f"the process that seals the log ended with exit code {code}")
     error.exit_code = status.exit_code or OperatorError.exit_code
@@ -270,13 +293,15 @@ def _ended(status: Status, code: int | None) -> OperatorError:
 
 
 async def report(background: Background) -> None:
-    """Write a line of JSON to standard output whenever the status changes; run it as a task."""
+    """Write a line of JSON to standard output whenever the status changes, a seal at once; run it as a task."""
     last: Status | None = None
     while True:
+        changed = background.changed
         if background.status != last:
             last = background.status
             _write(last)
-        await asyncio.sleep(_REPORT_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), _REPORT_SECONDS)
 
 
 def report_waiting(error: TlogError) -> None:
