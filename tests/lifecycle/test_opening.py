@@ -47,8 +47,8 @@ async def test_creating_twice_is_creating_once(location):
 async def test_interrupted_creation_is_completed(location, monkeypatch, crash_after):
     target = {
         "keys": "tlog.lifecycle.opening.Database.migrate",
-        "migration": "tlog.lifecycle.opening._create_anchor",
-        "anchor": "tlog.lifecycle.opening._append_first_entry",
+        "migration": "tlog.lifecycle.making._create_anchor",
+        "anchor": "tlog.lifecycle.making._append_first_entry",
     }[crash_after]
 
     async def crash(*_):

@@ -42,16 +42,25 @@ def asked(monkeypatch):
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """An event that every seal waits for."""
-    event, seal = asyncio.Event(), Sealer.seal
+def held(opened, monkeypatch):
+    """Returns a context manager: a log of three events, and the event that every seal of it waits for."""
+    go_on, seal = asyncio.Event(), Sealer.seal
 
     async def wait_and_seal(sealer):
-        await event.wait()
+        await go_on.wait()
         return await seal(sealer)
 
-    monkeypatch.setattr(Sealer, "seal", wait_and_seal)
-    return event
+    @asynccontextmanager
+    async def open_held():
+        monkeypatch.setattr(Sealer, "seal", wait_and_seal)
+        async with opened() as log:
+            try:
+                await append(log, sample_events(3))
+                yield log, go_on
+            finally:
+                go_on.set()  # or the log would never close
+
+    return open_held
 
 
 @asynccontextmanager
@@ -91,18 +100,17 @@ async def test_a_hundred_waiters_ask_as_one(location, asked, each_for_itself):
         assert (rate > MAX_QUERIES) == each_for_itself, rate
 
 
-async def test_a_hundred_waiters_on_a_seal_of_this_process_hardly_ask(opened, held, asked):
-    async with opened() as log:
-        await append(log, sample_events(3))
-        held.set()
+async def test_a_hundred_waiters_on_a_seal_of_this_process_hardly_ask(held, asked):
+    async with held() as (log, go_on):
+        go_on.set()
         await log.wait_sealed(3, 30)
-        held.clear()
+        go_on.clear()
         index = (await append(log, sample_events(1, seed=2)))[0].index
         asked.clear()
         waiters = [asyncio.create_task(log.wait_sealed(index, 30)) for _ in range(WAITERS)]
         await asyncio.sleep(SECONDS)
         assert 1 <= len(asked) <= 2 * SECONDS, "the seal will be told; only a change of leaders has to be found out"
-        held.set()
+        go_on.set()
         assert {checkpoint.size for checkpoint in await asyncio.gather(*waiters)} == {index + 1}
 
 
@@ -157,34 +165,31 @@ async def test_what_is_sealed_already_is_answered_at_once(opened, monkeypatch):
         assert (await log.wait_sealed(2, 30)).size == 4
 
 
-async def test_each_waiter_has_its_own_time(opened, held):
-    async with opened() as log:
-        await append(log, sample_events(3))
+async def test_each_waiter_has_its_own_time(held):
+    async with held() as (log, go_on):
         long = asyncio.create_task(log.wait_sealed(3, 30))
         with pytest.raises(OverloadedError, match="entry 3 is durable, but was not sealed within 0 s"):
             await log.wait_sealed(3, 0.2)
         with pytest.raises(OverloadedError, match="the entries below 4 are durable, but were not indexed within 0 s"):
             await log.wait_indexed(4, 0.2)
-        held.set()
+        go_on.set()
         assert (await long).size == 4
 
 
-async def test_a_cancelled_waiter_leaves_the_others_alone(opened, held):
-    async with opened() as log:
-        await append(log, sample_events(3))
+async def test_a_cancelled_waiter_leaves_the_others_alone(held):
+    async with held() as (log, go_on):
         waiters = [asyncio.create_task(log.wait_sealed(3, 30)) for _ in range(3)]
         await asyncio.sleep(0.1)
         waiters[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiters[0]
         assert len(log.watcher.sealed) == 2
-        held.set()
+        go_on.set()
         assert [checkpoint.size for checkpoint in await asyncio.gather(*waiters[1:])] == [4, 4]
 
 
-async def test_a_watcher_without_waiters_ends(opened, held, asked):
-    async with opened() as log:
-        await append(log, sample_events(3))
+async def test_a_watcher_without_waiters_ends(held, asked):
+    async with held() as (log, go_on):
         waiter = asyncio.create_task(log.wait_sealed(3, 30))
         await asyncio.sleep(0.1)
         assert len(watchers()) == 1
@@ -192,14 +197,13 @@ async def test_a_watcher_without_waiters_ends(opened, held, asked):
         await asyncio.wait([waiter, *watchers()], timeout=10)
         assert not watchers()
         asked.clear()
-        held.set()
+        go_on.set()
         await asyncio.sleep(0.3)
         assert asked == [], "nobody waits, so nobody asks"
 
 
-async def test_a_database_that_is_away_is_said_to_all_who_wait_and_the_watcher_goes_on(opened, held):
-    async with opened() as log:
-        await append(log, sample_events(3))
+async def test_a_database_that_is_away_is_said_to_all_who_wait_and_the_watcher_goes_on(held):
+    async with held() as (log, go_on):
         pool = log.reader._pool
         pool.timeout, usual = 0.1, pool.timeout
         async with AsyncExitStack() as taken:
@@ -211,7 +215,7 @@ async def test_a_database_that_is_away_is_said_to_all_who_wait_and_the_watcher_g
                 assert "the database cannot serve this now" in str(error)
         pool.timeout = usual
         waiter = asyncio.create_task(log.wait_sealed(3, 30))
-        held.set()
+        go_on.set()
         assert (await waiter).size == 4
 
 
