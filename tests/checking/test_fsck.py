@@ -16,7 +16,7 @@ from tampering import ATTACKS, EDIT, FLIP, OFF, ON, RECHAIN, REHASH, check
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.checking import join, ranges, workers
 from tlog.checking.fsck import hidden_rows
-from tlog.checking.report import Kind, Place, Report, parse_verified
+from tlog.checking.report import Kind, Place, Report, parse_check_end
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
 from tlog.core.making.bucket_keys import BucketKeys
@@ -97,7 +97,7 @@ async def test_several_processes_find_what_one_finds(opened, location, database,
     assert report.checked["epochs"] > 0
     assert [each.size for each in reached] == [65_536, report.size]
     again = await check(location, since=reached[0])
-    assert (again.problems, again.verified, again.start) == ([], report.verified, 65_536)
+    assert (again.problems, again.end, again.start) == ([], report.end, 65_536)
     with database.connect_admin() as admin:
         admin.execute(OFF + EDIT.replace("index = 7", "index IN (70, 70000)") + ON)
     report = await check(location)
@@ -117,11 +117,11 @@ async def test_a_check_goes_on_from_wherever_it_got_to(opened, location):
         whole = await check(location, reached=reached.append)
     assert [each.size for each in reached] == [256, 512, 701]
     for each in reached[:2]:
-        report = await check(location, since=parse_verified(msgspec.json.encode(each)))
-        assert (report.problems, report.verified) == ([], whole.verified)
+        report = await check(location, since=parse_check_end(msgspec.json.encode(each)))
+        assert (report.problems, report.end) == ([], whole.end)
         assert report.checked["entries"] == 701 - each.size
-    nothing = await check(location, since=whole.verified)
-    assert (nothing.problems, nothing.exit_code, nothing.verified) == ([], 0, whole.verified)
+    nothing = await check(location, since=whole.end)
+    assert (nothing.problems, nothing.exit_code, nothing.end) == ([], 0, whole.end)
 
 
 HIDE = """

@@ -8,7 +8,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
     join.py    ranges put together     event_ids.py  ids logged twice                    stored_index.py, opinion.py
     mirrored.py  the same of an exported directory or a remote log
 
-A check can start where an earlier one ended (`Verified`): then it looks only at the entries since, in seconds on a large log,
+A check can start where an earlier one ended (`CheckEnd`): then it looks only at the entries since, in seconds on a large log,
 and says so. Memory is bounded for a log of any length.
 """
 
@@ -23,7 +23,7 @@ from tlog.checking.join import Join
 from tlog.checking.mirrored import fsck_mirror
 from tlog.checking.opinion import SecondOpinion
 from tlog.checking.replay import Replay
-from tlog.checking.report import Place, Problem, Report, Verified, parse_verified
+from tlog.checking.report import CheckEnd, Place, Problem, Report, parse_check_end
 from tlog.checking.stored_index import check_stored_index
 from tlog.checking.workers import check_ranges, plan
 from tlog.core.tile import TILE_WIDTH
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tlog.storage.rows import SealedCheckpoint
     from tlog.storage.scan import Scan
 
-__all__ = ["Place", "Problem", "Report", "Verified", "fsck", "fsck_mirror", "parse_verified"]
+__all__ = ["CheckEnd", "Place", "Problem", "Report", "fsck", "fsck_mirror", "parse_check_end"]
 _SHOWN_ROWS: Final = 20
 
 
@@ -58,9 +58,9 @@ async def fsck(
     read_anchor: Callable[[], Anchored] | None,
     *,
     second_opinion: bool = False,
-    since: Verified | None = None,
+    since: CheckEnd | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
-    reached: Callable[[Verified], None] = lambda _: None,
+    reached: Callable[[CheckEnd], None] = lambda _: None,
 ) -> Report:
     """Check a log's database, running or not; return what was checked and what is wrong.
 
@@ -142,7 +142,7 @@ class _Check:
         self,
         anchors: Sequence[Anchored],
         progress: Callable[[int, int], None],
-        reached: Callable[[Verified], None],
+        reached: Callable[[CheckEnd], None],
         opinion: SecondOpinion | None,
         *,
         partial: bool,
@@ -169,7 +169,7 @@ class _Check:
                     opinion.append(row.entry)
             opinion.check(report, checkpoints[-1].root)
         if not report.problems:
-            report.verified = join.verified()
+            report.end = join.end()
         if self._bucket_keys is None:
             report.leave("index keys against disclosures (no bucket keys were given)")
 
@@ -179,7 +179,7 @@ class _Check:
         checkpoints: Sequence[SealedCheckpoint],
         anchors: Sequence[Anchored],
         progress: Callable[[int, int], None],
-        reached: Callable[[Verified], None],
+        reached: Callable[[CheckEnd], None],
     ) -> None:
         """Check the rows, and that they are all there are."""
         report, join = self._report, self._join
@@ -194,7 +194,7 @@ class _Check:
             join.take(facts)
             progress(facts.end, end)
             if not report.problems and not join.has_suspects and join.agrees(signed, facts.end):
-                reached(join.verified())
+                reached(join.end())
         await self._nothing_hidden(there.leaves, end)
 
     async def _nothing_hidden(self, leaves: int, end: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tlog.checking.ranges import BLOCK, Before, Pair
-from tlog.checking.report import Place, Verified
+from tlog.checking.report import CheckEnd, Place
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_logged_at, to_microseconds
@@ -55,7 +55,7 @@ class Join:
         bucket_keys: BucketKeys | None,
         replay: Replay,
         event_ids: EventIds,
-        since: Verified | None = None,
+        since: CheckEnd | None = None,
     ) -> None:
         self._report = report
         self._verifier = verifier
@@ -83,7 +83,7 @@ class Join:
         if since is not None:
             self._continue(since)
 
-    def _continue(self, since: Verified) -> None:
+    def _continue(self, since: CheckEnd) -> None:
         subtrees = since.subtrees()
         whole = (since.size // BLOCK).bit_count()
         self._frontier = Frontier(since.size // BLOCK * BLOCK, subtrees[:whole])
@@ -369,9 +369,9 @@ class Join:
             elif anchored.note:
                 self.note(anchored.note, Place("anchor"))
 
-    def verified(self) -> Verified:
+    def end(self) -> CheckEnd:
         """Return where the check has got to, for a later one to continue."""
-        return Verified(
+        return CheckEnd(
             origin=self._verifier.name,
             size=self.size,
             events=self._report.checked["events"],

@@ -93,7 +93,7 @@ class Problem(NamedTuple):
     what: str
 
 
-class Verified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CheckEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a check ended that found nothing wrong: what the next one continues.
 
     `edge` has for each level of tiles the hashes of the right-most one, 32 bytes each.
@@ -114,7 +114,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [hashes[node] for node in whole[0].nodes()]
 
 
-def parse_verified(data: bytes) -> Verified:
+def parse_check_end(data: bytes) -> CheckEnd:
     """Return the end of an earlier check from a file of it.
 
     Raises:
@@ -122,7 +122,7 @@ def parse_verified(data: bytes) -> Verified:
 
     """
     try:
-        return msgspec.json.decode(data, type=Verified)
+        return msgspec.json.decode(data, type=CheckEnd)
     except msgspec.MsgspecError:
         message = "this is not the file of an earlier check ('tlog fsck --save FILE')"
         raise MalformedInputError(message) from None
@@ -130,13 +130,13 @@ def parse_verified(data: bytes) -> Verified:
 
 @dataclass
 class Report:
-    """What was checked and what is wrong; `verified` is there if nothing is.
+    """What was checked and what is wrong; `end` is there if nothing is.
 
     `unchecked` is what was asked for and could not be checked, `lacks` what this kind of check never looks at.
     """
 
     start: int = 0
-    verified: Verified | None = None
+    end: CheckEnd | None = None
     size: int = 0
     sealed: int = 0
     checked: Counter[str] = field(default_factory=Counter)

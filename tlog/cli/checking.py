@@ -33,7 +33,7 @@ from tlog.errors import MalformedInputError, VerificationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tlog.checking.report import Report, Verified
+    from tlog.checking.report import CheckEnd, Report
     from tlog.core.evidence import Evidence, Proved
     from tlog.core.note import Verifier
     from tlog.core.question import Question
@@ -91,7 +91,7 @@ def fsck(  # noqa: PLR0917 - the options of a command line
     elif vkey is not None or earlier is not None:
         refuse("--vkey and --earlier go with --mirror")
     else:
-        since_then = None if since is None else exit_on_error(lambda: _read_verified(since))
+        since_then = None if since is None else exit_on_error(lambda: _read_check_end(since))
         saver = _Saver(save)
         read = anchor_reader(location)
 
@@ -113,8 +113,8 @@ def fsck(  # noqa: PLR0917 - the options of a command line
                     )
 
         found = run(work())
-        if found.verified is not None:
-            saver.write(found.verified)
+        if found.end is not None:
+            saver.write(found.end)
     print(json.dumps(found.to_json()) if json_output else found.text())
     raise typer.Exit(found.exit_code)
 
@@ -127,10 +127,10 @@ def anchor_reader(location: Location) -> Callable[[], Anchored]:
     return Anchor(location.directory.anchor).read if location.signer_socket is None else signer_of(location).read
 
 
-def _read_verified(path: Path) -> Verified:
-    from tlog.checking.report import parse_verified
+def _read_check_end(path: Path) -> CheckEnd:
+    from tlog.checking.report import parse_check_end
 
-    return parse_verified(path.read_bytes())
+    return parse_check_end(path.read_bytes())
 
 
 def _check_mirror(where: str, key: Verifier, earlier: bytes | None, report: Callable[[int, int], None]) -> Report:
@@ -148,18 +148,18 @@ class _Saver:
         self._path = path
         self._written = time.monotonic()
 
-    def reached(self, verified: Verified) -> None:
+    def reached(self, end: CheckEnd) -> None:
         """Write, unless that was done a moment ago."""
         if self._path is not None and str(self._path) != "-" and time.monotonic() - self._written > _SAVE_SECONDS:
-            self.write(verified)
+            self.write(end)
 
-    def write(self, verified: Verified) -> None:
+    def write(self, end: CheckEnd) -> None:
         """Write, if asked to."""
         import msgspec
 
         if self._path is not None:
             with open_output(self._path) as file:
-                file.write(msgspec.json.encode(verified))
+                file.write(msgspec.json.encode(end))
             self._written = time.monotonic()
 
 

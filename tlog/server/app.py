@@ -18,7 +18,7 @@ from tlog.server.describe.problems import SECURITY_HEADERS, on_error
 from tlog.server.endpoints import audit, health, read, verification
 from tlog.server.endpoints.append import append_events
 from tlog.server.guard.admission import KEY_ID, Admission
-from tlog.server.observe.checks import Verification
+from tlog.server.observe.checks import Checks
 from tlog.server.observe.metrics import Metrics
 from tlog.server.service import Service
 
@@ -36,7 +36,7 @@ _APPENDS: Final = "/v1/audit/events"
 def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | None = None) -> Starlette:
     """Return the ASGI application of an open log."""
     admission = Admission(log, authenticator)
-    service = Service(log, admission, Metrics(log), Verification(log.location, log.clock))
+    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock))
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),

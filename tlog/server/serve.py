@@ -100,7 +100,7 @@ async def _serve(app: Starlette, listener: socket.socket, drain: float, on_ready
         announcing = asyncio.create_task(_announce(server, listener, on_ready))
         await server.serve([listener])
         announcing.cancel()
-        await service.verification.stop()
+        await service.checks.stop()
 
 
 def _configuration(app: Starlette) -> uvicorn.Config:

@@ -10,7 +10,7 @@ from tlog.server.guard.turns import Turns
 if TYPE_CHECKING:
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.admission import Admission
-    from tlog.server.observe.checks import Verification
+    from tlog.server.observe.checks import Checks
     from tlog.server.observe.metrics import Metrics
 
 
@@ -21,6 +21,6 @@ class Service:
     log: Log
     admission: Admission
     metrics: Metrics
-    verification: Verification
+    checks: Checks
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)

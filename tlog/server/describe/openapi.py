@@ -75,7 +75,7 @@ _LOG_LINKS: Final[_Document] = {
     "consistency": {"operationId": "consistency", "parameters": {"from": "$response.body#/size"}},
     "checkpoints": {"operationId": "checkpoints", "parameters": {"below": "$response.body#/size"}},
 }
-_VERIFICATION: Final[_Document] = {
+_CHECK: Final[_Document] = {
     "type": "object",
     "required": ["verified", "totalEvents", "brokenAt", "errors", "running", "failure"],
     "properties": {
@@ -235,9 +235,9 @@ def _paths(event: _Document) -> _Document:
         "text/csv": {"schema": {"type": "string"}},
         json: {"schema": {"type": "object", "description": "An evidence bundle, docs/reference/formats.md"}},
     }
-    verification = _operation(
+    check = _operation(
         "The result of the last full verification; starts one that runs aside",
-        {"200": ("What was verified, and how far a running one is", json, _VERIFICATION)},
+        {"200": ("What was verified, and how far a running one is", json, _CHECK)},
         [
             _parameter("full", _FLAG, "Check everything again, not only what is new"),
             _parameter("wait", {"type": "integer", "minimum": 0, "maximum": 60}, "Seconds to wait for it"),
@@ -258,7 +258,7 @@ def _paths(event: _Document) -> _Document:
     return {
         "/v1/audit/events": {"get": events, "post": append},
         "/v1/audit/export": {"get": export},
-        "/v1/audit/verify": {"get": verification},
+        "/v1/audit/verify": {"get": check},
         "/v1/audit/resource/{type}/{id}/access-log": {"get": access_log},
         "/v1/audit/events/{event_id}": {"get": one_event},
         "/v1/audit/events/{event_id}/proof": {"get": event_proof},

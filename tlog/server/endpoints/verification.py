@@ -36,5 +36,5 @@ async def verify(request: Request) -> Response:
     if wait > _MAX_WAIT:
         message = f"'wait' is at most {_MAX_WAIT} seconds"
         raise MalformedInputError(message, "/wait")
-    document = await service.verification.result(full=full == "true", wait=wait)
+    document = await service.checks.result(full=full == "true", wait=wait)
     return Response(msgspec.json.encode(document), headers={"Cache-Control": "no-store"}, media_type="application/json")

@@ -30,7 +30,7 @@ _NICENESS: Final = 10
 _MAX_ERRORS: Final = 100
 
 
-class Verification:
+class Checks:
     """The checks of one service: at most one runs at a time."""
 
     def __init__(self, location: Location, clock: Callable[[], datetime]) -> None:
@@ -42,12 +42,12 @@ class Verification:
         self._last_at: datetime | None = None
         self._full_at: datetime | None = None
         self._failure: str | None = None
-        self._verified = b""
+        self._end = b""
 
     async def result(self, *, full: bool, wait: int) -> dict[str, Any]:
         """Return the last result, after waiting at most `wait` seconds for the check that runs or is started now."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._check(full=full), name="verification")
+            self._task = asyncio.create_task(self._check(full=full), name="check")
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._task), wait)
         return self._document()
@@ -61,14 +61,14 @@ class Verification:
 
     async def _check(self, *, full: bool) -> None:
         now = self._clock()
-        full = full or not self._verified or self._full_at is None or now - self._full_at > _FULL_EVERY
+        full = full or not self._end or self._full_at is None or now - self._full_at > _FULL_EVERY
         self._progress = {"done": 0, "total": 0}
-        with tempfile.TemporaryDirectory(prefix="tlog-verify-") as name:
+        with tempfile.TemporaryDirectory(prefix="tlog-check-") as name:
             saved = Path(name) / "verified.json"
             arguments = ["--save", str(saved)]
             if not full:
                 since = Path(name) / "since.json"
-                since.write_bytes(self._verified)
+                since.write_bytes(self._end)
                 arguments += ["--since", str(since)]
             report = await self._run(arguments)
             if report is None:
@@ -77,7 +77,7 @@ class Verification:
             self._failure = None
             self._last, self._last_at = report, now
             # After a problem the next check is a full one again.
-            self._verified = saved.read_bytes() if saved.exists() else b""
+            self._end = saved.read_bytes() if saved.exists() else b""
             self._full_at = now if full else self._full_at
 
     async def _run(self, arguments: list[str]) -> dict[str, Any] | None:
