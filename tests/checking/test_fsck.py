@@ -224,7 +224,7 @@ WORDS = {
                                          "the database, and what that one lacks with 'tlog recover'",
     "A13 signed root replaced": "the size or the root hash in the row is not the one that the signed note has",
     "A19 same id twice": "an earlier entry has the same eventId",
-    "A19 size with nothing behind it": "the table has no rows with these indexes",
+    "A19 size beyond the rows": "the table has no rows with these indexes",
     "A19 size below the rows": "the row says that the log has 299 entries, the table has 301",
     "A28 time going back": "loggedAt is earlier than that of the entry before",
     "A30 checkpoint's chain changed": "the chain over the first 301 entries ends in another hash than when the checkpoint was signed",

@@ -63,7 +63,7 @@ def test_full_tile_stands_for_the_partial_one_it_replaced(mirror):
 
 DAMAGE = {
     "bundle cut": ("tile/entries/000", lambda data: data[:-1], "ends inside entry 255"),
-    "bundle with a byte behind": ("tile/entries/000", lambda data: data + b"x", "1 bytes after"),
+    "bundle with a byte after it": ("tile/entries/000", lambda data: data + b"x", "1 bytes after"),
     "bundle of 257 entries": ("tile/entries/000", lambda data: data + b"\0\1x", "3 bytes after"),
     "bundle too large": ("tile/entries/000", lambda _: bytes(256 * 65_537 + 1), "larger than"),
     "tile cut": ("tile/0/000", lambda data: data[:-1], "has 8191 bytes, not 8192"),

@@ -193,7 +193,7 @@ REFUSALS = {
     "key broken": (broken_key, KeyMismatchError, "not a signing key"),
     "other bucket keys": (other_bucket_keys, KeyMismatchError, "not what entry 0 commits to"),
     "bucket keys cut": (short_bucket_keys, KeyMismatchError, "incomplete"),
-    "database behind": (sql(OFF + "DELETE FROM tlog.leaf WHERE index > 1; UPDATE tlog.log_state SET size = 2;"
+    "database that lags": (sql(OFF + "DELETE FROM tlog.leaf WHERE index > 1; UPDATE tlog.log_state SET size = 2;"
                             "DELETE FROM tlog.checkpoint WHERE size > 2" + ON), RollbackError, "ROLLBACK db=2 anchor=4"),
     "checkpoint replaced": (sql(OFF + "UPDATE tlog.checkpoint SET note = note || '' || E'\\\\x0a'::bytea WHERE size = 4" + ON),
                             ForkError, "different checkpoints"),

@@ -67,8 +67,8 @@ async def fsck(
     Args:
         database: the log's.
         verifier: the log's public key.
-        bucket_keys: to check index keys against disclosures; without them that is reported as not checked.
-        read_anchor: reads what was signed last; without it that is reported as not checked.
+        bucket_keys: to check index keys against disclosures; without them the report names the index keys as not checked.
+        read_anchor: reads what was signed last; without it the report names the anchor as not checked.
         second_opinion: recompute the root hash and a sample of inclusion proofs with pymerkle as well.
         since: where an earlier check of this log ended; only what came since is checked, the index not at all.
         progress: called with (entries done, entries in all).

@@ -5,8 +5,8 @@ Reads the layout of c2sp.org/tlog-tiles, as `tlog export --static` writes it and
     <mirror>/checkpoint         <mirror>/tile/<L>/<N>[.p/<W>]         <mirror>/tile/entries/<N>[.p/<W>]
     <mirror>/chain              tree size and chain hash, in exports of this program
 
-What is read has the right form and a bounded size; nothing else is promised of it. Whoever asks compares it with a root
-hash that he believes. Left out: writing, caching, retrying, redirects, compression, and any judgement of what was read.
+What is read has the right form and a bounded size; nothing else is promised. The caller compares it with a root hash that
+the caller trusts. Left out: writing, caching, retrying, redirects, compression, and any judgement of what was read.
 
 Everything waits for the disk or the network in the calling thread. One thread at a time uses a mirror.
 """
@@ -36,7 +36,7 @@ MAX_CHECKPOINT_SIZE: Final = 65_536
 _MAX_CHAIN_SIZE: Final = 128
 _MAX_TILE_SIZE: Final = TILE_WIDTH * HASH_SIZE
 _MAX_BUNDLE_SIZE: Final = TILE_WIDTH * (2 + MAX_ENTRY_SIZE)
-_CHAIN_LINES: Final = 3  # tree size, chain hash, and the empty string behind the last newline
+_CHAIN_LINES: Final = 3  # tree size, chain hash, and the empty string after the last newline
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _WAIT_SECONDS: Final = 20.0  # for a connection, and between two parts of an answer
 _ANSWER_SECONDS: Final = 120.0  # for a whole one: who sends a byte now and then does not hold us up for ever

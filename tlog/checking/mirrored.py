@@ -44,15 +44,15 @@ def fsck_mirror(
     """Check a mirror of a log; return what was checked and what is wrong.
 
     Args:
-        mirror: where it is.
+        mirror: the copy to check.
         verifier: the log's public key.
-        earlier: a checkpoint of this log from before, which this one has to continue.
+        earlier: an earlier checkpoint of this log, which the mirror's has to continue.
         progress: called with (entries done, entries in all).
 
     Raises:
-        NotCheckedError: it has no checkpoint.
+        NotCheckedError: the mirror has no checkpoint.
         MalformedInputError: `earlier` is not a checkpoint of this log.
-        OverloadedError: it cannot be reached.
+        OverloadedError: the mirror cannot be reached.
 
     """
     before = None if earlier is None else open_checkpoint(earlier, verifier)

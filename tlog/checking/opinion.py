@@ -46,7 +46,7 @@ class SecondOpinion:
     def compare(self, size: int, root: bytes) -> int:
         """Compare the root hash and a sample of inclusion proofs; return how many proofs agreed.
 
-        Each proof is checked twice: pymerkle's by its own verifier, and its hashes by ours.
+        Each proof is verified twice: by pymerkle's own verifier, and its hashes by ours.
 
         Raises:
             VerificationError: the opinions differ.

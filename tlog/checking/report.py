@@ -115,10 +115,10 @@ class CheckEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def parse_check_end(data: bytes) -> CheckEnd:
-    """Return the end of an earlier check from a file of it.
+    """Return where an earlier check ended, from the file that the check saved.
 
     Raises:
-        MalformedInputError: it is not one.
+        MalformedInputError: `data` is not such a file.
 
     """
     try:
@@ -130,7 +130,7 @@ def parse_check_end(data: bytes) -> CheckEnd:
 
 @dataclass
 class Report:
-    """What was checked and what is wrong; `end` is there if nothing is.
+    """What was checked and what is wrong; `end` is set if nothing is wrong.
 
     `unchecked` is what was asked for and could not be checked, `lacks` what this kind of check never looks at.
     """

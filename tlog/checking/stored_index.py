@@ -1,4 +1,4 @@
-"""Comparing what is stored of the index with what was logged of it: it answers questions, and can be made again."""
+"""Comparing the stored index with the logged one. The stored index answers questions, and can be made again from the entries."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SMALL: Final = 2 * BLOCK
 
 
 class Task(NamedTuple):
-    """A range to check: where it is, what is watched in it, and what is known of what is before it.
+    """A range to check: its bounds, the tree sizes that are watched in it, and what is known of the entries before it.
 
     `before` is None where the range begins at a block of its own; then only the chain is asked of the row before.
     """
@@ -53,7 +53,7 @@ def plan(start: int, end: int, watched: Sequence[int], sealed: int, before: Befo
 
 
 def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None) -> RangeFacts:
-    """Return what a range is; rows that the primary key does not lead to are looked for by a sequential scan."""
+    """Check a range and return its facts; rows that the primary key does not lead to are looked for by a sequential scan."""
     reader.use(index_scans=True)
     facts = _check(reader, task, bucket_keys)
     if facts.missing:
@@ -82,7 +82,7 @@ def _check(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None, *, r
 async def check_ranges(
     tasks: Sequence[Task], database: Database, snapshot: str, bucket_keys: BucketKeys | None
 ) -> AsyncIterator[RangeFacts]:
-    """Yield what each range is, in order.
+    """Yield the facts of each range, in order.
 
     Args:
         tasks: the ranges.
@@ -135,7 +135,7 @@ _worker: _Worker
 
 def _start(database: Database, snapshot: str, keys: bytes | None) -> None:
     global _worker  # noqa: PLW0603 - how a pool's processes keep what is theirs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     _worker = _Worker(RangeReader.open(database, snapshot), None if keys is None else BucketKeys(keys))
 
 

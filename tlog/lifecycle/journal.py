@@ -38,7 +38,7 @@ async def journal(
         question: what was asked, a JSON object.
 
     Raises:
-        OverloadedError: it cannot be logged now, so the question must not be answered now.
+        OverloadedError: the journal entry cannot be logged now, so the question must not be answered now.
 
     """
     event = {

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 async def create_log(location: Location, origin: str) -> Verifier:
     """Make a log, or complete one whose making was interrupted; return its public key.
 
-    One that has a signer of its own is not made, only its database's schema brought up to this version.
+    Of a log that has a signer of its own nothing is made; its database's schema is brought up to this version.
 
     Raises:
         MalformedInputError: `origin` cannot be the name of a log.

@@ -1,9 +1,10 @@
-"""Making a log, opening it, and closing it again, in the only safe order.
+"""Opening a log and closing it again, in the only safe order.
 
-A log consists of three things that must belong together: its keys, its anchor, and its database. `create_log` makes all
-three and may be repeated after a crash; `open_log` makes none of them. If one is missing while another is there, it
-refuses and says what to bring back, because a silently made new one would hide a loss. The signing key and the anchor may
-belong to a signer of another process (`Location.signer_socket`); then neither may be here, and only that signer is asked.
+A log consists of three things that must belong together: its keys, its anchor, and its database. `create_log`
+(`tlog.lifecycle.making`) makes all three and may be repeated after a crash; `open_log` makes none of them. If one is missing
+while another is there, `open_log` refuses and says what to bring back, because a silently made new one would hide a loss.
+The signing key and the anchor may belong to a signer of another process (`Location.signer_socket`); then neither may be in
+the data directory, and only that signer is asked.
 """
 
 from __future__ import annotations
@@ -104,11 +105,11 @@ async def database_of(
     Args:
         location: where the log is.
         create: make an embedded database where there is none.
-        replace_lost: even if the anchor remembers what it held. Only for what brings that back before anything is appended.
+        replace_lost: make one even if the anchor remembers entries. Only for a caller that brings those back before any append.
 
     Raises:
         RollbackError: the embedded database is gone while the anchor remembers signed entries.
-        EmbeddedPostgresError: it cannot be started.
+        EmbeddedPostgresError: the embedded PostgreSQL cannot be started.
 
     """
     if location.database is not None:
@@ -136,10 +137,10 @@ async def database_of(
 
 @asynccontextmanager
 async def database_to_recover(location: Location, *, new: bool) -> AsyncIterator[Database]:
-    """Give access to a database that is behind the anchor; with `new` to one that is made, because the old one is lost.
+    """Give access to a database that lags the anchor; with `new` to one that is made, because the old one is lost.
 
     Raises:
-        OperatorError: it is not this log's, or its schema or settings are not what the log's promises rest on.
+        OperatorError: the database is not this log's, or its schema or settings are not what the log's promises rest on.
 
     """
     verifier = location.directory.verifier()
@@ -158,7 +159,7 @@ async def database_to_recover(location: Location, *, new: bool) -> AsyncIterator
 
 
 def is_log(location: Location) -> bool:
-    """Tell whether a log was made here, completely. If a signer has its anchor, what is left to tell is the public key."""
+    """Tell whether a log was made here, completely: by its anchor, or by its public key if a signer has the anchor."""
     directory = location.directory
     return Anchor(directory.anchor).exists() if location.signer_socket is None else directory.has_verifier()
 
@@ -167,7 +168,7 @@ def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Si
     """Return what signs for a log: its own signer, or the key and the anchor of its data directory.
 
     Raises:
-        KeyMismatchError: the key is missing, malformed, or open to others; or it is here although a signer has it.
+        KeyMismatchError: the key is missing, malformed, or open to others; or it is still here although a signer has it.
 
     """
     directory = location.directory
@@ -196,7 +197,7 @@ async def open_log(
     """Open a log for appending, sealing and reading; close it in order at the end.
 
     Args:
-        location: where it is.
+        location: where the log is.
         interval: seconds between two seals.
         clock: the log's clock; a signer of its own has its own.
         sealing: where the log is sealed and indexed: in this process, in a child of it, or by others.
@@ -250,10 +251,10 @@ async def open_log(
 
 
 async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
-    """Check that the database is not behind, beside or beyond the anchor; return what is anchored.
+    """Check that the database neither lags nor contradicts the anchor; return what is anchored.
 
     Raises:
-        OperatorError: it is; see `tlog.writing.sealer.check_anchored`.
+        OperatorError: it does; see `tlog.writing.sealer.check_anchored`.
         OverloadedError: the database or the signer is away.
 
     """

@@ -66,7 +66,7 @@ def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | N
 
 
 async def _events(request: Request) -> Response:
-    """Ask; to append goes past routing (`_Observed`). One route, so that its 405 names both methods in Allow."""
+    """Answer a question; an append goes past routing (`_Observed`). One route, so that its 405 names both methods in Allow."""
     return await (append_events if request.method == "POST" else audit.events)(request)
 
 
@@ -119,7 +119,7 @@ class _Observed:
 
 
 async def _append(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer what comes thousands of times a second by the same endpoint and errors, but without finding the way to it."""
+    """Answer an append by the same endpoint and errors, but without routing: appends come thousands of times a second."""
     request = Request(scope, receive)
     try:
         response = await append_events(request)

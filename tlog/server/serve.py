@@ -73,7 +73,7 @@ async def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the address first: that it is taken already should be known before anything is started."""
+    """Take the address first, so that nothing is started if another program has it."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)

@@ -68,7 +68,7 @@ async def test_a63_invented_keys_cost_few_look_ups_and_known_keys_nothing():
     for number in range(5000, 6000):
         with pytest.raises((UnauthorizedError, OverloadedError)):
             await authenticator.check(f"Bearer tlog_{number:016x}_{'A' * 43}", "append")
-    assert await authenticator.check(f"Bearer {token}", "append") == key, "its refresh does not wait behind them"
+    assert await authenticator.check(f"Bearer {token}", "append") == key, "its refresh does not wait for them"
 
 
 @pytest.mark.anyio

@@ -119,7 +119,7 @@ def test_a59_one_after_the_other_is_fine(server):
 
 
 def test_a59_a_trailer_field_is_no_header_field(server):
-    """A key that comes behind the body must not open what its head did not."""
+    """A key that comes after the body must not open what its head did not."""
     body = json.dumps(event_of()).encode()
     chunked = b"%x\r\n%b\r\n0\r\nAuthorization: Bearer %b\r\n\r\n" % (len(body), body, server.token.encode())
     head = HEAD + b"Content-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"

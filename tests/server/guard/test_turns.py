@@ -55,4 +55,4 @@ async def test_batches_that_pile_up_give_way_to_nobody(slept):
             assert not slept, "one batch is drafted at a time"
             await takes_turns.give_way(WORKED)
         await waiting
-    assert slept == [0, "another's turn", 3 * WORKED], "the last one has nobody behind it"
+    assert slept == [0, "another's turn", 3 * WORKED], "nobody comes after the last one"

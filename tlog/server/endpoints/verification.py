@@ -1,5 +1,7 @@
 """`GET /v1/audit/verify`: is everything still as it was logged? Answered from a real check that runs aside.
 
+The URL says *verify*, as the service always did; in this code *verify* is for proofs, and a run of `tlog fsck` is a *check*.
+
 The check is `tlog fsck`, in a process of its own that yields to the service. The first one looks at everything; later ones
 at what came since, until the last full one is a day old or a full one is asked for. An answer never waits long: it is the
 last result, with its age, and how far a check that runs now has got.

@@ -2,7 +2,7 @@
 
 httptools refuses what two parsers would cut differently. What it leaves open is closed here (docs/adr/0014-admission.md):
 how long a request may take to arrive, how large its head may be, exactly one Host, no pipelining, no upgrade. A refusal
-is a problem document and the end of the connection; what comes behind it is not parsed.
+is a problem document and the end of the connection; what comes after it is not parsed.
 
 One timer serves a connection, whatever it waits for: when it fires early it is moved, so a request costs no timer of its
 own. TLS, compression and limits per address are left to a proxy.
@@ -151,7 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._allow(STALLED_READER_SECONDS)
 
     def shutdown(self) -> None:
-        """End the connection: at once if no request is complete, behind its answer otherwise."""
+        """End the connection: after the answer if a request is complete, at once otherwise."""
         if self._phase is _Phase.ANSWER:
             self.cycle.keep_alive = False
         elif self._phase is _Phase.BODY:
