@@ -186,7 +186,7 @@ def untold(root):
         directory = root.joinpath(*name.split("."))
         own = {path.stem for path in directory.glob("*.py")} - {"__init__", "__main__"}
         own |= {path.parent.name for path in directory.glob("*/__init__.py")}
-        told = re.findall(r"^    `(\w+)`  \S", text, re.MULTILINE)
+        told = re.findall(r"^    `(\w+)`  +\S", text, re.MULTILINE)
         found += [f"{name} does not name {module}" for module in sorted(own - set(told))]
         found += [f"{name} names {module}, which it has not" for module in sorted(set(told) - own)]
         found += [f"{name} names {module} twice" for module in sorted(set(told)) if told.count(module) > 1]

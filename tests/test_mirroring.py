@@ -27,12 +27,10 @@ ELSEWHERE = {
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.
     "cli/asking.py": "server/endpoints/test_audit.py::test_questions_on_the_command_line",
-    "cli/checking.py": "checking/test_mirrored.py::test_a_served_log_is_checked_by_the_command_line",
     "cli/events.py": "cli/test_app.py::test_append_from_standard_input",
     "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
     "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",
-    "cli/output.py": "cli/test_app.py::test_a_large_answer_is_written_whole_without_a_buffer",
     "cli/running.py": "cli/test_app.py::test_an_address_that_is_taken_is_named_before_anything_starts",
     # What only a log needs of the core, tested with the formats it makes.
     "core/making/bucket_keys.py": "core/test_pseudonym.py::test_the_root_is_over_the_bucket_keys",
@@ -44,7 +42,6 @@ ELSEWHERE = {
     "demo/story.py": "cli/test_app.py::test_demo_runs_to_its_end",
     "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end",
     "ingest/importing.py": "cli/test_app.py::test_one_bad_event_imports_nothing",
-    "ingest/ndjson.py": "cli/test_app.py::test_import_of_compressed_files",
     # Making and running a log are the halves of its life that opening stands between.
     "lifecycle/journal.py": "server/test_app.py::test_every_question_is_journaled_before_its_answer",
     "lifecycle/making.py": "lifecycle/test_opening.py::test_interrupted_creation_is_completed",
@@ -56,7 +53,6 @@ ELSEWHERE = {
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
     "server/describe/problems.py": "server/test_app.py::test_bad_requests",
-    "server/endpoints/append.py": "server/test_app.py::test_array_and_ndjson",
     "server/endpoints/health.py": "server/test_app.py::test_description_health_metrics_and_docs",
     "server/endpoints/read.py": "server/test_app.py::test_tiles_lead_to_the_signed_root",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
@@ -69,7 +65,6 @@ ELSEWHERE = {
     "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
     "storage/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
-    "storage/queries.py": "storage/test_reading.py::test_every_reader_says_that_no_connection_is_free",
     "storage/rows.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",

@@ -42,14 +42,18 @@ Left out of these names: making a log and running one, which is what `tlog.cli` 
 
 from __future__ import annotations
 
-from tlog.core.checkpoint import open_checkpoint
-from tlog.core.evidence import find_fraud, parse_evidence, verify_evidence
-from tlog.core.merkle import leaf_hash
-from tlog.core.note import parse_vkey
-from tlog.core.proof import verify_consistency, verify_inclusion
-from tlog.core.question import parse_question
-from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
-from tlog.errors import MalformedInputError, TlogError, VerificationError
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tlog.core.checkpoint import open_checkpoint
+    from tlog.core.evidence import find_fraud, parse_evidence, verify_evidence
+    from tlog.core.merkle import leaf_hash
+    from tlog.core.note import parse_vkey
+    from tlog.core.proof import verify_consistency, verify_inclusion
+    from tlog.core.question import parse_question
+    from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
+    from tlog.errors import MalformedInputError, TlogError, VerificationError
 
 __all__ = [
     "MalformedInputError",
@@ -67,3 +71,29 @@ __all__ = [
     "verify_evidence",
     "verify_inclusion",
 ]
+
+# A module is loaded when a name of it is used: every command imports this package first, and its help has to be there at once.
+_MODULES: Final = {
+    "MalformedInputError": "tlog.errors",
+    "TlogError": "tlog.errors",
+    "VerificationError": "tlog.errors",
+    "find_fraud": "tlog.core.evidence",
+    "leaf_hash": "tlog.core.merkle",
+    "open_checkpoint": "tlog.core.checkpoint",
+    "parse_consistency_proof": "tlog.core.tlogproof",
+    "parse_evidence": "tlog.core.evidence",
+    "parse_inclusion_proof": "tlog.core.tlogproof",
+    "parse_question": "tlog.core.question",
+    "parse_vkey": "tlog.core.note",
+    "verify_consistency": "tlog.core.proof",
+    "verify_evidence": "tlog.core.evidence",
+    "verify_inclusion": "tlog.core.proof",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Return what `name` stands for (PEP 562)."""
+    if name not in _MODULES:
+        message = f"module 'tlog' has no attribute '{name}'"
+        raise AttributeError(message)
+    return getattr(import_module(_MODULES[name]), name)

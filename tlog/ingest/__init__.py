@@ -18,8 +18,10 @@ A line ends at a newline and nowhere else; a blank line is no event, but counts:
 
     >>> from io import BytesIO
     >>> from tlog.ingest.ndjson import read_ndjson
-    >>> list(read_ndjson(BytesIO(b'{"action":"read"}\n\n{"action":"write"}\n'), "day.ndjson"))
-    [(1, b'{"action":"read"}'), (3, b'{"action":"write"}')]
+    >>> for item in read_ndjson(BytesIO(b'{"action":"read"}\n\n{"action":"write"}\n'), "day.ndjson"):
+    ...     print(item.place, item.raw.decode())
+    day.ndjson, line 1 {"action":"read"}
+    day.ndjson, line 3 {"action":"write"}
 
 A new format is a module beside these with one such reader, and a page that says in words what becomes of each member.
 

@@ -7,6 +7,7 @@ is there, something was lost, and a silently made new one would hide the loss. S
     `making`  makes a log, or completes one whose making was interrupted
     `opening`  opens a log, after its keys, anchor and database were compared
     `running`  appender, sealing, indexing and the watch over the database, while a log is open
+    `waiting`  one watcher that wakes all who wait for a seal or an epoch
     `journal`  who asked what, logged as an event before the answer leaves
 
 Everything else takes the open log and asks for nothing that was not checked:
@@ -14,7 +15,7 @@ Everything else takes the open log and asks for nothing that was not checked:
     location = Location(DataDirectory(Path("data")))
     await create_log(location, "example.com/our-log")
     async with open_log(location) as log, running(log):
-        receipts = await log.appender.append(draft_events(texts, log.bucket_keys))
+        receipts = await log.appender.append(draft_events(parse_batch(texts), log.bucket_keys))
         await log.wait_sealed(receipts[-1].index, 30)
 
 Errors say who has to act. `RollbackError`: the database holds less than what was signed. `AnchorMissingError`: nobody knows

@@ -14,6 +14,7 @@ Words:
     `drafts`  events to drafts of entries
     `integrate`  leaf hashes to the tiles that change
     `posting`  index keys to sorted postings, merged ones, and pages under a root hash
+    `tiling`  into which segments a log is cut, and which are merged
     `matching`  facts of many stored entries at once, for those who check millions
 
 Two entries are added to a tree of none, then a third; a tile only ever grows:
