@@ -184,23 +184,14 @@ BAD_FILES = {
 
 
 def options_of(question):
-    """The command line for a question."""
-    options = []
-    for name, value in question.items():
-        match name:
-            case "userId":
-                options += ["--ask", f"actor={value}"]
-            case "resourceId":
-                options += ["--ask", f"resource={question['resourceType']}:{value}"]
-            case "resourceType":
-                options += [] if "resourceId" in question else ["--ask", f"resourceType={value}"]
-            case "from" | "to":
-                options += [f"--{name}", value]
-            case "loggedFrom" | "loggedTo":
-                options += [f"--logged-{name.removeprefix('logged').lower()}", value[:19] + "Z"]
-            case _:
-                options += ["--ask", f"{name}={value}"]
-    return options
+    """The command line for a question, member by member."""
+    asks = {"userId": "actor"}
+    times = {"from": "--from", "to": "--to", "loggedFrom": "--logged-from", "loggedTo": "--logged-to"}
+    return [
+        option
+        for name, value in question.items()
+        for option in ([times[name], value] if name in times else ["--ask", f"{asks.get(name, name)}={value}"])
+    ]
 
 
 def check_evidence(tmp_path, capsys, bundle, question, *more):

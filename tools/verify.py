@@ -52,15 +52,6 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
 
 
 URL = str.maketrans("+/", "-_")
-# What may be asked with --ask, and which members of a question that is.
-ASKS = {
-    "resource": ("resourceType", "resourceId"),
-    "actor": ("userId",),
-    "action": ("action",),
-    "outcome": ("outcome",),
-    "resourceType": ("resourceType",),
-    "resourceId": ("resourceId",),
-}
 BUNDLE = {"buckets", "checkpoint", "disclosures", "end", "entries", "epoch", "hashes", "manifest", "mode"}
 BUNDLE |= {"question", "segments", "start", "table", "type", "v"}
 CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
@@ -354,7 +345,8 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
 
 # --- Entries and event files -----------------------------------------------------------------------------------------
 
-TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+EARLIEST, LATEST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
 EVENT = re.compile(  # an event's entry, member by member in the order of RFC 8785
     r'\{"action":"(?P<action>[a-z_]+)","commitments":\{"actor":"(?P<actor>[\w-]{43})","resource":"(?P<resource>[\w-]{43})"\},'
     r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\[(?P<keys>"[\w-]{22}","[\w-]{22}","[\w-]{22}")\],'
@@ -537,6 +529,82 @@ def fold(hashes: list[bytes]) -> bytes:
     return hashes[0]
 
 
+# --- Questions: what the reader wants to know, from the command line, never from a bundle -------------------------------
+# What may be asked with --ask, and which members of a question that is.
+ASKS = {
+    "resource": ("resourceType", "resourceId"),
+    "actor": ("userId",),
+    "action": ("action",),
+    "outcome": ("outcome",),
+    "resourceType": ("resourceType",),
+    "resourceId": ("resourceId",),
+}
+TIMES = {"from": "since", "to": "to", "loggedFrom": "logged_from", "loggedTo": "logged_to"}
+ACTIONS = "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
+# The values that events can have. Under another one nothing is in the index, and the proof of that would be right.
+VALUES = {
+    "action": "|".join(ACTIONS),
+    "outcome": "success|failure|unknown",
+    "resourceId": r"[^\x00-\x1f\x7f\ud800-\udfff]{1,1024}",
+    "resourceType": r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}",
+    "userId": r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}",
+}
+
+
+class Once(argparse.Action):
+    """An option that may be given once; argparse alone would let the last one replace the others."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        """Take the value of the option."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice")
+        setattr(namespace, self.dest, values)
+
+
+def parse_question(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the question of the command line in the form of a bundle."""
+    given: list[tuple[str, str]] = []
+    for ask in arguments.ask:
+        name, _, value = ask.partition("=")
+        require(name in ASKS and value, f"--ask takes one of {', '.join(ASKS)}, as in action=read", MalformedError)
+        values = value.split(":") if name == "resource" else [value]
+        colon = "resource=TYPE:ID has exactly one colon; ask with resourceType=… and resourceId=… instead"
+        require(len(values) == len(ASKS[name]), colon, MalformedError)
+        given += zip(ASKS[name], values, strict=True)
+    for name, value in given:
+        require(re.fullmatch(VALUES[name], value), f"no event can have this {name}", MalformedError)
+    times = [(name, getattr(arguments, option)) for name, option in TIMES.items()]
+    given += [(name, to_utc(time, name)) for name, time in times if time is not None]
+    question = dict(given)
+    require(len(question) == len(given), "a part of the question is asked for twice", MalformedError)
+    paired = "resourceId" not in question or "resourceType" in question
+    require(paired, "resourceId needs resourceType: both together name a resource", MalformedError)
+    for first, last in (("from", "to"), ("loggedFrom", "loggedTo")):
+        ordered = comparable(question.get(first, EARLIEST)) <= comparable(question.get(last, LATEST))
+        require(ordered, f"'{first}' is after '{last}'", MalformedError)
+    return question
+
+
+def to_utc(text: str, what: str) -> str:
+    """Return a time of any zone, or a date for its midnight, in UTC with the fraction digits it came with."""
+    given = f"{text}T00:00:00Z" if re.fullmatch(r"[0-9-]{10}", text) else text
+    match = re.fullmatch(rf"({TIME})(\.[0-9]{{1,6}})?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])", given)
+    try:
+        moment = None if match is None else datetime.fromisoformat(match[1] + match[3]).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if match is None or moment is None:
+        raise MalformedError(f"'{what}' is no date, and no time with its zone, such as 2026-03-01T08:00:00Z")
+    return f"{moment.isoformat()[:19]}{match[2] or ''}Z"
+
+
+def comparable(timestamp: str) -> str:
+    """Return a UTC timestamp with six fraction digits, so that text sorts like time."""
+    return f"{timestamp[:19]}.{timestamp[20:-1]:0<6}Z"
+
+
 # --- Evidence: complete answers from the log's own index ---------------------------------------------------------------
 class Segment(NamedTuple):
     """A part of the index: the sorted postings of the entries [start, end), in pages of 32 under a root hash."""
@@ -635,11 +703,6 @@ def number(value: object) -> int:
     """Return a JSON member that is a whole number from 0 to the largest tree size."""
     require(type(value) is int and 0 <= value <= MAX_SIZE, "a number of the bundle is none", MalformedError)
     return int(str(value))
-
-
-def comparable(timestamp: str) -> str:
-    """Return a UTC timestamp with six fraction digits, so that text sorts like time."""
-    return f"{timestamp[:19]}.{timestamp[20:-1]:0<6}Z"
 
 
 def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes) -> tuple[int, int, list[bytes] | None]:
@@ -756,12 +819,13 @@ def command_log(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str
 def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
     """Check that events, and no others, answer a question; the question is yours, not the bundle's."""
     question = parse_question(arguments)
+    indexed = question.keys() & {"resourceId", "userId", "action"}
+    require(indexed, "ask for a resource, an actor or an action: only those are in the index", MalformedError)
     evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
     bundle = evidence.bundle
     require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
     require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
     keys, left_out = evidence.keys(question), evidence.check_window(question)
-    require(keys, "ask for a resource, an actor or an action: only those are in the index", MalformedError)
     indexes, count = evidence.search(keys[0], count=arguments.mode == "count")
     answers = []
     for index in sorted(indexes):
@@ -823,23 +887,6 @@ def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[s
     raise VerificationError(f"the bundle does not show what the index has of entry {index}: nothing is proved")
 
 
-def parse_question(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the question of the command line in the form of a bundle."""
-    question: dict[str, str] = {}
-    for ask in arguments.ask:
-        name, _, value = ask.partition("=")
-        require(name in ASKS and value, f"--ask takes one of {', '.join(ASKS)}, as in action=read", MalformedError)
-        question |= dict(zip(ASKS[name], value.split(":", 1) if len(ASKS[name]) == 2 else [value], strict=False))
-    for name, option in (("from", "since"), ("to", "to"), ("loggedFrom", "logged_from"), ("loggedTo", "logged_to")):
-        time = getattr(arguments, option)
-        if time is not None:
-            question[name] = f"{time}T00:00:00Z" if len(time) == 10 else time
-            require(
-                re.fullmatch(rf"{TIME}(\.[0-9]{{1,6}})?Z", question[name]), f"{time} is no time in UTC", MalformedError
-            )
-    return question
-
-
 def matches(question: dict[str, str], entry: dict[str, Any]) -> bool:
     """Tell whether an entry has what is asked of its clear members."""
     clear = all(question.get(name, entry[name]) == entry[name] for name in ("action", "outcome", "resourceType"))
@@ -874,26 +921,27 @@ def main(argv: list[str] | None = None) -> int:
         name = function.__name__.removeprefix("command_")
         command = options[name] = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
-        command.add_argument("--vkey", required=True, help="the log's public key, literally or as @FILE")
+        command.add_argument("--vkey", action=Once, required=True, help="the log's public key, literally or as @FILE")
         command.add_argument("--json", action="store_true", help="print the verdict as JSON")
         what = {"log": "the directory of the export", "evidence": "the bundle", "fraud": "the evidence bundle"}
         command.add_argument("proof" if name == "proof" else "file", help=what.get(name, f"the {name} file"))
-    options["fraud"].add_argument("--proof", required=True, help="the event's .tlog-proof file")
+    options["fraud"].add_argument("--proof", action=Once, required=True, help="the event's .tlog-proof file")
     for name in ("proof", "fraud"):
-        options[name].add_argument("--event", required=True, help="the event's .event.json file")
+        options[name].add_argument("--event", action=Once, required=True, help="the event's .event.json file")
     options["proof"].add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
-    options["consistency"].add_argument(
-        "--old", required=True, help="the older checkpoint; the proof has the newer one"
-    )
+    older = "the older checkpoint; the proof has the newer one"
+    options["consistency"].add_argument("--old", action=Once, required=True, help=older)
     options["log"].add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
     asks = "resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…, resourceId=…; repeatable, all apply"
     options["evidence"].add_argument("--ask", action="append", default=[], required=True, help=asks)
-    options["evidence"].add_argument(
-        "--from", dest="since", help="happened then or later, says its producer: 2026-03-01[T08:00:00Z]"
-    )
-    options["evidence"].add_argument("--to", help="happened before")
-    options["evidence"].add_argument("--logged-from", help="logged then or later, by the log's clock")
-    options["evidence"].add_argument("--logged-to", help="logged before")
+    bounds = {
+        "--from": "happened then or later, says its producer: 2026-03-01[T08:00:00Z], in any zone",
+        "--to": "happened before",
+        "--logged-from": "logged then or later, by the log's clock",
+        "--logged-to": "logged before",
+    }
+    for (option, what_for), name in zip(bounds.items(), TIMES.values(), strict=True):
+        options["evidence"].add_argument(option, dest=name, action=Once, help=what_for)
     options["evidence"].add_argument(
         "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
     )

@@ -323,6 +323,7 @@ def test_usage_errors_end_with_2():
         (["--resource", "P-1001"], "--resource takes TYPE:ID"),
         (["--resource", "patient_record:"], "--resource takes TYPE:ID"),
         (["--resource", ":P-1001"], "--resource takes TYPE:ID"),
+        (["--resource", "aws:s3:bucket"], "exactly one colon"),
         (["--resource", "patient_record:P-1001", "--resource-id", "P-1001"], "leave out --resource-type"),
         (["--resource-id", "P-1001"], "'resourceId' needs 'resourceType'"),
     ],

@@ -181,7 +181,7 @@ def test_what_cannot_be_counted_is_refused():
 
 def test_a_question_without_index_key_is_refused():
     bundle = LOG.bundle(QUESTIONS["action"]) | {"question": {"outcome": "success"}}
-    with pytest.raises(VerificationError, match="no index key"):
+    with pytest.raises(MalformedInputError, match="no index key"):
         verify(bundle, {"outcome": "success"})
 
 

@@ -122,7 +122,8 @@ def read_question(  # noqa: PLR0917 - the options of a command line
             refuse("--resource has type and ID already; leave out --resource-type and --resource-id")
         members |= _split_resource(
             resource,
-            "--resource takes TYPE:ID, such as patient_record:P-1001; for all of a type there is --resource-type",
+            "--resource takes TYPE:ID with exactly one colon, such as patient_record:P-1001; for all of a type there is "
+            "--resource-type, and with --resource-id it takes a type or an ID that has a colon",
         )
     return _parse_question(members)
 
@@ -134,7 +135,9 @@ def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
         name, _, value = ask.partition("=")
         if name == "resource":
             given = _split_resource(
-                value, "--ask resource takes TYPE:ID, as in --ask resource=patient_record:P-1001; or ask resourceType"
+                value,
+                "--ask resource takes TYPE:ID with exactly one colon, as in --ask resource=patient_record:P-1001; a type or an ID "
+                "that has a colon is asked for as resourceType and resourceId",
             )
         elif name in _ASKS and value:
             given = {_ASKS[name]: value}
@@ -151,7 +154,7 @@ def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
 
 def _split_resource(text: str, message: str) -> dict[str, str]:
     kind, _, ident = text.partition(":")
-    if not kind or not ident:
+    if not kind or not ident or ":" in ident:
         refuse(message)
     return {"resourceType": kind, "resourceId": ident}
 

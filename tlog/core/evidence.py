@@ -157,10 +157,13 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     10. The manifest counts right.
 
     Raises:
-        MalformedInputError: a member has not the form it must have.
+        MalformedInputError: a member has not the form it must have, or the question is about nothing that is in the index.
         VerificationError: a step failed.
 
     """
+    if not question.keys(lambda _: b""):
+        message = "the question has no index key: ask for a resource, an actor or an action"
+        raise MalformedInputError(message)
     _require(bundle.question == question, "the bundle answers another question than the one asked")
     checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
     entries = _entries(bundle, checkpoint)
@@ -272,7 +275,6 @@ def _index_keys(bundle: Evidence, question: Question, commitment: Entry | None) 
         return index_key(key, ident)
 
     keys = question.keys(personal)
-    _require(keys, "the question has no index key: ask for a resource, an actor or an action")
     _require(next(paths, None) is None, "there are more bucket keys than the question needs")
     return keys
 
