@@ -821,6 +821,9 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     question = parse_question(arguments)
     indexed = question.keys() & {"resourceId", "userId", "action"}
     require(indexed, "ask for a resource, an actor or an action: only those are in the index", MalformedError)
+    alone = question.keys() - {"loggedFrom", "loggedTo"} in ({"resourceId", "resourceType"}, {"userId"}, {"action"})
+    countable = arguments.mode == "answer" or alone
+    require(countable, "--count is for one resource, actor or action, bounded by the log's clock only", MalformedError)
     evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
     bundle = evidence.bundle
     require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")

@@ -175,7 +175,7 @@ def test_windows_that_leave_out_too_much_are_refused(question, window, match):
 
 def test_what_cannot_be_counted_is_refused():
     bundle = LOG.bundle(QUESTIONS["all"], mode="count")
-    with pytest.raises(VerificationError, match="cannot be counted"):
+    with pytest.raises(MalformedInputError, match="cannot be counted"):
         verify(bundle, QUESTIONS["all"])
 
 

@@ -157,3 +157,26 @@ def test_the_short_form_of_a_resource_has_one_colon(tmp_path, short):
 def test_what_is_asked_for_is_named(tmp_path):
     for ask in ("patient=x", "actor", "=x", "", "userid=x", "Action=read"):
         assert run_offline("evidence", "--vkey", bundles.vkey(), "--ask", ask, tmp_path / "nothing")[0] == 2
+
+
+# --- A count of what cannot be counted --------------------------------------------------------------------------------
+
+UNCOUNTABLE = {
+    "an action and how it ended": ({"action": "read"}, {"outcome": "failure"}),
+    "an actor and a resource": ({"resourceType": "record", "resourceId": "R:4"}, {"userId": "user-3"}),
+    "an actor and an action": ({"userId": "user-3"}, {"action": "read"}),
+    "an actor and a type": ({"userId": "user-3"}, {"resourceType": "bill"}),
+    "an action and when it happened": ({"action": "read"}, {"from": "2026-03-01T01:00:00Z"}),
+    "an action and until when it happened": ({"action": "read"}, {"to": "2026-03-01T01:00:00Z"}),
+}
+
+
+@pytest.mark.parametrize("name", UNCOUNTABLE)
+def test_what_the_first_key_does_not_decide_is_not_counted(ask, name):
+    """The honest count of a wider question, its member `question` edited: no key is needed for that."""
+    wider, more = UNCOUNTABLE[name]
+    bundle = LOG.bundle(wider, mode="count")
+    assert ask(bundle, wider, "count")[0] == 0
+    code, said = ask(bundle | {"question": wider | more}, wider | more, "count")
+    assert code == 2, said
+    assert ask(LOG.bundle(wider | more), wider | more)[0] == 0

@@ -157,12 +157,15 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     10. The manifest counts right.
 
     Raises:
-        MalformedInputError: a member has not the form it must have, or the question is about nothing that is in the index.
+        MalformedInputError: a member has not the form it must have, or the index has or counts nothing of what is asked.
         VerificationError: a step failed.
 
     """
     if not question.keys(lambda _: b""):
         message = "the question has no index key: ask for a resource, an actor or an action"
+        raise MalformedInputError(message)
+    if bundle.mode == "count" and not question.countable():
+        message = "the question cannot be counted by its index key alone: ask with a bundle of the mode answer"
         raise MalformedInputError(message)
     _require(bundle.question == question, "the bundle answers another question than the one asked")
     checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
@@ -180,7 +183,6 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     used = {0, bundle.epoch, bundle.start - 1, bundle.end}
     ranges = _ranges(bundle, segments)
     if bundle.mode == "count":
-        _require(question.countable(), "what is asked cannot be counted without the entries")
         count = sum(
             verify_count(segment, *segment.bounds(keys[0], bundle.start, bundle.end), proof)
             for segment, proof in ranges
