@@ -584,6 +584,8 @@ def parse_question(arguments: argparse.Namespace) -> dict[str, str]:
     for first, last in (("from", "to"), ("loggedFrom", "loggedTo")):
         ordered = comparable(question.get(first, EARLIEST)) <= comparable(question.get(last, LATEST))
         require(ordered, f"'{first}' is after '{last}'", MalformedError)
+    ordered = comparable(looks_from(question) or EARLIEST) <= comparable(question.get("loggedTo", LATEST))
+    require(ordered, "'from' is more than 24 hours after 'loggedTo'; state 'loggedFrom' as well", MalformedError)
     return question
 
 
@@ -598,6 +600,14 @@ def to_utc(text: str, what: str) -> str:
     if match is None or moment is None:
         raise MalformedError(f"'{what}' is no date, and no time with its zone, such as 2026-03-01T08:00:00Z")
     return f"{moment.isoformat()[:19]}{match[2] or ''}Z"
+
+
+def looks_from(question: dict[str, str]) -> str | None:
+    """Return when the first entries that are looked at were logged: a producer's clock may be ahead by 24 hours."""
+    if "loggedFrom" in question or "from" not in question:
+        return question.get("loggedFrom")
+    moment, earliest = datetime.fromisoformat(question["from"]), datetime.fromisoformat(EARLIEST)
+    return (moment - min(timedelta(days=1), moment - earliest)).isoformat().replace("+00:00", "Z")
 
 
 def comparable(timestamp: str) -> str:
@@ -635,14 +645,18 @@ class Evidence:
         leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
         verify_joint(self.checkpoint.size, leaves, bundle["hashes"], self.checkpoint.root, "the entries")
         self.entries = {index: parse_entry(entry) for index, entry in entries.items()}
-        self.epoch = self.entries[number(bundle["epoch"])]
+        for before, after in pairwise(self.entries):
+            ordered = self.entries[before]["loggedAt"] <= self.entries[after]["loggedAt"]
+            require(ordered, f"the log's clock went back between the entries {before} and {after}")
+        self.epoch = self.entries.get(number(bundle["epoch"]), {"type": None})
+        require(self.epoch["type"] == "index", "the index epoch's entry is not there")
         table = decode(bundle["table"], "the segment table")
         committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
         self.segments = [Segment(*row) for row in struct.iter_unpack(">QQQ32s", table)]
         ends = [each.end for each in self.segments]
         whole = [each.start for each in self.segments] == [0, *ends[:-1]] and ends == self.epoch["ends"]
         require(whole and ends[-1] == self.epoch["size"], "the segments do not cover the epoch")
-        require(self.epoch["type"] == "index" and committed == sha256(table), "a wrong segment table")
+        require(committed == sha256(table), "a wrong segment table")
         self.start, self.end = number(bundle["start"]), number(bundle["end"])
         require(self.start <= self.end <= ends[-1], "the window is not within the epoch")
         met = [each for each in self.segments if each.start < self.end and each.end > self.start]
@@ -657,10 +671,11 @@ class Evidence:
         if "userId" in question:
             idents.append(b"actor\0" + question["userId"].encode())
         require(len(paths) == len(idents), "there are not as many bucket keys as are needed")
+        commitment = self.entries.get(0, {"type": None})
+        require(commitment["type"] == "index-keys", "entry 0, which commits to the bucket keys, is not there")
         for ident, path in zip(idents, paths, strict=True):
-            root, key = self.entries[0]["root"], decode(path["key"], "a bucket key", HASH)
-            require(self.entries[0]["type"] == "index-keys", "entry 0 does not commit to bucket keys")
-            bits = number(self.entries[0]["bits"])
+            root, key = commitment["root"], decode(path["key"], "a bucket key", HASH)
+            bits = number(commitment["bits"])
             leaf = {int.from_bytes(sha256(ident)) >> 8 * HASH - bits: sha256(LEAF, key)}
             verify_joint(1 << bits, leaf, path["hashes"], parse_base64url(root, "a root", HASH), "a bucket key")
             keys.append(hmac.digest(key, ident, "sha256")[:16])
@@ -668,18 +683,21 @@ class Evidence:
             keys.append(sha256(b"public\0action\0", question["action"].encode())[:16])
         return keys
 
-    def check_window(self, question: dict[str, str]) -> list[str]:
-        """Check that no entry outside the window was logged when the question looks; return in words what it leaves out."""
-        first, last = question.get("loggedFrom"), question.get("loggedTo")
-        if first is None and "from" in question:  # a producer's clock may be ahead by the permitted 24 hours
-            moment = datetime.fromisoformat(question["from"])
-            first = (moment - min(timedelta(days=1), moment - datetime.min.replace(tzinfo=UTC))).isoformat() + "Z"
-            first = first.replace("+00:00", "")
-        early = self.start == 0 or (first and self.entries[self.start - 1]["loggedAt"] < comparable(first))
-        late = self.end == self.epoch["size"] or (last and self.entries[self.end]["loggedAt"] >= comparable(last))
-        require(early and late, "entries outside of the window may answer the question too")
-        left_out = [f"entries logged before {comparable(first)}"] if first else []
-        return left_out + ([f"entries logged at {comparable(last)} or later"] if last else [])
+    def check_window(self, question: dict[str, str]) -> set[int]:
+        """Check that the window is the smallest one with every entry logged when the question looks; return its edges, and 0."""
+        size, first, last = self.epoch["size"], looks_from(question), question.get("loggedTo")
+        edges = {at for at in (0, self.start - 1, self.start, self.end - 1, self.end) if 0 <= at < size}
+        require(edges <= self.entries.keys(), "an entry at an edge of the window, or entry 0, is not there")
+        logged = {at: self.entries[at]["loggedAt"] for at in edges}
+        for verb, edge, bound, unbounded in (("begins", self.start, first, 0), ("ends", self.end, last, size)):
+            if bound is None:
+                late, early = edge > unbounded, edge < unbounded
+            else:
+                late = edge > 0 and logged[edge - 1] >= comparable(bound)
+                early = edge < size and logged[edge] < comparable(bound)
+            require(not late, f"the window {verb} later than the question looks")
+            require(not early, f"the window {verb} earlier than the question looks")
+        return edges
 
     def search(self, key: bytes, *, count: bool) -> tuple[list[int], int]:
         """Return the indexes of all entries of the window that the index has under a key (not for a count), and how many."""
@@ -828,7 +846,7 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     bundle = evidence.bundle
     require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
     require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
-    keys, left_out = evidence.keys(question), evidence.check_window(question)
+    keys, edges = evidence.keys(question), evidence.check_window(question)
     indexes, count = evidence.search(keys[0], count=arguments.mode == "count")
     answers = []
     for index in sorted(indexes):
@@ -839,8 +857,7 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
             answers.append(index)
     bodies = dict(bundle["disclosures"])
     require(bodies.keys() <= {*answers} and len(bodies) == len(bundle["disclosures"]), "a stray disclosure")
-    around = {evidence.start - 1, evidence.end} | ({0} if bundle["buckets"] else set())
-    stray = evidence.entries.keys() - {*indexes, bundle["epoch"]} - around
+    stray = evidence.entries.keys() - {*indexes, bundle["epoch"]} - edges
     require(not stray, "there are entries in the bundle that the question does not need")
     lines = [f"question  {json.dumps(question, ensure_ascii=False)}"]
     for index in reversed(answers):
@@ -857,7 +874,9 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     require(bundle["manifest"] == manifest, "the manifest does not count what is there")
     epoch = evidence.epoch
     lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
-    lines += [f"not seen  {what}" for what in left_out]
+    first, last = looks_from(question), question.get("loggedTo")
+    lines += [] if first is None else [f"not seen  entries logged before {comparable(first)}"]
+    lines += [] if last is None else [f"not seen  entries logged at {comparable(last)} or later"]
     lines.append(f"not seen  entries from {epoch['size']} on, logged after the index epoch")
     lines.append(
         "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)"

@@ -139,7 +139,7 @@ def with_stray_entry():
     """An entry that is in the log, but has nothing to do with the question."""
     question = QUESTIONS["nobody"]
     bundle = LOG.bundle(question)
-    needed = [0, 1, LOG.epoch]
+    needed = [0, 1, LOG.size - 1, LOG.epoch]
     leaves = [entry.encode() for entry in LOG.entries]
     bundle["entries"] = [[index, LOG.entries[index]] for index in needed]
     bundle["hashes"] = bundles.b64(b"".join(bundles.joint_proof(len(leaves), needed, leaves)))
@@ -162,10 +162,10 @@ def test_an_entry_that_nothing_asks_for_is_refused():
 @pytest.mark.parametrize(
     "question, window, match",
     [
-        (windowed(10, 50), (11, 50), "before the window"),
-        (windowed(10, 50), (10, 49), "after the window"),
-        ({"userId": "user-3"}, (5, 121), "before the window"),
-        ({"userId": "user-3"}, (0, 50), "after the window"),
+        (windowed(10, 50), (11, 50), "begins later"),
+        (windowed(10, 50), (10, 49), "ends earlier"),
+        ({"userId": "user-3"}, (5, 121), "begins later"),
+        ({"userId": "user-3"}, (0, 50), "ends earlier"),
     ],
 )
 def test_windows_that_leave_out_too_much_are_refused(question, window, match):

@@ -58,7 +58,7 @@ def test_what_it_looks_at():
     ]
     # a producer's clock may be a day ahead
     assert parse_question({"from": "2026-03-02T12:00:00.25Z"}).logged_from() == b"2026-03-01T12:00:00.250000Z"
-    assert parse_question({"from": "0001-01-01T12:00:00Z"}).logged_from() == b"0001-01-01T12:00:00.000000Z"
+    assert parse_question({"from": "0001-01-01T12:00:00Z"}).logged_from() == b"0001-01-01T00:00:00.000000Z"
     assert parse_question({"to": "2026-03-02"}).logged_to() is None
 
 
@@ -98,6 +98,7 @@ def test_times_of_any_zone_and_dates():
         ({"to": 5}, "to"),
         ({"from": "2026-03-18", "to": "2026-03-17"}, "'from' is after"),
         ({"loggedFrom": "2026-03-18", "loggedTo": "2026-03-17"}, "'loggedFrom' is after"),
+        ({"from": "2026-03-18T00:00:00.1Z", "loggedTo": "2026-03-17"}, "'from' is more than 24 hours after 'loggedTo'"),
         ({"patient": "Zq7"}, "patient"),
     ],
 )

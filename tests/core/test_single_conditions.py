@@ -296,7 +296,7 @@ def test_the_entry_that_commits_to_bucket_keys_is_needed():
     question = {"userId": "nobody"}
     bundle = LOG.bundle(question)
     assert verify(bundle, question).count == 0
-    refused(with_entries(LOG, bundle, [LOG.epoch]), question, "commits to it is not there")
+    refused(with_entries(LOG, bundle, [LOG.epoch]), question, "entry 0, which commits to the bucket keys, is not there")
 
 
 def test_the_entries_around_the_window_are_needed():
@@ -304,8 +304,9 @@ def test_the_entries_around_the_window_are_needed():
     bundle = LOG.bundle(question, window=(10, 50))
     indexes = [index for index, _ in bundle["entries"]]
     assert verify(bundle, question).answers
-    for around, match in ((9, "before the window"), (50, "after the window")):
-        refused(with_entries(LOG, bundle, [index for index in indexes if index != around]), question, match)
+    for edge in (9, 10, 49, 50):
+        others = [index for index in indexes if index != edge]
+        refused(with_entries(LOG, bundle, others), question, "an entry at an edge of the window")
 
 
 def test_a_disclosure_of_no_group_is_refused():

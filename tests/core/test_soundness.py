@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 
 import bundles
 import pytest
-from bundles import file_of, sample_log
+from bundles import canonical, file_of, moment, sample_log
+from core import reference
 from offline import options_of
 from offline import verify as offline
 
@@ -180,3 +182,107 @@ def test_what_the_first_key_does_not_decide_is_not_counted(ask, name):
     code, said = ask(bundle | {"question": wider | more}, wider | more, "count")
     assert code == 2, said
     assert ask(LOG.bundle(wider | more), wider | more)[0] == 0
+
+
+# --- A window too wide, or too narrow ---------------------------------------------------------------------------------
+
+LOOKED_AT = {
+    "between": ({"loggedFrom": moment(30), "loggedTo": moment(60)}, (30, 60)),
+    "from": ({"loggedFrom": moment(30)}, (30, 121)),
+    "until": ({"loggedTo": moment(60)}, (0, 60)),
+    "from before everything": ({"loggedFrom": "2026-02-01T00:00:00Z"}, (0, 121)),
+    "until after everything": ({"loggedTo": "2026-04-01T00:00:00Z"}, (0, 121)),
+    "before everything": ({"loggedTo": "2026-02-01T00:00:00Z"}, (0, 0)),
+    "after everything": ({"loggedFrom": "2026-04-01T00:00:00Z"}, (121, 121)),
+    "no time at all": ({"loggedFrom": moment(30), "loggedTo": moment(30)}, (30, 30)),
+    "between two entries": ({"loggedFrom": "2026-03-01T00:29:30Z", "loggedTo": "2026-03-01T00:59:30.5Z"}, (30, 60)),
+    "a day before what happened": ({"from": "2026-03-02T00:30:00Z"}, (30, 121)),
+    "a day and a digit before": ({"from": "2026-03-02T00:30:00.000001Z"}, (31, 121)),
+    "everything": ({}, (0, 121)),
+}
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        (name, mode)
+        for name, (times, _) in LOOKED_AT.items()
+        for mode in ("answer", "count")
+        if mode == "answer" or "from" not in times
+    ],
+)
+def test_the_window_is_the_smallest_one(ask, name, mode):
+    times, window = LOOKED_AT[name]
+    question = {"action": "read"} | times
+    assert LOG.window(question) == window
+    assert ask(LOG.bundle(question, mode=mode), question, mode)[0] == 0
+    for start, end in {(0, LOG.size), *((window[0] + by, window[1] + to) for by in (-1, 0, 1) for to in (-1, 0, 1))}:
+        if 0 <= start <= end <= LOG.size and (start, end) != window:
+            code, said = ask(LOG.bundle(question, mode=mode, window=(start, end)), question, mode)
+            assert (code, "the window" in said) == (1, True), (start, end, said)
+
+
+def with_entries(log, bundle, indexes):
+    """A bundle with these entries of a log, rightly proved."""
+    leaves = [entry.encode() for entry in log.entries]
+    proof = bundles.b64(b"".join(bundles.joint_proof(len(leaves), indexes, leaves)))
+    return bundle | {"entries": [[index, log.entries[index]] for index in indexes], "hashes": proof}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_the_entries_at_the_edges_of_the_window_are_there(ask, name):
+    times, (start, end) = LOOKED_AT[name]
+    question = {"action": "logout"} | times
+    bundle = LOG.bundle(question)
+    there = [index for index, _ in bundle["entries"]]
+    assert there == sorted({LOG.epoch, *(at for at in (0, start - 1, start, end - 1, end) if 0 <= at < LOG.size)})
+    for index in there:
+        assert ask(with_entries(LOG, bundle, [at for at in there if at != index]), question)[0] in (1, 2)
+    more = next(index for index in range(LOG.size) if index not in there)
+    assert ask(with_entries(LOG, bundle, sorted([*there, more])), question)[0] == 1
+
+
+def test_what_looks_at_nothing_is_malformed(ask):
+    """A window would have to end before it begins."""
+    question = {"action": "read", "from": "2026-03-03T00:00:00.000001Z", "loggedTo": "2026-03-02T00:00:00Z"}
+    assert ask(LOG.bundle(question, window=(121, 121)), question)[0] == 2
+    question["from"] = "2026-03-03T00:00:00Z"
+    assert ask(LOG.bundle(question), question)[0] == 0
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "0001-01-01T12:00:00.5Z", "0001-01-02T00:00:00Z"])
+def test_before_the_first_day_there_is_nothing(ask, time):
+    log = logged(sample_log(20, [21]), {0: "0001-01-01T00:00:00.000000Z"})
+    question = {"action": "read", "from": time}
+    assert log.window(question) == (0, 21)
+    assert ask(log.bundle(question), question)[0] == 0
+
+
+# --- A clock that went back -------------------------------------------------------------------------------------------
+
+
+def signed(log):
+    """The log with a root hash over its entries as they are now."""
+    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
+    return log
+
+
+def logged(log, times):
+    """The log with other times of logging, by index."""
+    for index, time in times.items():
+        log.entries[index] = canonical(json.loads(log.entries[index]) | {"loggedAt": time})
+    return signed(log)
+
+
+def test_a_clock_that_goes_back_is_refused(ask):
+    """Outside of a window stands what was logged in it: by user-3 are the entries 3, 10, 17, 24, …"""
+    question = {"userId": "user-3"}
+    same = logged(sample_log(), {17: moment(10), 11: moment(10), 10: moment(10)})
+    assert ask(same.bundle(question), question)[0] == 0
+    for times in ({17: "2026-03-01T00:09:59.999999Z"}, {10: moment(18)}, {0: moment(120)}, {121: moment(119)}):
+        log = logged(sample_log(), times)
+        code, said = ask(log.bundle(question), question)
+        assert (code, "clock" in said) == (1, True), said
+    question |= {"loggedFrom": moment(15), "loggedTo": moment(30)}
+    outside = logged(sample_log(), {10: moment(20)})
+    assert ask(outside.bundle(question, window=(15, 30)), question)[0] == 0  # nothing in the bundle can show it

@@ -134,9 +134,8 @@ async def _make(view: View, bucket_keys: BucketKeys, question: Question, mode: M
     # 9
     disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
     # 3: the entries that steps 4, 5 and 6 need are read and proved with those of step 8
-    around = {start - 1} if start > 0 else set()
-    around |= {end} if end < epoch.size else set()
-    entries |= await view.entries(({epoch.entry_index, *around} | ({0} if idents else set())) - entries.keys())
+    edges = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < epoch.size}
+    entries |= await view.entries((edges | {epoch.entry_index}) - entries.keys())
     hashes = await _prove_entries(view, sorted(entries), checkpoint.size)
     # 10
     count = sum(part.count for part in parts)

@@ -13,6 +13,7 @@ convict an epoch that leaves the event out (`find_fraud`). A receipt cannot: it 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
@@ -147,10 +148,11 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     0. (caller) `log` is the log's key, from where it can be believed; `question` is what the caller wants to know.
     1. The bundle's question is the caller's.
     2. The checkpoint is signed by the log's key (c2sp.org/signed-note, tlog-checkpoint).
-    3. All entries of the bundle are in the checkpoint's tree (joint proof).
+    3. All entries of the bundle are in the checkpoint's tree (joint proof), and their `loggedAt` never goes back.
     4. The epoch's entry commits to the table; the table covers the log up to the epoch's size.
     5. Bucket keys are under the root that entry 0 commits to; the index keys asked for follow from them.
-    6. The window [start, end) holds every entry logged when the question looks: the entries around it show that.
+    6. The window [start, end) is the smallest that holds every entry logged when the question looks: the entries at its edges
+       show that.
     7. Every segment that meets the window proves all its postings of the key asked for first.
     8. The entries under these postings are there, and have the key; of them those count to which everything asked applies.
     9. Disclosures match the commitments of their entries.
@@ -170,6 +172,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     _require(bundle.question == question, "the bundle answers another question than the one asked")
     checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
     entries = _entries(bundle, checkpoint)
+    _check_clock(entries)
     epoch = entries.get(bundle.epoch)
     if not isinstance(epoch, IndexEntry):
         message = "the index epoch's entry is not there"
@@ -179,8 +182,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     committed = table_hash(table) == epoch.table_hash() and [each.end for each in segments] == epoch.ends
     _require(committed, "the epoch's entry does not commit to this segment table")
     keys = _index_keys(bundle, question, entries.get(0))
-    _check_window(bundle, question, entries, epoch.size)
-    used = {0, bundle.epoch, bundle.start - 1, bundle.end}
+    used = {bundle.epoch} | _check_window(bundle, question, entries, epoch.size)
     ranges = _ranges(bundle, segments)
     if bundle.mode == "count":
         count = sum(
@@ -263,12 +265,15 @@ def _entries(bundle: Evidence, checkpoint: Checkpoint) -> dict[int, Entry]:
 
 def _index_keys(bundle: Evidence, question: Question, commitment: Entry | None) -> list[bytes]:
     """Return the index keys asked for, each personal one from a bucket key that entry 0 commits to."""
+    if not isinstance(commitment, IndexKeysEntry):
+        message = "entry 0, which commits to the bucket keys, is not there"
+        raise VerificationError(message)
     paths = iter(bundle.buckets)
 
     def personal(ident: bytes) -> bytes:
         path = next(paths, None)
-        if path is None or not isinstance(commitment, IndexKeysEntry):
-            message = "a bucket key or the entry that commits to it is not there"
+        if path is None:
+            message = "a bucket key is not there"
             raise VerificationError(message)
         key = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE)
         leaves = {bucket_of(ident, commitment.bits): leaf_hash(key)}
@@ -281,18 +286,28 @@ def _index_keys(bundle: Evidence, question: Question, commitment: Entry | None) 
     return keys
 
 
-def _check_window(bundle: Evidence, question: Question, entries: Mapping[int, Entry], size: int) -> None:
+def _check_clock(entries: Mapping[int, Entry]) -> None:
+    for before, after in pairwise(sorted(entries)):
+        if entries[before].loggedAt > entries[after].loggedAt:
+            message = f"the log's clock went back: entry {before} says that it was logged later than entry {after}"
+            raise VerificationError(message)
+
+
+def _check_window(bundle: Evidence, question: Question, entries: Mapping[int, Entry], size: int) -> set[int]:
+    """Check that the window is the smallest one; return the indexes of the entries that show it, and 0."""
     start, end = bundle.start, bundle.end
     _require(0 <= start <= end <= size, "the window is not within the epoch")
-    logged_from, logged_to = question.logged_from(), question.logged_to()
-    if start > 0:
-        before = entries.get(start - 1)
-        early = logged_from is not None and before is not None and before.loggedAt.encode() < logged_from
-        _require(early, "entries before the window may have been logged when the question looks")
-    if end < size:
-        after = entries.get(end)
-        late = logged_to is not None and after is not None and after.loggedAt.encode() >= logged_to
-        _require(late, "entries after the window may have been logged when the question looks")
+    edges = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < size}
+    _require(edges <= entries.keys(), "an entry at an edge of the window, or entry 0, is not there")
+    logged = {at: entries[at].loggedAt.encode() for at in edges}
+    edge_bounds = ("begins", start, question.logged_from(), 0), ("ends", end, question.logged_to(), size)
+    for verb, edge, bound, unbounded in edge_bounds:
+        # The smallest window: what is logged just before the edge is earlier than the bound, what is logged at the edge is not.
+        late = edge > unbounded if bound is None else edge > 0 and logged[edge - 1] >= bound
+        early = edge < unbounded if bound is None else edge < size and logged[edge] < bound
+        _require(not late, f"the window {verb} later than the question looks")
+        _require(not early, f"the window {verb} earlier than the question looks")
+    return edges
 
 
 def _ranges(bundle: Evidence, segments: Sequence[Segment]) -> list[tuple[Segment, RangeProof]]:

@@ -8,7 +8,7 @@ entries answer it is in the entries' clear members and index keys; personal data
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -74,7 +74,7 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tr
         return None if self.start is UNSET else _before(self.start)
 
     def logged_to(self) -> bytes | None:
-        """Return the `loggedAt` that all entries to look at are before, None for all."""
+        """Return the `loggedAt` before which the entries to look at were logged, None for all."""
         return None if self.loggedTo is UNSET else comparable(self.loggedTo).encode()
 
     def not_looked_at(self) -> list[str]:
@@ -164,6 +164,10 @@ def parse_question(members: Mapping[str, object]) -> Question:
         if {start, end} <= given.keys() and comparable(str(given[start])) > comparable(str(given[end])):
             message = f"'{start}' is after '{end}'"
             raise MalformedInputError(message, f"/{start}")
+    first, last = question.logged_from(), question.logged_to()
+    if first is not None and last is not None and first > last:
+        message = "'from' is more than 24 hours after 'loggedTo': state 'loggedFrom' as well to look at what was logged before"
+        raise MalformedInputError(message, "/from")
     return question
 
 
@@ -188,4 +192,4 @@ def _before(timestamp: str) -> bytes:
     try:
         return format_logged_at(parse_logged_at(comparable(timestamp)) - PERMITTED_SKEW)
     except OverflowError:  # in the first day of the year 1
-        return comparable(timestamp).encode()
+        return format_logged_at(datetime.min.replace(tzinfo=UTC))

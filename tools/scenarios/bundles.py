@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from bisect import bisect_left
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import reference
@@ -125,6 +126,14 @@ def moment(minute: int, *, fraction: bool = True) -> str:
     )
 
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+def instant(time: str) -> datetime:
+    """What a time in UTC says."""
+    return datetime.fromisoformat(time)
+
+
 def joint_proof(size: int, indexes: list[int], leaves: list[bytes]) -> list[bytes]:
     """Return the hashes, left to right, of the largest subtrees without any of `indexes`; `leaves` are leaf data."""
 
@@ -219,6 +228,16 @@ class NaiveLog:
         self.epoch = len(self.entries) - 1
         self.root = reference.tree_hash([entry.encode() for entry in self.entries])
 
+    def window(self, question: dict[str, str]) -> tuple[int, int]:
+        """The smallest range of indexed entries that holds every one logged when the question looks."""
+        logged = [instant(json.loads(entry)["loggedAt"]) for entry in self.entries[: self.size]]
+        first, last = question.get("loggedFrom"), question.get("loggedTo")
+        begin = EARLIEST if first is None else instant(first)
+        if first is None and "from" in question and instant(question["from"]) > EARLIEST + timedelta(days=1):
+            begin = instant(question["from"]) - timedelta(days=1)
+        start = sum(each < begin for each in logged)
+        return start, self.size if last is None else sum(each < instant(last) for each in logged)
+
     def bundle(
         self,
         question: dict[str, str],
@@ -228,7 +247,7 @@ class NaiveLog:
         window: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
         """Return the evidence bundle for a question, honest about what the index has."""
-        start, end = window or (0, self.size)
+        start, end = window or self.window(question)
         idents = []
         if "resourceId" in question:
             idents.append(ident_of("resource", question["resourceType"], question["resourceId"]))
@@ -241,9 +260,8 @@ class NaiveLog:
         found = sorted(index for _, indexes in proofs for index in indexes)
         answers = [index for index in found if index in self.events and applies(self.events[index], question)]
         shown = [] if mode == "count" else found
-        around = {start - 1} if start else set()
-        around |= {end} if end < self.size else set()
-        needed = sorted({*shown, self.epoch, *around, *([0] if idents else [])})
+        around = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < self.size}
+        needed = sorted({*shown, self.epoch, *around})
         leaves = [entry.encode() for entry in self.entries]
         disclosures = [
             [
