@@ -50,7 +50,7 @@ def event(number):
             "action": "read",
             "commitments": {"actor": b64url(actor[2]), "resource": b64url(resource[2])},
             "eventId": f"00000000-0000-4000-8000-{number:012d}",
-            "keys": [b64url(bytes([kind]) * 16) for kind in range(3)],
+            "keys": [*(b64url(bytes([kind]) * 16) for kind in range(2)), b64url(bundles.action_key("read"))],
             "loggedAt": f"2026-03-17T10:{number // 60 % 60:02d}:{number % 60:02d}.000000Z",
             "outcome": "success",
             "resourceType": "patient_record",
@@ -66,7 +66,7 @@ def event(number):
 
 def control():
     return canonical(
-        {"bits": 16, "loggedAt": "2026-03-17T10:00:00.000000Z", "root": "x", "type": "index-keys", "v": 1}
+        {"bits": 16, "loggedAt": "2026-03-17T10:00:00.000000Z", "root": "A" * 43, "type": "index-keys", "v": 1}
     ).encode()
 
 

@@ -27,7 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MAX_FILE, MAX_BUNDLE, MAX_SIZE = 1 << 20, 1 << 25, 2**63 - 1
+MAX_FILE, MAX_BUNDLE, MAX_ENTRY, MAX_SIZE = 1 << 20, 1 << 25, 65_535, 2**63 - 1
 HASH, WIDTH, POSTING, PAGE = 32, 256, 12, 32 * 12
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 LEAF, NODE, CHAIN, COMMITMENT = b"\x00", b"\x01", b"\x02", b"\x10"
@@ -51,9 +51,26 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
         raise error(message)
 
 
-URL = str.maketrans("+/", "-_")
-BUNDLE = {"buckets", "checkpoint", "disclosures", "end", "entries", "epoch", "hashes", "manifest", "mode"}
-BUNDLE |= {"question", "segments", "start", "table", "type", "v"}
+# The form of JSON values, as `fits` compares them: exactly these members, [items of a list], (items by their places).
+INDEX_KEYS = {"bits": int, "loggedAt": str, "root": str, "type": "index-keys", "v": 1}
+INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
+BUNDLE = {
+    "buckets": [{"hashes": str, "key": str}],
+    "checkpoint": str,
+    "disclosures": [(int, dict)],
+    "end": int,
+    "entries": [(int, str)],
+    "epoch": int,
+    "hashes": str,
+    "manifest": {"answers": int, "disclosures": int, "postings": int},
+    "mode": str,
+    "question": dict,
+    "segments": [{"hashes": str, "runs": [(int, str)]}],
+    "start": int,
+    "table": str,
+    "type": "tlog-evidence",
+    "v": 1,
+}
 CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
 VERDICTS = "verified", "failed", "malformed", "incomplete"
 
@@ -110,6 +127,20 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedError(f"{what} is not a JSON object in canonical form (RFC 8785)")
     return value
+
+
+def fits(value: object, form: Any) -> bool:  # noqa: ANN401 - a form is made of types and values
+    """Tell whether a JSON value has a form: int is a whole number from 0 to the largest tree size, and true is none."""
+    if isinstance(form, dict):
+        same = isinstance(value, dict) and value.keys() == form.keys()
+        return same and all(fits(value[name], form[name]) for name in form)  # type: ignore[index]
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
+    if isinstance(form, tuple):
+        return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
+    if isinstance(form, type):
+        return type(value) is form and (form is not int or 0 <= value <= MAX_SIZE)  # type: ignore[operator]
+    return type(value) is type(form) and value == form
 
 
 # --- Hashes and Merkle proofs (RFC 6962 section 2.1, verification as in RFC 9162 section 2.1) --------------------------
@@ -347,9 +378,13 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
 
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 EARLIEST, LATEST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+ACTIONS = "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
+ACTION_KEYS = {action: sha256(b"public\0action\0", action.encode())[:16] for action in ACTIONS}
+PLACES = {"actor": 0, "resource": 1, "action": 2}  # of an event's keys
+HASH_TEXT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"  # without bits that say nothing
 EVENT = re.compile(  # an event's entry, member by member in the order of RFC 8785
-    r'\{"action":"(?P<action>[a-z_]+)","commitments":\{"actor":"(?P<actor>[\w-]{43})","resource":"(?P<resource>[\w-]{43})"\},'
-    r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\[(?P<keys>"[\w-]{22}","[\w-]{22}","[\w-]{22}")\],'
+    rf'\{{"action":"(?P<action>{"|".join(ACTIONS)})","commitments":\{{"actor":"(?P<actor>{HASH_TEXT})","resource":"(?P<resource>{HASH_TEXT})"\}},'
+    r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\["(?P<keys>[\w",-]{72})"\],'
     rf'"loggedAt":"(?P<loggedAt>{TIME}\.[0-9]{{6}}Z)","outcome":"(?P<outcome>success|failure|unknown)",'
     r'"resourceType":"(?P<resourceType>[A-Za-z0-9][\w.:-]{0,63})",'
     r'(?:"source":\{"id":"[A-Za-z0-9][\w.:/-]{0,127}","seq":(?P<seq>0|[1-9][0-9]{0,15})\},)?'
@@ -359,36 +394,84 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
 
 
 def parse_entry(data: bytes) -> dict[str, Any]:
-    """Return the members of an entry; those of an event are all text, and `keys` the text of its list."""
+    """Return the members of an entry; those of an event are all text, but for `keys`, a list of 16 bytes each."""
     match = EVENT.fullmatch(data.decode("latin-1"))  # which has a character for each byte
     if match is not None and int(match["seq"] or "0") < 2**53:
-        return match.groupdict()
+        check_date(match["loggedAt"])
+        check_date(match["timestamp"])
+        keys = [parse_base64url(key, "an index key", 16) for key in match["keys"].split('","')]
+        distinct = len(keys) == 3 == len({key[:8] for key in keys})
+        require(distinct, "an event has three index keys that differ in their first 8 bytes", MalformedError)
+        require(keys[2] == ACTION_KEYS[match["action"]], "the third key is not the one of the action", MalformedError)
+        return match.groupdict() | {"keys": keys}
+    require(len(data) <= MAX_ENTRY, f"an entry has at most {MAX_ENTRY} bytes", MalformedError)
     entry = parse_json(data, "the entry")
-    logged_at, kind = entry.get("loggedAt"), entry.get("type")
-    right = isinstance(kind, str) and kind != "event" and type(entry.get("v")) is int and entry["v"] == 1
-    right = right and isinstance(logged_at, str) and re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", logged_at) is not None
-    require(right, "the entry does not have exactly the members of version 1 of its type", MalformedError)
+    known = fits(entry, INDEX_KEYS) or fits(entry, INDEX)
+    require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
+    require(re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", entry["loggedAt"]), "loggedAt is no time", MalformedError)
+    check_date(entry["loggedAt"])
+    if entry["type"] == "index-keys":
+        parse_base64url(entry["root"], "the root of the index keys", HASH)
+        require(entry["bits"] <= 24, "there are at most 2^24 index keys", MalformedError)
+    else:
+        parse_base64url(entry["table"], "the hash of the segment table", HASH)
+        ends = [0, *entry["ends"]]
+        whole = all(a < b for a, b in pairwise(ends)) and ends[-1] == entry["size"] > 0
+        require(whole, "the ends of an index epoch rise from above 0 to its size", MalformedError)
     return entry
 
 
-def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) -> None:
-    """Check that a disclosure is what the entry commits to, what its group holds, and of the type the entry says."""
+def check_date(time: str) -> None:
+    """Check that the day of a time that begins with TIME exists."""
+    try:
+        datetime.fromisoformat(time[:10])
+    except ValueError:
+        raise MalformedError("a time of the entry does not exist") from None
+
+
+def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) -> bytes:
+    """Check that a disclosure is what the entry commits to and of the type it says; return the ident of what it is about."""
     commitment = parse_base64url(entry[group], f"the {group} commitment", HASH)
     if sha256(COMMITMENT, salt, body.encode()) != commitment:
         raise VerificationError(f"the {group} data is not what the entry commits to")
+    content, what = parse_body(body), f"the {group} data is not what an event has there"
+    if group == "actor":
+        require(fits(content.get("userId"), str), what, MalformedError)
+        return f"actor\0{content['userId']}".encode()
+    resource = content.get("resource")
+    kind, name = (resource.get("type"), resource.get("id")) if isinstance(resource, dict) else (None, None)
+    require(fits([kind, name], [str]), what, MalformedError)
+    require(kind == entry["resourceType"], "the resource data is of another type than the entry says")
+    return f"resource\0{kind}\0{name}".encode()
+
+
+def parse_body(body: str) -> dict[str, Any]:
+    """Return what a disclosure holds, which the log's own reader takes too: I-JSON (RFC 7493) of at most 32 levels."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
             raise ValueError
         return dict(pairs)
 
+    def whole(text: str) -> int:
+        if len(text) > 17 or abs(int(text)) >= 2**53:
+            raise ValueError
+        return int(text)
+
+    def depth(value: object) -> int:
+        items = list(value.values()) if isinstance(value, dict) else value
+        return 1 + max(map(depth, items), default=0) if isinstance(items, list) else 0
+
     try:
-        content = json.loads(body, object_pairs_hook=unique)
-        kind = entry["resourceType"] if group == "actor" and content["userId"] + "" else content["resource"]["type"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        raise MalformedError(f"the {group} data is not what an event has there") from None
-    if kind != entry["resourceType"]:
-        raise VerificationError("the resource data is of another type than the entry says")
+        content = json.loads(body, object_pairs_hook=unique, parse_int=whole)
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # no NaN, infinity or half a surrogate pair
+        if depth(content) > 32:
+            content = None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise MalformedError("the data of a disclosure is not a JSON object that an event can have")
+    return content
 
 
 def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
@@ -540,7 +623,6 @@ ASKS = {
     "resourceId": ("resourceId",),
 }
 TIMES = {"from": "since", "to": "to", "loggedFrom": "logged_from", "loggedTo": "logged_to"}
-ACTIONS = "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
 # The values that events can have. Under another one nothing is in the index, and the proof of that would be right.
 VALUES = {
     "action": "|".join(ACTIONS),
@@ -602,6 +684,16 @@ def to_utc(text: str, what: str) -> str:
     return f"{moment.isoformat()[:19]}{match[2] or ''}Z"
 
 
+def idents_of(question: dict[str, str]) -> dict[str, bytes]:
+    """Return what the personal index keys asked for are made of, by kind, the one to look under first."""
+    idents = {}
+    if "resourceId" in question:
+        idents["resource"] = f"resource\0{question['resourceType']}\0{question['resourceId']}".encode()
+    if "userId" in question:
+        idents["actor"] = b"actor\0" + question["userId"].encode()
+    return idents
+
+
 def looks_from(question: dict[str, str]) -> str | None:
     """Return when the first entries that are looked at were logged: a producer's clock may be ahead by 24 hours."""
     if "loggedFrom" in question or "from" not in question:
@@ -633,13 +725,10 @@ class Evidence:
         data = read(path, MAX_BUNDLE)
         require(data.endswith(b"\n"), "an evidence bundle ends with a newline", MalformedError)
         self.bundle = bundle = parse_json(data[:-1], "the evidence bundle")
-        version = bundle.keys() == BUNDLE and (bundle["type"], bundle["v"]) == ("tlog-evidence", 1)
-        parts = [(each, {"hashes", "key"}) for each in bundle["buckets"]] if version else []
-        parts += [(each, {"hashes", "runs"}) for each in bundle["segments"]] if version else []
-        version = version and all(each.keys() == members for each, members in parts)
-        require(version, "not a tlog-evidence with exactly the members of version 1", MalformedError)
+        require(fits(bundle, BUNDLE), "not a tlog-evidence with exactly the members of version 1", MalformedError)
+        self.buckets: dict[int, bytes] = {}  # those whose proofs were checked
         self.checkpoint = open_checkpoint(bundle["checkpoint"].encode(), key)
-        entries = {number(index): text.encode() for index, text in bundle["entries"]}
+        entries = {index: text.encode() for index, text in bundle["entries"]}
         rising = [index for index, _ in bundle["entries"]] == sorted(entries)
         require(rising, "the entries do not rise by index")
         leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
@@ -648,40 +737,62 @@ class Evidence:
         for before, after in pairwise(self.entries):
             ordered = self.entries[before]["loggedAt"] <= self.entries[after]["loggedAt"]
             require(ordered, f"the log's clock went back between the entries {before} and {after}")
-        self.epoch = self.entries.get(number(bundle["epoch"]), {"type": None})
+        self.epoch = self.entries.get(bundle["epoch"], {"type": None})
         require(self.epoch["type"] == "index", "the index epoch's entry is not there")
         table = decode(bundle["table"], "the segment table")
-        committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
         self.segments = [Segment(*row) for row in struct.iter_unpack(">QQQ32s", table)]
         ends = [each.end for each in self.segments]
-        whole = [each.start for each in self.segments] == [0, *ends[:-1]] and ends == self.epoch["ends"]
-        require(whole and ends[-1] == self.epoch["size"], "the segments do not cover the epoch")
-        require(committed == sha256(table), "a wrong segment table")
-        self.start, self.end = number(bundle["start"]), number(bundle["end"])
+        whole = [each.start for each in self.segments] == [0, *ends[:-1]]
+        whole = whole and all(each.start < each.end < each.start + 2**32 for each in self.segments)
+        require(whole, "the segments do not cover the epoch, each entry once", MalformedError)
+        empty = all(each.postings or each.root == EMPTY_ROOT for each in self.segments)
+        require(empty, "a segment without postings has another root than that of nothing", MalformedError)
+        committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
+        require(committed == sha256(table) and ends == self.epoch["ends"], "the epoch commits to another segment table")
+        require(ends[-1] <= bundle["epoch"], "the index epoch claims to cover entries from its own on")
+        self.start, self.end = bundle["start"], bundle["end"]
         require(self.start <= self.end <= ends[-1], "the window is not within the epoch")
         met = [each for each in self.segments if each.start < self.end and each.end > self.start]
         require(len(met) == len(bundle["segments"]), "not every segment of the window is there")
         self.ranges = list(zip(met, bundle["segments"], strict=True))
 
-    def keys(self, question: dict[str, str]) -> list[bytes]:
-        """Return the index keys of what is asked; personal ones follow from bucket keys that entry 0 commits to."""
-        idents, keys, paths = [], [], list(self.bundle["buckets"])
-        if "resourceId" in question:
-            idents.append(f"resource\0{question['resourceType']}\0{question['resourceId']}".encode())
-        if "userId" in question:
-            idents.append(b"actor\0" + question["userId"].encode())
+    def keys(self, question: dict[str, str]) -> dict[str, bytes]:
+        """Return the index keys asked for, by kind; personal ones follow from bucket keys that entry 0 commits to."""
+        idents, paths = idents_of(question), self.bundle["buckets"]
         require(len(paths) == len(idents), "there are not as many bucket keys as are needed")
-        commitment = self.entries.get(0, {"type": None})
-        require(commitment["type"] == "index-keys", "entry 0, which commits to the bucket keys, is not there")
-        for ident, path in zip(idents, paths, strict=True):
-            root, key = commitment["root"], decode(path["key"], "a bucket key", HASH)
-            bits = number(commitment["bits"])
-            leaf = {int.from_bytes(sha256(ident)) >> 8 * HASH - bits: sha256(LEAF, key)}
-            verify_joint(1 << bits, leaf, path["hashes"], parse_base64url(root, "a root", HASH), "a bucket key")
-            keys.append(hmac.digest(key, ident, "sha256")[:16])
-        if "action" in question:
-            keys.append(sha256(b"public\0action\0", question["action"].encode())[:16])
-        return keys
+        for ident, path in zip(idents.values(), paths, strict=True):
+            self.add_bucket(ident, path)
+        keys = {kind: self.index_key(ident) for kind, ident in idents.items()}
+        return keys | ({"action": ACTION_KEYS[question["action"]]} if "action" in question else {})
+
+    def commitment(self) -> dict[str, Any]:
+        """Return entry 0, which commits to the bucket keys."""
+        first = self.entries.get(0, {"type": None})
+        require(first["type"] == "index-keys", "entry 0, which commits to the bucket keys, is not there")
+        return first
+
+    def bucket(self, ident: bytes) -> int:
+        """Return the number of an ident's bucket."""
+        return int.from_bytes(sha256(ident)) >> 8 * HASH - int(self.commitment()["bits"])
+
+    def add_bucket(self, ident: bytes, path: dict[str, str]) -> None:
+        """Take in the key of an ident's bucket, if it is the one that entry 0 commits to."""
+        key, root = (
+            decode(path["key"], "a bucket key", HASH),
+            parse_base64url(self.commitment()["root"], "a root", HASH),
+        )
+        leaf = {self.bucket(ident): sha256(LEAF, key)}
+        verify_joint(1 << self.commitment()["bits"], leaf, path["hashes"], root, "a bucket key")
+        self.buckets[self.bucket(ident)] = key
+
+    def index_key(self, ident: bytes) -> bytes:
+        """Return the index key of an ident in a bucket whose key was taken in."""
+        return hmac.digest(self.buckets[self.bucket(ident)], ident, "sha256")[:16]
+
+    def has_false_key(self, entry: dict[str, Any], kind: str, ident: bytes) -> bool:
+        """Tell whether an entry's key is shown not to be that of its data, whose ident is given."""
+        known = self.bucket(ident) in self.buckets
+        return known and entry["keys"][PLACES[kind]] != self.index_key(ident)
 
     def check_window(self, question: dict[str, str]) -> set[int]:
         """Check that the window is the smallest one with every entry logged when the question looks; return its edges, and 0."""
@@ -717,12 +828,6 @@ class Evidence:
         return max(self.start - segment.start, 0), min(self.end, segment.end) - segment.start
 
 
-def number(value: object) -> int:
-    """Return a JSON member that is a whole number from 0 to the largest tree size."""
-    require(type(value) is int and 0 <= value <= MAX_SIZE, "a number of the bundle is none", MalformedError)
-    return int(str(value))
-
-
 def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes) -> tuple[int, int, list[bytes] | None]:
     """Return how many postings are smaller than `low` and than `high`, and those between if the proof has all their pages.
 
@@ -736,7 +841,7 @@ def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes)
     leaves: dict[int, bytes] = {}
     for first, encoded in text["runs"]:
         postings = cut(decode(encoded, "pages of the index"), POSTING)
-        last = number(first) + (len(postings) - 1) // 32
+        last = first + (len(postings) - 1) // 32
         have = segment.postings if last == pages - 1 else 32 * (last + 1)
         right = behind <= first <= last < pages and len(b"".join(postings)) == POSTING * (have - 32 * first)
         require(right and all(a < b for a, b in pairwise(postings)), "pages that are not of the index")
@@ -847,13 +952,15 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
     require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
     keys, edges = evidence.keys(question), evidence.check_window(question)
-    indexes, count = evidence.search(keys[0], count=arguments.mode == "count")
+    first, *_ = keys
+    indexes, count = evidence.search(keys[first], count=arguments.mode == "count")
     answers = []
     for index in sorted(indexes):
-        entry = evidence.entries[index]
-        has = [f'"{binascii.b2a_base64(key).decode().translate(URL)[:22]}"' in entry.get("keys", "") for key in keys]
-        require(has[0], f"the index points to entry {index}, which does not have the key asked for")
-        if all(has) and matches(question, entry):
+        entry = evidence.entries.get(index, {})
+        require("eventId" in entry, f"entry {index}, to which the index points, is not there or no event")
+        has = {kind: entry["keys"][PLACES[kind]] == key for kind, key in keys.items()}
+        require(has[first], f"the index points to entry {index}, which does not have the key asked for")
+        if all(has.values()) and matches(question, entry):
             answers.append(index)
     bodies = dict(bundle["disclosures"])
     require(bodies.keys() <= {*answers} and len(bodies) == len(bundle["disclosures"]), "a stray disclosure")
@@ -866,7 +973,9 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
             f"entry     {index}: {entry['timestamp']} {entry['action']} {entry['resourceType']}, {entry['outcome']}"
         )
         for group, (salt, body) in parse_disclosures(bodies.get(index, {})).items():
-            check_disclosure(entry, group, salt, body)
+            ident = check_disclosure(entry, group, salt, body)
+            false = idents_of(question).get(group, ident) != ident or evidence.has_false_key(entry, group, ident)
+            require(not false, f"entry {index} carries a false key: the {group} shown has another one")
             lines.append(f"  {group:9} {body}")
     disclosed = sum(map(len, bodies.values()))
     answered = len(answers) if arguments.mode == "answer" else count
@@ -874,9 +983,9 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     require(bundle["manifest"] == manifest, "the manifest does not count what is there")
     epoch = evidence.epoch
     lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
-    first, last = looks_from(question), question.get("loggedTo")
-    lines += [] if first is None else [f"not seen  entries logged before {comparable(first)}"]
-    lines += [] if last is None else [f"not seen  entries logged at {comparable(last)} or later"]
+    since, until = looks_from(question), question.get("loggedTo")
+    lines += [] if since is None else [f"not seen  entries logged before {comparable(since)}"]
+    lines += [] if until is None else [f"not seen  entries logged at {comparable(until)} or later"]
     lines.append(f"not seen  entries from {epoch['size']} on, logged after the index epoch")
     lines.append(
         "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)"
@@ -892,8 +1001,7 @@ def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[s
     index, entry, _, older = open_event(arguments)
     evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
     for segment, text in evidence.ranges:
-        for encoded in entry["keys"].strip('"').split('","') if segment.start <= index < segment.end else []:
-            key = parse_base64url(encoded, "an index key", 16)
+        for key in entry["keys"] if segment.start <= index < segment.end else []:
             low, high = (key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
             try:
                 first, last, _ = find_places(segment, text, low, high)

@@ -12,7 +12,7 @@ from support import append, sample_events, verify_offline
 from tlog.answering.evidence import make_evidence
 from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence
 from tlog.core.question import parse_question
-from tlog.errors import MalformedInputError
+from tlog.errors import DamagedLogError, MalformedInputError
 
 pytestmark = pytest.mark.anyio
 
@@ -104,3 +104,20 @@ def offline_options(members):
         if name in members:
             options += [option, members[name]]
     return options
+
+
+async def test_evidence_with_a_false_key_is_not_handed_out(opened):
+    """An event about somebody under the key of somebody else: the bundle that shows their data would convict the log."""
+    async with opened(index=True) as log:
+        honest = log.bucket_keys.actor_text
+        events = [json.loads(raw) for raw in sample_events(20, seed=3)]
+        for event, user in zip(events, ["honest", "hidden"] * 10, strict=True):
+            event["actor"] = {"userId": user}
+        log.bucket_keys.actor_text = lambda user: honest("shown" if user == "hidden" else user)
+        receipts = await append(log, [json.dumps(event).encode() for event in events])
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        assert (await evidence(log, {"userId": "honest"}, disclose=True)).manifest.answers == 10
+        assert (await evidence(log, {"userId": "shown"})).manifest.answers == 10
+        with pytest.raises(DamagedLogError) as refused:
+            await evidence(log, {"userId": "shown"}, disclose=True)
+        assert "false key" in str(refused.value.__cause__)

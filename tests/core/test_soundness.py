@@ -5,13 +5,16 @@ Whoever cheats signs whatever suits, so roots, tables, proofs and signatures are
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
+import struct
+from hashlib import sha256
 
 import bundles
 import pytest
-from bundles import canonical, file_of, moment, sample_log
+from bundles import b64url, canonical, file_of, moment, sample_log
 from core import reference
 from offline import options_of
 from offline import verify as offline
@@ -21,6 +24,7 @@ from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
 from tlog.errors import TlogError
 
+EMPTY = sha256().digest()
 LOG = sample_log()
 VERIFIER = parse_vkey(bundles.vkey())
 
@@ -286,3 +290,278 @@ def test_a_clock_that_goes_back_is_refused(ask):
     question |= {"loggedFrom": moment(15), "loggedTo": moment(30)}
     outside = logged(sample_log(), {10: moment(20)})
     assert ask(outside.bundle(question, window=(15, 30)), question)[0] == 0  # nothing in the bundle can show it
+
+
+# --- An index that contradicts itself in the bundle -------------------------------------------------------------------
+
+ASKED = {"userId": "user-3"}
+
+
+def with_epoch(log, **members):
+    """The log with another epoch's entry."""
+    log.entries[log.epoch] = canonical(json.loads(log.entries[log.epoch]) | members)
+    return signed(log)
+
+
+def with_table(log, change, ends=None):
+    """The log with the table that `change` makes of the rows [start, end, postings, root], committed to."""
+    rows = [list(row) for row in struct.iter_unpack(">QQQ32s", log.index.table())]
+    table = b"".join(struct.pack(">QQQ32s", *row) for row in change(rows))
+    log.index.table = lambda: table
+    ends = [row[1] for row in struct.iter_unpack(">QQQ32s", table)] if ends is None else ends
+    return with_epoch(log, table=b64url(sha256(table).digest()), ends=ends, size=ends[-1])
+
+
+def replaced(number, **members):
+    """A change of one row."""
+    names = "start", "end", "postings", "root"
+
+    def change(rows):
+        rows[number] = [members.get(name, value) for name, value in zip(names, rows[number], strict=True)]
+        return rows
+
+    return change
+
+
+def emptied(log):
+    """The log whose second segment says that it has no postings, under the root of the ones it has."""
+    log = with_table(log, replaced(1, postings=0))
+    log.index.segments[1] = (*log.index.segments[1][:2], [])
+    return log
+
+
+def overlapping():
+    """A log whose second segment covers what the first one covers, so that events are counted twice."""
+    log = sample_log()
+    keys = {event.number: event.keys for event in log.events.values()}
+    log.index = bundles.Index(keys, [64, 121])
+    twice = bundles.Index(keys, [64])
+    log.index.segments.insert(1, twice.segments[0])
+    return with_table(log, lambda rows: rows, ends=[64, 64, 121])
+
+
+CONTRADICTIONS = {
+    "an epoch that ends at its own entry": (lambda: sample_log(later=40), 0),
+    "an epoch that ends before its own entry": (lambda: sample_log(ends=[64, 100, 115]), 0),
+    "an epoch over its own entry": (lambda: sample_log(ends=[64, 122], later=40), 1),
+    "an epoch over what was logged after it": (lambda: sample_log(ends=[64, 100, 161], later=40), 1),
+    "segments that overlap": (overlapping, 2),
+    "a segment that begins too early": (lambda: with_table(sample_log(), replaced(1, start=63)), 2),
+    "a segment that begins too late": (lambda: with_table(sample_log(), replaced(1, start=65)), 2),
+    "a first segment that begins late": (lambda: with_table(sample_log(), replaced(0, start=1)), 2),
+    "a segment that has no end": (lambda: with_table(sample_log(), replaced(1, end=64, postings=0, root=EMPTY)), 2),
+    "a segment of 2^32 entries": (lambda: with_table(sample_log(), replaced(3, end=101 + 2**32)), 2),
+    "an empty segment under another root": (lambda: emptied(sample_log()), 2),
+    "ends that are not those of the table": (lambda: with_table(sample_log(), lambda rows: rows, ends=[64, 100, 102, 121]), 1),
+    "a table that is another": (lambda: with_epoch(sample_log(), table=b64url(bytes(32))), 1),
+    "no table": (lambda: with_table(sample_log(), lambda _: [], ends=[121]), 2),
+    "a row less": (lambda: with_table(sample_log(), lambda rows: rows[:-1], ends=[64, 100, 101, 121]), 1),
+    "ends that fall": (lambda: with_epoch(sample_log(), ends=[100, 64, 101, 121]), 2),
+    "an end twice": (lambda: with_epoch(sample_log(), ends=[64, 64, 101, 121]), 2),
+    "an end of zero": (lambda: with_epoch(sample_log(), ends=[0, 64, 121]), 2),
+    "no ends": (lambda: with_epoch(sample_log(), ends=[]), 2),
+    "ends that are text": (lambda: with_epoch(sample_log(), ends="64"), 2),
+    "an end that is true": (lambda: with_epoch(sample_log(), ends=[True, 64, 121]), 2),
+    "another size than the last end": (lambda: with_epoch(sample_log(), size=120), 2),
+    "a size with a fraction": (lambda: with_epoch(sample_log(), size=121.0), 2),
+    "a version that is true": (lambda: with_epoch(sample_log(), v=True), 2),
+    "a member more": (lambda: with_epoch(sample_log(), keys="x"), 2),
+    "another type": (lambda: with_epoch(sample_log(), type="epoch"), 2),
+    "a time that does not exist": (lambda: with_epoch(sample_log(), loggedAt="2026-03-32T00:00:00.000000Z"), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_an_index_that_contradicts_itself_is_refused(ask, name):
+    make, expected = CONTRADICTIONS[name]
+    log = make()
+    code, said = ask(log.bundle(ASKED, window=(0, log.size)), ASKED)
+    assert code == expected, said
+
+
+def test_events_after_an_epoch_are_not_hidden_by_it(ask):
+    """An epoch that claims to cover them would prove that user-3 did nothing after entry 121."""
+    honest = sample_log(later=40)
+    question = ASKED | {"loggedFrom": moment(122)}
+    assert ask(honest.bundle(question), question)[0] == 0
+    log = sample_log(ends=[64, 162], later=40)
+    bundle = log.bundle(question)
+    assert (bundle["start"], bundle["end"], bundle["manifest"]["answers"]) == (122, 162, 0)
+    code, said = ask(bundle, question)
+    assert (code, "epoch" in said) == (1, True)
+
+
+FIRST = {
+    "bits that are true": {"bits": True},
+    "bits with a fraction": {"bits": 4.0},
+    "25 bits": {"bits": 25},
+    "a root of 31 bytes": {"root": b64url(bytes(31))},
+    "a root with trailing bits": {"root": "A" * 42 + "B"},
+    "a member more": {"keys": []},
+    "another type": {"type": "bucket-keys"},
+    "another version": {"v": 2},
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_entry_0_has_its_form(ask, name):
+    log = sample_log()
+    log.entries[0] = canonical(json.loads(log.entries[0]) | FIRST[name])
+    assert ask(signed(log).bundle(ASKED), ASKED)[0] == 2
+
+
+@pytest.mark.parametrize("kind", ["note", "index", "index-keys"])
+def test_what_is_no_event_does_not_answer(ask, kind):
+    """With keys that are a text it looked like an event that has the key asked for."""
+    log = sample_log()
+    fake = json.loads(log.entries[70]) | {"type": kind}
+    fake["keys"] = '","'.join(["", *json.loads(log.entries[3])["keys"], ""])
+    log.entries[70] = canonical(fake)
+    log.index = bundles.Index({n: log.events[3 if n == 70 else n].keys for n in log.events}, [64, 100, 101, 121])
+    log = with_table(log, lambda rows: rows)
+    bundle = log.bundle(ASKED)
+    assert 70 in dict(bundle["entries"])
+    bundle["manifest"]["answers"] = bundle["manifest"]["postings"]
+    assert ask(bundle, ASKED)[0] in (1, 2)
+
+
+# --- Keys that are not those of the data ------------------------------------------------------------------------------
+
+VICTIM = 70  # by user-0, about R:4, an update
+
+
+def with_keys(keys, number=VICTIM, **members):
+    """A log in which an event has these keys, by place, and an index that was honestly made of them."""
+    log = sample_log()
+    entry = json.loads(log.entries[number])
+    entry |= (
+        {"keys": [keys.get(place, key) for place, key in enumerate(entry["keys"])]}
+        if isinstance(keys, dict)
+        else {"keys": keys}
+    )
+    log.entries[number] = canonical(entry | members)
+    postings = {n: event.keys for n, event in log.events.items()}
+    if isinstance(entry["keys"], list):
+        found = [base64.urlsafe_b64decode(key + "==") for key in entry["keys"] if len(key) == 22]
+        postings[number] = found
+    log.index = bundles.Index(postings, [64, 100, 101, 121])
+    return with_table(log, lambda rows: rows)
+
+
+ACTOR, RESOURCE, UPDATE = (b64url(key) for key in LOG.events[VICTIM].keys)
+MALFORMED_KEYS = {
+    "the key of another action": {2: b64url(bundles.action_key("read"))},
+    "trailing bits in the key of the action": {2: UPDATE[:-1] + chr(ord(UPDATE[-1]) + 1)},
+    "trailing bits in the key of the actor": {0: ACTOR[:-1] + chr(ord(ACTOR[-1]) + 1)},
+    "trailing bits in the key of the resource": {1: RESOURCE[:-1] + chr(ord(RESOURCE[-1]) + 1)},
+    "a key too few": [ACTOR, UPDATE],
+    "a key too many": [ACTOR, RESOURCE, UPDATE, b64url(bundles.action_key("read"))],
+    "no keys": [],
+    "the keys of actor and resource alone": [ACTOR, RESOURCE],
+    "a key twice": {0: RESOURCE},
+    "keys that begin alike": {0: b64url(LOG.events[VICTIM].keys[1][:8] + bytes(8))},
+    "keys in another order": [UPDATE, ACTOR, RESOURCE],
+    "the action first": [UPDATE, RESOURCE, ACTOR],
+    "a text": f'{ACTOR}","{RESOURCE}","{UPDATE}',
+    "a key of 15 bytes": {0: b64url(bytes(15))},
+    "a key with padding": {0: ACTOR + "=="},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED_KEYS)
+def test_an_entry_with_keys_that_anybody_can_tell_are_wrong_is_malformed(ask, name):
+    log = with_keys(MALFORMED_KEYS[name])
+    for question in ({"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}):
+        bundle = log.bundle(question)
+        if VICTIM not in dict(bundle["entries"]):
+            needed = sorted([*dict(bundle["entries"]), VICTIM])
+            bundle = with_entries(log, bundle, needed)
+        code, said = ask(bundle, question)
+        assert code == 2, said
+
+
+def test_an_action_and_its_key_are_one(ask):
+    """An `export` with the key of `read` is in no answer about exports."""
+    log = with_keys({2: b64url(bundles.action_key("read"))}, action="export")
+    assert ask(log.bundle({"action": "read"}), {"action": "read"})[0] == 2
+
+
+MALFORMED_MEMBERS = {
+    "an action that there is not": {"action": "look"},
+    "a timestamp that does not exist": {"timestamp": "2026-02-30T00:00:00Z"},
+    "a timestamp in hour 24": {"timestamp": "2026-03-01T24:00:00Z"},
+    "a loggedAt that does not exist": {"loggedAt": "2026-02-29T01:10:00.000000Z"},
+    "a commitment with trailing bits": {"commitments": {"actor": "A" * 42 + "B", "resource": "A" * 43}},
+    "a version that is true": {"v": True},
+    "a version with a fraction": {"v": 1.0},
+    "a loggedAt of five digits": {"loggedAt": "2026-03-01T01:10:00.00000Z"},
+    "a year zero": {"timestamp": "0000-03-01T01:10:00Z"},
+    "a sequence number that is true": {"source": {"id": "a", "seq": True}},
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_MEMBERS)
+def test_an_entry_of_another_form_is_malformed(ask, name):
+    log = sample_log()
+    log.entries[VICTIM] = canonical(json.loads(log.entries[VICTIM]) | MALFORMED_MEMBERS[name])
+    assert ask(signed(log).bundle({"userId": "user-0"}, window=(0, 121)), {"userId": "user-0"})[0] == 2
+
+
+def test_a_key_counts_at_its_own_place_only(ask):
+    """The actor's key where that of the resource belongs: the event is about no R:4 and yet would be shown as user-0's."""
+    log = with_keys({0: b64url(bundles.personal_key(bundles.ident_of("actor", "x"))), 1: ACTOR})
+    code, said = ask(log.bundle({"userId": "user-0"}), {"userId": "user-0"})
+    assert (code, f"entry {VICTIM}" in said) == (1, True), said
+
+
+def about_another(user, resource, keys):
+    """A log whose event 70 is disclosed as of this user and resource, and has the keys of others."""
+    log = sample_log()
+    event = bundles.Event(VICTIM, user, ("record", resource), "update", at=VICTIM - 3, outcome="failure")
+    members = json.loads(event.entry)
+    members["keys"] = [keys.get(place, key) for place, key in enumerate(members["keys"])]
+    log.entries[VICTIM] = canonical(members)
+    log.events[VICTIM] = event
+    return signed(log)
+
+
+def same_bucket(ident, kind, *prefix):
+    """A value whose ident is in the bucket of another ident."""
+    numbers = (f"{prefix[-1]}{number}" for number in range(1000))
+    return next(
+        n for n in numbers if bundles.bucket_of(bundles.ident_of(kind, *prefix[:-1], n)) == bundles.bucket_of(ident)
+    )
+
+
+R4 = bundles.ident_of("resource", "record", "R:4")
+FALSE_KEYS = {
+    "the resource asked for, disclosed as another": (("user-0", "R:9"), {1: RESOURCE}, {"resourceType": "record", "resourceId": "R:4"}),
+    "the actor asked for, disclosed as another": (("user-1", "R:4"), {0: ACTOR}, {"userId": "user-0"}),
+    "an actor in the bucket of the resource asked for": (
+        (same_bucket(R4, "actor", "u-"), "R:4"), {0: ACTOR}, {"resourceType": "record", "resourceId": "R:4"},
+    ),
+    "a resource in the bucket of the resource asked for": (
+        ("user-0", same_bucket(R4, "resource", "record", "X-")), {1: RESOURCE}, {"resourceType": "record", "resourceId": "R:4"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FALSE_KEYS)
+def test_what_is_disclosed_leads_to_the_key_at_its_place(ask, name):
+    disclosed, keys, question = FALSE_KEYS[name]
+    log = about_another(*disclosed, keys)
+    bundle = LOG.bundle(question)
+    shown = [index for index, _ in bundle["entries"]]
+    groups = {
+        group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in log.events[VICTIM].disclosures.items()
+    }
+    bundle = with_entries(log, bundle, shown) | {"checkpoint": bundles.note(len(log.entries), log.root)}
+    assert ask(bundle, question)[0] == 0  # without the data nothing can show it
+    manifest = bundle["manifest"] | {"disclosures": 2}
+    code, said = ask(bundle | {"disclosures": [[VICTIM, groups]], "manifest": manifest}, question)
+    assert (code, "false key" in said) == (1, True), said
+
+
+def test_what_is_disclosed_honestly_is_taken(ask):
+    for question in ({"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}):
+        assert ask(LOG.bundle(question, disclose=True), question)[0] == 0

@@ -136,8 +136,8 @@ def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
         if name == "resource":
             given = _split_resource(
                 value,
-                "--ask resource takes TYPE:ID with exactly one colon, as in --ask resource=patient_record:P-1001; a type or an ID "
-                "that has a colon is asked for as resourceType and resourceId",
+                "--ask resource takes TYPE:ID with exactly one colon, as in --ask resource=patient_record:P-1001; a type or an "
+                "ID that has a colon is asked for as resourceType and resourceId",
             )
         elif name in _ASKS and value:
             given = {_ASKS[name]: value}

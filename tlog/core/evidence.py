@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from tlog.core.canonical import parse_strict
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
 from tlog.core.commitment import GROUPS, SALT_SIZE, check_disclosure
 from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, parse_entry
 from tlog.core.merkle import HASH_SIZE, leaf_hash
 from tlog.core.proof import verify_joint
-from tlog.core.pseudonym import bucket_of, index_key
+from tlog.core.pseudonym import actor_ident, bucket_of, index_key, resource_ident
 from tlog.core.question import Matcher, Question
 from tlog.core.segment import (
     PageRun,
@@ -155,7 +156,8 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
        show that.
     7. Every segment that meets the window proves all its postings of the key asked for first.
     8. The entries under these postings are there, and have the key; of them those count to which everything asked applies.
-    9. Disclosures match the commitments of their entries.
+    9. Disclosures match the commitments of their entries, and lead to the keys of their entries as far as that can be seen:
+       what the question is about, and whatever is in a bucket whose key is there.
     10. The manifest counts right.
 
     Raises:
@@ -181,7 +183,9 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     segments = parse_table(table)
     committed = table_hash(table) == epoch.table_hash() and [each.end for each in segments] == epoch.ends
     _require(committed, "the epoch's entry does not commit to this segment table")
-    keys = _index_keys(bundle, question, entries.get(0))
+    _require(epoch.size <= bundle.epoch, "the index epoch claims to cover entries from its own on")
+    bucket_keys = _bucket_keys(bundle, question, entries.get(0))
+    keys = question.keys(bucket_keys.index_key)
     used = {bundle.epoch} | _check_window(bundle, question, entries, epoch.size)
     ranges = _ranges(bundle, segments)
     if bundle.mode == "count":
@@ -196,7 +200,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
         for segment, proof in ranges
         for item in verify_range(segment, *segment.bounds(keys[0], bundle.start, bundle.end), proof)
     ]
-    first = encode_base64url(keys[0]).decode()
+    first, place = encode_base64url(keys[0]).decode(), question.places()[0]
     matcher = Matcher(question, keys)
     answers: list[tuple[int, EventEntry]] = []
     for index in sorted(postings):
@@ -204,10 +208,16 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
         if not isinstance(entry, EventEntry):
             message = f"entry {index}, to which the index points, is not there or no event"
             raise VerificationError(message)
-        _require(first in entry.keys, f"the index points to entry {index}, which does not have the key asked for")
+        _require(
+            first == entry.keys[place], f"the index points to entry {index}, which does not have the key asked for"
+        )
         if matcher.matches(entry):
             answers.append((index, entry))
     bodies = _bodies(bundle, dict(answers))
+    for index, entry in answers:
+        for group, body in bodies.get(index, {}).items():
+            false = _false_key(entry, group, body, bucket_keys, question)
+            _require(not false, f"entry {index} carries a false key: the {group} shown has another one")
     disclosed = sum(len(groups) for groups in bodies.values())
     manifest = Manifest(answers=len(answers), disclosures=disclosed, postings=len(postings))
     _check_rest(bundle, used.union(postings), manifest)
@@ -263,27 +273,61 @@ def _entries(bundle: Evidence, checkpoint: Checkpoint) -> dict[int, Entry]:
     return {index: parse_entry(entry) for index, entry in data.items()}
 
 
-def _index_keys(bundle: Evidence, question: Question, commitment: Entry | None) -> list[bytes]:
-    """Return the index keys asked for, each personal one from a bucket key that entry 0 commits to."""
+class _BucketKeys(NamedTuple):
+    """Bucket keys that are proved under the root that entry 0 commits to, by bucket."""
+
+    bits: int
+    keys: dict[int, bytes]
+
+    def index_key(self, ident: bytes) -> bytes:
+        """Return the 16-byte index key of an ident in one of the buckets."""
+        return index_key(self.keys[bucket_of(ident, self.bits)], ident)
+
+
+def _bucket_keys(bundle: Evidence, question: Question, commitment: Entry | None) -> _BucketKeys:
+    """Return the bucket keys of the personal idents asked for, in the order in which the bundle has them."""
     if not isinstance(commitment, IndexKeysEntry):
         message = "entry 0, which commits to the bucket keys, is not there"
         raise VerificationError(message)
-    paths = iter(bundle.buckets)
-
-    def personal(ident: bytes) -> bytes:
-        path = next(paths, None)
-        if path is None:
-            message = "a bucket key is not there"
-            raise VerificationError(message)
-        key = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE)
-        leaves = {bucket_of(ident, commitment.bits): leaf_hash(key)}
+    idents = question.idents().values()
+    _require(len(idents) == len(bundle.buckets), "there are not as many bucket keys as the question needs")
+    proved = _BucketKeys(commitment.bits, {})
+    for ident, path in zip(idents, bundle.buckets, strict=True):
+        key, bucket = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE), bucket_of(ident, commitment.bits)
         hashes = _hashes(path.hashes, "the proof of a bucket key")
-        verify_joint(1 << commitment.bits, leaves, hashes, commitment.root_hash())
-        return index_key(key, ident)
+        verify_joint(1 << commitment.bits, {bucket: leaf_hash(key)}, hashes, commitment.root_hash())
+        proved.keys[bucket] = key
+    return proved
 
-    keys = question.keys(personal)
-    _require(next(paths, None) is None, "there are more bucket keys than the question needs")
-    return keys
+
+def _disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
+    """Return the ident that a disclosed body leads to.
+
+    Raises:
+        MalformedInputError: the body is not what an event has there.
+        VerificationError: the resource is of another type than the entry says.
+
+    """
+    value = parse_strict(body)
+    match group, value:
+        case "actor", {"userId": str(user_id)}:
+            return actor_ident(user_id)
+        case "resource", {"resource": {"id": str(resource_id), "type": str(resource_type)}}:
+            _require(resource_type == entry.resourceType, "the resource shown is of another type than the entry says")
+            return resource_ident(resource_type, resource_id)
+        case _:
+            message = f"the {group} disclosure is not what an event has there"
+            raise MalformedInputError(message)
+
+
+def _false_key(entry: EventEntry, group: str, body: bytes, bucket_keys: _BucketKeys, question: Question) -> bool:
+    """Tell whether the bundle shows that the key of a disclosed group is not that of its data."""
+    ident = _disclosed_ident(entry, group, body)
+    # The entry has the key of what is asked: it cannot be that of other data as well.
+    if question.idents().get(group, ident) != ident:
+        return True
+    known = bucket_of(ident, bucket_keys.bits) in bucket_keys.keys
+    return known and entry.index_keys()[GROUPS.index(group)] != bucket_keys.index_key(ident)
 
 
 def _check_clock(entries: Mapping[int, Entry]) -> None:

@@ -58,14 +58,22 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tr
             personal: returns the index key of a personal ident (`tlog.core.pseudonym`).
 
         """
-        keys = []
+        keys = [personal(ident) for ident in self.idents().values()]
+        return keys if self.action is UNSET else [*keys, action_key(self.action)]
+
+    def idents(self) -> dict[str, bytes]:
+        """Return the personal idents of what is asked, by the group that discloses them: the resource, then the actor."""
+        idents = {}
         if self.resourceId is not UNSET and self.resourceType is not UNSET:
-            keys.append(personal(resource_ident(self.resourceType, self.resourceId)))
+            idents["resource"] = resource_ident(self.resourceType, self.resourceId)
         if self.userId is not UNSET:
-            keys.append(personal(actor_ident(self.userId)))
-        if self.action is not UNSET:
-            keys.append(action_key(self.action))
-        return keys
+            idents["actor"] = actor_ident(self.userId)
+        return idents
+
+    def places(self) -> list[int]:
+        """Return where each of `keys` stands among an event's keys, which are of the actor, the resource and the action."""
+        asked = (self.resourceId, 1), (self.userId, 0), (self.action, 2)
+        return [place for value, place in asked if value is not UNSET]
 
     def logged_from(self) -> bytes | None:
         """Return the `loggedAt` of the first entries to look at, None for all."""
@@ -115,7 +123,8 @@ class Matcher:
     def __init__(self, question: Question, keys: list[bytes]) -> None:
         """Prepare; `keys` are what `Question.keys` returned."""
         self._question = question
-        self._keys = {encode_base64url(key).decode() for key in keys}
+        texts = (encode_base64url(key).decode() for key in keys)
+        self._keys = dict(zip(question.places(), texts, strict=True))
         self._start = "" if question.start is UNSET else comparable(question.start)
         self._end = "~" if question.end is UNSET else comparable(question.end)
 
@@ -123,7 +132,7 @@ class Matcher:
         """Tell whether everything asked applies to an entry."""
         question = self._question
         return (
-            self._keys.issubset(entry.keys)
+            self._keys.items() <= dict(enumerate(entry.keys)).items()
             and question.outcome in (UNSET, entry.outcome)
             and question.resourceType in (UNSET, entry.resourceType)
             and self._start <= comparable(entry.timestamp) < self._end

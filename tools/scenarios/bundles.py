@@ -206,9 +206,11 @@ class Index:
 
 
 class NaiveLog:
-    """A log: entry 0, the events, and one index epoch as its last entry."""
+    """A log: entry 0, events, one index epoch, and `later` events that the epoch does not know."""
 
-    def __init__(self, events: list[Event], ends: list[int], spoil: Spoil | None = None) -> None:
+    def __init__(
+        self, events: list[Event], ends: list[int], spoil: Spoil | None = None, later: list[Event] | None = None
+    ) -> None:
         root = reference.tree_hash(BUCKETS)
         first = {"bits": BITS, "loggedAt": moment(0), "root": b64url(root), "type": "index-keys", "v": 1}
         self.events = {event.number: event for event in events}
@@ -226,6 +228,7 @@ class NaiveLog:
         }
         self.entries = [canonical(first), *(event.entry for event in events), canonical(epoch)]
         self.epoch = len(self.entries) - 1
+        self.entries += [event.entry for event in later or []]
         self.root = reference.tree_hash([entry.encode() for entry in self.entries])
 
     def window(self, question: dict[str, str]) -> tuple[int, int]:
@@ -321,12 +324,14 @@ def file_of(bundle: dict[str, Any]) -> bytes:
     return (canonical(bundle) + "\n").encode()
 
 
-def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | None = None) -> NaiveLog:
-    """Return a log in which event n is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late."""
-    actions = ["read", "read", "update", "export"]
-    events = [
-        Event(number, f"user-{number % 7}", ("record", f"R:{number % 11}"), actions[number % 4],
-              at=max(number - 3, 0), outcome="failure" if number % 5 == 0 else "success")
-        for number in range(1, count + 1)
-    ]  # fmt: skip
-    return NaiveLog(events, ends or [64, 100, 101, count + 1], spoil)
+def sample_event(number: int) -> Event:
+    """Return event n, which is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late."""
+    return Event(number, f"user-{number % 7}", ("record", f"R:{number % 11}"), ["read", "read", "update", "export"][number % 4],
+                 at=max(number - 3, 0), outcome="failure" if number % 5 == 0 else "success")  # fmt: skip
+
+
+def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | None = None, later: int = 0) -> NaiveLog:
+    """Return a log of `count` sample events, the epoch, and `later` events more."""
+    events = [sample_event(number) for number in range(1, count + 1)]
+    after = [sample_event(number) for number in range(count + 2, count + 2 + later)]
+    return NaiveLog(events, ends or [64, 100, 101, count + 1], spoil, after)
