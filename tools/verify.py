@@ -8,7 +8,7 @@ somewhere you believe. Nothing else is believed before it was checked:
     consistency  the newer signed tree contains the older one, unchanged          RFC 6962
     log          every entry and tile of an export leads to the signed root hash  c2sp.org/tlog-tiles
     evidence     these events and no others answer your question                  docs/reference/formats.md
-    fraud        the log signed an index that leaves out an event it had logged   docs/reference/formats.md
+    fraud        the log contradicts what it signed                               docs/reference/formats.md
 Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage; 3 not everything asked for could be checked.
 Left out: other signatures than Ed25519, cosignatures of witnesses, fetching anything over a network.
 """
@@ -54,6 +54,7 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
 # The form of JSON values, as `fits` compares them: exactly these members, [items of a list], (items by their places).
 INDEX_KEYS = {"bits": int, "loggedAt": str, "root": str, "type": "index-keys", "v": 1}
 INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
+CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
 BUNDLE = {
     "buckets": [{"hashes": str, "key": str}],
     "checkpoint": str,
@@ -205,7 +206,9 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
 
 def verify_joint(size: int, leaves: dict[int, bytes], proof: object, root: bytes, what: str) -> None:
     """Check several leaf hashes at once, by index; the proof has, left to right, the subtrees that hold none of them."""
-    indexes, hashes = sorted(leaves), iter(cut(decode(proof, f"the proof of {what}"), HASH))
+    data = decode(proof, f"the proof of {what}")
+    require(len(data) % HASH == 0, f"the proof of {what} is not made of whole hashes", MalformedError)
+    indexes, hashes = sorted(leaves), iter(cut(data, HASH))
 
     def climb(start: int, end: int, first: int, last: int) -> bytes:
         if first == last:
@@ -708,6 +711,34 @@ def comparable(timestamp: str) -> str:
 
 
 # --- Evidence: complete answers from the log's own index ---------------------------------------------------------------
+def read_document(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file that has evidence."""
+    data = read(path, MAX_BUNDLE)
+    require(data.endswith(b"\n"), "evidence ends with a newline", MalformedError)
+    return parse_json(data[:-1], "the evidence")
+
+
+def open_entries(
+    document: dict[str, Any], key: tuple[str, bytes, bytes]
+) -> tuple[Checkpoint, dict[int, dict[str, Any]]]:
+    """Return a document's checkpoint, and its entries, which were checked to be in the checkpoint's tree."""
+    checkpoint = open_checkpoint(document["checkpoint"].encode(), key)
+    entries = {index: text.encode() for index, text in document["entries"]}
+    rising = [index for index, _ in document["entries"]] == sorted(entries)
+    require(rising, "the entries do not rise by index")
+    leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
+    verify_joint(checkpoint.size, leaves, document["hashes"], checkpoint.root, "the entries")
+    return checkpoint, {index: parse_entry(entry) for index, entry in entries.items()}
+
+
+def went_back(entries: dict[int, dict[str, Any]]) -> str:
+    """Return in words where the log's clock went back among entries that rise by index, nothing if it did nowhere."""
+    for before, after in pairwise(entries):
+        if entries[before]["loggedAt"] > entries[after]["loggedAt"]:
+            return f"the log's clock went back: entry {before} says that it was logged later than entry {after}"
+    return ""
+
+
 class Segment(NamedTuple):
     """A part of the index: the sorted postings of the entries [start, end), in pages of 32 under a root hash."""
 
@@ -720,23 +751,17 @@ class Segment(NamedTuple):
 class Evidence:
     """An evidence bundle: its checkpoint, entries and index epoch checked, ready to be asked."""
 
-    def __init__(self, path: str, key: tuple[str, bytes, bytes]) -> None:
-        """Read the bundle and check what does not depend on a question."""
-        data = read(path, MAX_BUNDLE)
-        require(data.endswith(b"\n"), "an evidence bundle ends with a newline", MalformedError)
-        self.bundle = bundle = parse_json(data[:-1], "the evidence bundle")
+    def __init__(self, bundle: dict[str, Any], key: tuple[str, bytes, bytes]) -> None:
+        """Check the form of a bundle and that its entries are in the signed tree."""
         require(fits(bundle, BUNDLE), "not a tlog-evidence with exactly the members of version 1", MalformedError)
+        require(bundle["mode"] in ("answer", "count"), "the mode of a bundle is answer or count", MalformedError)
+        self.bundle = bundle
         self.buckets: dict[int, bytes] = {}  # those whose proofs were checked
-        self.checkpoint = open_checkpoint(bundle["checkpoint"].encode(), key)
-        entries = {index: text.encode() for index, text in bundle["entries"]}
-        rising = [index for index, _ in bundle["entries"]] == sorted(entries)
-        require(rising, "the entries do not rise by index")
-        leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
-        verify_joint(self.checkpoint.size, leaves, bundle["hashes"], self.checkpoint.root, "the entries")
-        self.entries = {index: parse_entry(entry) for index, entry in entries.items()}
-        for before, after in pairwise(self.entries):
-            ordered = self.entries[before]["loggedAt"] <= self.entries[after]["loggedAt"]
-            require(ordered, f"the log's clock went back between the entries {before} and {after}")
+        self.checkpoint, self.entries = open_entries(bundle, key)
+
+    def open_index(self) -> None:
+        """Check the index epoch and its table, and which parts of it the window meets."""
+        bundle = self.bundle
         self.epoch = self.entries.get(bundle["epoch"], {"type": None})
         require(self.epoch["type"] == "index", "the index epoch's entry is not there")
         table = decode(bundle["table"], "the segment table")
@@ -788,6 +813,16 @@ class Evidence:
     def index_key(self, ident: bytes) -> bytes:
         """Return the index key of an ident in a bucket whose key was taken in."""
         return hmac.digest(self.buckets[self.bucket(ident)], ident, "sha256")[:16]
+
+    def convicts_key(self, entry: dict[str, Any], kind: str, ident: bytes) -> bool:
+        """Tell whether one of the bucket keys shows that an entry's key is not that of its data, whose ident is given."""
+        self.buckets = {}
+        for path in self.bundle["buckets"]:
+            try:
+                self.add_bucket(ident, path)
+            except VerificationError:
+                continue  # the key of another bucket, or entry 0 is not there
+        return bool(self.buckets) and self.has_false_key(entry, kind, ident)
 
     def has_false_key(self, entry: dict[str, Any], kind: str, ident: bytes) -> bool:
         """Tell whether an entry's key is shown not to be that of its data, whose ident is given."""
@@ -947,10 +982,13 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     alone = question.keys() - {"loggedFrom", "loggedTo"} in ({"resourceId", "resourceType"}, {"userId"}, {"action"})
     countable = arguments.mode == "answer" or alone
     require(countable, "--count is for one resource, actor or action, bounded by the log's clock only", MalformedError)
-    evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
+    evidence = Evidence(read_document(arguments.file), parse_vkey(arguments.vkey))
     bundle = evidence.bundle
     require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
     require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
+    fault = went_back(evidence.entries)
+    require(not fault, f"{fault}, which convicts the log: see the command fraud")
+    evidence.open_index()
     keys, edges = evidence.keys(question), evidence.check_window(question)
     first, *_ = keys
     indexes, count = evidence.search(keys[first], count=arguments.mode == "count")
@@ -997,23 +1035,44 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
 
 
 def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
-    """Check that the log signed an index that leaves out an event: its evidence bundle against the event's own proof."""
-    index, entry, _, older = open_event(arguments)
-    evidence = Evidence(arguments.file, parse_vkey(arguments.vkey))
+    """Check that the log convicts itself: of an index that leaves out an event, of a false key, of a clock that went back.
+
+    The first two take an event's proof, its event file and the evidence bundle that lacks it, the second one the event's data
+    as well. The last one takes a clock fraud file or a bundle alone.
+    """
+    key, document = parse_vkey(arguments.vkey), read_document(arguments.file)
+    given = [each for each in (arguments.proof, arguments.event) if each is not None]
+    require(len(given) != 1, "--proof and --event belong together", MalformedError)
+    if document.get("type") == CLOCK_FRAUD["type"]:
+        alone = not given and fits(document, CLOCK_FRAUD) and len(document["entries"]) == 2
+        require(
+            alone, "a clock fraud file has exactly its members, two entries, and no --proof or --event", MalformedError
+        )
+        checkpoint, entries = open_entries(document, key)
+        evidence = None
+    else:
+        evidence = Evidence(document, key)
+        checkpoint, entries = evidence.checkpoint, evidence.entries
+    if fault := went_back(entries):
+        return f"FRAUD: {fault}", [f"signed    {checkpoint}"], {"entries": len(entries)}
+    if evidence is None or not given:
+        raise VerificationError("the entries are logged in order: nothing is proved")
+    index, entry, disclosures, older = open_event(arguments)
+    lines = [f"event     {entry['eventId']} is entry {index} of {older}", f"signed    {checkpoint}"]
+    for group, disclosure in disclosures.items():
+        if evidence.convicts_key(entry, group, check_disclosure(entry, group, *disclosure)):
+            return f"FRAUD: entry {index} carries a false key: its {group} has another one", lines, {"entries": 2}
+    evidence.open_index()
     for segment, text in evidence.ranges:
-        for key in entry["keys"] if segment.start <= index < segment.end else []:
-            low, high = (key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
+        for index_key in entry["keys"] if segment.start <= index < segment.end else []:
+            low, high = (index_key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
             try:
                 first, last, _ = find_places(segment, text, low, high)
             except VerificationError:
                 continue  # the bundle is about another key
             require(first == last, f"the index has entry {index} under this key: no fraud")
-            lines = [f"event     {entry['eventId']} is entry {index} of {older}", f"index     {evidence.checkpoint}"]
-            return (
-                f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}",
-                lines,
-                {"entries": 2},
-            )
+            said = f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
+            return said, lines, {"entries": 2}
     raise VerificationError(f"the bundle does not show what the index has of entry {index}: nothing is proved")
 
 
@@ -1049,15 +1108,23 @@ def main(argv: list[str] | None = None) -> int:
         command_fraud,
     ):
         name = function.__name__.removeprefix("command_")
-        command = options[name] = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        what_for = str(function.__doc__)
+        command = options[name] = commands.add_parser(
+            name, help=what_for.split("\n", maxsplit=1)[0], description=what_for
+        )
         command.set_defaults(function=function)
         command.add_argument("--vkey", action=Once, required=True, help="the log's public key, literally or as @FILE")
         command.add_argument("--json", action="store_true", help="print the verdict as JSON")
-        what = {"log": "the directory of the export", "evidence": "the bundle", "fraud": "the evidence bundle"}
+        what = {
+            "log": "the directory of the export",
+            "evidence": "the bundle",
+            "fraud": "the evidence bundle, or a clock fraud file",
+        }
         command.add_argument("proof" if name == "proof" else "file", help=what.get(name, f"the {name} file"))
-    options["fraud"].add_argument("--proof", action=Once, required=True, help="the event's .tlog-proof file")
+    options["fraud"].add_argument("--proof", action=Once, help="the event's .tlog-proof file")
     for name in ("proof", "fraud"):
-        options[name].add_argument("--event", action=Once, required=True, help="the event's .event.json file")
+        required = name == "proof"
+        options[name].add_argument("--event", action=Once, required=required, help="the event's .event.json file")
     options["proof"].add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
     older = "the older checkpoint; the proof has the newer one"
     options["consistency"].add_argument("--old", action=Once, required=True, help=older)

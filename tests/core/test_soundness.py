@@ -9,20 +9,31 @@ import base64
 import contextlib
 import io
 import json
+import os
+import random
 import struct
 from hashlib import sha256
 
 import bundles
 import pytest
-from bundles import b64url, canonical, file_of, moment, sample_log
+from bundles import b64, b64url, canonical, file_of, moment, sample_log
 from core import reference
 from offline import options_of
 from offline import verify as offline
 
-from tlog.core.evidence import parse_evidence, verify_evidence
+from tlog.core.evidence import (
+    find_clock_fraud,
+    find_false_key,
+    find_fraud,
+    format_clock_fraud,
+    parse_clock_fraud,
+    parse_evidence,
+    verify_evidence,
+)
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
-from tlog.errors import TlogError
+from tlog.core.verify import verify_event
+from tlog.errors import TlogError, VerificationError
 
 EMPTY = sha256().digest()
 LOG = sample_log()
@@ -565,3 +576,248 @@ def test_what_is_disclosed_leads_to_the_key_at_its_place(ask, name):
 def test_what_is_disclosed_honestly_is_taken(ask):
     for question in ({"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}):
         assert ask(LOG.bundle(question, disclose=True), question)[0] == 0
+
+
+# --- Frauds: what convicts a log, and what convicts nobody ------------------------------------------------------------
+
+
+def charge_core(bundle, proof_and_event, _directory):
+    """Return the exit code and what is said by tlog's own verifier, trying each fraud."""
+    said = []
+    try:
+        data = bundle if isinstance(bundle, bytes) else file_of(bundle)
+        fraud = parse_clock_fraud(data) if b"tlog-clock-fraud" in data else parse_evidence(data)
+        event = None if proof_and_event is None else verify_event(VERIFIER, proof_and_event[1], proof_and_event[0])
+        attempts = [lambda: find_clock_fraud(VERIFIER, fraud)]
+        if event is not None:
+            attempts += [lambda: find_false_key(VERIFIER, fraud, event.entry, event.bodies)]
+            keys = event.entry.index_keys()
+            attempts += [lambda key=key: find_fraud(VERIFIER, fraud, key, event.index) for key in keys]
+        for attempt in attempts:
+            try:
+                return 0, attempt()
+            except VerificationError as error:
+                said.append(str(error))
+    except TlogError as error:
+        return error.exit_code, str(error)
+    return 1, "; ".join(said)
+
+
+def charge_offline(bundle, proof_and_event, directory):
+    """Return the exit code of `verify.py fraud` and what it said."""
+    names, more = ["bundle", "proof", "event"], []
+    contents = [bundle if isinstance(bundle, bytes) else file_of(bundle), *(proof_and_event or ())]
+    for name, data in zip(names, contents, strict=False):
+        (directory / name).write_bytes(data)
+    if proof_and_event is not None:
+        more = ["--proof", directory / "proof", "--event", directory / "event"]
+    return run_offline("fraud", "--vkey", bundles.vkey(), *more, directory / "bundle")
+
+
+@pytest.fixture(params=[charge_core, charge_offline], ids=["core", "verify.py"])
+def charge(request, tmp_path):
+    """Put what may convict a log before a verifier; returns exit code and verdict."""
+
+    def put(bundle, proof_and_event=None):
+        return request.param(bundle, proof_and_event, tmp_path)
+
+    return put
+
+
+def clock_fraud(log, first, second):
+    """A clock fraud file about two entries of a log."""
+    bundle = with_entries(log, {"checkpoint": bundles.note(len(log.entries), log.root)}, sorted([first, second]))
+    return bundle | {"type": "tlog-clock-fraud", "v": 1}
+
+
+BACK = logged(sample_log(), {17: "2026-03-01T00:09:59.999999Z"})
+
+
+def test_a_clock_that_went_back_convicts(charge):
+    code, said = charge(clock_fraud(BACK, 10, 17))
+    assert (code, "entry 10 says that it was logged later than entry 17" in said) == (0, True), said
+    for bundle in (clock_fraud(BACK, 9, 17), clock_fraud(BACK, 17, 18), clock_fraud(LOG, 10, 17)):
+        code, said = charge(bundle)
+        assert (code, "in order" in said) == (1, True), said
+    code, said = charge(BACK.bundle(ASKED))
+    assert (code, "entry 10 says that it was logged later than entry 17" in said) == (0, True), said
+    assert charge(BACK.bundle(ASKED), LOG.event_proof(3))[0] == 0
+    assert charge(LOG.bundle(ASKED))[0] == 1
+
+
+FRAUD = clock_fraud(BACK, 10, 17)
+WRONG_FRAUDS = {
+    "a member more": (FRAUD | {"x": 1}, 2),
+    "another version": (FRAUD | {"v": 2}, 2),
+    "a version that is true": (FRAUD | {"v": True}, 2),
+    "one entry": (with_entries(BACK, FRAUD, [17]), 2),
+    "three entries": (with_entries(BACK, FRAUD, [10, 17, 18]), 2),
+    "no entries": (FRAUD | {"entries": []}, 2),
+    "entries by name": (FRAUD | {"entries": {}}, 2),
+    "an index that is text": (FRAUD | {"entries": [["10", BACK.entries[10]], [17, BACK.entries[17]]]}, 2),
+    "an entry of another form": (FRAUD | {"entries": [[10, "{}"], [17, BACK.entries[17]]]}, 1),
+    "entries turned round": (FRAUD | {"entries": FRAUD["entries"][::-1]}, 1),
+    "an entry twice": (FRAUD | {"entries": [FRAUD["entries"][0]] * 2}, 1),
+    "another tree": (FRAUD | {"checkpoint": bundles.note(len(LOG.entries), LOG.root)}, 1),
+    "a hash less": (FRAUD | {"hashes": b64(base64.b64decode(FRAUD["hashes"])[32:])}, 1),
+    "half a hash": (FRAUD | {"hashes": b64(base64.b64decode(FRAUD["hashes"])[16:])}, 2),
+    "no newline": (canonical(FRAUD).encode(), 2),
+    "white space": (json.dumps(FRAUD, sort_keys=True).encode() + b"\n", 2),
+    "nested deep": (b'{"type":"tlog-clock-fraud","x":' + b"[" * 9999 + b"\n", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_FRAUDS)
+def test_a_clock_fraud_file_has_its_form(charge, name):
+    fraud, expected = WRONG_FRAUDS[name]
+    code, said = charge(fraud)
+    assert code == expected, said
+
+
+def test_a_clock_fraud_file_is_written_as_it_is_read():
+    data = file_of(FRAUD)
+    assert format_clock_fraud(parse_clock_fraud(data)) == data
+
+
+def test_files_that_belong_together_are_given_together(tmp_path):
+    for name, data in zip(("proof", "event"), LOG.event_proof(3), strict=True):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "bundle").write_bytes(file_of(LOG.bundle(ASKED)))
+    (tmp_path / "fraud").write_bytes(file_of(FRAUD))
+    proof, event = ["--proof", tmp_path / "proof"], ["--event", tmp_path / "event"]
+    for arguments in (
+        [*proof, tmp_path / "bundle"],
+        [*event, tmp_path / "bundle"],
+        [*proof, *event, tmp_path / "fraud"],
+    ):
+        assert run_offline("fraud", "--vkey", bundles.vkey(), *arguments)[0] == 2
+
+
+def denied(disclosed, keys):
+    """A log in which event 70 has keys of others, its index derived as it must be, and the event's own proof with its data."""
+    log = about_another(*disclosed, keys)
+    entry = json.loads(log.entries[VICTIM])
+    postings = {n: event.keys for n, event in log.events.items()}
+    postings[VICTIM] = [base64.urlsafe_b64decode(key + "==") for key in entry["keys"]]
+    log.index = bundles.Index(postings, [64, 100, 101, 121])
+    return with_table(log, lambda rows: rows)
+
+
+@pytest.mark.parametrize(
+    "keys, question, group",
+    [
+        ({1: RESOURCE}, {"resourceType": "record", "resourceId": "R:9"}, "resource"),
+        ({0: ACTOR}, {"userId": "user-5"}, "actor"),
+    ],
+)
+def test_a_false_key_convicts(charge, ask, keys, question, group):
+    """Event 70 is by user-5 about R:9 and has the key of user-0 or of R:4: no answer about R:9 or user-5 has it."""
+    log = denied(("user-5", "R:9"), keys)
+    bundle, proof_and_event = log.bundle(question), log.event_proof(VICTIM, disclose=True)
+    assert VICTIM not in dict(bundle["entries"])
+    assert ask(bundle, question)[0] == 0  # nothing in the bundle can show it
+    code, said = charge(bundle, proof_and_event)
+    assert (code, f"false key: its {group}" in said) == (0, True), said
+    # Window, epoch and pages do not matter, and neither does another bucket key beside the right one.
+    assert charge(bundle | {"epoch": 0, "table": "", "segments": [], "start": 9, "end": 3}, proof_and_event)[0] == 0
+    other = log.bundle({"resourceType": "record", "resourceId": "R:1"})
+    assert charge(bundle | {"buckets": [*other["buckets"], *bundle["buckets"]]}, proof_and_event)[0] == 0
+    # Without the data, without the bucket key, without entry 0, or with the key of another bucket nothing is proved.
+    assert charge(bundle, log.event_proof(VICTIM))[0] == 1
+    assert charge(bundle | {"buckets": []}, proof_and_event)[0] == 1
+    assert charge(with_entries(log, bundle, [1, log.epoch]), proof_and_event)[0] == 1
+    assert charge(other, proof_and_event)[0] == 1
+    forged = bundle | {"buckets": [bundle["buckets"][0] | {"key": b64(bytes(32))}]}
+    assert charge(forged, proof_and_event)[0] == 1
+
+
+def test_data_that_is_not_the_events_convicts_nobody(charge):
+    question = {"resourceType": "record", "resourceId": "R:4"}
+    proof, event = LOG.event_proof(VICTIM, disclose=True)
+    content = json.loads(event)
+    content["disclosures"]["resource"]["body"] = canonical({"resource": {"id": "R:9", "type": "record"}})
+    code, said = charge(LOG.bundle(question), (proof, (canonical(content) + "\n").encode()))
+    assert code == 1, said
+
+
+BODIES = {
+    "no object": ("actor", "[]", 2),
+    "no JSON": ("actor", "user", 2),
+    "no userId": ("actor", "{}", 2),
+    "a userId that is a number": ("actor", '{"userId":5}', 2),
+    "a userId twice": ("actor", '{"userId":"x","userId":"user-0"}', 2),
+    "half a surrogate pair": ("actor", '{"userId":"\\ud800"}', 2),
+    "half a surrogate pair elsewhere": ("actor", '{"role":"\\udc00","userId":"user-0"}', 2),
+    "a number that is none": ("actor", '{"role":NaN,"userId":"user-0"}', 2),
+    "an endless number": ("actor", '{"role":1e999,"userId":"user-0"}', 2),
+    "a number beyond 2^53": ("actor", '{"role":9007199254740992,"userId":"user-0"}', 2),
+    "a long number": ("actor", '{"role":' + "9" * 5000 + ',"userId":"user-0"}', 2),
+    "33 levels": ("actor", '{"role":' + "[" * 32 + "]" * 32 + ',"userId":"user-0"}', 2),
+    "32 levels": ("actor", '{"role":' + "[" * 31 + "]" * 31 + ',"userId":"user-0"}', 0),
+    "a number of 2^53 - 1": ("actor", '{"role":-9007199254740991,"userId":"user-0"}', 0),
+    "levels without end": ("actor", "[" * 20_000, 2),
+    "a resource that is a text": ("resource", '{"resource":"R:4"}', 2),
+    "a resource without a type": ("resource", '{"resource":{"id":"R:4"}}', 2),
+    "a resource without an id": ("resource", '{"resource":{"type":"record"}}', 2),
+    "a resource whose id is a number": ("resource", '{"resource":{"id":4,"type":"record"}}', 2),
+    "the other group's data": ("resource", '{"userId":"user-0"}', 2),
+    "a resource of another type": ("resource", '{"resource":{"id":"R:4","type":"bill"}}', 1),
+    "a resource": ("resource", '{"resource":{"id":"R:4","type":"record"}}', 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_what_is_disclosed_is_what_an_event_has_there(ask, name):
+    group, body, expected = BODIES[name]
+    log, salt = sample_log(), bytes(16)
+    entry = json.loads(log.entries[VICTIM])
+    entry["commitments"][group] = b64url(sha256(b"\x10" + salt + body.encode()).digest())
+    log.entries[VICTIM] = canonical(entry)
+    question = {"userId": "user-0", "resourceType": "record", "resourceId": "R:4"}
+    bundle = signed(log).bundle(question)
+    assert bundle["manifest"]["answers"] == 1
+    bundle["disclosures"] = [[VICTIM, {group: {"body": body, "salt": b64url(salt)}}]]
+    bundle["manifest"]["disclosures"] = 1
+    code, said = ask(bundle, question)
+    assert code == expected, said
+
+
+PAIRS = int(os.environ.get("TLOG_TEST_PAIRS", "120"))
+
+
+def test_honest_logs_are_never_convicted(charge):
+    """Any event's proof with its data against any bundle of any honest log. The full number is run with TLOG_TEST_PAIRS=10000."""
+    rng = random.Random(13)
+    logs = [sample_log(), sample_log(60, [30, 61], later=30), sample_log(90, [91]), sample_log(later=40)]
+    for _ in range(PAIRS):
+        log = rng.choice(logs)
+        question = random_question(rng)
+        mode = "count" if parse_question(question).countable() and rng.random() < 0.3 else "answer"
+        bundle = log.bundle(question, mode=mode, disclose=mode == "answer" and rng.random() < 0.5)
+        number = rng.choice(list(log.events))
+        code, said = charge(bundle, log.event_proof(number, disclose=rng.random() < 0.8))
+        assert (code, "FRAUD" in said) == (1, False), (question, number, said)
+
+
+def random_question(rng):
+    """A question about the sample log that an index can answer."""
+    number = rng.randrange(1, 121)
+    about = [
+        {"userId": f"user-{rng.randrange(8)}"},
+        {"resourceType": rng.choice(["record", "record", "bill"]), "resourceId": f"R:{rng.randrange(12)}"},
+        {"action": rng.choice(["read", "update", "export", "login"])},
+    ]
+    question = {name: value for each in rng.sample(about, rng.choice([1, 1, 2, 3])) for name, value in each.items()}
+    first, last = sorted((number, rng.randrange(0, 125)))
+    more = {
+        "outcome": rng.choice(["success", "failure"]),
+        "from": moment(1440 + first if rng.random() < 0.5 else first, fraction=False),
+        "to": moment(2880 + last, fraction=False),
+        "loggedFrom": moment(first),
+        "loggedTo": moment(max(last, 1)),
+    }
+    for name in rng.sample(sorted(more), rng.choice([0, 0, 1, 2])):
+        question[name] = more[name]
+    if "loggedTo" in question and "from" in question and "loggedFrom" not in question:
+        question["loggedFrom"] = moment(first)
+    return question

@@ -8,7 +8,8 @@ two things, which it has to bring along itself: the log's public key, and the qu
 
 What a bundle cannot show by itself is that the epoch's segments were derived from the entries as they should be. Whoever
 holds the entries can derive them again, and whoever holds an event's proof with its data (`.tlog-proof` and event file) can
-convict an epoch that leaves the event out (`find_fraud`). A receipt cannot: it is unsigned.
+convict an epoch that leaves the event out (`find_fraud`), and a log that gave the event the key of other data
+(`find_false_key`). A receipt cannot: it is unsigned. A clock that went back is convicted by two entries (`find_clock_fraud`).
 """
 
 from __future__ import annotations
@@ -101,6 +102,16 @@ class Evidence(_Object, kw_only=True, frozen=True):
     v: Literal[1]
 
 
+class ClockFraud(_Object, kw_only=True, frozen=True):
+    """Two entries of one tree by which a clock went back: index and text of each, and the joint proof of both."""
+
+    checkpoint: str
+    entries: tuple[tuple[int, str], tuple[int, str]]
+    hashes: str
+    type: Literal["tlog-clock-fraud"]
+    v: Literal[1]
+
+
 class Proved(NamedTuple):
     """What a bundle proves: these entries and no others, of those looked at, answer the question.
 
@@ -117,6 +128,7 @@ class Proved(NamedTuple):
 
 
 _decode: Final = msgspec.json.Decoder(Evidence).decode
+_decode_fraud: Final = msgspec.json.Decoder(ClockFraud).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -216,7 +228,9 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     bodies = _bodies(bundle, dict(answers))
     for index, entry in answers:
         for group, body in bodies.get(index, {}).items():
-            false = _false_key(entry, group, body, bucket_keys, question)
+            ident = _disclosed_ident(entry, group, body)
+            # The entry has the key of what is asked: it cannot be that of other data as well.
+            false = question.idents().get(group, ident) != ident or _has_false_key(entry, group, ident, bucket_keys)
             _require(not false, f"entry {index} carries a false key: the {group} shown has another one")
     disclosed = sum(len(groups) for groups in bodies.values())
     manifest = Manifest(answers=len(answers), disclosures=disclosed, postings=len(postings))
@@ -254,6 +268,81 @@ def find_fraud(log: Verifier, bundle: Evidence, key: bytes, index: int) -> str:
     raise VerificationError(message)
 
 
+def find_false_key(log: Verifier, bundle: Evidence, entry: EventEntry, bodies: Mapping[str, bytes]) -> str:
+    """Convict a log of a false key: the data of an event lead to another index key than its entry carries.
+
+    Who asks for what the event is about is not shown it, although the index was derived from the entries as it must be. The
+    bundle is one about the question whose answer lacks the event: from it come entry 0 and the bucket key; its window, its
+    epoch and its pages do not matter. The caller has verified that the log signed `entry` and that `bodies`, by group, are
+    what it commits to (`tlog.core.verify.verify_event`).
+
+    Returns:
+        What is wrong, in words.
+
+    Raises:
+        MalformedInputError: a member of the bundle or a body has not the form it must have.
+        VerificationError: nothing is proved.
+
+    """
+    checkpoint = open_checkpoint(bundle.checkpoint.encode(), log)
+    commitment = _entries(bundle, checkpoint).get(0)
+    if not isinstance(commitment, IndexKeysEntry):
+        message = "entry 0, which commits to the bucket keys, is not there"
+        raise VerificationError(message)
+    for group, body in bodies.items():
+        ident = _disclosed_ident(entry, group, body)
+        for path in bundle.buckets:
+            try:
+                proved = _BucketKeys(commitment.bits, _bucket_key(commitment, ident, path))
+            except VerificationError:
+                continue  # the key of another bucket
+            if _has_false_key(entry, group, ident, proved):
+                return f"event {entry.eventId} carries a false key: its {group} has another one"
+    message = "the bundle does not show that a key of the event is false"
+    raise VerificationError(message)
+
+
+def find_clock_fraud(log: Verifier, bundle: Evidence | ClockFraud) -> str:
+    """Convict a log whose clock went back: of two entries of one tree the later one says that it was logged earlier.
+
+    Returns:
+        What is wrong, in words.
+
+    Raises:
+        MalformedInputError: a member has not the form it must have.
+        VerificationError: nothing is proved.
+
+    """
+    went_back = _went_back(_entries(bundle, open_checkpoint(bundle.checkpoint.encode(), log)))
+    if went_back is None:
+        message = "the entries are logged in order"
+        raise VerificationError(message)
+    return went_back
+
+
+def format_clock_fraud(fraud: ClockFraud) -> bytes:
+    """Return the file's bytes: RFC 8785 JSON and one newline."""
+    return _encode(fraud) + b"\n"
+
+
+def parse_clock_fraud(data: bytes) -> ClockFraud:
+    """Return what a file of the type `tlog-clock-fraud` holds.
+
+    Raises:
+        MalformedInputError: the bytes are not exactly what formatting its members gives.
+
+    """
+    try:
+        fraud = _decode_fraud(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        message = "not a clock fraud file of this format"
+        raise MalformedInputError(message) from None
+    if format_clock_fraud(fraud) != data:
+        message = "the clock fraud file is not in canonical form (RFC 8785), ended by one newline"
+        raise MalformedInputError(message)
+    return fraud
+
+
 def _require(condition: object, message: str) -> None:
     if not condition:
         raise VerificationError(message)
@@ -263,8 +352,8 @@ def _hashes(text: str, what: str) -> Sequence[bytes]:
     return split_hashes(parse_base64(text.encode(), what))
 
 
-def _entries(bundle: Evidence, checkpoint: Checkpoint) -> dict[int, Entry]:
-    """Return the bundle's entries by index, proved to be in the checkpoint's tree."""
+def _entries(bundle: Evidence | ClockFraud, checkpoint: Checkpoint) -> dict[int, Entry]:
+    """Return the entries by index, proved to be in the checkpoint's tree."""
     indexes = [index for index, _ in bundle.entries]
     _require(indexes == sorted(set(indexes)), "the entries do not rise by index")
     data = {index: text.encode() for index, text in bundle.entries}
@@ -293,11 +382,16 @@ def _bucket_keys(bundle: Evidence, question: Question, commitment: Entry | None)
     _require(len(idents) == len(bundle.buckets), "there are not as many bucket keys as the question needs")
     proved = _BucketKeys(commitment.bits, {})
     for ident, path in zip(idents, bundle.buckets, strict=True):
-        key, bucket = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE), bucket_of(ident, commitment.bits)
-        hashes = _hashes(path.hashes, "the proof of a bucket key")
-        verify_joint(1 << commitment.bits, {bucket: leaf_hash(key)}, hashes, commitment.root_hash())
-        proved.keys[bucket] = key
+        proved.keys.update(_bucket_key(commitment, ident, path))
     return proved
+
+
+def _bucket_key(commitment: IndexKeysEntry, ident: bytes, path: KeyPath) -> dict[int, bytes]:
+    """Return a bucket key under the number of the bucket of `ident`, proved to be the key of that bucket."""
+    key, bucket = parse_base64(path.key.encode(), "a bucket key", HASH_SIZE), bucket_of(ident, commitment.bits)
+    hashes = _hashes(path.hashes, "the proof of a bucket key")
+    verify_joint(1 << commitment.bits, {bucket: leaf_hash(key)}, hashes, commitment.root_hash())
+    return {bucket: key}
 
 
 def _disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
@@ -320,21 +414,23 @@ def _disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
             raise MalformedInputError(message)
 
 
-def _false_key(entry: EventEntry, group: str, body: bytes, bucket_keys: _BucketKeys, question: Question) -> bool:
-    """Tell whether the bundle shows that the key of a disclosed group is not that of its data."""
-    ident = _disclosed_ident(entry, group, body)
-    # The entry has the key of what is asked: it cannot be that of other data as well.
-    if question.idents().get(group, ident) != ident:
-        return True
+def _has_false_key(entry: EventEntry, group: str, ident: bytes, bucket_keys: _BucketKeys) -> bool:
+    """Tell whether bucket keys show that the key of a disclosed group is not that of its data, whose ident is given."""
     known = bucket_of(ident, bucket_keys.bits) in bucket_keys.keys
     return known and entry.index_keys()[GROUPS.index(group)] != bucket_keys.index_key(ident)
 
 
 def _check_clock(entries: Mapping[int, Entry]) -> None:
+    went_back = _went_back(entries)
+    _require(went_back is None, f"{went_back}, which convicts the log: see 'verify.py fraud'")
+
+
+def _went_back(entries: Mapping[int, Entry]) -> str | None:
+    """Return in words where the log's clock went back, None if it did nowhere."""
     for before, after in pairwise(sorted(entries)):
         if entries[before].loggedAt > entries[after].loggedAt:
-            message = f"the log's clock went back: entry {before} says that it was logged later than entry {after}"
-            raise VerificationError(message)
+            return f"the log's clock went back: entry {before} says that it was logged later than entry {after}"
+    return None
 
 
 def _check_window(bundle: Evidence, question: Question, entries: Mapping[int, Entry], size: int) -> set[int]:

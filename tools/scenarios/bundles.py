@@ -229,6 +229,7 @@ class NaiveLog:
         self.entries = [canonical(first), *(event.entry for event in events), canonical(epoch)]
         self.epoch = len(self.entries) - 1
         self.entries += [event.entry for event in later or []]
+        self.events |= {event.number: event for event in later or []}
         self.root = reference.tree_hash([entry.encode() for entry in self.entries])
 
     def window(self, question: dict[str, str]) -> tuple[int, int]:
@@ -304,12 +305,14 @@ class NaiveLog:
             "v": 1,
         }
 
-    def event_proof(self, index: int) -> tuple[bytes, bytes]:
+    def event_proof(self, index: int, *, disclose: bool = False) -> tuple[bytes, bytes]:
         """Return the tlog-proof and the event file of an entry."""
         leaves = [entry.encode() for entry in self.entries]
         hashes = "".join(f"{b64(each)}\n" for each in reference.path(index, leaves))
         proof = f"c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{note(len(leaves), self.root)}"
-        return proof.encode(), (canonical({"disclosures": {}, "entry": self.entries[index]}) + "\n").encode()
+        shown = self.events[index].disclosures.items() if disclose else ()
+        disclosures = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in shown}
+        return proof.encode(), (canonical({"disclosures": disclosures, "entry": self.entries[index]}) + "\n").encode()
 
 
 def applies(event: Event, question: dict[str, str]) -> bool:
