@@ -346,6 +346,7 @@ def open_checkpoint(note: bytes, key: tuple[str, bytes, bytes]) -> Checkpoint:
 
 def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     """Return a note's text and its signatures as (name, key ID, signature)."""
+    require(len(note) <= MAX_FILE, f"a note has at most {MAX_FILE} bytes", MalformedError)
     if re.search(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]", note.decode("utf-8", "surrogateescape")):
         raise MalformedError("a note must be UTF-8 without control characters")
     text, separator, tail = note.rpartition(b"\n\n")
@@ -1000,8 +1001,9 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
         require(has[first], f"the index points to entry {index}, which does not have the key asked for")
         if all(has.values()) and matches(question, entry):
             answers.append(index)
-    bodies = dict(bundle["disclosures"])
-    require(bodies.keys() <= {*answers} and len(bodies) == len(bundle["disclosures"]), "a stray disclosure")
+    indexes_shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
+    rising = indexes_shown == sorted({*indexes_shown} & {*answers}) and all(bodies.values())
+    require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
     stray = evidence.entries.keys() - {*indexes, bundle["epoch"]} - edges
     require(not stray, "there are entries in the bundle that the question does not need")
     lines = [f"question  {json.dumps(question, ensure_ascii=False)}"]
@@ -1155,12 +1157,23 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         verdict = {"verdict": VERDICTS[code], "exitCode": code, "summary": summary, "problems": problems}
         # In pieces: standard output without a buffer (PYTHONUNBUFFERED) may stop in the midst of a large one.
-        print(*json.JSONEncoder().iterencode({**verdict, "details": details, "checked": checked}), sep="")
-    else:
-        lines = [*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary])]
-        # What a producer wrote must not command the reader's terminal.
+        return write([*json.JSONEncoder().iterencode({**verdict, "details": details, "checked": checked})], code)
+    lines = [*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary])]
+    # What a producer wrote must not command the reader's terminal.
+    return write(["\n".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)], code)
+
+
+def write(verdict: list[str], code: int) -> int:
+    """Write a verdict to standard output; return its exit code, which is never 0 where the verdict was not written whole."""
+    try:
+        if sys.stdout is None:  # what Python has there if it was started without one
+            raise OSError("it is closed")
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(*("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines), sep="\n")
+        print(*verdict, sep="", flush=True)
+    except OSError as error:
+        sys.stdout = None  # or Python would try to write the rest when it ends
+        print(f"verify.py: cannot write the verdict to standard output: {error}", file=sys.stderr)
+        return code or CODES[MalformedError]
     return code
 
 

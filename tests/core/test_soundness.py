@@ -11,7 +11,11 @@ import io
 import json
 import os
 import random
+import re
+import shlex
 import struct
+import subprocess
+import sys
 from hashlib import sha256
 
 import bundles
@@ -20,6 +24,7 @@ from bundles import b64, b64url, canonical, file_of, moment, sample_log
 from core import reference
 from offline import options_of
 from offline import verify as offline
+from support import VERIFIER as PROGRAM
 
 from tlog.core.evidence import (
     find_clock_fraud,
@@ -821,3 +826,214 @@ def random_question(rng):
     if "loggedTo" in question and "from" in question and "loggedFrom" not in question:
         question["loggedFrom"] = moment(first)
     return question
+
+
+# --- Both verifiers come to one verdict, and never to a false one -----------------------------------------------------
+
+MUTANTS = int(os.environ.get("TLOG_TEST_MUTANTS", "300"))
+
+
+def both(bundle, question, mode, directory):
+    """What both verifiers say of a bundle, which has to be the same: None if it is refused, else the answers or their number."""
+    said = []
+    try:
+        proved = verify_evidence(VERIFIER, parse_question(question), parse_evidence(file_of(bundle)))
+        if (proved.answers is None) == (mode == "count"):
+            said.append(proved.count if mode == "count" else [index for index, _ in proved.answers])
+        else:
+            said.append(None)
+    except TlogError:
+        said.append(None)
+    code, text = ask_offline(bundle, question, mode, directory)
+    assert code in (0, 1, 2), text
+    shown = [int(line.split()[1][:-1]) for line in text.splitlines() if line.startswith("entry  ")][::-1]
+    counted = re.search(r"exactly ([0-9,]+) events", text)
+    number = 0 if counted is None else int(counted[1].replace(",", ""))
+    said.append(None if code else number if mode == "count" else shown)
+    assert mode == "count" or code or number == len(shown)
+    assert said[0] == said[1], (question, mode, text)
+    return said[0]
+
+
+def truth(log, question, mode):
+    """What answers a question, by brute force over what is in the epoch, looked at as the question says."""
+    start, end = log.window(question)
+    answers = [n for n, event in sorted(log.events.items()) if start <= n < end and bundles.applies(event, question)]
+    return len(answers) if mode == "count" else answers
+
+
+def places_of(value, path=()):
+    """Every place in a JSON value, as the path to it."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        yield (*path, name)
+        yield from places_of(child, (*path, name))
+
+
+def mutated(rng, value, donors=()):
+    """A copy of a JSON value with one place changed."""
+    copy = json.loads(canonical(value))
+    path = rng.choice([*places_of(copy)])
+    inner = copy
+    for step in path[:-1]:
+        inner = inner[step]
+    old = inner[path[-1]]
+    with contextlib.suppress(LookupError, TypeError):
+        donor = rng.choice(donors)
+        for step in path:
+            donor = donor[step]
+        if rng.random() < 0.4:
+            inner[path[-1]] = donor
+            return copy
+    if isinstance(inner, list) and rng.random() < 0.3:
+        rng.choice([
+            lambda: inner.pop(path[-1]),
+            lambda: inner.insert(path[-1], old),
+            inner.reverse,
+            inner.clear,
+            lambda: inner.append(rng.choice(inner)),
+        ])()  # fmt: skip
+        return copy
+    if isinstance(inner, dict) and rng.random() < 0.2:
+        rng.choice([lambda: inner.pop(path[-1]), lambda: inner.update({path[-1] + "x": old})])()
+        return copy
+    inner[path[-1]] = rng.choice(changes_of(rng, old))
+    return copy
+
+
+def changes_of(rng, old):
+    """Values for the place of another."""
+    if isinstance(old, bool) or old is None:
+        return [0, 1, "", []]
+    if isinstance(old, int):
+        return [old + 1, old - 1, 0, 1, -1, float(old), bool(old), str(old), None, 2**63, 2**64, [old], old ^ 32]
+    if isinstance(old, str):
+        place = rng.randrange(len(old) + 1)
+        letter = rng.choice("AB/-_=+ 019Z\n\u00e9")
+        return [
+            "",
+            old + "=",
+            old[:-1],
+            old + letter,
+            old[:place] + letter + old[place + 1 :],
+            old.swapcase(),
+            5,
+            None,
+            [old],
+            {},
+        ]
+    return [[], {}, "", 0, None, [old], [[]], {"x": old}]
+
+
+def bundle_for(rng, log, question):
+    mode = "count" if parse_question(question).countable() and rng.random() < 0.3 else "answer"
+    return log.bundle(question, mode=mode, disclose=mode == "answer" and rng.random() < 0.5), mode
+
+
+def test_a_mutant_of_a_bundle_never_verifies_as_another_answer(tmp_path):
+    """Structural mutants of honest bundles. The full number is run with TLOG_TEST_MUTANTS=20000."""
+    rng = random.Random(17)
+    taken = 0
+    for _ in range(MUTANTS):
+        question = random_question(rng)
+        bundle, mode = bundle_for(rng, LOG, question)
+        donors = [bundle_for(rng, LOG, random_question(rng))[0]]
+        for _ in range(rng.choice([1, 1, 1, 2])):
+            bundle = mutated(rng, bundle, donors)
+        said = both(bundle, question, mode, tmp_path)
+        assert said in (None, truth(LOG, question, mode)), (question, mode)
+        taken += said is not None
+    assert taken < MUTANTS / 5
+
+
+def remade(rng, count=40):
+    """A log that its operator spoiled somewhere, with proofs, index and signature that fit."""
+    log = sample_log(count, [16, 30, 31, count + 1], later=rng.choice([0, 8]))
+    if rng.random() < 0.4:
+        index = rng.choice([0, log.epoch, log.epoch, rng.randrange(len(log.entries))])
+        log.entries[index] = canonical(
+            mutated(rng, json.loads(log.entries[index]), [json.loads(rng.choice(log.entries))])
+        )
+    elif rng.random() < 0.5:
+        number, name = rng.randrange(4), rng.choice(["start", "end", "postings", "root"])
+        row = list(struct.iter_unpack(">QQQ32s", log.index.table()))[number]
+        value = (
+            rng.choice([EMPTY, bytes(32)])
+            if name == "root"
+            else max(0, row[["start", "end", "postings"].index(name)] + rng.choice([-1, 1, 5]))
+        )
+        ends = None if rng.random() < 0.5 else [16, 30, 31, count + 1]
+        log = with_table(log, replaced(number, **{name: value}), ends=ends)
+    else:
+        start, end, postings = log.index.segments[number := rng.randrange(4)]
+        place = rng.randrange(len(postings))
+        other = rng.choice([
+            postings[:place] + postings[place + 1 :], postings[:place] + postings[place:][:1] + postings[place:],
+            sorted([*postings, postings[place][:8] + rng.randrange(end - start + 2).to_bytes(4)]),
+            [*postings[:place], *postings[place:][::-1]], [],
+        ])  # fmt: skip
+        log.index.segments[number] = (start, end, other)
+        log = with_table(log, lambda rows: rows)
+    return signed(log)
+
+
+def test_both_verifiers_judge_a_spoiled_log_alike(tmp_path):
+    """Mutants under a signature: entries, epochs, tables and postings. The full number is run with TLOG_TEST_MUTANTS=20000."""
+    rng = random.Random(19)
+    for _ in range(MUTANTS):
+        log, question = remade(rng), random_question(rng)
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a log that bundles.py cannot read
+            bundle, mode = bundle_for(rng, log, question)
+            both(bundle, question, mode, tmp_path)
+
+
+def test_a_bundle_of_another_question_proves_nothing_else(tmp_path):
+    """Pairs of a question and the honest bundle of another, its member `question` edited, and sometimes its numbers."""
+    rng = random.Random(23)
+    verified = 0
+    for _ in range(MUTANTS):
+        asked, other = random_question(rng), random_question(rng)
+        if rng.random() < 0.6:  # a question with something more or less
+            other = {name: value for name, value in asked.items() if rng.random() < 0.7 or name.startswith("resource")}
+        if not parse_question(other).keys(lambda _: b""):
+            continue
+        bundle, mode = bundle_for(rng, LOG, other)
+        bundle["question"] = asked
+        if rng.random() < 0.3 and mode == "answer":
+            bundle["manifest"]["answers"] = len(truth(LOG, asked, mode))
+        said = both(bundle, asked, mode, tmp_path)
+        assert said in (None, truth(LOG, asked, mode)), (asked, other, mode)
+        verified += said is not None
+    assert 0 < verified < MUTANTS
+
+
+def test_every_honest_bundle_verifies_as_what_is_true(tmp_path):
+    rng = random.Random(29)
+    for _ in range(MUTANTS // 3):
+        question = random_question(rng)
+        bundle, mode = bundle_for(rng, LOG, question)
+        assert both(bundle, question, mode, tmp_path) == truth(LOG, question, mode), (question, mode)
+
+
+# --- A verdict that cannot be written ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+@pytest.mark.parametrize("output", ["full", "closed", "no reader"])
+def test_a_verdict_that_cannot_be_written_is_never_verified(tmp_path, output, right, options):
+    """Neither a traceback nor exit code 1 where nothing is wrong with the evidence."""
+    path = tmp_path / "bundle.json"
+    bundle = LOG.bundle({"action": "read"})
+    path.write_bytes(file_of(bundle if right else bundle | {"hashes": ""}))
+    arguments = ["evidence", "--vkey", bundles.vkey(), "--ask", "action=read", *options, str(path)]
+    command = shlex.join([sys.executable, "-I", "-S", str(PROGRAM), *arguments])
+    into = {"full": "> /dev/full", "closed": ">&-", "no reader": "| true; exit ${PIPESTATUS[0]}"}[output]
+    done = subprocess.run(["bash", "-c", f"{command} {into}"], stderr=subprocess.PIPE, text=True, check=False)
+    allowed = {2 if right else 1} if output != "no reader" else {0, 2} if right else {1}  # the reader may be slow to go
+    assert done.returncode in allowed, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert ("cannot write the verdict" in done.stderr) == (
+        done.returncode == 2 or output != "no reader" or bool(done.stderr)
+    )
