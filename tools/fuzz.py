@@ -382,12 +382,12 @@ def check_lines(data: bytes) -> None:
 
 
 def check_entry(data: bytes) -> None:
-    """An entry is its members formatted again; what the core takes, the offline verifier takes with the same members."""
+    """An entry is its members formatted again; both readers take the same ones, with the same members."""
     core = read_with(lambda: entry.parse_entry(data))
     other = offline(lambda: verifier().parse_entry(data))
+    agree("whether an entry is one", core.taken, other.taken)
     if not core.taken:
         return
-    agree("whether an entry is one", other.taken, True)
     members = json.loads(data)
     agree("an entry written again", canonical.canonical(members), data)
     for name in ("eventId", "action", "outcome", "resourceType", "timestamp", "loggedAt"):
@@ -444,6 +444,9 @@ def check_evidence(data: bytes) -> None:
     agree(f"whether a bundle answers {asked}", core, code == 0)
 
 
+_MEMBERS: Final = set(question.Question.__struct_encode_fields__)
+
+
 def _asks(document: dict[str, str]) -> list[str] | None:
     """Return a question as options of tools/verify.py, None where its command line cannot say it."""
     names = {"from": "--from", "to": "--to", "loggedFrom": "--logged-from", "loggedTo": "--logged-to"}
@@ -477,16 +480,21 @@ def check_question(data: bytes) -> None:
     if not isinstance(members, dict):
         return
     core = read_with(lambda: question.parse_question(members))
-    if not core.taken:
-        return
-    document = core.value.document()
-    agree("a question asked again", question.parse_question(document), core.value)
+    if core.taken:
+        agree("a question asked again", question.parse_question(core.value.document()), core.value)
+    elif not all(isinstance(value, str) and name in _MEMBERS for name, value in members.items()):
+        return  # which a command line cannot say
+    document = core.value.document() if core.taken else members
     asks = _asks(document)
     if asks is not None:
         options = {"ask": [each.removeprefix("--ask=") for each in asks if each.startswith("--ask")]}
         times = {"since": "from", "to": "to", "logged_from": "loggedFrom", "logged_to": "loggedTo"}
         arguments = SimpleNamespace(**options, **{name: document.get(member) for name, member in times.items()})
-        agree("a question", offline(lambda: verifier().parse_question(arguments)), Verdict(True, document))
+        agree(
+            "a question",
+            offline(lambda: verifier().parse_question(arguments)),
+            Verdict(core.taken, document if core.taken else None),
+        )
 
 
 def check_key(data: bytes) -> None:

@@ -17,15 +17,21 @@ import json
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from tlog.core.checkpoint import Checkpoint, sign_checkpoint
+from tlog.core.entry import EventEntry
 from tlog.core.making.bucket_keys import BucketKeys
-from tlog.core.making.drafts import draft_entries, draft_index_keys
+from tlog.core.making.drafts import draft_entries, draft_index, draft_index_keys
 from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.note import Signer, sign_note
-from tlog.core.proof import Node, Subtree, plan_consistency, plan_inclusion, prove
+from tlog.core.proof import Node, Subtree, plan_consistency, plan_inclusion, plan_joint, prove
+from tlog.core.pseudonym import action_key, actor_ident, resource_ident
+from tlog.core.question import Matcher, parse_question
+from tlog.core.segment import POSTING_SIZE, Segment, format_table, offset_of, posting, split_postings, table_hash
 from tlog.core.tlogproof import ConsistencyProof, InclusionProof
 
 if TYPE_CHECKING:
@@ -82,6 +88,9 @@ class _Tree:
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         return self._prove(plan_consistency(old, new))
+
+    def joint(self, indexes: Sequence[int]) -> list[bytes]:
+        return self._prove(plan_joint(indexes, len(self.leaves)))
 
     def _prove(self, plan: Sequence[Subtree]) -> list[bytes]:
         nodes: Iterable[Node] = (node for subtree in plan for node in subtree.nodes())
@@ -673,6 +682,9 @@ def _entry_member_defects(key: str) -> dict[str, dict[str, object]]:
         "four keys": {"keys": [_b64url(bytes([n]) * 16) for n in range(3)] + [key]},
         "key of 15 bytes": {"keys": [_b64url(bytes(15)), _b64url(b"\x01" * 16), key]},
         "keys that begin alike": {"keys": [_b64url(bytes(16)), _b64url(bytes(8) + b"\x01" * 8), key]},
+        "key with padding bits": {
+            "keys": [_b64url(bytes(16)), _b64url(b"\x01" * 16), key[:-1] + chr(ord(key[-1]) + 1)]
+        },
         "keys in another order": {"keys": [key, _b64url(bytes(16)), _b64url(b"\x01" * 16)]},
     }
 
@@ -730,6 +742,297 @@ def make_entries() -> list[Case]:
     ]
 
 
+# --- Questions, evidence and frauds -----------------------------------------------------------------------------------
+
+BUCKETS: Final = BucketKeys(b"".join(sha256(b"tlog vectors: bucket %d" % bucket).digest() for bucket in range(2)))
+Members = dict[str, Any]
+
+
+def _minute(number: int) -> bytes:
+    return b"2026-11-24T05:%02d:00.000000Z" % number
+
+
+def _event(number: int) -> bytes:
+    """Return event `number` of the log below: two users, three resources, two actions."""
+    return _json(
+        {
+            "eventId": f"0190f3c2-5f6e-7d3a-9b1c-{number:012d}",
+            "timestamp": _minute(number).decode(),
+            "actor": {"userId": f"u-{number % 2}"},
+            "action": "export" if number % 3 else "read",
+            "resource": {"type": "record", "id": f"r-{number % 3}"},
+            "outcome": "success",
+        }
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+class _Log:
+    """Entry 0, five events, and an epoch over all six in two segments of one page each; `change` edits what is signed."""
+
+    def __init__(self, **change: Callable[[Any], Any]) -> None:
+        salts = [sha256(b"tlog vectors: salts %d" % number).digest() for number in range(1, 6)]
+        events = parse_batch([_event(number) for number in range(1, 6)])
+        self.drafts = draft_entries(events, BUCKETS, b"".join(salts))
+        entries = [draft_index_keys(BUCKETS.bits, BUCKETS.root()).entry(_minute(0))]
+        entries += [draft.entry(_minute(number)) for number, draft in enumerate(self.drafts, 1)]
+        entries = change.get("entries", list)(entries)
+        self.pages = change.get("pages", list)([_page(entries, 0, 4), _page(entries, 4, 6)])
+        counts = [len(page) // POSTING_SIZE for page in self.pages]
+        rows = [Segment(0, 4, counts[0], leaf_hash(self.pages[0])), Segment(4, 6, counts[1], leaf_hash(self.pages[1]))]
+        self.segments = change.get("segments", list)(rows)
+        self.table = format_table(self.segments)
+        epoch = draft_index([segment.end for segment in self.segments], table_hash(self.table)).entry(_minute(6))
+        self.entries = [*entries, change.get("epoch", bytes)(epoch)]
+        self.tree = _Tree(self.entries)
+
+    def note(self) -> str:
+        size = len(self.entries)
+        return sign_checkpoint(Checkpoint(ORIGIN, size, self.tree.root(size)), LOG).decode()
+
+    def shown(self, indexes: Sequence[int]) -> Members:
+        """Return the members of a bundle or fraud file that show entries."""
+        entries = [[index, self.entries[index].decode()] for index in indexes]
+        return {"entries": entries, "hashes": _b64(b"".join(self.tree.joint(sorted(indexes))))}
+
+    def bundle(
+        self, members: Members, window: tuple[int, int] = (0, 6), *, mode: str = "answer", disclose: bool = False
+    ) -> Members:
+        """Return a bundle about a question that is looked up under its first key."""
+        question = parse_question(members)
+        key = question.keys(BUCKETS.key)[0]
+        start, end = window
+        met = [number for number, row in enumerate(self.segments) if row.start < end and row.end > start]
+        found = []
+        for number in met:
+            row, page = self.segments[number], self.pages[number]
+            low, high = row.bounds(key, start, end)
+            found += [row.start + offset_of(item) for item in split_postings(page) if low <= item < high]
+        matcher, read = Matcher(question, question.keys(BUCKETS.key)), msgspec.json.Decoder(EventEntry).decode
+        answers = [index for index in found if matcher.matches(read(self.entries[index]))]
+        edges = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < 6}  # noqa: PLR2004 - the epoch's size
+        needed = sorted({6, *edges, *(found if mode == "answer" else ())})
+        shown = [[index, self.disclosed(index)] for index in (answers if disclose else ())]
+        return {
+            "buckets": [_bucket(ident) for ident in question.idents().values()],
+            "checkpoint": self.note(),
+            "disclosures": shown,
+            "end": end,
+            "epoch": 6,
+            **self.shown(needed),
+            "manifest": {
+                "answers": len(answers) if mode == "answer" else len(found),
+                "disclosures": 2 * len(shown),
+                "postings": len(found),
+            },
+            "mode": mode,
+            "question": question.document(),
+            "segments": [{"hashes": "", "runs": [[0, _b64(self.pages[number])]]} for number in met],
+            "start": start,
+            "table": _b64(self.table),
+            "type": "tlog-evidence",
+            "v": 1,
+        }
+
+    def disclosed(self, index: int) -> Members:
+        draft = self.drafts[index - 1]
+        groups = {"actor": draft.actor or b"", "resource": draft.resource or b""}
+        return {group: {"body": data[16:].decode(), "salt": _b64url(data[:16])} for group, data in groups.items()}
+
+    def clock_fraud(self, *indexes: int) -> Members:
+        """Return a clock fraud file about entries."""
+        return {"checkpoint": self.note(), **self.shown(indexes), "type": "tlog-clock-fraud", "v": 1}
+
+
+def _page(entries: Sequence[bytes], start: int, end: int) -> bytes:
+    keys = {index: json.loads(entries[index]).get("keys", []) for index in range(start, end)}
+    texts = [(base64.urlsafe_b64decode(key + "=="), index - start) for index, each in keys.items() for key in each]
+    return b"".join(sorted(posting(key, offset) for key, offset in texts))
+
+
+def _bucket(ident: bytes) -> Members:
+    key, hashes = BUCKETS.prove(ident)
+    return {"hashes": _b64(b"".join(hashes)), "key": _b64(key)}
+
+
+def _replace(index: int, old: bytes, new: bytes) -> Callable[[list[bytes]], list[bytes]]:
+    """Return a change of one entry."""
+
+    def change(entries: list[bytes]) -> list[bytes]:
+        if old not in entries[index]:
+            message = f"entry {index} has no {old!r}"
+            raise ValueError(message)
+        return [*entries[:index], entries[index].replace(old, new), *entries[index + 1 :]]
+
+    return change
+
+
+def make_questions() -> list[Case]:
+    """Return questions: question as it is asked, and the document of a good one."""
+    full: Members = {
+        "action": "read",
+        "from": "2026-03-01T00:00:00Z",
+        "loggedFrom": "2026-03-02T00:00:00Z",
+        "loggedTo": "2026-03-03T00:00:00Z",
+        "outcome": "success",
+        "resourceId": "P:1",
+        "resourceType": "patient_record",
+        "to": "2026-03-04T00:00:00.5Z",
+        "userId": "\u00e9",
+    }
+    good: dict[str, tuple[Members, Members]] = {
+        "good": (full, full),
+        "good of nothing": ({}, {}),
+        "good of a date": ({"to": "2026-03-01"}, {"to": "2026-03-01T00:00:00Z"}),
+        "good with an offset": ({"to": "2026-03-01T08:00:00.50+01:00"}, {"to": "2026-03-01T07:00:00.50Z"}),
+        "good with equal bounds": (
+            {"from": "2026-03-01", "to": "2026-03-01"},
+            {"from": "2026-03-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
+        ),
+    }
+    wrong: dict[str, Members] = {
+        "unknown member": {"patient": "x"},
+        "action in another case": {"action": "Read"},
+        "action unknown": {"action": "look"},
+        "outcome unknown": {"outcome": "ok"},
+        "resourceType with a space": {"resourceType": "patient record"},
+        "resourceId without its type": {"resourceId": "x"},
+        "empty resourceId": {"resourceType": "x", "resourceId": ""},
+        "resourceId of 1025 characters": {"resourceType": "x", "resourceId": "y" * 1025},
+        "empty userId": {"userId": ""},
+        "userId with a newline": {"userId": "a\n"},
+        "userId of 257 characters": {"userId": "u" * 257},
+        "date that does not exist": {"from": "2026-02-30"},
+        "time in hour 24": {"from": "2026-02-28T24:00:00Z"},
+        "time without a zone": {"from": "2026-02-28T00:00:00"},
+        "time of seven fraction digits": {"from": "2026-02-28T00:00:00.0000000Z"},
+        "time before the year 1": {"from": "0001-01-01T00:00:00+01:00"},
+        "bounds reversed": {"from": "2026-03-02", "to": "2026-03-01"},
+        "bounds of the log reversed": {"loggedFrom": "2026-03-02", "loggedTo": "2026-03-01"},
+        "from more than 24 hours after loggedTo": {"from": "2026-03-02T00:00:00.1Z", "loggedTo": "2026-03-01"},
+    }
+    cases: list[Case] = [
+        {"name": name, "question": asked, "document": document, "error": None}
+        for name, (asked, document) in good.items()
+    ]
+    return cases + [{"name": name, "question": asked, "error": MALFORMED} for name, asked in wrong.items()]
+
+
+def make_evidence() -> list[Case]:
+    """Return bundles: vkey, question, mode, bundle, and what a good one proves (answers, or count)."""
+    log = _Log()
+    user: Members = {"userId": "u-1"}
+    record: Members = {"resourceType": "record", "resourceId": "r-1"}
+    timed = user | {"loggedFrom": "2026-11-24T05:03:00Z", "loggedTo": "2026-11-24T05:05:00Z"}
+    bundle, count = log.bundle(user), log.bundle(user, mode="count")
+
+    def case(name: str, asked: Members, value: Members | bytes, error: str | None, **says: object) -> Case:
+        text = value if isinstance(value, bytes) else _json(value) + b"\n"
+        mode = "count" if b'"mode":"count"' in text else "answer"
+        about: Case = {"name": name, "vkey": LOG.verifier.vkey(), "question": asked, "mode": mode}
+        return about | {"bundle": text.decode(), **says, "error": error}
+
+    def changed(name: str, members: Members, error: str, of: Members = bundle) -> Case:
+        return case(name, user, of | members, error)
+
+    def forged(name: str, error: str, asked: Members = user, **change: Callable[[Any], Any]) -> Case:
+        return case(name, asked, _Log(**change).bundle(asked), error)
+
+    def rows(*edits: Members) -> Callable[[list[Segment]], list[Segment]]:
+        return lambda segments: [row._replace(**edit) for row, edit in zip(segments, edits, strict=True)]
+
+    r1, r2 = (_b64url(BUCKETS.key(resource_ident("record", name))).encode() for name in ("r-1", "r-2"))
+    read, export = (_b64url(action_key(action)).encode() for action in ("read", "export"))
+    false_key = _Log(entries=_replace(2, r2, r1)).bundle(record, disclose=True)
+    no_edge = [0, 3, 4, 5, 6]  # but 2, the last one before the window
+    return [
+        case("good", user, bundle, None, answers=[1, 3, 5]),
+        case("good with disclosures", record, log.bundle(record, disclose=True), None, answers=[1, 4]),
+        case("good of two keys", user | record, log.bundle(user | record), None, answers=[1]),
+        case("good in a window", timed, log.bundle(timed, (3, 5)), None, answers=[3]),
+        case("good of nothing", {"userId": "u-9"}, log.bundle({"userId": "u-9"}), None, answers=[]),
+        case("good of an action", {"action": "read"}, log.bundle({"action": "read"}), None, answers=[3]),
+        case("good count", user, count, None, count=3),
+        case("good count in a window", timed, log.bundle(timed, (3, 5), mode="count"), None, count=1),
+        case("question of another bundle", {"userId": "u-0"}, bundle, VERIFICATION),
+        case("question edited", {"userId": "u-0"}, bundle | {"question": {"userId": "u-0"}}, VERIFICATION),
+        case("window too wide", timed, log.bundle(timed, (0, 6)), VERIFICATION),
+        case("window too wide of a count", timed, log.bundle(timed, (0, 6), mode="count"), VERIFICATION),
+        case("window that begins late", timed, log.bundle(timed, (4, 5)), VERIFICATION),
+        case("window that ends early", timed, log.bundle(timed, (3, 4)), VERIFICATION),
+        case("window that ends late", timed, log.bundle(timed, (3, 6)), VERIFICATION),
+        case("window without a reason", user, log.bundle(user, (0, 5)), VERIFICATION),
+        case("edge of the window missing", timed, log.bundle(timed, (3, 5)) | log.shown(no_edge), VERIFICATION),
+        forged("clock that went back", VERIFICATION, entries=_replace(3, _minute(3), b"2026-11-24T05:00:59.999999Z")),
+        forged("epoch above its own index", VERIFICATION, segments=rows({}, {"end": 7})),
+        case("false key", record, false_key, VERIFICATION),
+        forged("posting of another", VERIFICATION, pages=_stray),
+        changed("answers miscounted", {"manifest": bundle["manifest"] | {"answers": 2}}, VERIFICATION),
+        changed("answer left out", {"entries": bundle["entries"][1:]}, VERIFICATION),
+        changed("bucket key of zeroes", {"buckets": [bundle["buckets"][0] | {"key": _b64(bytes(32))}]}, VERIFICATION),
+        changed("no bucket key", {"buckets": []}, VERIFICATION),
+        changed("segment left out", {"segments": bundle["segments"][:1]}, VERIFICATION),
+        changed("table of nothing", {"table": _b64(format_table(rows({}, {"count": 5})(log.segments)))}, VERIFICATION),
+        case("count of two keys", user | record, count | {"question": user | record}, MALFORMED),
+        case("count of an outcome", user | {"outcome": "failure"}, count, MALFORMED),
+        case("count of when it happened", user | {"to": "2026-11-24T05:02:00Z"}, count, MALFORMED),
+        case("question that the index cannot answer", {"outcome": "success"}, bundle, MALFORMED),
+        forged("key of another action", MALFORMED, {"action": "read"}, entries=_replace(1, export, read)),
+        forged("empty segment under another root", MALFORMED, segments=rows({}, {"count": 0})),
+        forged("segments that overlap", MALFORMED, segments=rows({}, {"start": 3})),
+        forged("epoch whose ends fall", MALFORMED, epoch=lambda data: data.replace(b"[4,6]", b"[7,6]")),
+        changed("version that is true", {"v": True}, MALFORMED),
+        changed("number with a fraction", {"start": 0.0}, MALFORMED),
+        changed("epoch as text", {"epoch": "6"}, MALFORMED),
+        changed("unknown member", {"x": 1}, MALFORMED),
+        changed("unknown mode", {"mode": "part"}, MALFORMED),
+        changed("list that is an object", {"disclosures": {}}, MALFORMED),
+        changed("manifest that is true", {"manifest": bundle["manifest"] | {"disclosures": False}}, MALFORMED),
+        case("white space", user, json.dumps(bundle, sort_keys=True).encode() + b"\n", MALFORMED),
+        case("no newline", user, _json(bundle), MALFORMED),
+    ]
+
+
+def _stray(pages: list[bytes]) -> list[bytes]:
+    """Return pages of which the second one points from u-1 to event 4, which is by u-0."""
+    item = posting(BUCKETS.key(actor_ident("u-1")), 0)
+    return [pages[0], b"".join(sorted([*split_postings(pages[1]), item]))]
+
+
+def make_clock_frauds() -> list[Case]:
+    """Return clock fraud files: vkey, fraud. A good one convicts."""
+    back = _Log(entries=_replace(3, _minute(3), b"2026-11-24T05:01:59.999999Z"))
+    good = back.clock_fraud(2, 3)
+
+    def case(name: str, value: Members | bytes, error: str | None) -> Case:
+        text = value if isinstance(value, bytes) else _json(value) + b"\n"
+        return {"name": name, "vkey": LOG.verifier.vkey(), "fraud": text.decode(), "error": error}
+
+    return [
+        case("good", good, None),
+        case("in order", _Log().clock_fraud(2, 3), VERIFICATION),
+        case("not of these two", back.clock_fraud(1, 3), VERIFICATION),
+        case("turned round", good | {"entries": good["entries"][::-1]}, VERIFICATION),
+        case("one entry twice", good | {"entries": good["entries"][:1] * 2}, VERIFICATION),
+        case("another tree", good | {"checkpoint": _Log().note()}, VERIFICATION),
+        case(
+            "checkpoint of another key",
+            good | {"checkpoint": _resign(good["checkpoint"].encode(), NAMESAKE).decode()},
+            VERIFICATION,
+        ),
+        case("hash missing", good | {"hashes": _b64(base64.b64decode(good["hashes"])[32:])}, VERIFICATION),
+        case("half a hash", good | {"hashes": _b64(base64.b64decode(good["hashes"])[16:])}, MALFORMED),
+        case("three entries", back.clock_fraud(1, 2, 3), MALFORMED),
+        case("one entry", back.clock_fraud(3), MALFORMED),
+        case("unknown member", good | {"x": 1}, MALFORMED),
+        case("version that is true", good | {"v": True}, MALFORMED),
+        case("no newline", _json(good), MALFORMED),
+    ]
+
+
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 KINDS: Final[dict[str, Callable[[], list[Case]]]] = {
@@ -741,6 +1044,9 @@ KINDS: Final[dict[str, Callable[[], list[Case]]]] = {
     "consistency-proofs": make_consistency_proofs,
     "tile-paths": make_tile_paths,
     "entries": make_entries,
+    "questions": make_questions,
+    "evidence": make_evidence,
+    "clock-frauds": make_clock_frauds,
 }
 
 

@@ -357,12 +357,12 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     require(all(matches), "a signature line has the form '— <key name> <base64 signature>'", MalformedError)
     signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
     if any(len(data) < 5 for _, data in signatures):
-        raise MalformedError("a signature has its 4-byte key ID and nothing behind it")
+        raise MalformedError("a signature has its 4-byte key ID and nothing after it")
     return text + b"\n", [(name, data[:4], data[4:]) for name, data in signatures]
 
 
 def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
-    """Return the number behind `label`, the hashes, and the checkpoint of a proof file."""
+    """Return the number after `label`, the hashes, and the checkpoint of a proof file."""
     head, _, note = data.partition(b"\n\n")
     lines = head.split(b"\n")
     if label == b"index ":
@@ -374,7 +374,7 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
         raise MalformedError(
             f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint"
         )
-    number = parse_decimal(lines[0][len(label) :], f"the number behind '{label.decode()}'")
+    number = parse_decimal(lines[0][len(label) :], f"the number after '{label.decode()}'")
     return number, [parse_base64(line, "a hash of the proof", HASH) for line in lines[1:]], note
 
 
@@ -509,7 +509,7 @@ def tile_path(level: str, index: int, width: int) -> str:
 
 
 def parse_bundle(data: bytes, width: int) -> list[bytes]:
-    """Return the `width` entries of an entry bundle, each behind its length in two bytes."""
+    """Return the `width` entries of an entry bundle, each after its length in two bytes."""
     entries, position = [], 0
     for _ in range(width):
         end = position + 2 + int.from_bytes(data[position : position + 2], "big")
@@ -539,7 +539,7 @@ class LogChecker:
             path = tile_path("entries", index, width)
             data = self.read(path)
             if data is None:
-                return  # without these entries nothing behind them can be recomputed
+                return  # without these entries nothing after them can be recomputed
             try:
                 entries = parse_bundle(data, width)
             except MalformedError as error:
@@ -867,29 +867,29 @@ class Evidence:
 def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes) -> tuple[int, int, list[bytes] | None]:
     """Return how many postings are smaller than `low` and than `high`, and those between if the proof has all their pages.
 
-    A run of pages shows a place if what is before it is smaller (its first posting is, or nothing is before it), and what
-    is behind it is not (its last posting is not, or nothing is behind it).
+    A run of pages shows a place if what comes before the run is smaller (its first posting is, or nothing comes before), and
+    what comes after the run is not (its last posting is not, or nothing comes after).
     """
     if not segment.postings:
         require(text["runs"] == [] and text["hashes"] == "", "pages of a segment that has none")
         return 0, 0, []
-    pages, runs, behind = -(-segment.postings // 32), [], 0
+    pages, runs, after = -(-segment.postings // 32), [], 0
     leaves: dict[int, bytes] = {}
     for first, encoded in text["runs"]:
         postings = cut(decode(encoded, "pages of the index"), POSTING)
         last = first + (len(postings) - 1) // 32
         have = segment.postings if last == pages - 1 else 32 * (last + 1)
-        right = behind <= first <= last < pages and len(b"".join(postings)) == POSTING * (have - 32 * first)
+        right = after <= first <= last < pages and len(b"".join(postings)) == POSTING * (have - 32 * first)
         require(right and all(a < b for a, b in pairwise(postings)), "pages that are not of the index")
         leaves |= {first + n: sha256(LEAF, page) for n, page in enumerate(cut(b"".join(postings), PAGE))}
         runs.append((32 * first, postings))
-        behind = last + 2
+        after = last + 2
     verify_joint(pages, leaves, text["hashes"], segment.root, "the index's pages")
     found = []
     for bound in (low, high):
         for before, postings in runs:
-            behind = before + len(postings)
-            if (not before or postings[0] < bound) and (behind == segment.postings or postings[-1] >= bound):
+            after = before + len(postings)
+            if (not before or postings[0] < bound) and (after == segment.postings or postings[-1] >= bound):
                 found.append((before, postings, bisect_left(postings, bound)))
                 break
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import json
 import os
@@ -1037,3 +1038,26 @@ def test_a_verdict_that_cannot_be_written_is_never_verified(tmp_path, output, ri
     assert ("cannot write the verdict" in done.stderr) == (
         done.returncode == 2 or output != "no reader" or bool(done.stderr)
     )
+
+
+class Full(io.RawIOBase):
+    """Takes nothing."""
+
+    def writable(self):
+        return True
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "stdout", [None, io.TextIOWrapper(Full(), "utf-8", write_through=True)], ids=["closed", "full"]
+)
+def test_what_is_said_instead(tmp_path, monkeypatch, capsys, stdout):
+    path = tmp_path / "bundle.json"
+    path.write_bytes(file_of(LOG.bundle({"action": "read"})))
+    monkeypatch.setattr(sys, "stdout", stdout)
+    for action, expected in (("read", 2), ("export", 1)):
+        assert offline.main(["evidence", "--vkey", bundles.vkey(), "--ask", f"action={action}", str(path)]) == expected
+        assert capsys.readouterr().err.startswith("verify.py: cannot write the verdict to standard output: ")
+        monkeypatch.setattr(sys, "stdout", stdout)

@@ -6,15 +6,20 @@ import base64
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import make_vectors
 import pytest
 import reference
+from offline import options_of
+from offline import verify as offline
 
 import tlog
 from tlog.core.entry import parse_entry
+from tlog.core.evidence import find_clock_fraud, parse_clock_fraud, parse_evidence, verify_evidence
 from tlog.core.note import open_note
+from tlog.core.question import parse_question
 from tlog.core.tile import Tile, parse_tile_path
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -73,6 +78,24 @@ def run_entries(case: dict[str, Any]) -> None:
     assert tlog.leaf_hash(carried(case, "entry")) == unbase64(case["leafHash"])
 
 
+def run_questions(case: dict[str, Any]) -> None:
+    assert parse_question(case["question"]).document() == case["document"]
+
+
+def run_evidence(case: dict[str, Any]) -> None:
+    bundle = parse_evidence(carried(case, "bundle"))
+    proved = verify_evidence(tlog.parse_vkey(case["vkey"]), parse_question(case["question"]), bundle)
+    if case["mode"] == "count":
+        assert (proved.count, proved.answers) == (case["count"], None)
+    else:
+        assert [index for index, _ in proved.answers] == case["answers"]
+
+
+def run_clock_frauds(case: dict[str, Any]) -> None:
+    said = find_clock_fraud(tlog.parse_vkey(case["vkey"]), parse_clock_fraud(carried(case, "fraud")))
+    assert "entry 2 says that it was logged later than entry 3" in said
+
+
 RUN = {
     "inclusion": run_inclusion,
     "consistency": run_consistency,
@@ -82,6 +105,9 @@ RUN = {
     "consistency-proofs": run_consistency_proofs,
     "tile-paths": run_tile_paths,
     "entries": run_entries,
+    "questions": run_questions,
+    "evidence": run_evidence,
+    "clock-frauds": run_clock_frauds,
 }
 CASES = [(file.stem, case) for file in FILES for case in json.loads(file.read_bytes())]
 
@@ -94,6 +120,56 @@ def test_verdict(kind: str, case: dict[str, Any]):
     else:
         with pytest.raises(error):
             RUN[kind](case)
+
+
+EXIT_CODES = {None: 0, "malformed": 2, "verification": 1}
+OFFLINE = [(kind, case) for kind, case in CASES if kind in ("evidence", "clock-frauds")]
+
+
+@pytest.mark.parametrize(("kind", "case"), OFFLINE, ids=[f"{kind}: {case['name']}" for kind, case in OFFLINE])
+def test_offline_verdict(kind: str, case: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """tools/verify.py ends with the exit code that the vector states."""
+    path = tmp_path / "file"
+    path.write_bytes(carried(case, "bundle" if kind == "evidence" else "fraud"))
+    asked = options_of(case["question"]) if kind == "evidence" else []
+    more = ["--count"] if case.get("mode") == "count" else []
+    command = "evidence" if kind == "evidence" else "fraud"
+    code = offline.main([command, "--vkey", case["vkey"], *asked, *more, "--json", str(path)])
+    verdict = json.loads(capsys.readouterr().out)
+    assert code == EXIT_CODES[case["error"]], verdict
+    if code == 0 and kind == "evidence":
+        count = case["count"] if case["mode"] == "count" else len(case["answers"])
+        assert verdict["summary"].startswith(f"exactly {count} events" if count else "no event")
+
+
+ENTRIES = [case for kind, case in CASES if kind == "entries"]
+
+
+@pytest.mark.parametrize("case", ENTRIES, ids=[case["name"] for case in ENTRIES])
+def test_offline_entry(case: dict[str, Any]):
+    if case["error"] is None:
+        offline.parse_entry(carried(case, "entry"))
+    else:
+        with pytest.raises(offline.MalformedError):
+            offline.parse_entry(carried(case, "entry"))
+
+
+QUESTIONS = [case for kind, case in CASES if kind == "questions" and case["name"] != "unknown member"]
+
+
+@pytest.mark.parametrize("case", QUESTIONS, ids=[case["name"] for case in QUESTIONS])
+def test_offline_question(case: dict[str, Any]):
+    asked = case["question"]
+    names = {"userId": "actor"}
+    arguments = SimpleNamespace(
+        ask=[f"{names.get(name, name)}={value}" for name, value in asked.items() if name not in offline.TIMES],
+        **{option: asked.get(name) for name, option in offline.TIMES.items()},
+    )
+    if case["error"] is None:
+        assert offline.parse_question(arguments) == case["document"]
+    else:
+        with pytest.raises(offline.MalformedError):
+            offline.parse_question(arguments)
 
 
 def test_every_kind_has_good_cases_and_bad_ones():
@@ -143,4 +219,4 @@ def test_the_check_notices_every_kind_of_difference(tmp_path, capsys):
 
 
 def test_the_vectors_stay_small():
-    assert sum(file.stat().st_size for file in FILES) < 200_000
+    assert sum(file.stat().st_size for file in FILES) < 400_000

@@ -109,7 +109,7 @@ def test_a_note_has_at_most_100_signatures():
 def test_a_signature_has_a_byte_behind_its_key_id():
     line = "— a ".encode() + b64(b"1234").encode() + b"\n"
     assert verify.split_note(b"text\n\n" + LINE) == (b"text\n", [("a", b"1234", b"5")])
-    with malformed("nothing behind it"):
+    with malformed("nothing after it"):
         verify.split_note(b"text\n\n" + line)
 
 
@@ -493,8 +493,8 @@ REFUSED = {
     "an answer counted too much": ({"manifest": BUNDLE["manifest"] | {"answers": 18}}, "manifest does not count"),
     "a posting counted too much": ({"manifest": BUNDLE["manifest"] | {"postings": 18}}, "manifest does not count"),
     "a disclosure counted": ({"manifest": BUNDLE["manifest"] | {"disclosures": 1}}, "manifest does not count"),
-    "disclosures of another": ({"disclosures": [[1, {}]]}, "stray disclosure"),
-    "disclosures twice": ({"disclosures": [[3, {}], [3, {}]]}, "stray disclosure"),
+    "disclosures of another": ({"disclosures": [[1, {}]]}, "disclosures rise by index"),
+    "disclosures twice": ({"disclosures": [[3, {}], [3, {}]]}, "disclosures rise by index"),
     "the mode of a count": ({"mode": "count"}, "of the mode count"),
     "another question": ({"question": {"userId": "user-4"}}, "answers another question"),
 }

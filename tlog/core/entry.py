@@ -153,7 +153,7 @@ def _check_event_entry(entry: EventEntry) -> None:
 def _check_index_entry(entry: IndexEntry) -> None:
     entry.table_hash()
     if not entry.ends or entry.ends[-1] != entry.size or any(a >= b for a, b in pairwise(entry.ends)):
-        message = "the segments of an index epoch end one after the other, the last one at its size"
+        message = "the ends of an index epoch rise, and the last one is its size"
         raise MalformedInputError(message)
 
 
