@@ -39,7 +39,7 @@ from tlog.core.evidence import (
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
 from tlog.core.verify import verify_event
-from tlog.errors import TlogError, VerificationError
+from tlog.errors import MalformedInputError, TlogError, VerificationError
 
 EMPTY = sha256().digest()
 LOG = sample_log()
@@ -786,6 +786,26 @@ def test_what_is_disclosed_is_what_an_event_has_there(ask, name):
     bundle["manifest"]["disclosures"] = 1
     code, said = ask(bundle, question)
     assert code == expected, said
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_what_an_events_proof_discloses_is_what_an_event_has_there(tmp_path, name):
+    group, body, expected = BODIES[name]
+    log, salt = sample_log(), bytes(16)
+    entry = json.loads(log.entries[VICTIM])
+    entry["commitments"][group] = b64url(sha256(b"\x10" + salt + body.encode()).digest())
+    log.entries[VICTIM] = canonical(entry)
+    proof, _ = signed(log).event_proof(VICTIM)
+    event = (
+        canonical({"disclosures": {group: {"body": body, "salt": b64url(salt)}}, "entry": log.entries[VICTIM]}) + "\n"
+    )
+    (tmp_path / "proof").write_bytes(proof)
+    (tmp_path / "event").write_text(event)
+    code, said = run_offline("proof", "--vkey", bundles.vkey(), "--event", tmp_path / "event", tmp_path / "proof")
+    assert code == expected, said
+    refusal = {0: contextlib.nullcontext(), 1: pytest.raises(VerificationError), 2: pytest.raises(MalformedInputError)}
+    with refusal[expected]:
+        verify_event(VERIFIER, event.encode(), proof)
 
 
 PAIRS = int(os.environ.get("TLOG_TEST_PAIRS", "120"))

@@ -228,7 +228,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     bodies = _bodies(bundle, dict(answers))
     for index, entry in answers:
         for group, body in bodies.get(index, {}).items():
-            ident = _disclosed_ident(entry, group, body)
+            ident = disclosed_ident(entry, group, body)
             # The entry has the key of what is asked: it cannot be that of other data as well.
             false = question.idents().get(group, ident) != ident or _has_false_key(entry, group, ident, bucket_keys)
             _require(not false, f"entry {index} carries a false key: the {group} shown has another one")
@@ -290,7 +290,7 @@ def find_false_key(log: Verifier, bundle: Evidence, entry: EventEntry, bodies: M
         message = "entry 0, which commits to the bucket keys, is not there"
         raise VerificationError(message)
     for group, body in bodies.items():
-        ident = _disclosed_ident(entry, group, body)
+        ident = disclosed_ident(entry, group, body)
         for path in bundle.buckets:
             try:
                 proved = _BucketKeys(commitment.bits, _bucket_key(commitment, ident, path))
@@ -394,7 +394,7 @@ def _bucket_key(commitment: IndexKeysEntry, ident: bytes, path: KeyPath) -> dict
     return {bucket: key}
 
 
-def _disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
+def disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
     """Return the ident that a disclosed body leads to.
 
     Raises:

@@ -14,6 +14,7 @@ from tlog.core.checkpoint import Checkpoint, open_checkpoint
 from tlog.core.commitment import SALT_SIZE, check_disclosure
 from tlog.core.entry import Entry, EventEntry, parse_entry
 from tlog.core.eventfile import parse_event_file
+from tlog.core.evidence import disclosed_ident
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_consistency, verify_inclusion
 from tlog.core.strict import encode_base64
@@ -41,7 +42,7 @@ def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> Verifie
     2. Check the checkpoint's signature by the log's key, and its origin (c2sp.org/signed-note, tlog-checkpoint).
     3. Compute the leaf hash from the entry's bytes (RFC 6962 section 2.1).
     4. Check the inclusion proof from that leaf hash to the checkpoint's root hash (RFC 9162 section 2.1.3.2).
-    5. Check each disclosure against its commitment in the entry.
+    5. Check each disclosure against its commitment in the entry, and that it is what an event of the entry's type has there.
 
     Raises:
         MalformedInputError: one of the files has not the form it must have.
@@ -58,6 +59,7 @@ def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> Verifie
             message = "a control entry has no disclosures"
             raise VerificationError(message)
         check_disclosure(entry.commitment(group), disclosure, group)
+        disclosed_ident(entry, group, disclosure[SALT_SIZE:])
     bodies = {group: disclosure[SALT_SIZE:] for group, disclosure in event.disclosures.items()}
     return VerifiedEvent(entry, proof.index, checkpoint, bodies)
 
