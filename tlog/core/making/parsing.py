@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 MAX_REPORTED: Final = 20
 
 
-class ResourceGroup(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, gc=False, kw_only=True):
+class ResourceGroup(Struct, frozen=True, gc=False):
     """Content of the `resource` disclosure: the resource, and what happened to it. Members in RFC 8785 order."""
 
-    details: Details | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
+    details: Details | UnsetType
+    metadata: dict[str, Any] | UnsetType
     resource: Resource
 
 
@@ -66,6 +66,7 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 _UUID_LENGTH: Final = 36
 _UUID_BYTES: Final = 16
 _MICROSECONDS_LENGTH: Final = len("2026-11-24T05:11:59.123456Z")
+# The members that every event has, and the resource body's without its braces.
 _BARE_LENGTH: Final = len('{"action":"","actor":,"eventId":"","timestamp":"",}') + _UUID_LENGTH - len("{}")
 _OUTCOME_LENGTH: Final = len(',"outcome":""')
 _SOURCE_LENGTH: Final = len(',"source":{"id":"","seq":}')
@@ -128,16 +129,14 @@ def parse_certain(texts: Sequence[bytes]) -> list[ParsedEvent] | None:
     try:
         events = []
         care = False
-        length = 0
+        length = _BARE_LENGTH * len(texts)
         for event in map(_decode, texts):
             if not _is_certain(event) or (
                 escapes and not (_has_no_control(event.actor.userId) and _has_no_control(event.resource.id))
             ):
                 return None
             parsed = _finish(event)
-            # The members that every event has, and the two bodies; the resource's without its braces.
-            length += _BARE_LENGTH + len(event.action) + len(event.timestamp)
-            length += len(parsed.actor_body) + len(parsed.resource_body)
+            length += len(event.action) + len(event.timestamp) + len(parsed.actor_body) + len(parsed.resource_body)
             if event.outcome is not UNSET:
                 length += _OUTCOME_LENGTH + len(event.outcome)
             if event.source is not UNSET:
@@ -238,7 +237,7 @@ def _finish(event: Event) -> ParsedEvent:
             care |= _check_object(details.oldValues, "/details/oldValues")
         if details.newValues is not UNSET:
             care |= _check_object(details.newValues, "/details/newValues")
-    group = ResourceGroup(details=details, metadata=metadata, resource=event.resource)
+    group = ResourceGroup(details, metadata, event.resource)
     actor_body = _encode(event.actor)
     resource_body = canonical(msgspec.to_builtins(group)) if care else _encode_sorted(group)
     # The clear members and two disclosures are bounded together, so that each fits the 65,535 bytes of an entry.
