@@ -7,7 +7,7 @@ is there, something was lost, and a silently made new one would hide the loss. S
     `making`  makes a log, or completes one whose making was interrupted
     `opening`  opens a log, after its keys, anchor and database were compared
     `running`  appender, sealing, indexing and the watch over the database, while a log is open
-    `waiting`  one watcher that wakes all who wait for a seal or an epoch
+    `waiting`  one watcher, for everyone who waits for a seal or for an index epoch
     `journal`  who asked what, logged as an event before the answer leaves
 
 Everything else takes the open log and asks for nothing that was not checked:

@@ -19,13 +19,13 @@ PHASES = "examples,coverage,fuzzing,stateful"
 
 # `tlog` with a bug in one operation, for some of its requests.
 BROKEN = """
-from tlog import cli
-from tlog.server import app, read
+from tlog.cli.app import main
+from tlog.server.endpoints import read
 checkpoints = read.checkpoints
 async def broken(request):
     return 1 / 0 if int(request.query_params.get("limit", "0")) > 40 else await checkpoints(request)
 read.checkpoints = broken
-cli.main()
+main()
 """
 
 
