@@ -1026,10 +1026,11 @@ def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dic
     since, until = looks_from(question), question.get("loggedTo")
     lines += [] if since is None else [f"not seen  entries logged before {comparable(since)}"]
     lines += [] if until is None else [f"not seen  entries logged at {comparable(until)} or later"]
-    lines.append(f"not seen  entries from {epoch['size']} on, logged after the index epoch")
-    lines.append(
-        "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)"
-    )
+    lines += [
+        f"not seen  entries from {epoch['size']} on, logged after the index epoch",
+        "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)",
+        "not checked here: that entries without shown data carry the keys of their data",
+    ]
     what = f"exactly {answered:,} events" if answered else "no event"
     answer = "has been logged for" if arguments.mode == "count" else "answers" if answered < 2 else "answer"
     checked = {"entries": len(evidence.entries), "segments": len(evidence.ranges), "disclosures": disclosed}

@@ -610,7 +610,8 @@ def test_evidence_is_verified(tmp_path, capsys, name, disclose):
     assert shown == [f"{index}:" for index in reversed(expected)]
     assert verdict["checked"]["disclosures"] == 2 * len(expected) * disclose
     assert verdict["summary"].startswith(f"exactly {len(expected)} events" if expected else "no event answers")
-    assert any("not checked here" in line for line in verdict["details"])
+    unchecked = [line for line in verdict["details"] if line.startswith("not checked here")]
+    assert ["derived from the entries" in unchecked[0], "carry the keys of their data" in unchecked[1]] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["actor", "resource", "action", "nobody"])
