@@ -9,6 +9,7 @@ from support import sample_events
 
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import draft_index_keys
+from tlog.core.making.parsing import parse_batch
 from tlog.storage.rows import FoundEvent, Leaf
 from tlog.writing.drafting import draft_events
 from tlog.writing.duplicates import same_content, sort_out
@@ -20,7 +21,7 @@ EVENT, OTHER = (json.loads(raw) for raw in sample_events(2))
 
 def draft(**members):
     """Return a draft of the event with new salts, and some members changed."""
-    return draft_events([json.dumps({**EVENT, **members}).encode()], KEYS)[0]
+    return draft_events(parse_batch([json.dumps({**EVENT, **members}).encode()]), KEYS)[0]
 
 
 def stored(made, **erased):
@@ -72,7 +73,7 @@ def test_a_control_entry_is_no_event():
 
 def test_only_what_is_new_is_added():
     new, twice = draft(), draft()
-    other = draft_events([json.dumps(OTHER).encode()], KEYS)[0]
+    other = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS)[0]
     control = draft_index_keys(KEYS.bits, KEYS.root())
     assert sort_out([new, twice, control, other], {}, {}) == ([new, control, other], None)
     assert sort_out([new, other], {other.event_id: stored(other)}, {}) == ([new], None)
@@ -81,7 +82,7 @@ def test_only_what_is_new_is_added():
 
 @pytest.mark.parametrize("where", ["in the log", "in the group", "in the request"])
 def test_a_conflict_refuses_the_request_whole(where):
-    other, changed = draft_events([json.dumps(OTHER).encode()], KEYS)[0], draft(action="delete")
+    other, changed = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS)[0], draft(action="delete")
     known = {changed.event_id: stored(draft())} if where == "in the log" else {}
     fresh = {changed.event_id: draft()} if where == "in the group" else {}
     request = [draft(), changed] if where == "in the request" else [other, changed]
