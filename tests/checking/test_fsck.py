@@ -21,8 +21,10 @@ from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.merkle import leaf_hash
+from tlog.core.note import parse_vkey
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import Tile
+from tlog.core.verify import verify_event
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
@@ -473,6 +475,8 @@ async def test_numbers_that_canonical_json_writes_as_long_integers_raise_no_alar
     assert (await check(location)).problems == []
     done = verify_offline("proof", "--vkey", vkey, "--event", directory / "event.json", directory / "proof")
     assert done.returncode == 0, done.stdout
+    proved = verify_event(parse_vkey(vkey), event_file(found, disclose=True), proof.text())
+    assert b'"m":1e+21,"n":10000000000000000,"o":1e-7,"p":-1e+300' in proved.bodies["resource"]
 
 
 async def test_a_disclosure_that_is_no_actor_is_a_mismatch(opened, location, database):

@@ -96,7 +96,8 @@ ASKS = {
     "no value": (["actor="], 2, "--ask takes one of resource, actor, action"),
     "no resource": (["resource=record"], 2, "--ask resource takes TYPE:ID"),
     "twice": (["actor=user-3", "actor=user-3"], 2, "--ask gives 'userId' twice"),
-    "twice in other words": (["resource=record:R:4", "resourceType=record"], 2, "--ask gives 'resourceType' twice"),
+    "twice in other words": (["resource=record:R4", "resourceType=record"], 2, "--ask gives 'resourceType' twice"),
+    "more than one colon": (["resource=record:R:4"], 2, "with exactly one colon"),
     "nothing indexed": (["outcome=success"], 2, "ask for a resource, an actor or an action"),
     "no outcome": (["actor=user-3", "outcome=perhaps"], 2, "'outcome'"),
 }

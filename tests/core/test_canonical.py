@@ -311,3 +311,28 @@ def test_the_pointer_counts_as_depth():
 )
 def test_pointer_tokens(member: str, token: str):
     assert escape_pointer(member) == token
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("9007199254740991", 2**53 - 1),
+        ("-9007199254740991", 1 - 2**53),
+        ("10000000000000000", 1e16),
+        ("-999999999999999900000", -9.999999999999999e20),
+        ("12", 12),
+    ],
+)
+def test_what_canonical_wrote_is_read(text, value):
+    """RFC 8785 section 3.2.2.3 writes doubles below 10^21 without an exponent; from outside such integers are refused."""
+    data = f'{{"n":{text}}}'.encode()
+    assert parse_strict(data, stored=True) == {"n": value}
+    assert canonical(parse_strict(data, stored=True)) == data
+    if abs(value) >= 2**53:
+        with pytest.raises(MalformedInputError, match="beyond 2"):
+            parse_strict(data)
+
+
+def test_an_integer_that_canonical_never_writes_is_refused_everywhere():
+    with pytest.raises(MalformedInputError, match="beyond 2"):
+        parse_strict(b'{"n":-1000000000000000000000000}', stored=True)

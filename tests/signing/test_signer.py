@@ -444,7 +444,8 @@ except TlogError as error:
 AS_SIGNER = """
 import contextlib, io, os
 # What is loaded late is loaded now: the other user cannot reach an installation in root's home.
-import structlog, uvloop, tlog.signing.signer, tlog.signing.socket
+import asyncio, structlog, uvloop, tlog.files.durable, tlog.location
+import tlog.signing.anchor, tlog.signing.clock, tlog.signing.signer, tlog.signing.socket
 from tlog.cli import app as cli
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     cli.app(["signer", "--help"])

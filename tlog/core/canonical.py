@@ -23,6 +23,7 @@ MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53 - 1
 # Possessive, and with an optional end: a string without end is scanned once and not again from each quote in it.
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]', re.DOTALL)
+_LONGEST_INTEGER: Final = len("-999999999999999999999")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -38,8 +39,13 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     return rfc8785.dumps(value)
 
 
-def parse_strict(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_strict(data: bytes, *, stored: bool = False) -> Any:  # noqa: ANN401 - any JSON value
     """Return the JSON value of `data`.
+
+    Args:
+        data: the JSON text.
+        stored: it was written by `canonical`, which writes doubles below 10^21 as integers (RFC 8785 section 3.2.2.3); those
+            beyond ±(2^53 - 1) are taken for the doubles that they were.
 
     Raises:
         MalformedInputError: the text breaks a rule of the module docstring; `pointer` names the place.
@@ -57,7 +63,7 @@ def parse_strict(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
             object_pairs_hook=_object,
             parse_constant=lambda name: _Defect(f"{name} is not a JSON number"),
             parse_float=_float,
-            parse_int=_integer,
+            parse_int=_stored_integer if stored else _integer,
         )
     except json.JSONDecodeError as error:
         message = f"not JSON at character {error.pos}"
@@ -177,3 +183,7 @@ def _integer(text: str) -> int | _Defect:
     if len(text) > len(str(-MAX_INTEGER)):
         return _Defect("an integer beyond 2^53 - 1 loses digits in other JSON readers; send it as a string")
     return int(text)
+
+
+def _stored_integer(text: str) -> float | _Defect:
+    return _integer(text) if len(text) < len(str(MAX_INTEGER)) or len(text) > _LONGEST_INTEGER else float(text)

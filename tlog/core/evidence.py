@@ -402,7 +402,7 @@ def disclosed_ident(entry: EventEntry, group: str, body: bytes) -> bytes:
         VerificationError: the resource is of another type than the entry says.
 
     """
-    value = parse_strict(body)
+    value = parse_strict(body, stored=True)
     match group, value:
         case "actor", {"userId": str(user_id)}:
             return actor_ident(user_id)
