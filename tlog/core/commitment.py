@@ -12,14 +12,33 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.merkle import HASH_SIZE
-from tlog.errors import VerificationError
+from tlog.errors import MalformedInputError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GROUPS: Final = ("actor", "resource")  # an event has one disclosure of each
+MAX_RELATED: Final = 32
 SALT_SIZE: Final = 16
 COMMITMENT_SIZE: Final = HASH_SIZE
+
+
+def group_names(related: int) -> list[str]:
+    """Return the groups of an entry with so many related resources, in the order in which they are listed everywhere."""
+    return ["actor", "resource", *(f"related/{number}" for number in range(related))]
+
+
+def group_order(group: str) -> int:
+    """Return where a group stands among all that an entry can have: its number in `group_names`.
+
+    Raises:
+        MalformedInputError: there is no such group.
+
+    """
+    order = _ORDER.get(group)
+    if order is None:
+        message = "a group of disclosures is 'actor', 'resource' or 'related/<k>' with k from 0 to 31"
+        raise MalformedInputError(message)
+    return order
 
 
 def commit(disclosure: bytes) -> bytes:
@@ -42,3 +61,6 @@ def check_disclosure(commitment: bytes, disclosure: bytes, group: str) -> None:
     if len(disclosure) < SALT_SIZE or commit(disclosure) != commitment:
         message = f"the {group} disclosure does not match its commitment"
         raise VerificationError(message)
+
+
+_ORDER: Final = {group: number for number, group in enumerate(group_names(MAX_RELATED))}

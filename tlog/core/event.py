@@ -74,11 +74,13 @@ class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tru
 class Actor(_Object, kw_only=True, frozen=True):
     """Who acted."""
 
+    address: Annotated[str, Meta(max_length=256)] | UnsetType = UNSET
     email: Annotated[str, Meta(max_length=320)] | UnsetType = UNSET
     ipAddress: Annotated[str, Meta(max_length=45)] | UnsetType = UNSET  # noqa: N815 - the format's name
     role: str | UnsetType = UNSET
+    type: Literal["service", "system", "unknown", "user"] | UnsetType = UNSET
     userAgent: str | UnsetType = UNSET  # noqa: N815 - the format's name
-    userId: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]  # noqa: N815 - the format's name
+    userId: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | UnsetType = UNSET  # noqa: N815 - the format's name
 
 
 class Resource(_Object, kw_only=True, frozen=True):
@@ -86,6 +88,15 @@ class Resource(_Object, kw_only=True, frozen=True):
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_RESOURCE_ID)]
     name: str | UnsetType = UNSET
+    type: str
+
+
+class RelatedResource(_Object, kw_only=True, frozen=True):
+    """What else an event concerned."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=MAX_RESOURCE_ID)]
+    name: str | UnsetType = UNSET
+    role: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
     type: str
 
 
@@ -114,7 +125,9 @@ class Event(_Object, kw_only=True, frozen=True):
     details: Details | UnsetType = UNSET
     eventId: str  # noqa: N815 - the format's name
     metadata: dict[str, Any] | UnsetType = UNSET
+    operation: str | UnsetType = UNSET
     outcome: Outcome | UnsetType = UNSET
+    relatedResources: Annotated[list[RelatedResource], Meta(min_length=1, max_length=32)] | UnsetType = UNSET  # noqa: N815
     resource: Resource
     source: Source | UnsetType = UNSET
     timestamp: str
@@ -124,6 +137,7 @@ class Event(_Object, kw_only=True, frozen=True):
 PATTERNS: Final = {
     "/eventId": _UUID,
     "/timestamp": _TIMESTAMP,
+    "/operation": _SOURCE_ID,
     "/actor/email": _EMAIL,
     "/actor/ipAddress": _IP,
     "/actor/userId": NO_CONTROL,

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from tlog.core.entry import format_logged_at, parse_logged_at
 from tlog.core.event import Action, Outcome, ResourceId, ResourceType, Timestamp, UserId, explain, to_utc
-from tlog.core.pseudonym import action_key, actor_ident, resource_ident
+from tlog.core.pseudonym import actor_ident, public_key, resource_ident
 from tlog.core.strict import encode_base64url
 from tlog.errors import InvalidEventError, MalformedInputError
 
@@ -59,7 +59,7 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=Tr
 
         """
         keys = [personal(ident) for ident in self.idents().values()]
-        return keys if self.action is UNSET else [*keys, action_key(self.action)]
+        return keys if self.action is UNSET else [*keys, public_key("action", self.action)]
 
     def idents(self) -> dict[str, bytes]:
         """Return the personal idents of what is asked, by the group that discloses them: the resource, then the actor."""

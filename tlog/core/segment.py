@@ -120,8 +120,8 @@ def parse_table(data: bytes) -> list[Segment]:
 
 
 def table_hash(table: bytes) -> bytes:
-    """Return the 32-byte hash that an `index` entry commits to."""
-    return sha256(table).digest()
+    """Return the 32-byte hash that an `index` entry commits to, SHA-256(0x13 || rows)."""
+    return sha256(b"\x13" + table).digest()
 
 
 def verify_range(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> list[bytes]:

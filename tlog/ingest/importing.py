@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.making.parsing import parse_batch
 from tlog.errors import InvalidBatchError, InvalidEventError
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -77,7 +77,7 @@ async def import_items(
 
 async def append_locally(log: Log, raws: Sequence[bytes]) -> list[tuple[int, bool]]:
     """Append valid events to an open log in this process."""
-    drafts = draft_events(parse_batch(raws), log.bucket_keys)
+    drafts = draft_events(parse_batch(raws), log.bucket_keys, LOCAL)
     return [(receipt.index, receipt.duplicate) for receipt in await log.appender.append(drafts)]
 
 

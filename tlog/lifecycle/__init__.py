@@ -15,7 +15,7 @@ Everything else takes the open log and asks for nothing that was not checked:
     location = Location(DataDirectory(Path("data")))
     await create_log(location, "example.com/our-log")
     async with open_log(location) as log, running(log):
-        receipts = await log.appender.append(draft_events(parse_batch(texts), log.bucket_keys))
+        receipts = await log.appender.append(draft_events(parse_batch(texts), log.bucket_keys, LOCAL))
         await log.wait_sealed(receipts[-1].index, 30)
 
 Errors say who has to act. `RollbackError`: the database holds less than what was signed. `AnchorMissingError`: nobody knows

@@ -15,7 +15,7 @@ import msgspec
 from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
 from tlog.core.making.parsing import parse_batch
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOG, draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,4 +50,4 @@ async def journal(
         "details": {"query": canonical(dict(question)).decode()},
         "outcome": "success",
     }
-    await log.appender.append(draft_events(parse_batch([msgspec.json.encode(event)]), log.bucket_keys))
+    await log.appender.append(draft_events(parse_batch([msgspec.json.encode(event)]), log.bucket_keys, LOG))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.making.posting import KEYS_TEXT_SIZE, NO_KEYS
+from tlog.core.making.posting import KEY_ROW_SIZE, NO_KEYS, count_entries
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
 from tlog.storage.binary_copy import copy_in, copy_out
@@ -173,7 +173,7 @@ async def read_keys(connection: Connection, start: int, end: int) -> bytes:
         cursor = await connection.execute(QUERIES["read_keys"], values, binary=True)
         row = await cursor.fetchone()
     text, count = (b"", 0) if row is None else (row[0] or b"", row[1])
-    if count != end - start or len(text) != count * KEYS_TEXT_SIZE:
+    if count != end - start or len(text) % KEY_ROW_SIZE or count_entries(text) != count:
         message = f"of the entries {start} to {end - 1} one is missing or without index keys; run 'tlog fsck'"
         raise DamagedLogError(message)
     return bytes(text)

@@ -364,14 +364,17 @@ ORDER BY role.rolname = session_user, 1, 2, 3;
 
 -- name: read_keys
 -- Returns the index keys of the entries [start, end) as they stand in the entries, joined, and how many entries there are,
--- for the indexer and for questions about what is not indexed: 72 characters each, spaces for control entries.
+-- for the indexer and for questions about what is not indexed: each key with the three characters after it, spaces for an entry
+-- without keys. No text in an entry can hold what stands before the first key, nor what stands after the last one.
 SELECT string_agg(keys.text, ''::bytea), count(*)
 FROM (
     SELECT CASE
-        WHEN leaf.event_id IS NULL THEN %(none)s::bytea
-        ELSE substring(leaf.entry FROM position('"keys":["'::bytea IN leaf.entry) + 9 FOR 72)
+        WHEN place.start = 0 THEN %(none)s::bytea
+        ELSE substring(rest.text FOR position('"],'::bytea IN rest.text) + 2)
     END AS text
     FROM tlog.leaf
+    CROSS JOIN LATERAL (SELECT position('"keys":["'::bytea IN leaf.entry) AS start) AS place
+    CROSS JOIN LATERAL (SELECT substring(leaf.entry FROM place.start + 9) AS text) AS rest
     WHERE leaf.index >= %(start)s AND leaf.index < %(end)s
     ORDER BY leaf.index
 ) AS keys;

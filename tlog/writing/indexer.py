@@ -14,6 +14,7 @@ again (`Replay`), which `tlog fsck` does.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +23,11 @@ import structlog
 from tlog.core.entry import IndexEntry, parse_entry
 from tlog.core.making.drafts import draft_index
 from tlog.core.making.posting import (
-    KEYS_TEXT_SIZE,
+    KEY_ROW_SIZE,
     READ_AT_ONCE,
     LoggedKeys,
     build_segment,
+    count_entries,
     keys_text,
 )
 from tlog.core.segment import Segment, format_table, parse_table, table_hash
@@ -53,25 +55,27 @@ class FreshKeys:
 
     def __init__(self) -> None:
         self.end = 0
-        self._texts = bytearray()  # KEYS_TEXT_SIZE bytes for each entry
+        self._texts: deque[bytes] = deque(
+            maxlen=_MAX_FRESH
+        )  # of each entry; if the indexer lags far, the oldest are forgotten
 
     def take_in(self, start: int, entries: Sequence[bytes]) -> None:
-        """Take in entries from index `start` on; if the indexer lags far, the oldest are forgotten."""
+        """Take in entries from index `start` on."""
         if start != self.end:
             self._texts.clear()
-        self._texts += b"".join(map(keys_text, entries))
+        self._texts.extend(map(keys_text, entries))
         self.end = start + len(entries)
-        del self._texts[: -_MAX_FRESH * KEYS_TEXT_SIZE]
 
     def give(self, start: int, end: int) -> bytes | None:
         """Give away the keys of the entries [start, end) as `decode_keys` takes them; None unless all of them are here."""
-        first = len(self._texts) - (self.end - start) * KEYS_TEXT_SIZE
-        last = first + (end - start) * KEYS_TEXT_SIZE
-        if first < 0 or last > len(self._texts):
+        first = start - (self.end - len(self._texts))
+        if first < 0 or end > self.end:
             return None
-        given = bytes(memoryview(self._texts)[first:last])
-        del self._texts[:last]
-        return given
+        for _ in range(first):
+            self._texts.popleft()
+        given = b"".join([self._texts.popleft() for _ in range(end - start)])
+        # Of an entry that is malformed the keys are not to be guessed: who reads them from the database says so.
+        return given if len(given) % KEY_ROW_SIZE == 0 and count_entries(given) == end - start else None
 
 
 class Indexer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, fold_perfect, leaf_hash
 from tlog.core.proof import Subtree, plan_joint, prove
-from tlog.core.pseudonym import MAX_BITS, actor_ident, bucket_of, index_key, resource_ident
+from tlog.core.pseudonym import MAX_BITS, actor_ident, bucket_of, index_key, related_ident, resource_ident
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import TILE_WIDTH, nodes_from_tiles, root_from_tiles, tiles_for
 from tlog.errors import MalformedInputError
@@ -46,6 +46,7 @@ class BucketKeys:
         # As they stand in entries, base64url of 16 bytes. Popular ones come again and again; the cache is bounded.
         self.actor_text = lru_cache(maxsize=_CACHED_KEYS)(self._actor_text)
         self.resource_text = lru_cache(maxsize=_CACHED_KEYS)(self._resource_text)
+        self.related_text = lru_cache(maxsize=_CACHED_KEYS)(self._related_text)
 
     def __repr__(self) -> str:
         """Return the number of keys only."""
@@ -98,3 +99,6 @@ class BucketKeys:
 
     def _resource_text(self, resource_type: str, resource_id: str) -> str:
         return encode_base64url(self.key(resource_ident(resource_type, resource_id))).decode()
+
+    def _related_text(self, resource_type: str, resource_id: str) -> str:
+        return encode_base64url(self.key(related_ident(resource_type, resource_id))).decode()

@@ -58,6 +58,7 @@ class ParsedEvent(Struct, frozen=True, gc=False):
     actor_body: bytes
     resource_body: bytes
     care: bool
+    related_bodies: tuple[bytes, ...] = ()
 
 
 _decode: Final = msgspec.json.Decoder(Event).decode
@@ -245,7 +246,8 @@ def _finish(event: Event) -> ParsedEvent:
     if size > MAX_EVENT_SIZE:
         message = f"actor, resource, details and metadata have {size} bytes together, at most {MAX_EVENT_SIZE} fit"
         raise InvalidEventError(message)
-    return ParsedEvent(event, event.eventId.lower(), to_utc(event.timestamp), actor_body, resource_body, care)
+    related = () if event.relatedResources is UNSET else tuple(map(_encode, event.relatedResources))
+    return ParsedEvent(event, event.eventId.lower(), to_utc(event.timestamp), actor_body, resource_body, care, related)
 
 
 def _check_object(value: dict[str, Any], pointer: str) -> bool:

@@ -1,6 +1,6 @@
 """Making segments: from the index keys of entries to sorted postings, merged postings, and pages under a root hash.
 
-The format is `tlog.core.segment`'s. Here postings are numpy arrays, because there are three for every event and a log has
+The format is `tlog.core.segment`'s. Here postings are numpy arrays, because there are three or more for every event and a log has
 millions of them; nothing in here is needed to verify. Merging and building take and give pieces of bounded size and leave
 reading and writing to their caller, so that a segment of any length is made in little memory.
 """
@@ -28,16 +28,19 @@ PAGES_HEIGHT: Final = 4
 RUN_PAGES: Final = 1 << PAGES_HEIGHT
 RUN_POSTINGS: Final = RUN_PAGES * PAGE_POSTINGS
 RUN_SIZE: Final = RUN_PAGES * PAGE_SIZE
-# Three base64url keys of 22 characters, `","` between them, as they stand in an entry; spaces for entries without keys.
-KEYS_TEXT_SIZE: Final = 3 * 22 + 2 * 3
-NO_KEYS: Final = b" " * KEYS_TEXT_SIZE
+# A base64url key of 22 characters as it stands in an entry, with the three characters after it: `","` before another key, `"],`
+# after the last one. An entry without keys has a row of spaces.
+KEY_ROW_SIZE: Final = 22 + 3
+NO_KEYS: Final = b" " * KEY_ROW_SIZE
 # Of how many entries keys are read and derived at once.
 READ_AT_ONCE: Final = 1 << 16
 _PARTS_BITS: Final = 3
 _KEYS: Final = b'"keys":["'
+_KEYS_END: Final = b'"],'
+_SPACE: Final = ord(" ")
+_BRACKET: Final = ord("]")
+_BRACKET_AT: Final = 23
 _POSTING: Final = np.dtype([("key", ">u8"), ("offset", ">u4")])
-# Before its keys an event's entry has an action, two commitments of 43 characters and an eventId.
-_KEYS_AT_LEAST: Final = len('{"action":"","commitments":{"actor":"","resource":""},"eventId":""') + 2 * 43
 _ALPHABET: Final = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
 # Of two characters of base64url, read as a number of two bytes, the first one lower: their twelve bits.
 _TWELVE_BITS: Final = np.zeros(1 << 16, np.uint16)
@@ -80,30 +83,44 @@ def from_bytes(pages: bytes) -> Postings:
 
 
 def keys_text(entry: bytes) -> bytes:
-    """Return the keys of an entry as they stand in it, KEYS_TEXT_SIZE bytes; NO_KEYS of a control entry."""
-    start = entry.find(_KEYS, _KEYS_AT_LEAST)
-    return entry[start + len(_KEYS) : start + len(_KEYS) + KEYS_TEXT_SIZE] if start >= 0 else NO_KEYS
+    """Return the keys of an entry as they stand in it, KEY_ROW_SIZE bytes for each; NO_KEYS of an entry without keys.
+
+    No string of JSON can hold what stands before the first key: its quotes would have backslashes before them. And no member of
+    an inner object is called `keys` (docs/reference/formats.md, "Entry").
+    """
+    start = entry.find(_KEYS)
+    if start < 0:
+        return NO_KEYS
+    start += len(_KEYS)
+    return entry[start : entry.find(_KEYS_END, start) + len(_KEYS_END)]
 
 
 def decode_keys(text: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Return the keys in the joined texts of consecutive entries, and beside each the entry's position, in log order.
 
     Args:
-        text: KEYS_TEXT_SIZE bytes for each entry: what stands between the first and the last quote of its keys, or
-            NO_KEYS.
+        text: of each entry what `keys_text` returns.
 
     """
-    rows = np.frombuffer(text, np.uint8).reshape(-1, KEYS_TEXT_SIZE)
-    positions = np.flatnonzero(rows[:, 0] != ord(" ")).astype(np.uint32)
-    keys = np.empty((len(positions), 3), np.uint64)
-    for number in range(3):
-        pairs = rows[positions, 25 * number : 25 * number + 12].view(_PAIR)
-        # Eight bytes are five times twelve bits and the upper four bits of a sixth.
-        key = _TWELVE_BITS[pairs[:, 5]].astype(np.uint64) >> np.uint64(8)
-        for place in range(5):
-            key |= _TWELVE_BITS[pairs[:, place]].astype(np.uint64) << np.uint64(52 - 12 * place)
-        keys[:, number] = key
-    return keys.ravel(), positions.repeat(3)
+    rows = np.frombuffer(text, np.uint8).reshape(-1, KEY_ROW_SIZE)
+    keyed = rows[:, 0] != _SPACE
+    last = rows[:, _BRACKET_AT] == _BRACKET
+    last |= ~keyed
+    positions = (np.cumsum(last, dtype=np.uint32) - last)[keyed]
+    if len(positions) != len(rows):
+        rows = rows[keyed]
+    pairs = np.ascontiguousarray(rows[:, :12]).view(_PAIR)
+    # Eight bytes are five times twelve bits and the upper four bits of a sixth.
+    keys = _TWELVE_BITS[pairs[:, 5]].astype(np.uint64) >> np.uint64(8)
+    for place in range(5):
+        keys |= _TWELVE_BITS[pairs[:, place]].astype(np.uint64) << np.uint64(52 - 12 * place)
+    return keys, positions.astype(np.uint32, copy=False)
+
+
+def count_entries(text: bytes) -> int:
+    """Return of how many entries there are keys in joined texts of `keys_text`."""
+    rows = np.frombuffer(text, np.uint8).reshape(-1, KEY_ROW_SIZE)
+    return int(np.count_nonzero((rows[:, 0] == _SPACE) | (rows[:, _BRACKET_AT] == _BRACKET)))
 
 
 def sort_postings(keys: NDArray[np.uint64], offsets: NDArray[np.uint32]) -> Postings:

@@ -49,7 +49,7 @@ async def append_events(request: Request) -> Response:
         portions, batch = split_body(body, request.headers.get("content-type", _JSON))
         try:
             async with service.turns.batch():
-                drafts = await _draft(portions, service.log.bucket_keys, service.turns)
+                drafts = await _draft(portions, service.log.bucket_keys, key.key_id, service.turns)
         except InvalidBatchError as error:
             raise error if batch else error.found[0] from None
     if not drafts:
@@ -71,7 +71,7 @@ async def append_events(request: Request) -> Response:
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
 
 
-async def _draft(portions: Iterable[Sequence[bytes]], keys: BucketKeys, turns: Turns) -> list[DraftEntry]:
+async def _draft(portions: Iterable[Sequence[bytes]], keys: BucketKeys, appended_by: str, turns: Turns) -> list[DraftEntry]:
     """Draft events portion by portion, so that a large batch holds up nobody else.
 
     Raises:
@@ -88,7 +88,7 @@ async def _draft(portions: Iterable[Sequence[bytes]], keys: BucketKeys, turns: T
             await turns.give_way(time.perf_counter() - begun)
         begun = time.perf_counter()
         try:
-            drafts += draft_events(parse_batch(portion), keys)
+            drafts += draft_events(parse_batch(portion), keys, appended_by)
         except InvalidBatchError as error:
             positions += [events + position for position in error.positions]
             found += error.found
