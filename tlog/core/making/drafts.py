@@ -61,62 +61,80 @@ def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes,
         InvalidEventError: two index keys of an event share their first 8 bytes (once in 2^64).
 
     """
-    disclosures = []
-    start = 0
-    by = b'"appendedBy":' + canonical(appended_by) + b","
-    for parsed in events:
-        body = parsed.actor_body
-        address = parsed.event.actor.address
-        # RFC 8785 order: after the address, before everything else.
-        place = 1 if address is UNSET else len(b'{"address":,') + len(_encode(address))
-        disclosures.append(salts[start : start + SALT_SIZE] + body[:place] + by + body[place:])
-        disclosures.append(salts[start + SALT_SIZE : start + 2 * SALT_SIZE] + parsed.resource_body)
-        start += 2 * SALT_SIZE
-        for body in parsed.related_bodies:
-            disclosures.append(salts[start : start + SALT_SIZE] + body)
-            start += SALT_SIZE
-    commitments = encode_hashes_base64url(commit_all(disclosures))
+    related = [[] for _ in events] if len(salts) == 2 * SALT_SIZE * len(events) else _disclose_related(events, salts)
+    cut = 2 * SALT_SIZE * len(events)
+    actors = _disclose_actors(events, salts[: cut // 2], b'"appendedBy":' + canonical(appended_by) + b",")
+    resources = [
+        salts[start : start + SALT_SIZE] + parsed.resource_body
+        for parsed, start in zip(events, range(cut // 2, cut, SALT_SIZE), strict=True)
+    ]
+    hashes = encode_hashes_base64url(commit_all([*actors, *resources]))
     drafts = []
-    first = 0
-    for parsed in events:
-        last = first + 2 + len(parsed.related_bodies)
-        drafts.append(_draft(parsed, keys, disclosures[first:last], commitments[first:last]))
-        first = last
+    actor_text, resource_text = keys.actor_text, keys.resource_text
+    columns = zip(events, actors, resources, related, hashes[: len(events)], hashes[len(events) :], strict=True)
+    for parsed, actor, resource, others, actor_hash, resource_hash in columns:
+        event = parsed.event
+        user_id, resource_type, outcome, source = event.actor.userId, event.resource.type, event.outcome, event.source
+        first = actor_text("" if user_id is UNSET else user_id)
+        second = resource_text(resource_type, event.resource.id)
+        third = public_text("action", event.action)
+        more = operation = from_source = between = ""
+        if others or source is not UNSET or event.operation is not UNSET:
+            more, operation, from_source = _more(event, [first, second, third], keys)
+            between = f'"related":["{_BETWEEN.join(encode_hashes_base64url(commit_all(others)))}"],' if others else ""
+        # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
+        elif first[:10] == second[:10] or first[:10] == third[:10] or second[:10] == third[:10]:
+            _check_distinct([first, second, third])
+        head = (
+            f'{{"action":"{event.action}","commitments":{{"actor":"{actor_hash}",{between}"resource":"{resource_hash}"}},'
+            f'"eventId":"{parsed.event_id}","keys":["{first}","{second}","{third}"{more}],"loggedAt":"'
+        )
+        tail = (
+            f'",{operation}"outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",'
+            f'{from_source}"timestamp":"{parsed.timestamp}","type":"event","v":1}}'
+        )
+        drafts.append(DraftEntry(parsed.event_id, head.encode(), tail.encode(), actor, resource, tuple(others)))
     return drafts
 
 
-def _draft(
-    parsed: ParsedEvent, keys: BucketKeys, disclosures: Sequence[bytes], commitments: Sequence[str]
-) -> DraftEntry:
-    event = parsed.event
-    resource_type, source, outcome = event.resource.type, event.source, event.outcome
-    actor_key = keys.actor_text("" if event.actor.userId is UNSET else event.actor.userId)
-    resource_key = keys.resource_text(resource_type, event.resource.id)
-    third = public_text("action", event.action)
-    related, more, operation = "", "", ""
-    if event.operation is not UNSET or source is not UNSET or parsed.related_bodies:
-        texts = _more_keys(event, keys)
-        _check_distinct([actor_key, resource_key, third, *texts])
-        more = "".join(f',"{text}"' for text in texts)
-        if parsed.related_bodies:
-            related = f'"related":["{_BETWEEN.join(commitments[2:])}"],'
-        if event.operation is not UNSET:
-            operation = f'"operation":"{event.operation}",'
-    # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
-    elif actor_key[:10] == resource_key[:10] or actor_key[:10] == third[:10] or resource_key[:10] == third[:10]:
-        _check_distinct([actor_key, resource_key, third])
-    head = (
-        f'{{"action":"{event.action}","commitments":{{"actor":"{commitments[0]}",{related}"resource":"{commitments[1]}"}},'
-        f'"eventId":"{parsed.event_id}","keys":["{actor_key}","{resource_key}","{third}"{more}],"loggedAt":"'
-    )
-    from_source = "" if source is UNSET else f'"source":{{"id":"{source.id}","seq":{source.seq}}},'
-    tail = (
-        f'",{operation}"outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",'
-        f'{from_source}"timestamp":"{parsed.timestamp}","type":"event","v":1}}'
-    )
-    return DraftEntry(
-        parsed.event_id, head.encode(), tail.encode(), disclosures[0], disclosures[1], tuple(disclosures[2:])
-    )
+def _disclose_actors(events: Sequence[ParsedEvent], salts: bytes, by: bytes) -> list[bytes]:
+    """Return the actors' disclosures, each with the member `appendedBy` in its RFC 8785 place: after the address."""
+    disclosures = []
+    start = 0
+    for parsed in events:
+        body, address = parsed.actor_body, parsed.event.actor.address
+        salt = salts[start : start + SALT_SIZE]
+        start += SALT_SIZE
+        if address is UNSET:
+            disclosures.append(salt + b"{" + by + body[1:])
+        else:
+            place = len(b'{"address":,') + len(_encode(address))
+            disclosures.append(salt + body[:place] + by + body[place:])
+    return disclosures
+
+
+def _disclose_related(events: Sequence[ParsedEvent], salts: bytes) -> list[list[bytes]]:
+    start = 2 * SALT_SIZE * len(events)
+    disclosures = []
+    for parsed in events:
+        own = []
+        for body in parsed.related_bodies:
+            own.append(salts[start : start + SALT_SIZE] + body)
+            start += SALT_SIZE
+        disclosures.append(own)
+    return disclosures
+
+
+def _more(event: Event, texts: list[str], keys: BucketKeys) -> tuple[str, str, str]:
+    """Return what an entry has only sometimes, as it stands there: the keys after the third one, operation, and source."""
+    operation = from_source = ""
+    more = _more_keys(event, keys)
+    _check_distinct([*texts, *more])
+    if event.operation is not UNSET:
+        operation = f'"operation":"{event.operation}",'
+    if event.source is not UNSET:
+        from_source = f'"source":{{"id":"{event.source.id}","seq":{event.source.seq}}},'
+    return "".join(f',"{text}"' for text in more), operation, from_source
 
 
 def _more_keys(event: Event, keys: BucketKeys) -> list[str]:
