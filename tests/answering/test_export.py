@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import append, fill, sample_events, verify_offline
 
 from tlog.answering import export
@@ -100,3 +105,50 @@ async def test_interrupted_export_over_an_older_one_verifies(opened, directory, 
         assert "not checked (there is no file chain)" in done.stdout
         await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
         assert "recomputed" in verify(log, directory / "out").stdout
+
+
+DANGEROUS = [
+    *(f"{sign}1+1" for sign in "=+-@\uff1d\uff0b\uff0d\uff20"),
+    *(f"{before}=1+1" for before in "\t\r\n\0\x0b\x0c\x1f\x85 \u00a0\u2003\u2028\u200b\u202e\ufeff\u3000"),
+    " \ufeff\u00a0 @SUM(1)",
+    "\tplain",
+    "\rplain",
+    "\nplain",
+    "\0plain",
+]
+HARMLESS = [
+    "",
+    "plain",
+    "1=1",
+    " plain",
+    "\ufeffplain",
+    "é",
+    "'=1+1",
+    '"=1+1"',
+    "2026-11-24T05:12:00Z",
+    "{}",
+    "\u00a0",
+    "~=1",
+]
+
+
+@pytest.mark.parametrize("cell", DANGEROUS)
+def test_no_cell_is_a_formula_even_for_readers_that_trim(cell):
+    line = export._csv_line({"userId": cell}).decode()
+    (read,) = csv.reader(io.StringIO(line, newline=""))
+    assert read[export._COLUMNS.index("userId")] == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", HARMLESS)
+def test_other_cells_stay_as_they_are(cell):
+    line = export._csv_line({"userId": cell}).decode()
+    (read,) = csv.reader(io.StringIO(line, newline=""))
+    assert read[export._COLUMNS.index("userId")] == cell
+
+
+@given(st.text(max_size=20))
+def test_whatever_a_cell_is_trimming_makes_no_formula_of_it(cell):
+    (read,) = csv.reader(io.StringIO(export._csv_line({"userId": cell}).decode(), newline=""))
+    written = read[export._COLUMNS.index("userId")]
+    assert written.removeprefix("'").removeprefix("'") == cell.removeprefix("'") or written == cell
+    assert not written.strip().strip("\ufeff\u200b\0").startswith(("=", "+", "-", "@"))

@@ -338,3 +338,10 @@ def test_demo_runs_to_its_end():
     assert "Done in" in done.stdout
     assert done.stdout.count("entry changed: entry") == 2
     assert "ROLLBACK db=" in done.stdout
+
+
+def test_an_error_of_any_line_is_one_line():
+    """The URL is looked at before anything is asked, outside of what the commands themselves guard."""
+    done = tlog("query", "--action", "read", "--url", "http://[::1", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tlog: the log's URL has a scheme, a host and a port, such as http://127.0.0.1:8080\n"

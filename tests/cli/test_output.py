@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -121,6 +122,35 @@ def test_without_standard_output(data):
     command = f"exec {sys.executable} -m tlog keys show --data {data} >&-"
     done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_terminals_get_no_control_characters():
+    for character in "\0\t\n\x1b\x7f\x85\x9b\u2028\u2029\u202e\u2066\u2069\u200f\ufeff":
+        assert output.visible(f"a{character}b") == f"a\\u{ord(character):04x}b"
+    assert output.visible("plain é 日本 🏥") == "plain é 日本 🏥"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
+def test_every_encoding_can_print_every_name(encoding):
+    """A locale that cannot write a character gets its JSON escape, which a reader of --json undoes."""
+    code = (
+        "import json, sys; from tlog.cli.output import prepare_streams; prepare_streams(); "
+        "print(json.dumps({'name': 'é日🏥\\udcff'}, ensure_ascii=False))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, cwd=ROOT, check=True)
+    assert json.loads(done.stdout.decode(encoding)) == {"name": "é日🏥\udcff"}
+    assert done.stderr == b""
+
+
+def test_a_fault_is_one_line_that_quotes_nothing():
+    code = "import sys; from tlog.cli import app; app.app = lambda: {}['P-1007']; sys.argv = ['tlog']; app.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, text=True, check=False)
+    assert (done.returncode, done.stdout) == (output.INTERNAL, "")
+    assert done.stderr.startswith("tlog: this is a fault of tlog")
+    assert done.stderr.count("\n") == 1
+    assert "KeyError" in done.stderr
+    assert "P-1007" not in done.stderr
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(data):

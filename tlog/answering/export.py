@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from unicodedata import category
 
 import msgspec
 
@@ -44,11 +45,15 @@ _ROWS = 16 * TILE_WIDTH
 
 EventFormat = Literal["ndjson", "csv"]
 _COLUMNS = (
-    "index", "eventId", "timestamp", "loggedAt", "action", "outcome", "userId", "role", "email", "ipAddress", "userAgent",
-    "resourceType", "resourceId", "resourceName", "details", "metadata", "sourceId", "sourceSeq", "state", "evidence",
+    "index", "eventId", "timestamp", "loggedAt", "action", "operation", "outcome", "userId", "actorType", "role", "email",
+    "ipAddress", "address", "userAgent", "resourceType", "resourceId", "resourceName", "relatedResources", "details", "metadata",
+    "sourceId", "sourceSeq", "appendedBy", "erased", "state", "evidence",
 )  # fmt: skip
-# What makes a spreadsheet take a cell for a formula (OWASP ASVS 1.2.10).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+# What makes a spreadsheet take a cell for a formula (OWASP ASVS 1.2.10), in its full-width forms too; and what a reader that
+# trims cells, as many do, takes off first: white space, control and format characters.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SEPARATING = ("\t", "\r", "\n", "\0")
+_TRIMMED = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
 async def export_events(searcher: Searcher, question: Question, form: str) -> AsyncGenerator[bytes, None]:
@@ -81,10 +86,16 @@ def _csv(document: dict[str, Any]) -> bytes:
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
     actor, resource, source = plain.get("actor", {}), plain["resource"], plain.get("source", {})
     values: dict[str, object] = {
-        **{name: plain[name] for name in ("eventId", "timestamp", "action", "outcome")},
-        **{name: actor.get(name) for name in ("userId", "role", "email", "ipAddress", "userAgent")},
-        **{name: plain["log"].get(name) for name in ("index", "loggedAt", "state")},
-        **{name: bytes(document[name]).decode() for name in ("details", "metadata") if name in document},
+        **{name: plain.get(name) for name in ("eventId", "timestamp", "action", "operation", "outcome")},
+        **{name: actor.get(name) for name in ("userId", "role", "email", "ipAddress", "address", "userAgent")},
+        **{name: plain["log"].get(name) for name in ("index", "loggedAt", "appendedBy", "state")},
+        **{
+            name: msgspec.json.encode(document[name]).decode()
+            for name in ("relatedResources", "details", "metadata")
+            if name in document
+        },
+        "actorType": actor.get("type"),
+        "erased": " ".join(plain["log"].get("erased", ())),
         "resourceType": resource["type"],
         "resourceId": resource.get("id"),
         "resourceName": resource.get("name"),
@@ -99,8 +110,16 @@ def _csv_line(values: Mapping[str, object]) -> bytes:
     """Return a line as RFC 4180 wants it, no cell of which a spreadsheet takes for a formula."""
     cells = ["" if (value := values.get(name)) is None else str(value) for name in _COLUMNS]
     line = io.StringIO(newline="")
-    csv.writer(line).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    csv.writer(line).writerow([f"'{cell}" if _is_formula(cell) else cell for cell in cells])
     return line.getvalue().encode()
+
+
+def _is_formula(cell: str) -> bool:
+    """Tell whether a spreadsheet may take a cell for a formula, or its beginning for the end of a cell."""
+    if not cell or "!" < cell[0] < "\x7f":
+        return cell.startswith(_FORMULA)
+    trimmed = next((at for at, character in enumerate(cell) if category(character) not in _TRIMMED), len(cell))
+    return cell.startswith(_SEPARATING) or cell.startswith(_FORMULA, trimmed)
 
 
 class ExportReport(NamedTuple):

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlog.cli import asking, checking, events, keeping, keys, running
-from tlog.cli.output import prepare_streams, refuse
+from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,11 @@ def main() -> None:
     """Run the command line; errors, Ctrl-C and a reader that goes away become an exit code, never a traceback."""
     prepare_streams()
     try:
-        app()
+        exit_on_error(app)
+    except typer.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, nobody is shown a traceback, which could quote an event
+        report_fault(error)
     finally:
         if sys.stdout is not None:  # a program may be started without one
             sys.stdout.flush()

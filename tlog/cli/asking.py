@@ -69,9 +69,10 @@ def prove(  # noqa: PLR0917 - the options of a command line
     else:
         proof, event = run(_prove_locally(locate(data, database, signer), event_id, disclose=disclose))
     paths = out / f"{event_id}.tlog-proof", out / f"{event_id}.event.json"
-    out.mkdir(parents=True, exist_ok=True)
+    exit_on_error(lambda: out.mkdir(parents=True, exist_ok=True))
     for path, content in zip(paths, (proof, event), strict=True):
-        path.write_bytes(content)
+        with open_output(path) as file:
+            file.write(content)
     if json_output:
         print(json.dumps({"proof": str(paths[0]), "event": str(paths[1])}))
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
+import re
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO, TypeVar
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141  # as a shell reports a program that ended because nobody read on
+INTERNAL: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of this program
 Result = TypeVar("Result")
+# Control characters, U+2028 and U+2029, and what reorders text (UAX #9): no terminal gets them from a file or an event.
+_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_ESCAPED: Final = "tlog-escaped"
 
 
 def prepare_streams() -> None:
@@ -33,6 +40,7 @@ def prepare_streams() -> None:
     of standard output goes away, as `head` does, the command ends with `CLOSED_PIPE`; its work is closed in order. If the
     reader of standard error goes away, the command goes on without messages.
     """
+    codecs.register_error(_ESCAPED, _escape)
     sys.stdout = _standard_stream(sys.stdout, _end_without_output)
     sys.stderr = _standard_stream(sys.stderr, lambda _: None)
 
@@ -44,7 +52,14 @@ def _standard_stream(stream: TextIO, failed: Callable[[OSError], None]) -> TextI
         return stream
     by_lines = bool(stream.line_buffering) or buffer is file
     buffered = io.BufferedWriter(_StandardFile(file, failed))
-    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=by_lines)
+    return io.TextIOWrapper(buffered, stream.encoding, _ESCAPED, line_buffering=by_lines)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write what a stream's encoding does not have, and the bytes of a name that is not text, as JSON escapes (RFC 8259)."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - streams are written to; for the type checker
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
 
 
 class _StandardFile(io.RawIOBase):
@@ -129,15 +144,30 @@ def _keep_evidence(error: InconsistentRootsError) -> str:
     return f"The evidence is in {path}: both checkpoints and the proof"
 
 
+def visible(text: str) -> str:
+    """Return text with escapes in place of what a terminal would act on or hide: control characters, line and bidi marks."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def refuse(message: str) -> NoReturn:
     """End because what was asked for cannot be done as it was asked for."""
     complain(message)
     raise SystemExit(MalformedInputError.exit_code)
 
 
+def report_fault(error: Exception) -> NoReturn:
+    """End because of a fault of this program: name its kind and its place, but not its message, which could quote an event."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    complain(
+        f"this is a fault of tlog, not of what was asked: {type(error).__name__} at {Path(place.filename).name}, line "
+        f"{place.lineno}. Please report these words"
+    )
+    raise SystemExit(INTERNAL)
+
+
 def complain(message: str) -> None:
     """Print on standard error what went wrong."""
-    say(f"tlog: {message}")
+    say(f"tlog: {visible(message)}")
 
 
 def say(message: str) -> None:
@@ -147,14 +177,17 @@ def say(message: str) -> None:
 
 @contextmanager
 def open_output(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that gets its name when it is complete, or standard output for "-"."""
-    from tlog.files import durable
+    """Open where a result goes (`tlog.files.destination`), or standard output for "-"; end with one line if that fails."""
+    from tlog.files.destination import open_destination
 
     if str(path) == "-":
         yield sys.stdout.buffer
         return
-    with durable.making(path) as partial, exit_on_error(lambda: partial.open("wb")) as file:
-        yield file
+    try:
+        with open_destination(path) as file:
+            yield file
+    except OSError as error:
+        refuse(f"{path}: {error.strerror or error}")
 
 
 @contextmanager

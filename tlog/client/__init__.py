@@ -29,7 +29,7 @@ a store for events while the log is away. This package needs nothing of tlog but
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 import httpx2
 import msgspec
@@ -39,6 +39,7 @@ from tlog.errors import MalformedInputError, OverloadedError, TlogError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_Answer = TypeVar("_Answer")
 _TIMEOUT: Final = 30.0
 _UNAVAILABLE: Final = (429, 503, 507)
 
@@ -56,9 +57,18 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        """Take the service's `url` (scheme, host, port), and the API key for what needs a scope; the first request connects."""
+        """Take the service's `url` (scheme, host, port), and the API key for what needs a scope; the first request connects.
+
+        Raises:
+            MalformedInputError: the URL is none.
+
+        """
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT, follow_redirects=False)
+        try:
+            self._http = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT, follow_redirects=False)
+        except httpx2.InvalidURL as error:
+            message = "the log's URL has a scheme, a host and a port, such as http://127.0.0.1:8080"
+            raise MalformedInputError(message) from error
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -76,13 +86,11 @@ class Client:
         params = {"wait": "sealed"} if wait_sealed else {}
         headers = {"Content-Type": "application/x-ndjson"}
         response = self._send("POST", "/v1/audit/events", content=b"\n".join(events), params=params, headers=headers)
-        receipts: list[dict[str, Any]] = msgspec.json.decode(response.content)["receipts"]
-        return receipts
+        return _decoded(response, _Receipts).receipts
 
     def log(self) -> dict[str, Any]:
         """Return the log's description, in which `vkey` is its public key and `size` that of its latest checkpoint."""
-        description: dict[str, Any] = msgspec.json.decode(self._send("GET", "/v1/log").content)
-        return description
+        return _decoded(self._send("GET", "/v1/log"), dict[str, Any])
 
     def checkpoint(self) -> bytes:
         """Return the latest checkpoint's note, not verified."""
@@ -96,14 +104,13 @@ class Client:
         """Return the tlog-proof and the event file of an event, not verified; personal data only with `disclose`."""
         params = {"disclose": str(disclose).lower()}
         response = self._send("GET", f"/v1/audit/events/{event_id}/proof", params=params)
-        document = msgspec.json.decode(response.content)
-        return document["proof"].encode(), document["eventFile"].encode()
+        document = _decoded(response, _EventProof)
+        return document.proof.encode(), document.eventFile.encode()
 
     def ask(self, question: Mapping[str, str], **parameters: str | int) -> dict[str, Any]:
         """Return a page of the answer to a question (docs/reference/http.md); `parameters` are such as `limit` and `cursor`."""
         response = self._send("GET", "/v1/audit/events", params={**question, **parameters})
-        answer: dict[str, Any] = msgspec.json.decode(response.content)
-        return answer
+        return _decoded(response, dict[str, Any])
 
     def export(self, form: str, question: Mapping[str, str], **parameters: str) -> Iterator[bytes]:
         """Yield the bytes of all that answers a question, as "ndjson", "csv" or "evidence"; evidence is not verified.
@@ -128,7 +135,7 @@ class Client:
     def _reaching(self) -> Iterator[None]:
         try:
             yield
-        except httpx2.TransportError as error:
+        except httpx2.HTTPError as error:
             message = f"the log at {self._http.base_url} cannot be reached ({type(error).__name__})"
             raise OverloadedError(message) from error
 
@@ -145,3 +152,23 @@ class Client:
         if pointer:
             raise MalformedInputError(message, pointer)
         raise ServiceError(message)
+
+
+class _Receipts(msgspec.Struct):
+    receipts: list[dict[str, Any]]
+
+
+class _EventProof(msgspec.Struct):
+    eventFile: str  # noqa: N815 - the format's name
+    proof: str
+
+
+def _decoded(response: httpx2.Response, kind: type[_Answer]) -> _Answer:
+    """Return the answer of a request as what it has to be."""
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        message = (
+            f"what answered at {response.url.host} is no log, or one of another version: its answer cannot be read"
+        )
+        raise ServiceError(message) from None

@@ -4,6 +4,7 @@ A program may be killed between any two of its lines, the disk may be full, and 
 not meet half of one afterwards. So a file is made under another name beside its own, and gets its own when it is complete.
 
     `durable`  the writing: whole, durable, once; and making a file or a directory beside its name
+    `destination`  where a result goes that a user named: a new file, an old one, a link, a device, a pipe
 
 Words:
 

@@ -108,7 +108,9 @@ async def _append_first_entry(database: Database, directory: DataDirectory) -> N
     appender = Appender(AppendStore(database), utc_now)
     task = asyncio.create_task(appender.run())
     try:
-        await appender.append([draft_index_keys(keys.bits, await asyncio.to_thread(keys.root), directory.verifier().name)])
+        await appender.append(
+            [draft_index_keys(keys.bits, await asyncio.to_thread(keys.root), directory.verifier().name)]
+        )
     finally:
         appender.close()
         await task

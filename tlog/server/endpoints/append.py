@@ -71,7 +71,9 @@ async def append_events(request: Request) -> Response:
     return Response(msgspec.json.encode(document), status, media_type=_JSON)
 
 
-async def _draft(portions: Iterable[Sequence[bytes]], keys: BucketKeys, appended_by: str, turns: Turns) -> list[DraftEntry]:
+async def _draft(
+    portions: Iterable[Sequence[bytes]], keys: BucketKeys, appended_by: str, turns: Turns
+) -> list[DraftEntry]:
     """Draft events portion by portion, so that a large batch holds up nobody else.
 
     Raises:
