@@ -64,6 +64,18 @@ def test_a_link_stays_a_link(tmp_path, dangling):
     )
 
 
+def test_the_link_of_somebody_else_is_not_followed(tmp_path, monkeypatch):
+    link = tmp_path / "latest.csv"
+    link.symlink_to("answer.csv")
+    monkeypatch.setattr(destination.os, "geteuid", lambda: link.lstat().st_uid + 1)
+    if link.lstat().st_uid == 0:
+        os.lchown(link, 12_345, 12_345)
+        monkeypatch.undo()
+    with pytest.raises(PermissionError, match="another user's"):
+        write_destination(link, b"new")
+    assert names(tmp_path) == ["latest.csv"]
+
+
 def test_a_pipe_is_written_to(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)

@@ -32,8 +32,11 @@ def open_destination(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: it cannot be written; a regular file is then what it was before. `filename` is the name that was asked for.
+        PermissionError: it is somebody else's link, which may lead anywhere.
 
     """
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "this link is another user's, who may lead it anywhere", str(path))
     try:
         there = path.stat()
     except FileNotFoundError:
