@@ -51,6 +51,10 @@ class DataDirectory:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        """Give the directory one name, whatever links and dots lead to it: locks and servers are found by that."""
+        object.__setattr__(self, "root", self.root.resolve())
+
     @property
     def anchor(self) -> Path:
         """The anchor file."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 
 import psycopg
 import pytest
@@ -203,3 +206,93 @@ def test_a_start_that_fails_shows_the_end_of_the_log(server, directory):
 def test_the_same_object_starts_once(server):
     with server, pytest.raises(EmbeddedPostgresError, match="already"):
         server.start()
+
+
+def other_names(directory):
+    """Return other names of the directory `postgres`: with dots, through a link to it, through a link to its parent."""
+    (directory / "link").symlink_to("postgres")
+    (directory / "parent").symlink_to(directory)
+    return [
+        directory / "postgres" / ".." / "postgres",
+        directory / "link",
+        directory / "parent" / "postgres",
+    ]
+
+
+def test_by_whatever_name_a_running_server_is_joined_and_left_alone(server, directory):
+    with server:
+        pid, files = server.postmaster(), (directory / "postgres" / "socket").iterdir()
+        sockets = sorted(path.name for path in files)
+        assert pid is not None
+        for name in other_names(directory):
+            other = EmbeddedPostgres(name)
+            assert other.postmaster() == pid
+            with other:
+                assert ask(other) == "tlog"
+            assert server.postmaster() == pid
+            assert sorted(path.name for path in (directory / "postgres" / "socket").iterdir()) == sockets
+            assert ask(server) == "tlog"
+    assert server.postmaster() is None
+
+
+def test_files_of_a_server_that_others_use_are_not_removed(server, directory, monkeypatch):
+    """Even if the server is not recognised: PostgreSQL itself then refuses to start a second one."""
+    with server:
+        pid = server.postmaster()
+        other = EmbeddedPostgres(directory / "postgres")
+        monkeypatch.setattr(other, "postmaster", lambda: None)
+        monkeypatch.setattr(other, "_answers", lambda: False)
+        with pytest.raises(EmbeddedPostgresError, match=r"pg_ctl failed|ended while it started"):
+            other.start()
+        assert server.postmaster() == pid
+        assert ask(server) == "tlog"
+
+
+def test_the_own_lock_survives_the_attempt_to_convert_it(server, directory):
+    with server:
+        assert not server._is_used_by_others(), "its own lock is nobody else's"
+        other = EmbeddedPostgres(directory / "postgres")
+        assert other._is_used_by_others()
+        with other:
+            assert server._is_used_by_others()
+            assert other._is_used_by_others()
+        assert ask(server) == "tlog", "the one that left was not the last one"
+
+
+def test_a_server_that_is_stopping_is_waited_for(server):
+    with server:
+        pid = server.postmaster()
+        with psycopg.connect(server.conninfo()) as connection:
+            # "Smart" waits for this session; meanwhile nobody is let in.
+            os.kill(pid, signal.SIGTERM)
+            time.sleep(0.3)
+            ending = threading.Timer(0.7, connection.close)
+            ending.start()
+            server.start_again()
+            assert server.runs()
+            other = EmbeddedPostgres(server._directory)
+            with other:
+                assert ask(other) == "tlog"
+                assert other.postmaster() != pid
+            ending.join()
+
+
+def test_a_server_that_is_told_to_stop_while_it_starts_is_started_again(server, monkeypatch):
+    spawned = []
+    real = server._spawn
+
+    def spawn():
+        size = real()
+        spawned.append(size)
+        if len(spawned) < 3:
+            while (pid := server.postmaster()) is None:
+                time.sleep(0.01)
+            os.kill(pid, signal.SIGINT)
+            while server.postmaster() is not None:
+                time.sleep(0.01)
+        return size
+
+    monkeypatch.setattr(server, "_spawn", spawn)
+    with server:
+        assert ask(server) == "tlog"
+    assert len(spawned) == 3

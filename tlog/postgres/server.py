@@ -43,6 +43,8 @@ _DEAD_SECONDS: Final = 2.0
 _SOCKET_PATH_LIMIT: Final = 100
 _LOG_TAIL: Final = 2_000
 _IN_USE: Final = "shared memory"
+_TOLD_TO_STOP: Final = "shutdown request"
+_STARTS: Final = 3
 
 _HBA: Final = (
     "# The kernel says who is at the other end of the socket; no password, no network.\nlocal all all peer map=tlog\n"
@@ -84,7 +86,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory.absolute()
+        self._directory = directory.resolve()  # one name for one cluster, whatever links lead to it
         self._cluster = self._directory / "cluster"
         self._log = self._directory / "postgres.log"
         self._ballast = Ballast(self._directory / "ballast")
@@ -177,7 +179,7 @@ class EmbeddedPostgres:
         with self._starting():
             if not self._answers():
                 self._bring_up()
-            users = os.open(self._directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            users = self._open_users()
             fcntl.flock(users, fcntl.LOCK_SH)
             self._users = users
 
@@ -267,7 +269,9 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        spawned = self._spawn()
+        # One that lives and does not answer is stopping, or recovers: a second one beside it would not start.
+        starts = 0 if self.runs() else 1
+        spawned = self._spawn() if starts else self._log_size()
         seen_alive = time.monotonic()
         while not self._answers():
             now = time.monotonic()
@@ -279,6 +283,9 @@ class EmbeddedPostgres:
             elif _IN_USE in self._log_since(spawned):
                 # Children of a server that was killed may still hold its shared memory for a moment.
                 spawned, seen_alive = self._spawn(), now
+            elif starts < _STARTS and (not starts or _TOLD_TO_STOP in self._log_since(spawned)):
+                # It was stopping before, or somebody told it to stop while it started.
+                spawned, seen_alive, starts = self._spawn(), now, starts + 1
             elif now - seen_alive > _DEAD_SECONDS:
                 message = f"PostgreSQL ended while it started; its log {self._log} ends with\n{self._log_tail()}"
                 raise EmbeddedPostgresError(message)
@@ -289,18 +296,37 @@ class EmbeddedPostgres:
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
         installation.give(socket_directory)
-        if self.postmaster() is None:
-            # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps.
+        if self.postmaster() is None and not self._is_used_by_others():
+            # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps. While
+            # others use the server it has to: what looks stale from here may not be.
             for stale in (self._cluster / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*")):
                 stale.unlink(missing_ok=True)
         self._log.touch(mode=0o600)
         installation.give(self._log)
-        size = self._log.stat().st_size
+        size = self._log_size()
         # pg_ctl puts the server into a session of its own: Ctrl-C in the terminal is for tlog, which then stops it in
         # order. It does not wait (-W), because it would give up during a long recovery.
         options = f"-k '{socket_directory}' -p {PORT}"
         self._call("pg_ctl", "start", "-W", "-s", "-D", self._cluster, "-l", self._log, "-o", options)
         return size
+
+    def _is_used_by_others(self) -> bool:
+        """Tell whether another process has started or joined the server; the caller holds the lock of `_starting`."""
+        users = self._open_users() if self._users is None else self._users
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            # Even an attempt that fails may have given up the shared lock (flock(2), "conversion").
+            if self._users is None:
+                os.close(users)
+            else:
+                fcntl.flock(users, fcntl.LOCK_SH)
+        return False
+
+    def _open_users(self) -> int:
+        return os.open(self._directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def _shut_down(self, pid: int) -> None:
         """Stop in "fast" mode: sessions end, everything is written, the next start needs no recovery."""
@@ -322,11 +348,18 @@ class EmbeddedPostgres:
         """Return the process ID of the server of this cluster, if it runs."""
         try:
             pid = int((self._cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            # The number may belong to another process by now. A server works in its cluster's directory, whatever it was called
+            # by; the words it was started with may name the directory in any of several ways.
+            ours = Path(f"/proc/{pid}/cwd").samefile(self._cluster)
         except (OSError, ValueError):
             return None
-        # The number may belong to another process by now.
-        return pid if os.fsencode(self._cluster) in command and _alive(pid) else None
+        return pid if ours and _alive(pid) else None
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
 
     def _log_tail(self) -> str:
         return self._log_since(0)[-_LOG_TAIL:]
