@@ -1,6 +1,7 @@
 """The command line: every command of `tlog`, as a person or a script meets it.
 
     `app`       the table of commands, in the order in which they are needed, and `main`, where the program starts
+    `configuration`  options from the environment and from a file
     `options`   options that several commands share, their defaults, and what they stand for
     `output`    what every command does with its result: run, print, show progress, end with a message and an exit code
     `running`   demo, init, serve, seal, signer: commands that make a log and keep it going
@@ -24,6 +25,5 @@ to do, and an exit code (docs/reference/cli.md, "Exit codes"); so do Ctrl-C and 
 Modules here import at their top only what the help needs: a function imports what its command needs when it runs, because
 `tlog --help` has to be there at once, and the server, the database and numpy take longer than that to load.
 
-Left out: a configuration file (the environment has the options that outlive a command), colours other than those of tables
-and progress, and completion for shells.
+Left out: colours other than those of tables and progress, and completion for shells.
 """

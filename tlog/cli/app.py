@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
 
 from tlog.cli import asking, checking, events, keeping, keys, running
-from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault
+from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
+from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,15 @@ _ORDER: Final = (
 )
 
 
-class _InTaskOrder(TyperGroup):
+class _Group(TyperGroup):
+    """Commands whose options are variables of the environment as well."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(**options)
+        name_variables(self.commands.values())  # type: ignore[arg-type]  # typer makes commands of its own classes
+
+
+class _InTaskOrder(_Group):
     """The commands, in the order in which they are needed; typer itself puts groups after commands."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # its public name
@@ -36,7 +47,7 @@ class _InTaskOrder(TyperGroup):
 app = typer.Typer(
     name="tlog",
     cls=_InTaskOrder,
-    help="A tamper-evident audit log that can be proved.",
+    help="A tamper-evident audit log that can be proved. Every option --some-thing can also be set as TLOG_SOME_THING.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -52,7 +63,7 @@ def _add(to: typer.Typer, command: Callable[..., None], name: str | None = None)
 
 
 def _add_group(name: str, sentences: str, commands: dict[str, Callable[..., None]]) -> None:
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, cls=_Group)
     for each, command in commands.items():
         _add(group, command, each)
     app.add_typer(group, name=name, help=sentences, short_help=re.split(r"(?<=\.) ", sentences)[0])
@@ -113,11 +124,26 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with t
 
 @app.callback()
 def _options(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TLOG_CONFIG", help="TOML file of options: 'data = \"…\"' for all commands, [serve] for one."
+        ),
+    ] = None,
 ) -> None:
-    pass
+    root = cast("TyperGroup", context.command)
+    for warning in exit_on_error(lambda: list(check_environment(root, os.environ))):
+        say(f"tlog: {warning}")
+    if shows_password(sys.argv):
+        say(
+            "tlog: every user can read a password on the command line; put the address into TLOG_DATABASE or a --config file"
+        )
+    if config is not None:
+        context.default_map = exit_on_error(lambda: read_configuration(config, root))
 
 
 def main() -> None:
