@@ -65,7 +65,6 @@ ELSEWHERE = {
     "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
     "storage/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
-    "storage/rows.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",
     "storage/statements.py": "writing/test_appender.py::test_same_event_again_gets_its_first_receipt",

@@ -90,8 +90,11 @@ ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 
 CREATE TABLE tlog.disclosure (
     index bigint NOT NULL,
-    actor bytea NOT NULL,
-    resource bytea NOT NULL
+    actor bytea,
+    resource bytea,
+    related bytea[] NOT NULL,
+    CONSTRAINT disclosure_index_check CHECK ((index >= 0)),
+    CONSTRAINT disclosure_related_check CHECK (((cardinality(related) <= 32) AND (COALESCE(array_ndims(related), 1) = 1)))
 )
 PARTITION BY RANGE (index);
 
@@ -251,9 +254,9 @@ ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only;
 
 GRANT USAGE ON SCHEMA tlog TO tlog_appender;
 GRANT USAGE ON SCHEMA tlog TO tlog_sealer;
+GRANT USAGE ON SCHEMA tlog TO tlog_indexer;
 GRANT USAGE ON SCHEMA tlog TO tlog_reader;
 GRANT USAGE ON SCHEMA tlog TO tlog_eraser;
-GRANT USAGE ON SCHEMA tlog TO tlog_indexer;
 
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) TO tlog_appender;
@@ -263,12 +266,18 @@ GRANT SELECT ON TABLE public.tlog_migration TO PUBLIC;
 GRANT SELECT ON TABLE tlog.api_key TO tlog_reader;
 
 GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
-GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
 
 GRANT SELECT,INSERT ON TABLE tlog.disclosure TO tlog_appender;
 GRANT SELECT ON TABLE tlog.disclosure TO tlog_reader;
 GRANT SELECT,DELETE ON TABLE tlog.disclosure TO tlog_eraser;
+
+GRANT UPDATE(actor) ON TABLE tlog.disclosure TO tlog_eraser;
+
+GRANT UPDATE(resource) ON TABLE tlog.disclosure TO tlog_eraser;
+
+GRANT UPDATE(related) ON TABLE tlog.disclosure TO tlog_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_epoch TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.index_epoch TO tlog_reader;
@@ -288,13 +297,13 @@ GRANT SELECT ON TABLE tlog.index_tile TO tlog_reader;
 
 GRANT SELECT,INSERT ON TABLE tlog.leaf TO tlog_appender;
 GRANT SELECT ON TABLE tlog.leaf TO tlog_sealer;
-GRANT SELECT ON TABLE tlog.leaf TO tlog_reader;
 GRANT SELECT ON TABLE tlog.leaf TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.leaf TO tlog_reader;
 
 GRANT SELECT,UPDATE ON TABLE tlog.log_state TO tlog_appender;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_sealer;
-GRANT SELECT ON TABLE tlog.log_state TO tlog_reader;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.log_state TO tlog_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE tlog.tile TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.tile TO tlog_reader;

@@ -1,21 +1,17 @@
 """Upgrades: a log that an older version made goes on, and everything it ever signed still holds (gate R21).
 
-`tests/upgrades/schema-<number>.sql` is what pg_dump wrote of a log of 36 events whose database had the migrations up to that
-number; the file beside it has the log's anchor and keys. They are from then and are never made again.
+The older version is this one, and the newer one is this one with migrations that come after all of its own: what is tested is the
+machinery, and that it changes no entry. Whoever adds a migration adds a log that the version before it has made.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import subprocess
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg import sql
-from support import ROOT, fill
+from support import ORIGIN, fill
 
 from tlog.checking.fsck import fsck
 from tlog.core.checkpoint import open_checkpoint
@@ -24,47 +20,38 @@ from tlog.errors import UnsafeDatabaseError
 from tlog.lifecycle.making import create_log
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import running
-from tlog.location import DataDirectory, Location, utc_now
-from tlog.signing.anchor import Anchor, Anchored
-from tlog.signing.clock import CONFIRMATION
+from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
-from tlog.storage.migrate import migrations
+from tlog.storage.migrate import Migration, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 pytestmark = pytest.mark.anyio
-UPGRADES = ROOT / "tests" / "upgrades"
-VERSIONS = sorted(path.stem for path in UPGRADES.glob("*.sql"))
+OURS = migrations()
+LAST = OURS[-1].number
+LATER = [
+    Migration(LAST + 1, "later_table", "CREATE TABLE tlog.later (index bigint); ALTER TABLE tlog.later OWNER TO tlog_owner"),
+    Migration(LAST + 2, "later_columns", "ALTER TABLE tlog.disclosure ADD COLUMN more bytea; DROP TABLE tlog.later"),
+]  # fmt: skip
+BROKEN = LATER[1]._replace(statements=f"{LATER[1].statements}; SELECT 1 / 0")
 
 
-@pytest.fixture(params=VERSIONS)
-def old(request, directory, postgres, template, monkeypatch) -> Iterator[Location]:
-    """A log as an older version left it, so long ago that the clock has to be confirmed."""
-    monkeypatch.setenv(CONFIRMATION, f"{utc_now():%Y-%m-%d}")
-    document: dict[str, Any] = json.loads((UPGRADES / f"{request.param}.json").read_text(encoding="utf-8"))
-    name = f"{request.param.replace('-', '_')}_{os.getpid()}"
-    admin = postgres.conninfo(user="postgres", dbname=name)
-    with psycopg.connect(postgres.conninfo(user="postgres", dbname="postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        psql = [str(postgres.binary("psql")), "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--dbname", admin]
-        subprocess.run([*psql, "--file", str(UPGRADES / f"{request.param}.sql")], check=True, stdout=subprocess.DEVNULL)
-        yield Location(_data(directory, document), postgres.conninfo(dbname=name), admin)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+@contextmanager
+def version(known: Sequence[Migration]):
+    """Be the version that has these migrations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlog.storage.migrate.migrations", lambda: list(known))
+        yield
 
 
-def _data(directory, document):
-    data = DataDirectory(directory / "data")
-    data.create()
-    for name, content in document["keys"].items():
-        path = data.root / "keys" / name
-        path.touch(mode=0o600)
-        path.write_bytes(base64.b64decode(content))
-    values = document["anchored"]
-    for name in ("root", "chain_hash", "note"):
-        values[name] = base64.b64decode(values[name])
-    Anchor(data.anchor).create(Anchored(**values))
-    return data
+@pytest.fixture
+async def old(opened, location):
+    """A log of an older version: 36 events, three checkpoints."""
+    async with opened() as log:
+        for seed in range(3):
+            await fill(log, 12, seed=seed)
+    return location
 
 
 def roots(location):
@@ -83,30 +70,30 @@ def roots(location):
     return found, rows
 
 
-async def problems(location):
-    directory, database = location.directory, Database(location.database)
-    report = await fsck(database, directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read)
-    return report.problems
+async def check(location):
+    directory = location.directory
+    return await fsck(
+        Database(location.database), directory.verifier(), directory.bucket_keys(), Anchor(directory.anchor).read
+    )
 
 
 async def test_older_schema_is_upgraded_with_its_data(old):
     before = roots(old)
     assert len(before[0]) >= 3
     assert all(computed == signed for _, computed, signed in before[0])
-    # A later version may miss tables here that the older one did not have; it may find nothing else.
-    assert {problem.damage for problem in await problems(old)} <= {"schema"}
-    with pytest.raises(UnsafeDatabaseError, match=r"lacks migration.*tlog init"):
-        async with open_log(old):
-            pass
-    await create_log(old, "example.com/any")  # what `tlog init` does
-    assert roots(old) == before, "an upgrade changes no entry, hash, eventId or checkpoint"
-    assert await Database(old.database, old.admin).migrate() == [], "again there is nothing to do"
-    async with open_log(old, interval=60) as log, running(log):
-        for seed in (1, 2):
-            report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(old.directory.anchor).read)
-            assert (report.exit_code, report.problems) == (0, [])
-            assert report.checked["disclosures"] >= 70, "personal data came along"
-            await fill(log, 5, seed=seed)
+    with version([*OURS, *LATER]):
+        with pytest.raises(UnsafeDatabaseError, match=rf"lacks migration {LATER[0].number:04d}.*tlog init"):
+            async with open_log(old):
+                pass
+        await create_log(old, ORIGIN)  # what `tlog init` does
+        assert roots(old) == before, "an upgrade changes no entry, hash, eventId or checkpoint"
+        assert await Database(old.database, old.admin).migrate() == [], "again there is nothing to do"
+        async with open_log(old, interval=60) as log, running(log):
+            for seed in (11, 12):
+                report = await check(old)
+                assert (report.exit_code, report.problems) == (0, [])
+                assert report.checked["disclosures"] >= 72, "personal data came along"
+                await fill(log, 5, seed=seed)
     after = roots(old)
     assert after[0][: len(before[0])] == before[0]
     assert after[1][: len(before[1])] == before[1]
@@ -124,26 +111,38 @@ async def test_changed_row_would_be_noticed(old):
     assert [computed == signed for _, computed, signed in changed[0]] == [size <= 3 for size, _, _ in changed[0]]
 
 
-async def test_interrupted_upgrade_is_taken_up(old, monkeypatch):
+async def test_migrations_are_applied_in_their_order_and_named(database):
+    base = Database(database.service, database.admin)
+    with version([*OURS, *LATER]):
+        assert await base.migrate() == ["later_table", "later_columns"]
+        assert await base.migrate() == []
+
+
+async def test_interrupted_upgrade_is_taken_up(old):
     """Each migration is one transaction: what was applied stays, what was not is applied the next time."""
-    last = migrations()[-1]
-    broken = [*migrations()[:-1], last._replace(statements=f"{last.statements}; SELECT 1 / 0")]
-    with monkeypatch.context() as patch:
-        patch.setattr("tlog.storage.migrate.migrations", lambda: broken)
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            await create_log(old, "example.com/any")
-    with pytest.raises(UnsafeDatabaseError, match=f"lacks migration {last.number:04d}"):
+    with version([*OURS, LATER[0], BROKEN]), pytest.raises(psycopg.errors.DivisionByZero):
+        await create_log(old, ORIGIN)
+    with version([*OURS, *LATER]):
+        with pytest.raises(UnsafeDatabaseError, match=f"lacks migration {LATER[1].number:04d}"):
+            async with open_log(old):
+                pass
+        await create_log(old, ORIGIN)
         async with open_log(old):
             pass
-    await create_log(old, "example.com/any")
-    async with open_log(old):
-        pass
+        assert (await check(old)).exit_code == 0
 
 
-async def test_newer_database_is_left_alone_by_an_older_version(old, monkeypatch):
+async def test_another_file_of_the_same_number_is_refused(old):
+    with version([*OURS, *LATER]):
+        await create_log(old, ORIGIN)
+    edited = LATER[1]._replace(statements=f"{LATER[1].statements} ")
+    with version([*OURS, LATER[0], edited]), pytest.raises(UnsafeDatabaseError, match="do not edit"):
+        await create_log(old, ORIGIN)
+
+
+async def test_newer_database_is_left_alone_by_an_older_version(old):
     """Going back is refused, not tried: see docs/how-to/upgrade.md."""
-    await create_log(old, "example.com/any")
-    known = migrations()[:2]
-    monkeypatch.setattr("tlog.storage.migrate.migrations", lambda: known)
+    with version([*OURS, *LATER]):
+        await create_log(old, ORIGIN)
     with pytest.raises(UnsafeDatabaseError, match="run a newer tlog"):
-        await create_log(old, "example.com/any")
+        await create_log(old, ORIGIN)

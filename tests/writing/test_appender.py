@@ -19,7 +19,7 @@ from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.scan import scan
 from tlog.writing.appender import Appender
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_one_bad_event_refuses_the_batch_and_names_members(opened):
 async def test_queue_is_bounded(opened):
     async with opened() as log:
         appender = Appender(AppendStore(log.database), log.clock, max_waiting=10)
-        drafts = draft_events(parse_batch(sample_events(11)), log.bucket_keys)
+        drafts = draft_events(parse_batch(sample_events(11)), log.bucket_keys, LOCAL)
         with pytest.raises(OverloadedError, match="too many"):
             await appender.append(drafts)
         waiting = asyncio.create_task(appender.append(drafts[:8]))
@@ -178,7 +178,7 @@ async def test_queue_is_bounded(opened):
 async def test_request_whose_client_left_is_not_appended(opened):
     async with opened() as log:
         appender = Appender(AppendStore(log.database), log.clock)
-        gone = asyncio.create_task(appender.append(draft_events(parse_batch(sample_events(3)), log.bucket_keys)))
+        gone = asyncio.create_task(appender.append(draft_events(parse_batch(sample_events(3)), log.bucket_keys, LOCAL)))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
@@ -198,7 +198,7 @@ async def test_several_appenders_make_one_log(opened):
             receipts = []
             for part in range(10):
                 raws = sample_events(7, seed=100 * number + part)
-                receipts += await appenders[number % 3].append(draft_events(parse_batch(raws), log.bucket_keys))
+                receipts += await appenders[number % 3].append(draft_events(parse_batch(raws), log.bucket_keys, LOCAL))
             return receipts
 
         receipts = [receipt for each in await asyncio.gather(*map(client, range(6))) for receipt in each]
@@ -248,7 +248,7 @@ async def test_connection_lost_under_way_is_an_overload_and_a_retry_is_safe(open
         store = AppendStore(log.database)
         appender = Appender(store, log.clock)
         running = asyncio.create_task(appender.run())
-        drafts = draft_events(parse_batch(sample_events(3)), log.bucket_keys)
+        drafts = draft_events(parse_batch(sample_events(3)), log.bucket_keys, LOCAL)
         await appender.append(drafts[:1])
         await appender.append(drafts[1:2])  # over the second connection
         with database.connect_admin() as admin:

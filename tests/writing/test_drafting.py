@@ -12,7 +12,7 @@ from tlog.core.entry import parse_entry
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.parsing import MAX_REPORTED, parse_batch
 from tlog.errors import InvalidBatchError
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 KEYS = BucketKeys(bytes(32))
 LOGGED_AT = b"2026-03-17T10:00:00.000000Z"
@@ -22,7 +22,7 @@ SLOW = [json.dumps(json.loads(raw), indent=1).encode() for raw in QUICK]  # no l
 
 def draft(texts):
     """Drafts of a request's texts, by the one way that every event takes."""
-    return draft_events(parse_batch(texts), KEYS)
+    return draft_events(parse_batch(texts), KEYS, LOCAL)
 
 
 def facts(draft):

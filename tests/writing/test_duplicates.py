@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 
 import pytest
-from support import sample_events
+from support import ORIGIN, sample_events
 
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import draft_index_keys
 from tlog.core.making.parsing import parse_batch
 from tlog.storage.rows import FoundEvent, Leaf
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 from tlog.writing.duplicates import same_content, sort_out
 
 KEYS = BucketKeys(bytes(32))
 LOGGED_AT = b"2026-03-17T10:00:00.000000Z"
+RELATED = [{"type": "patient_record", "id": f"P-{number}", "role": "recipient"} for number in range(3)]
 EVENT, OTHER = (json.loads(raw) for raw in sample_events(2))
+EVENT |= {"operation": "GetRecord", "relatedResources": RELATED}
+EVENT["actor"] |= {"address": "ward-3.example", "email": "who@example.com"}
 
 
-def draft(**members):
-    """Return a draft of the event with new salts, and some members changed."""
-    return draft_events(parse_batch([json.dumps({**EVENT, **members}).encode()]), KEYS)[0]
+def draft(appended_by=LOCAL, **members):
+    """Return a draft of the event with new salts, and some members changed; those that are None are left out."""
+    event = {name: value for name, value in {**EVENT, **members}.items() if value is not None}
+    return draft_events(parse_batch([json.dumps(event).encode()]), KEYS, appended_by)[0]
 
 
 def stored(made, **erased):
     """Return the row of a draft, some of its disclosures erased."""
     leaf = Leaf(1, made.event_id, made.entry(LOGGED_AT), bytes(32), bytes(32))
-    return FoundEvent(leaf, made.actor, made.resource)._replace(**erased)
+    return FoundEvent(leaf, made.actor, made.resource, made.related)._replace(**erased)
 
 
 CHANGES = [
@@ -39,12 +43,36 @@ CHANGES = [
     {"resource": {"type": "patient_record", "id": "other"}},
     {"metadata": {"ward": "other"}},
     {"source": {"id": "other", "seq": 1}},
+    {"operation": "getRecord"},
+    {"operation": None},
+    {"relatedResources": None},
+    {"relatedResources": RELATED[:2]},
+    {"relatedResources": [*RELATED, {"type": "patient_record", "id": "P-3"}]},
+    {"relatedResources": RELATED[::-1]},
+    {"relatedResources": [*RELATED[:2], {**RELATED[2], "role": "sender"}]},
 ]
 
 
 def test_the_same_event_drafted_again():
     assert draft().actor != draft().actor, "salts are fresh"
     assert same_content(draft(), stored(draft()))
+
+
+@pytest.mark.parametrize("address", [{}, {"address": "ward-3.example"}])
+def test_through_whom_an_event_came_is_not_compared(address):
+    """An event that was imported at the command line is not another one because a producer's key sends it again."""
+    actor = {"userId": "somebody", **address}
+    one, other = draft(actor=actor), draft(actor=actor, appended_by="key-7")
+    assert one.actor != other.actor
+    assert b'"appendedBy":"key-7"' in other.actor
+    assert same_content(other, stored(one))
+    assert sort_out([other], {}, {one.event_id: one}) == ([], None)
+
+
+def test_a_damaged_actor_is_no_actor():
+    """Whoever altered the table made a conflict of every repeat, and no traceback."""
+    for damaged in (b"", bytes(16) + b"{", bytes(16) + b"[]", bytes(16) + b'{"a":"\xff"}'):
+        assert not same_content(draft(), stored(draft(), actor=damaged))
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: " ".join(next(iter(change.items()))[:1]))
@@ -60,6 +88,10 @@ def test_every_member_counts(change):
         ({"actor": None}, {"metadata": {"ward": "other"}}, False),
         ({"resource": None}, {"metadata": {"ward": "other"}}, True),
         ({"resource": None}, {"actor": {**EVENT["actor"], "role": "other"}}, False),
+        ({"related": [None] * 3}, {"relatedResources": [{**each, "role": "other"} for each in RELATED]}, True),
+        ({"related": [None] * 3}, {"relatedResources": RELATED[:2]}, False),  # how many they are is left
+        ({"related": ()}, {"relatedResources": [{**each, "role": "other"} for each in RELATED]}, True),
+        ({"actor": None, "resource": None, "related": ()}, {"metadata": {"ward": "other"}}, True),
     ],
 )
 def test_what_is_erased_cannot_be_compared(erased, change, same):
@@ -67,14 +99,14 @@ def test_what_is_erased_cannot_be_compared(erased, change, same):
 
 
 def test_a_control_entry_is_no_event():
-    made = draft_index_keys(KEYS.bits, KEYS.root())
+    made = draft_index_keys(KEYS.bits, KEYS.root(), ORIGIN)
     assert not same_content(draft(), stored(made))
 
 
 def test_only_what_is_new_is_added():
     new, twice = draft(), draft()
-    other = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS)[0]
-    control = draft_index_keys(KEYS.bits, KEYS.root())
+    other = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS, LOCAL)[0]
+    control = draft_index_keys(KEYS.bits, KEYS.root(), ORIGIN)
     assert sort_out([new, twice, control, other], {}, {}) == ([new, control, other], None)
     assert sort_out([new, other], {other.event_id: stored(other)}, {}) == ([new], None)
     assert sort_out([new, other], {}, {new.event_id: draft()}) == ([other], None)
@@ -82,10 +114,17 @@ def test_only_what_is_new_is_added():
 
 @pytest.mark.parametrize("where", ["in the log", "in the group", "in the request"])
 def test_a_conflict_refuses_the_request_whole(where):
-    other, changed = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS)[0], draft(action="delete")
+    other, changed = draft_events(parse_batch([json.dumps(OTHER).encode()]), KEYS, LOCAL)[0], draft(action="delete")
     known = {changed.event_id: stored(draft())} if where == "in the log" else {}
     fresh = {changed.event_id: draft()} if where == "in the group" else {}
     request = [draft(), changed] if where == "in the request" else [other, changed]
     added, conflict = sort_out(request, known, fresh)
     assert added == []
     assert (conflict.event_id, conflict.pointer) == (EVENT["eventId"], "/1/eventId")
+
+
+@pytest.mark.parametrize("changed, same", [(0, True), (1, False), (2, False)])
+def test_of_related_resources_only_the_erased_one_is_not_compared(changed, same):
+    related = [{**each, "role": "other"} if number == changed else each for number, each in enumerate(RELATED)]
+    made = draft()
+    assert same_content(draft(relatedResources=related), stored(made, related=[None, *made.related[1:]])) == same

@@ -11,12 +11,12 @@ from tlog.core.entry import parse_entry
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.parsing import parse_batch
 from tlog.storage.rows import Leaf, State
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 from tlog.writing.receipts import Receipt, Receipts, chain_drafts, stored_receipt
 
 NOW = 1_773_741_600_000_000  # 2026-03-17T10:00:00Z
 START = State(7, hashlib.sha256(b"before").digest(), NOW)
-DRAFTS = draft_events(parse_batch(sample_events(5)), BucketKeys(bytes(32)))
+DRAFTS = draft_events(parse_batch(sample_events(5)), BucketKeys(bytes(32)), LOCAL)
 
 
 def test_each_hash_is_chained_to_the_one_before():

@@ -28,7 +28,7 @@ COPY tlog.leaf (index, event_id, entry, leaf_hash, chain_hash) FROM STDIN (FORMA
 
 -- name: copy_disclosures
 -- Adds the disclosures of events, for the appender.
-COPY tlog.disclosure (index, actor, resource) FROM STDIN (FORMAT BINARY);
+COPY tlog.disclosure (index, related, actor, resource) FROM STDIN (FORMAT BINARY);
 
 -- name: ensure_disclosure_partition
 -- Makes the partition that the disclosures of an index belong to, for the appender; returns the index after its last one.
@@ -41,7 +41,9 @@ SELECT tlog.ensure_disclosure_partition(%(index)s);
 SELECT found.*
 FROM unnest(%(event_ids)s::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
-    SELECT leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash, disclosure.actor, disclosure.resource
+    SELECT
+        leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash,
+        disclosure.actor, disclosure.resource, CASE array_ndims(disclosure.related) WHEN 1 THEN disclosure.related END
     FROM tlog.leaf
     LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
     WHERE leaf.event_id = asked.event_id
@@ -101,8 +103,8 @@ SET LOCAL enable_indexscan = on;
 SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_disclosures_at
--- Returns the disclosures of some indexes, in any order, for the answer to a question.
-SELECT index, actor, resource FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
+-- Returns the disclosures of some indexes, in any order, for the answer to a question; null instead of no related resources.
+SELECT index, actor, resource, CASE array_ndims(related) WHEN 1 THEN related END FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_entries_at
 -- Returns the entries of some indexes in order, for evidence.
@@ -246,8 +248,8 @@ SELECT index, pg_catalog.uuid_send(event_id), entry, leaf_hash, chain_hash FROM 
 WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: range_disclosures
--- Returns the disclosures of the entries [start, end) in order, for a process of fsck.
-SELECT index, actor, resource FROM tlog.disclosure WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
+-- Returns the disclosures of the entries [start, end) in order, for a process of fsck; null instead of no related resources.
+SELECT index, actor, resource, nullif(related, '{}') FROM tlog.disclosure WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: range_tiles
 -- Returns the tiles [start, end) of level 0 in order, for a process of fsck.
@@ -491,9 +493,10 @@ ORDER BY size DESC
 LIMIT 1;
 
 -- name: has_events
--- Tells whether any of the entries [start, end) is an event, for who waits until all are indexed.
+-- Tells whether any of the entries [start, end) has index keys, as every event has, for who waits until all are indexed.
 SELECT EXISTS (
-    SELECT FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NOT NULL
+    SELECT FROM tlog.leaf
+    WHERE index >= %(start)s AND index < %(end)s AND (event_id IS NOT NULL OR position('"keys":["'::bytea IN entry) > 0)
 );
 
 -- name: read_indexed_size

@@ -238,9 +238,9 @@ class View:
         disclosures = await self._connection.execute(QUERIES["read_disclosures_at"], values, binary=True)
         await self._connection.execute(QUERIES["prefer_nothing"])
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
-        nothing = (None, None, None)
+        nothing = (None, None, None, None)
         found = [(Leaf(*row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
-        return [FoundEvent(leaf, row[1], row[2]) for leaf, row in sorted(found)]
+        return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:
         """Return the entries of `indexes`, as many as there are."""

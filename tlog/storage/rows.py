@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tlog.core.commitment import group_names
 from tlog.core.merkle import HASH_SIZE
 
 if TYPE_CHECKING:
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 # Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format").
 _LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
 _LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
-_DISCLOSURE: Final = struct.Struct(">hiqi").pack
+# Most events have no related resources: their empty array stands in one piece with the index and the length of the actor.
+_WITHOUT_RELATED: Final = struct.Struct(">hiq16si").pack
+_WITH_RELATED: Final = struct.Struct(">hiq").pack
+# An array is the number of its dimensions, whether it has nulls, and the type of its elements; of each dimension the length and
+# the lower bound; then each element after its length (PostgreSQL, `array_recv`).
+_BYTEA: Final = 17
+_NO_RELATED: Final = struct.pack(">iiii", 12, 0, 0, _BYTEA)
+_ARRAY: Final = struct.Struct(">iiiiii")
 _UUID_SIZE: Final = 16
 _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
@@ -46,11 +54,17 @@ class Leaf(NamedTuple):
 
 
 class FoundEvent(NamedTuple):
-    """A row with its disclosures, None where they were erased."""
+    """A row with its disclosures, None where they were erased; `related` is empty where nothing of the entry is disclosed."""
 
     leaf: Leaf
-    actor: bytes | None
-    resource: bytes | None
+    actor: bytes | None = None
+    resource: bytes | None = None
+    related: Sequence[bytes | None] = ()
+
+    def disclosures(self) -> dict[str, bytes]:
+        """Return the disclosures that are there by group (`tlog.core.commitment`), in the order of the groups."""
+        groups = zip(group_names(len(self.related)), (self.actor, self.resource, *self.related), strict=True)
+        return {group: disclosure for group, disclosure in groups if disclosure is not None}
 
 
 class Position(NamedTuple):
@@ -94,11 +108,22 @@ def pack_rows(
         if event_id is None:
             head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
         else:
-            actor, resource = draft.actor, draft.resource
+            actor, resource, related = draft.actor, draft.resource, draft.related
             head = _LEAF_WITH_ID(5, 8, index, 16, event_id, len(entry))
-            disclosures += (_DISCLOSURE(3, 8, index, len(actor)), actor, _LENGTH(len(resource)), resource)
+            if related:
+                beginning = _WITH_RELATED(4, 8, index) + _pack_array(related) + _LENGTH(len(actor))
+            else:
+                beginning = _WITHOUT_RELATED(4, 8, index, _NO_RELATED, len(actor))
+            disclosures += (beginning, actor, _LENGTH(len(resource)), resource)
         leaves += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
     return PackedRows(b"".join(leaves), b"".join(disclosures))
+
+
+def _pack_array(values: Sequence[bytes]) -> bytes:
+    """Return an array of one dimension, after its length."""
+    elements = b"".join([part for value in values for part in (_LENGTH(len(value)), value)])
+    length = _ARRAY.size - 4 + len(elements)  # which is not counted itself
+    return _ARRAY.pack(length, 1, 0, _BYTEA, len(values), 1) + elements
 
 
 def _event_id_bytes(event_ids: Sequence[str | None]) -> list[bytes | None]:

@@ -31,7 +31,8 @@ _SCAN_ROWS: Final = 5_000
 _SCAN_LARGE: Final = 200
 _LARGE_ROWS: Final = ("scan_upper_tiles", "scan_runs", "scan_index_tiles")
 LeafRow = tuple[int, bytes | None, bytes, bytes, bytes]
-DisclosureRow = tuple[int, bytes, bytes]
+# Index, actor, resource, and the related resources or None for none; an erased group is None.
+DisclosureRow = tuple[int, bytes | None, bytes | None, list[bytes | None] | None]
 
 
 class Counts(NamedTuple):

@@ -29,7 +29,7 @@ async def find_events(connection: Connection, event_ids: Collection[str]) -> lis
     """Return the events among `event_ids` that the log has."""
     values = {"event_ids": [UUID(event_id) for event_id in event_ids]}
     cursor = await connection.execute(QUERIES["find_events"], values, binary=True)
-    return [FoundEvent(Leaf(*row[:5]), row[5], row[6]) for row in await cursor.fetchall()]
+    return [FoundEvent(Leaf(*row[:5]), row[5], row[6], row[7] or ()) for row in await cursor.fetchall()]
 
 
 async def read_state(connection: Connection) -> State:

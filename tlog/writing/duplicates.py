@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.entry import EventEntry, format_logged_at, from_microseconds, parse_entry
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
     from tlog.core.making.drafts import DraftEntry
     from tlog.storage.rows import FoundEvent
+
+_decode_actor: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def sort_out(
@@ -45,23 +50,42 @@ def sort_out(
 
 
 def same_content(draft: DraftEntry, stored: FoundEvent) -> bool:
-    """Tell whether a draft has the content of a logged event: all clear members, and the disclosures that are left."""
+    """Tell whether a draft has the content of a logged event: all clear members, and the disclosures that are left.
+
+    What was erased is not compared, and neither is through whom the event came in: that is said by the log, not by the producer.
+    """
     entry = parse_entry(stored.leaf.entry)
-    clear, actor, resource = _content(draft)
-    return (
-        isinstance(entry, EventEntry)
-        and _clear(entry) == clear
-        and (stored.actor is None or stored.actor[SALT_SIZE:] == actor)
-        and (stored.resource is None or stored.resource[SALT_SIZE:] == resource)
-    )
+    clear, *bodies = _content(draft)
+    if not isinstance(entry, EventEntry) or _clear(entry) != clear:
+        return False
+    # As many related resources as there are commitments to them, unless the whole row is gone.
+    kept = (_actor(stored.actor), _body(stored.resource), *map(_body, stored.related))
+    return all(each is None or each == body for each, body in zip(kept, bodies, strict=False))
 
 
-def _content(draft: DraftEntry) -> tuple[tuple[object, ...], bytes, bytes]:
+def _content(draft: DraftEntry) -> tuple[object, ...]:
     entry = parse_entry(draft.entry(format_logged_at(from_microseconds(0))))
     assert isinstance(entry, EventEntry)  # noqa: S101 - it has an eventId; for the type checker
-    return _clear(entry), draft.actor[SALT_SIZE:], draft.resource[SALT_SIZE:]
+    return _clear(entry), _actor(draft.actor), _body(draft.resource), *map(_body, draft.related)
 
 
 def _clear(entry: EventEntry) -> tuple[object, ...]:
     """Return the members that the producer decides; salts, and so commitments, differ from try to try."""
-    return entry.action, entry.keys, entry.outcome, entry.resourceType, entry.source, entry.timestamp
+    clear = entry.action, entry.keys, entry.operation, entry.outcome, entry.resourceType, entry.source, entry.timestamp
+    return *clear, entry.related_count()
+
+
+def _body(disclosure: bytes | None) -> bytes | None:
+    return None if disclosure is None else disclosure[SALT_SIZE:]
+
+
+def _actor(disclosure: bytes | None) -> object:
+    """Return the actor as the producer sent it: without the member that the log puts in."""
+    body = _body(disclosure)
+    if body is None:
+        return None
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        actor = _decode_actor(body)
+        actor.pop("appendedBy", None)
+        return actor
+    return body  # damaged, and so nobody's

@@ -22,7 +22,7 @@ from tlog.lifecycle.running import forget_index, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
 from tlog.writing.appender import MAX_GROUP_EVENTS
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 from tlog.writing.segments import Merging, Stored
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draft_block(block: bytes, log: Log) -> list[DraftEntry]:
     return [
         draft
         for start in range(0, len(lines), _PORTION)
-        for draft in draft_events(parse_batch(lines[start : start + _PORTION]), log.bucket_keys)
+        for draft in draft_events(parse_batch(lines[start : start + _PORTION]), log.bucket_keys, LOCAL)
     ]
 
 

@@ -20,7 +20,7 @@ from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location, utc_now
 from tlog.postgres.server import EmbeddedPostgres
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ async def _measure(run: Run) -> Figures:
 async def _append(log: Log, source: Source, counts: Figures) -> None:
     for raw in source.take(5):
         try:
-            await log.appender.append(draft_events(parse_batch([raw]), log.bucket_keys))
+            await log.appender.append(draft_events(parse_batch([raw]), log.bucket_keys, LOCAL))
             counts["appended"] += 1
         except OverloadedError:
             counts["refused"] += 1

@@ -17,7 +17,7 @@ from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.postgres.server import PORT, EmbeddedPostgres
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -164,12 +164,12 @@ async def _measure(run: Run, times: int, points: tuple[str, ...], *, prepare: st
 async def _append_cut(  # noqa: PLR0917 - one step of `_measure`
     log: Log, admin: psycopg.Connection, proxy: Proxy, point: str, raws: list[bytes], counts: dict[str, int]
 ) -> None:
-    names = [draft.event_id for draft in draft_events(parse_batch(raws), log.bucket_keys)]
+    names = [draft.event_id for draft in draft_events(parse_batch(raws), log.bucket_keys, LOCAL)]
     first: dict[str | None, int] = {}
     proxy.cut_at(point)
     for attempt in range(_TRIES):
         try:
-            receipts = await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys))
+            receipts = await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys, LOCAL))
             break
         except OverloadedError:
             if attempt == 0:

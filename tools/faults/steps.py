@@ -43,7 +43,7 @@ from tlog.storage.reading import ReadStore
 from tlog.storage.sealing import SealStore
 from tlog.writing import sealer
 from tlog.writing.appender import Appender
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
@@ -560,7 +560,7 @@ async def append(database: Database, directory: DataDirectory, raws: list[bytes]
     appender = Appender(AppendStore(database), utc_now)
     task = asyncio.create_task(appender.run())
     try:
-        await appender.append(draft_events(parse_batch(raws), directory.bucket_keys()))
+        await appender.append(draft_events(parse_batch(raws), directory.bucket_keys(), LOCAL))
     finally:
         appender.close()
         await task

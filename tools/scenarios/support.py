@@ -23,7 +23,7 @@ from tlog.core.merkle import fold_perfect, leaf_hash
 from tlog.core.segment import PAGE_SIZE
 from tlog.demo.hospital import hospital_day
 from tlog.postgres.server import _alive
-from tlog.writing.drafting import draft_events
+from tlog.writing.drafting import LOCAL, draft_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
 
 async def append(log: Log, raws: Sequence[bytes]) -> Receipts:
     """Append events in this process."""
-    return await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys))
+    return await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys, LOCAL))
 
 
 async def fill(log: Log, count: int, *, seed: int = 1) -> Receipts:

@@ -1,4 +1,4 @@
--- The log: entries, their tiles and checkpoints, disclosures, and API keys.
+-- The log: entries, their tiles and checkpoints, disclosures, API keys, and the index over the entries.
 -- Runs once, as a role that may create roles, inside one transaction with lock and statement timeouts.
 
 -- Roles belong to the whole cluster, so another log of it may have made them already.
@@ -6,7 +6,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_reader', 'tlog_eraser'] LOOP
+    FOREACH name IN ARRAY ARRAY['tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', name);
         END IF;
@@ -38,12 +38,19 @@ CREATE TABLE tlog.leaf (
     chain_hash bytea NOT NULL
 );
 
--- Personal data, deletable without touching any hash. Ranges of 2^24 indexes, so that retention can drop whole tables.
+-- Personal data, which can be erased without touching any hash: a group that was erased is null, and in `related`, which keeps
+-- its length, a null element. Ranges of 2^24 indexes, so that retention can drop whole tables.
 CREATE TABLE tlog.disclosure (
-    index bigint PRIMARY KEY,
-    actor bytea NOT NULL,
-    resource bytea NOT NULL
+    index bigint NOT NULL CHECK (index >= 0),
+    actor bytea,
+    resource bytea,
+    related bytea[] NOT NULL CHECK (cardinality(related) <= 32 AND coalesce(array_ndims(related), 1) = 1)
 ) PARTITION BY RANGE (index);
+-- Disclosures are written ahead of the lock that orders entries (docs/adr/0011-ahead-of-the-lock.md). Of two
+-- processes that foresee the same index, one will undo; with a unique index it would hold up the other instead, while it
+-- waits for the other's lock itself. That an entry has one disclosure follows from the primary key of the entries, which
+-- are written in the same transaction.
+CREATE INDEX disclosure_index ON tlog.disclosure (index);
 
 -- Tree hashes, 32 bytes each. Random bytes do not compress.
 CREATE TABLE tlog.tile (
@@ -69,7 +76,51 @@ CREATE TABLE tlog.api_key (
     scopes text[] NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    rate integer CHECK (rate > 0) -- events in a second, on average; null for the service's own limit
+);
+
+-- The verifiable index: segments as runs of pages, the trees over the pages, and the epochs that use them.
+-- All of it follows from the entries and can be made again, so it may be deleted; what was logged of it may not.
+CREATE TABLE tlog.index_segment (
+    segment_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    start_index bigint NOT NULL CHECK (start_index >= 0),
+    end_index bigint NOT NULL CHECK (end_index > start_index),
+    -- Null until it is written whole: a merge takes many transactions.
+    postings bigint CHECK (postings >= 0),
+    root_hash bytea CHECK (octet_length(root_hash) = 32)
+);
+
+-- 16 pages of 384 bytes in a row, which PostgreSQL keeps whole; the last run of a segment may be shorter. Hashed keys do not
+-- compress.
+CREATE TABLE tlog.index_run (
+    segment_id bigint NOT NULL,
+    run bigint NOT NULL CHECK (run >= 0),
+    first_posting bytea NOT NULL CHECK (octet_length(first_posting) = 12),
+    pages bytea NOT NULL CHECK (octet_length(pages) BETWEEN 12 AND 6144),
+    PRIMARY KEY (segment_id, run)
+);
+CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run (segment_id, first_posting) INCLUDE (run);
+ALTER TABLE tlog.index_run ALTER COLUMN pages SET STORAGE PLAIN;
+-- The young end of the index is written anew every second; the space of the old one should be used again soon.
+ALTER TABLE tlog.index_run SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- Tiles of 16 hashes: a proof folds a sixteenth of what tiles of 256 would make it fold. Those of the lowest level that are full
+-- follow from the runs and are not stored.
+CREATE TABLE tlog.index_tile (
+    segment_id bigint NOT NULL,
+    level smallint NOT NULL CHECK (level BETWEEN 0 AND 63),
+    tile_index bigint NOT NULL CHECK (tile_index >= 0),
+    hashes bytea NOT NULL CHECK (octet_length(hashes) BETWEEN 32 AND 512 AND octet_length(hashes) % 32 = 0),
+    PRIMARY KEY (segment_id, level, tile_index)
+);
+ALTER TABLE tlog.index_tile ALTER COLUMN hashes SET STORAGE PLAIN;
+
+CREATE TABLE tlog.index_epoch (
+    size bigint PRIMARY KEY CHECK (size > 0),
+    entry_index bigint NOT NULL UNIQUE,
+    segment_table bytea NOT NULL,
+    segment_ids bigint[] NOT NULL
 );
 
 -- Append-only means for everyone, the owner and replication mode included.
@@ -128,7 +179,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(bigint) FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_reader, tlog_eraser;
+GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader, tlog_eraser;
 
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
 GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
@@ -138,9 +189,14 @@ GRANT SELECT ON tlog.log_state, tlog.leaf TO tlog_sealer;
 GRANT SELECT, INSERT, UPDATE ON tlog.tile TO tlog_sealer;
 GRANT SELECT, INSERT ON tlog.checkpoint TO tlog_sealer;
 
-GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.checkpoint TO tlog_indexer;
+GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch TO tlog_indexer;
+GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
-GRANT SELECT, DELETE ON tlog.disclosure TO tlog_eraser;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
+GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch TO tlog_reader;
+
+GRANT SELECT, DELETE, UPDATE (actor, resource, related) ON tlog.disclosure TO tlog_eraser;
 
 -- The owner owns; nobody can log in as it.
 ALTER TABLE tlog.log_state OWNER TO tlog_owner;
@@ -149,6 +205,10 @@ ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
 ALTER TABLE tlog.tile OWNER TO tlog_owner;
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 ALTER TABLE tlog.api_key OWNER TO tlog_owner;
+ALTER TABLE tlog.index_segment OWNER TO tlog_owner;
+ALTER TABLE tlog.index_run OWNER TO tlog_owner;
+ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
+ALTER TABLE tlog.index_epoch OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;
