@@ -224,7 +224,8 @@ async def open_log(
         steady = SteadyClock(clock, last)
         bucket_keys = await asyncio.to_thread(directory.bucket_keys)
         await _check_bucket_keys(reader, bucket_keys)
-        appender = Appender(AppendStore(database), steady)
+        reached = anchored.size, anchored.chain_hash
+        appender = Appender(AppendStore(database), steady, reached=reached)
 
         background: Background
         if sealing == "here":

@@ -32,13 +32,13 @@ _REOPEN_SECONDS: Final = 1.0
 async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
     """Run the appender, what goes on in the background, and the watch over the embedded database, while the body runs.
 
-    Yields the task of the background: it ends only by an error of the sealer, and then the process must end too.
+    Yields a task that ends when appending or the background ends: only by an error, and then the process must end too.
     """
     appending = asyncio.create_task(log.appender.run(), name="appender")
     background = asyncio.create_task(log.background.run(), name="background")
     watching = None if log.database.watch is None else asyncio.create_task(log.database.watch.run(), name="watch")
     try:
-        yield background
+        yield asyncio.create_task(_first_to_end(appending, background), name="running")
     finally:
         if watching is not None:
             watching.cancel()
@@ -47,7 +47,12 @@ async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
             await background
         finally:
             log.appender.close()
-            await appending
+            await appending  # of two errors this one is the cause: nothing can be sealed over a database that went back
+
+
+async def _first_to_end(*tasks: asyncio.Task[None]) -> None:
+    """Wait until one of the tasks ends; its error, if any, is raised where the task is awaited."""
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def run_sealing(location: Location, interval: float, *, supervised: bool) -> None:

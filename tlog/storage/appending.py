@@ -12,7 +12,7 @@ from tlog.storage.binary_copy import copy_in
 from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, PackedRows, State
-from tlog.storage.statements import find_events
+from tlog.storage.statements import find_events, read_leaf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -31,10 +31,16 @@ class OvertakenError(Exception):
 class Append:
     """An open append transaction that holds the lock."""
 
-    def __init__(self, connection: Connection, state: State, *, disclosed: bool) -> None:
+    def __init__(self, connection: Connection, state: State, *, disclosed: bool, new_connection: bool) -> None:
         self._connection = connection
         self._disclosed = disclosed
         self.state = state
+        self.new_connection = new_connection
+
+    async def chain_hash_after(self, size: int) -> bytes | None:
+        """Return the chain hash after the first `size` entries, None if the last of them is not there."""
+        leaf = await read_leaf(self._connection, size - 1)
+        return None if leaf is None else leaf.chain_hash
 
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
         """Return the events among `event_ids` that the log has."""
@@ -72,6 +78,7 @@ class AppendStore:
         self._database = database
         self._connection: Connection | None = None
         self._partition_end = 0
+        self._new = True  # nothing was committed over the connection yet
 
     def twin(self) -> AppendStore:
         """Return another store of the same log, with a connection of its own."""
@@ -114,7 +121,8 @@ class AppendStore:
                         await self._ensure_partition(connection, state.size, state.size + room)
                     elif ahead.start != state:
                         raise OvertakenError  # noqa: TRY301 - raised here, it undoes the transaction
-                    yield Append(connection, state, disclosed=ahead is not None)
+                    yield Append(connection, state, disclosed=ahead is not None, new_connection=self._new)
+                self._new = False
             except BaseException:
                 self._partition_end = 0  # a partition made in this transaction is undone with it
                 if connection.broken or connection.closed:
@@ -130,6 +138,7 @@ class AppendStore:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = await self._database.connect("tlog_appender")
+            self._new = True
         return self._connection
 
     async def _ensure_partition(self, connection: Connection, start: int, end: int) -> None:

@@ -23,18 +23,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from tlog.core.chain import CHAIN_START
 from tlog.core.entry import to_microseconds
-from tlog.errors import EventConflictError, OverloadedError, TlogError
+from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
 from tlog.writing.duplicates import sort_out
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
+from tlog.writing.watermark import Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tlog.core.making.drafts import DraftEntry
-    from tlog.storage.appending import AppendStore
+    from tlog.storage.appending import Append, AppendStore
     from tlog.storage.rows import FoundEvent, State
 
 MAX_GROUP_EVENTS: Final = 5_000
@@ -154,19 +156,27 @@ class Appender:
     """
 
     def __init__(
-        self, store: AppendStore, clock: Callable[[], datetime], *, max_waiting: int = MAX_WAITING_EVENTS
+        self,
+        store: AppendStore,
+        clock: Callable[[], datetime],
+        *,
+        reached: tuple[int, bytes] = (0, CHAIN_START),
+        max_waiting: int = MAX_WAITING_EVENTS,
     ) -> None:
         """Prepare.
 
         Args:
             store: where rows go.
             clock: returns the current time, aware.
+            reached: size and chain hash of the log that the database must hold at least: what is anchored.
             max_waiting: how many events may wait; a request for which there is no room is refused.
 
         """
         self._stores = store, store.twin()
         self._clock = clock
         self._max_waiting = max_waiting
+        self._watermark = Watermark(*reached)
+        self._refused: RollbackError | None = None
         self._waiting: deque[_Group] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
@@ -217,9 +227,17 @@ class Appender:
         return await request.done
 
     async def run(self) -> None:
-        """Append the requests that wait, until `close` is called and no request waits any more."""
+        """Append the requests that wait, until `close` is called and no request waits any more.
+
+        Raises:
+            RollbackError: the database went back. No lane appends anything any more; requests are refused.
+
+        """
         try:
+            # A lane that refuses stops the other before its next transaction. It is not cancelled: that would cancel a COMMIT.
             await asyncio.gather(*map(self._lane, self._stores))
+            if self._refused is not None:
+                raise self._refused
         finally:
             self._closing = True
             for group in self._waiting:
@@ -254,8 +272,11 @@ class Appender:
     async def _take(self) -> _Group | None:
         """Take the next group, and with it the turn; None if the appender is closing and nothing waits."""
         await self._turn.acquire()
+        if self._refused is not None:
+            self._turn.release()
+            return None
         while not (self._waiting and (self._under_way == 0 or self._waiting[0].events >= _AHEAD_EVENTS)):
-            if self._closing and not self._waiting:
+            if self._refused is not None or (self._closing and not self._waiting):
                 self._turn.release()
                 return None
             self._wake.clear()
@@ -275,6 +296,10 @@ class Appender:
         outcomes: Sequence[Receipts | TlogError]
         try:
             outcomes = await self._commit(store, group)
+        except RollbackError as error:
+            self._refused = self._refused or error
+            self._closing = True
+            outcomes = [OverloadedError("the log has stopped appending; its operator has to act")] * len(group.requests)
         except TlogError as error:
             self._failures += 1
             self._foreseen = self._last_end = None
@@ -311,12 +336,20 @@ class Appender:
     async def _commit_quickly(self, store: AppendStore, group: _Group, ahead: Ahead | None) -> Sequence[Receipts]:
         """Append everything in one transaction, in the hope that no eventId is known."""
         async with store.transaction(group.events, ahead) as append:
+            await self._check(append)
             rows = await group.chain(append.state, self._now())
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:
                 await append.insert([each.packed for each in rows], end)
+        self._watermark.rise(end)
         return group.receipts()
+
+    async def _check(self, append: Append) -> None:
+        """Check, before anything is written, that the log continues what this process saw committed."""
+        if self._refused is not None:
+            raise self._refused
+        await self._watermark.check(append)
 
     def _locked(self, group: _Group, start: State, end: State) -> None:
         """Let the next group have its turn; unless others append too, it will continue where this one ends."""
@@ -343,6 +376,7 @@ class Appender:
     async def _commit_carefully(self, store: AppendStore, group: _Group) -> list[Receipts | TlogError]:
         """Append the new events of each request, after looking up the known ones, all in one transaction."""
         async with store.transaction(group.events) as append:
+            await self._check(append)
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
@@ -357,6 +391,7 @@ class Appender:
             self._locked(group, append.state, rows.end)
             if ordered:
                 await append.insert([rows.packed], rows.end)
+        self._watermark.rise(rows.end)
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
         return [
