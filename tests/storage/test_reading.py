@@ -132,3 +132,61 @@ async def test_a_command_without_a_free_connection_ends_with_exit_code_75(comman
     options = ["--evidence", directory / "bundle.json", "--action", "read"] if command == "export" else []
     done = tlog_in_a_crowd(location, command, *options)
     assert (done.returncode, done.stderr) == (75, "tlog: the database cannot serve this now (PoolTimeout)\n")
+
+
+FORGET_THE_NEWEST = """
+ALTER TABLE tlog.checkpoint DISABLE TRIGGER ALL;
+DELETE FROM tlog.checkpoint WHERE size = (SELECT max(size) FROM tlog.checkpoint);
+"""
+REPLACE_THE_NEWEST = """
+ALTER TABLE tlog.checkpoint DISABLE TRIGGER ALL;
+UPDATE tlog.checkpoint SET note = 'another' WHERE size = (SELECT max(size) FROM tlog.checkpoint);
+"""
+FORGET_ALL = "ALTER TABLE tlog.checkpoint DISABLE TRIGGER ALL; DELETE FROM tlog.checkpoint"
+
+
+async def position(reader):
+    async with reader.view() as view:
+        return await view.position(sealed=False)
+
+
+NEWEST = {
+    "latest_checkpoint": lambda reader: reader.latest_checkpoint(),
+    "sealed_leaf": lambda reader: reader.sealed_leaf(None, 0),
+    "position": position,
+}
+
+
+@pytest.mark.parametrize(
+    "statements", [FORGET_THE_NEWEST, REPLACE_THE_NEWEST, FORGET_ALL], ids=["older", "other", "none"]
+)
+@pytest.mark.parametrize("read", NEWEST)
+@pytest.mark.parametrize("shown", NEWEST)
+async def test_nobody_is_shown_an_older_checkpoint_than_before(opened, database, shown, read, statements):
+    async with opened() as log:
+        await fill(log, 3)
+        await fill(log, 3, seed=2)
+        reader = ReadStore(log.database, connections=2)
+        await reader.open()
+        await NEWEST[shown](reader)
+        with database.connect_admin() as admin:
+            admin.execute(statements)
+        with pytest.raises(OverloadedError, match="went back"):
+            await NEWEST[read](reader)
+        await reader.checkpoint(4)  # who asks for one of a certain size may have any
+        await reader.sealed_leaf(4, 0)
+        await reader.close()
+
+
+async def test_a_reading_that_began_before_a_newer_one_ended_is_not_suspected(opened):
+    async with opened() as log:
+        await fill(log, 3)
+        reader = ReadStore(log.database, connections=2)
+        await reader.open()
+        async with reader.view() as view:
+            before = await view.position(sealed=False)
+            await fill(log, 3, seed=2)
+            newer = await reader.latest_checkpoint()
+            assert newer.size > before.checkpoint.size
+            assert (await view.position(sealed=False)).checkpoint == before.checkpoint
+        await reader.close()

@@ -6,13 +6,14 @@ They move bytes and decide nothing; what the bytes have to be is checked by whoe
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from tlog.core.bundle import format_bundle
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
-from tlog.errors import DamagedLogError
+from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
 from tlog.storage.index import (
     Epoch,
@@ -38,9 +39,12 @@ from tlog.storage.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
     from tlog.storage.database import Database
+
+
+_NEVER: Final = SealedCheckpoint(0, b"", b"", b"", 0)
 
 
 class ReadStore:
@@ -49,6 +53,7 @@ class ReadStore:
     def __init__(self, database: Database, connections: int = 8) -> None:
         self._database = database
         self._pool = database.pool("tlog_reader", connections)
+        self._largest = _NEVER
 
     async def open(self) -> None:
         """Open the pool and wait for its first connection.
@@ -118,9 +123,29 @@ class ReadStore:
         return format_bundle(entries) if len(entries) == tile.width else None
 
     async def latest_checkpoint(self) -> SealedCheckpoint | None:
-        """Return the largest published checkpoint."""
+        """Return the largest published checkpoint.
+
+        Raises:
+            OverloadedError: the database is away, or went back.
+
+        """
+        before = self._largest
         async with self._reading() as connection:
-            return await read_latest_checkpoint(connection)
+            return self._forward(before, await read_latest_checkpoint(connection))
+
+    def _forward(self, before: SealedCheckpoint, checkpoint: SealedCheckpoint | None) -> SealedCheckpoint | None:
+        """Return the checkpoint that was read, unless one that was read before is larger or another of that size.
+
+        Whoever has seen a checkpoint is never shown an older one, even if the database is now an older copy. `before` is what was
+        the largest when the reading began: other readings may have ended meanwhile.
+        """
+        there = _NEVER if checkpoint is None else checkpoint
+        if there.size < before.size or (there.size == before.size > 0 and there.note != before.note):
+            message = "the database went back: it holds an older checkpoint than this process has shown; its operator has to act"
+            raise OverloadedError(message)
+        if checkpoint is not None and checkpoint.size > self._largest.size:
+            self._largest = checkpoint
+        return checkpoint
 
     async def checkpoint(self, size: int) -> SealedCheckpoint | None:
         """Return the published checkpoint of exactly `size`."""
@@ -130,12 +155,15 @@ class ReadStore:
     async def sealed_leaf(self, size: int | None, index: int) -> tuple[SealedCheckpoint | None, Leaf | None]:
         """Return the published checkpoint of `size`, or the largest, and a row if the checkpoint covers it; in one round trip."""
         async with self._reading() as connection:
-            values = {"size": size, "index": index}
+            values, before = {"size": size, "index": index}, self._largest
             cursor = await connection.execute(QUERIES["read_sealed_leaf"], values, binary=True)
             row = await cursor.fetchone()
             if row is None:
-                return None, None
-            return SealedCheckpoint(*row[:5]), None if row[5] is None else Leaf(*row[5:])
+                return (self._forward(before, None) if size is None else None), None
+            checkpoint = SealedCheckpoint(*row[:5])
+            if size is None:
+                self._forward(before, checkpoint)
+            return checkpoint, None if row[5] is None else Leaf(*row[5:])
 
     async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
         """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
@@ -182,21 +210,29 @@ class ReadStore:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             # In a pipeline, the beginning of the transaction travels with its first question.
             async with connection.pipeline(), connection.transaction():
-                yield View(connection)
+                yield View(connection, partial(self._forward, self._largest))
 
 
 class View:
     """The log as it is at one moment."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, forward: Callable[[SealedCheckpoint | None], SealedCheckpoint | None]
+    ) -> None:
         self._connection = connection
+        self._forward = forward
 
     async def position(self, *, sealed: bool) -> Position:
-        """Return how far the log is; with `sealed`, the newest epoch that the checkpoint covers."""
+        """Return how far the log is; with `sealed`, the newest epoch that the checkpoint covers.
+
+        Raises:
+            OverloadedError: the database went back.
+
+        """
         cursor = await self._connection.execute(QUERIES["read_position"], {"sealed": sealed})
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
-        checkpoint = None if row[1] is None else SealedCheckpoint(*row[1:6])
+        checkpoint = self._forward(None if row[1] is None else SealedCheckpoint(*row[1:6]))
         return Position(row[0], checkpoint, None if row[6] is None else Epoch(*row[6:]))
 
     async def keys_text(self, start: int, end: int) -> bytes:

@@ -5,6 +5,7 @@ An event is *pending* when its entry is on disk and acknowledged, *sealed* when 
 process at a time leads the sealing and one the indexing, and another takes over when it ends.
 
     `drafting`  JSON texts to drafts: all that can be done without the lock
+    `watermark`  notices a database that went back, before anything is appended to it
     `appender`  drafts to entries: one transaction for all requests that wait
     `duplicates`  events that were sent again: which are new, which say the same
     `receipts`  the unsigned answers to appends
