@@ -71,7 +71,16 @@ class MalformedInputError(TlogError):
 
 
 class InvalidEventError(MalformedInputError):
-    """An event that breaks a rule of the event format; `pointer` names the member."""
+    """An event that breaks a rule of the event format; `pointer` names the member.
+
+    Attributes:
+        faults: message and pointer of everything that is wrong in the event, at most 20; the first are this error's own.
+
+    """
+
+    def __init__(self, message: str, pointer: str = "", faults: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message, pointer)
+        self.faults = faults or ((message, pointer),)
 
 
 class InvalidBatchError(InvalidEventError):

@@ -39,8 +39,8 @@ def test_every_pattern_is_told_in_words():
     ("value", "kind", "rule", "pointer"),
     [
         ("x" * 65, ResourceType, "expected 1 to 64 letters", ""),
-        (["\n"], list[UserId], "expected text without control characters", "/0"),
-        ([""], list[UserId], "expected `str` of length >= 1", "/0"),
+        (["\n"], list[UserId], "expected text without control characters, line separators", "/0"),
+        ([""], list[UserId], "expected at least 1 character", "/0"),
     ],
 )
 def test_errors_are_told_as_rule_and_pointer(value: object, kind: type, rule: str, pointer: str):

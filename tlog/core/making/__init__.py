@@ -10,6 +10,7 @@ Words:
 - *posting*: the first half of an index key, and the place of an entry that has it. Sorted postings make a *segment*.
 
     `parsing`  a batch of JSON texts to events, quickly where that is certain
+    `faults`  everything that is wrong in one event, for the person who has to mend it
     `bucket_keys`  index keys made from bucket keys, and one of them proved
     `drafts`  events to drafts of entries
     `integrate`  leaf hashes to the tiles that change

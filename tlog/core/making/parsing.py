@@ -5,8 +5,8 @@ then each member is looked at just closely enough to be certain that it keeps it
 name that stands twice, and says nothing. Two arguments show that nothing was lost. Either the texts are as long as what was
 kept, written without white space: nothing is ever written longer than it was sent, floating point numbers excepted. Or the texts
 have as many colons as what was kept: whoever loses a member loses the colon after its name. Where anything is in doubt, the slow
-way decides and names the member: `tlog.core.canonical.parse_strict`, then the rules one by one. docs/explanation/quick-parsing.md
-says why the two ways agree.
+way decides and names the members: `tlog.core.canonical.parse_with_faults`, then the rules one by one (`faults`).
+docs/explanation/quick-parsing.md says why the two ways agree.
 
 Left out: how a request or a file is cut into texts. Whoever reads it does that, and comes here with one text for each event.
 """
@@ -15,30 +15,37 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import IPv6Address
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
-from tlog.core.canonical import canonical, check_value, parse_strict
+from tlog.core.canonical import canonical, check_value, parse_with_faults, sent_float
+from tlog.core.commitment import SALT_SIZE
 from tlog.core.event import (
     MAX_EVENT_SIZE,
-    NO_CONTROL,
-    PATTERN_RULES,
+    MAX_RESOURCE_ID_BYTES,
     PATTERNS,
+    RESERVED_TYPES,
+    Actor,
     Details,
     Event,
     Resource,
-    explain,
+    check_resource_id,
+    check_user_id,
+    is_ip,
     to_utc,
 )
+from tlog.core.making.faults import find_faults, identity
 from tlog.errors import InvalidBatchError, InvalidEventError, MalformedInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 MAX_REPORTED: Final = 20
+MAX_GROUPS_SIZE: Final = 131_072
 
 
 class ResourceGroup(Struct, frozen=True, gc=False):
@@ -50,7 +57,10 @@ class ResourceGroup(Struct, frozen=True, gc=False):
 
 
 class ParsedEvent(Struct, frozen=True, gc=False):
-    """A valid event, and its two disclosure bodies in canonical form; `care` if a number may have grown in that."""
+    """A valid event, and its disclosure bodies in canonical form; `care` if a number may have grown in that.
+
+    The actor's body has no `appendedBy`: whoever drafts the entry puts that in. `event` never has the actor type "user".
+    """
 
     event: Event
     event_id: str
@@ -61,9 +71,10 @@ class ParsedEvent(Struct, frozen=True, gc=False):
     related_bodies: tuple[bytes, ...] = ()
 
 
-_decode: Final = msgspec.json.Decoder(Event).decode
+_decode: Final = msgspec.json.Decoder(Event, float_hook=sent_float).decode
 _encode: Final = msgspec.json.Encoder().encode
 _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_DOUBT: Final = "the quick way is in doubt"
 _UUID_LENGTH: Final = 36
 _UUID_BYTES: Final = 16
 _MICROSECONDS_LENGTH: Final = len("2026-11-24T05:11:59.123456Z")
@@ -71,34 +82,46 @@ _MICROSECONDS_LENGTH: Final = len("2026-11-24T05:11:59.123456Z")
 _BARE_LENGTH: Final = len('{"action":"","actor":,"eventId":"","timestamp":"",}') + _UUID_LENGTH - len("{}")
 _OUTCOME_LENGTH: Final = len(',"outcome":""')
 _SOURCE_LENGTH: Final = len(',"source":{"id":"","seq":}')
+_OPERATION_LENGTH: Final = len(',"operation":""')
+_RELATED_LENGTH: Final = len(',"relatedResources":[]') - len(",")  # each element with the comma after it
+_USER_LENGTH: Final = len('"type":"user",')
+_PUBLIC_LENGTH: Final = 129  # of what is matched and remembered: one more than any of it may have
+_APPENDED_BY_SIZE: Final = (
+    len('"appendedBy":"",') + 128
+)  # what the log puts into the actor's body has at most this size
+_SMALL_GROUPS: Final = MAX_EVENT_SIZE - SALT_SIZE - _APPENDED_BY_SIZE  # what has no more together fits for certain
+_SHORT_ID: Final = MAX_RESOURCE_ID_BYTES // 4  # no character has more bytes
 _IPV4_OCTETS: Final = 4
 _OCTETS: Final = frozenset(map(str, range(256)))
-_PUBLIC_LENGTH: Final = 129  # of what is matched and remembered: one more than any of it may have
-_TIMESTAMP: Final = PATTERNS["/timestamp"]
-_EMAIL: Final = PATTERNS["/actor/email"]
-_IP: Final = PATTERNS["/actor/ipAddress"]
-_RESOURCE_TYPE: Final = PATTERNS["/resource/type"]
-_SOURCE_ID: Final = PATTERNS["/source/id"]
+_LENGTH_SIZE: Final = 2
+_find_timestamp: Final = re.compile(PATTERNS["/timestamp"]).search
+_find_email: Final = re.compile(PATTERNS["/actor/email"]).search
+_find_resource_type: Final = re.compile(PATTERNS["/resource/type"]).search
+_find_source_id: Final = re.compile(PATTERNS["/source/id"]).search
 
 
-def parse_batch(texts: Sequence[bytes]) -> list[ParsedEvent]:
+def parse_batch(texts: Sequence[bytes], *, reserved: bool = False) -> list[ParsedEvent]:
     """Return the events of `texts`, each one JSON text, if every one of them is valid.
 
+    Args:
+        texts: one for each event.
+        reserved: the log itself says this, so the resource types that no producer may use are fine.
+
     Raises:
-        InvalidBatchError: at least one is not valid; the error names the first twenty.
+        InvalidBatchError: at least one is not valid; the error names the first twenty, each with all its faults.
 
     """
-    certain = parse_certain(texts)
-    return _parse_one_by_one(texts) if certain is None else certain
+    certain = parse_certain(texts, reserved=reserved)
+    return _parse_one_by_one(texts, reserved=reserved) if certain is None else certain
 
 
-def _parse_one_by_one(texts: Sequence[bytes]) -> list[ParsedEvent]:
+def _parse_one_by_one(texts: Sequence[bytes], *, reserved: bool) -> list[ParsedEvent]:
     parsed = []
     positions: list[int] = []
     found: list[InvalidEventError] = []
     for position, text in enumerate(texts):
         try:
-            parsed.append(parse_event(text))
+            parsed.append(parse_event(text, reserved=reserved))
         except InvalidEventError as error:
             positions.append(position)
             found.append(error)
@@ -109,46 +132,68 @@ def _parse_one_by_one(texts: Sequence[bytes]) -> list[ParsedEvent]:
     return parsed
 
 
-def parse_event(text: bytes) -> ParsedEvent:
+def parse_event(text: bytes, *, reserved: bool = False) -> ParsedEvent:
     """Return the event of one JSON text.
 
     Raises:
-        InvalidEventError: a rule of the format is broken; `pointer` names the member.
+        InvalidEventError: rules of the format are broken; `faults` names them all, up to twenty.
 
     """
-    certain = parse_certain([text])
-    return parse_event_slowly(text) if certain is None else certain[0]
+    certain = parse_certain([text], reserved=reserved)
+    return parse_event_slowly(text, reserved=reserved) if certain is None else certain[0]
 
 
-def parse_certain(texts: Sequence[bytes]) -> list[ParsedEvent] | None:
+def parse_certain(texts: Sequence[bytes], *, reserved: bool = False) -> list[ParsedEvent] | None:
     """Return the events of `texts`, each one JSON text, or None if the quick way is in doubt about any of them."""
     whole = b"".join(texts)
     # JSON has control characters only as escapes, but for DEL; an escape can also stand for a colon.
     escapes = b"\\" in whole or b"\x7f" in whole
     if (escapes and b"\\u003" in whole) or (len(whole) > MAX_EVENT_SIZE and max(map(len, texts)) > MAX_EVENT_SIZE):
         return None
+    plain = not escapes and whole.isascii()
     try:
-        events = []
-        care = False
-        length = _BARE_LENGTH * len(texts)
-        for event in map(_decode, texts):
-            if not _is_certain(event) or (
-                escapes and not (_has_no_control(event.actor.userId) and _has_no_control(event.resource.id))
-            ):
-                return None
-            parsed = _finish(event)
-            length += len(event.action) + len(event.timestamp) + len(parsed.actor_body) + len(parsed.resource_body)
-            if event.outcome is not UNSET:
-                length += _OUTCOME_LENGTH + len(event.outcome)
-            if event.source is not UNSET:
-                length += _SOURCE_LENGTH + len(event.source.id) + len(str(event.source.seq))
-            care |= parsed.care
-            events.append(parsed)
+        events, length, users = _decode_certain(texts, _is_resource_type if reserved else _is_producers_type)
+        certain = _are_uuids([each.event_id for each in events]) and (plain or _have_certain_ids(events))
     except (msgspec.MsgspecError, ValueError, IndexError, RecursionError, InvalidEventError):
         return None
-    if (length == len(whole) and not care) or _count_colons(events) == whole.count(b":"):
+    # The type "user" is not kept: one colon of each.
+    if certain and (length == len(whole) or _count_colons(events) == whole.count(b":") - users):
         return events
     return None
+
+
+def _decode_certain(texts: Sequence[bytes], is_type: Callable[[str], bool]) -> tuple[list[ParsedEvent], int, int]:
+    """Return the events of texts, how long they are without white space, and how many have the actor type "user".
+
+    The length is -1 where numbers or names may be written longer than they were sent.
+
+    Raises:
+        ValueError: one is in doubt; so do other errors say.
+
+    """
+    events = []
+    care = False
+    length = _BARE_LENGTH * len(texts)
+    users = 0
+    for event in map(_decode, texts):
+        actor, source, outcome = event.actor, event.source, event.outcome
+        if not _is_certain(event, actor, is_type):
+            raise ValueError(_DOUBT)
+        if actor.type is UNSET and event.operation is UNSET and event.relatedResources is UNSET:
+            parsed = _finish(event)
+        else:
+            _check_rest(event, is_type)
+            users += actor.type == "user"
+            parsed = _finish_rest(event)
+            length += _length_of_rest(parsed)
+        length += len(event.action) + len(event.timestamp) + len(parsed.actor_body) + len(parsed.resource_body)
+        if outcome is not UNSET:
+            length += _OUTCOME_LENGTH + len(outcome)
+        if source is not UNSET:
+            length += _SOURCE_LENGTH + len(source.id) + len(str(source.seq))
+        care |= parsed.care
+        events.append(parsed)
+    return events, -1 if care else length + users * _USER_LENGTH, users
 
 
 def _count_colons(events: Iterable[ParsedEvent]) -> int:
@@ -162,51 +207,63 @@ def _count_colons(events: Iterable[ParsedEvent]) -> int:
             colons += 1
         if event.source is not UNSET:
             colons += 3 + event.source.id.count(":")
+        if event.operation is not UNSET:
+            colons += 1 + event.operation.count(":")
+        if parsed.related_bodies:
+            colons += 1 + sum(body.count(b":") for body in parsed.related_bodies)
     return colons
 
 
-def parse_event_slowly(text: bytes) -> ParsedEvent:
-    """Return the event of one JSON text, read by the slow way alone, which names the member that breaks a rule.
+def _length_of_rest(parsed: ParsedEvent) -> int:
+    """Return how many bytes a text has for members that most events lack, and that stand in no body of most events."""
+    operation, bodies = parsed.event.operation, parsed.related_bodies
+    length = 0 if operation is UNSET else _OPERATION_LENGTH + len(operation)
+    return length + (_RELATED_LENGTH + len(bodies) + sum(map(len, bodies)) if bodies else 0)
+
+
+def parse_event_slowly(text: bytes, *, reserved: bool = False) -> ParsedEvent:
+    """Return the event of one JSON text, read by the slow way alone, which names the members that break a rule.
 
     Raises:
-        InvalidEventError: a rule of the format is broken; `pointer` names the member.
+        InvalidEventError: rules of the format are broken; `faults` names them all, up to twenty.
 
     """
     if len(text) > MAX_EVENT_SIZE:
         message = f"an event has at most {MAX_EVENT_SIZE} bytes, this one has {len(text)}"
         raise InvalidEventError(message)
     try:
-        value = parse_strict(text)
+        value, broken = parse_with_faults(text)
     except MalformedInputError as error:
         raise InvalidEventError(str(error), error.pointer) from None
-    try:
-        event = msgspec.convert(value, Event)
-    except msgspec.ValidationError as error:
-        raise InvalidEventError(*explain(error)) from None
-    for pointer, pattern in PATTERNS.items():
-        member: Any = event
-        for name in pointer.split("/")[1:]:
-            member = UNSET if member is UNSET else getattr(member, name)
-        if member is not UNSET and not (_is_ip(member) if pattern == _IP else re.search(pattern, member)):
-            message = f"expected {PATTERN_RULES[pattern]}"
-            raise InvalidEventError(message, pointer) from None
-    return _finish(event)
+    known = frozenset(pointer for _, pointer in broken)
+    faults = tuple(islice(chain(broken, find_faults(value, known, reserved=reserved)), MAX_REPORTED))
+    if faults:
+        raise InvalidEventError(*faults[0], faults) from None
+    return _finish_rest(msgspec.convert(value, Event))
 
 
-def _is_certain(event: Event) -> bool:
-    """Tell whether an event keeps all of `PATTERNS` for certain, but for control characters.
+def _are_uuids(event_ids: Sequence[str]) -> bool:
+    """Tell whether each text is a UUID; may raise ValueError instead of answering no."""
+    joined = "".join(event_ids)
+    dashes = "-" * len(event_ids)
+    return (
+        {_UUID_LENGTH}.issuperset(map(len, event_ids))
+        and joined[8::_UUID_LENGTH] == joined[13::_UUID_LENGTH] == dashes
+        and joined[18::_UUID_LENGTH] == joined[23::_UUID_LENGTH] == dashes
+        # fromhex passes over white space, but then there are fewer bytes, as there are with another dash.
+        and len(bytes.fromhex(joined.replace("-", ""))) == _UUID_BYTES * len(event_ids)
+    )
+
+
+def _is_certain(event: Event, actor: Actor, is_type: Callable[[str], bool]) -> bool:
+    """Tell whether an event keeps all rules for certain that most events could break, but for those of ids.
 
     May raise ValueError or IndexError instead of answering no.
     """
-    actor, resource, source = event.actor, event.resource, event.source
-    event_id, timestamp = event.eventId, event.timestamp
+    source, timestamp = event.source, event.timestamp
     return (
-        # fromhex passes over white space, but then there are fewer bytes.
-        len(event_id) == _UUID_LENGTH
-        and event_id[8:24:5] == "----"
-        and len(bytes.fromhex(event_id.replace("-", ""))) == _UUID_BYTES
-        # With its marks in place, `to_utc` takes nothing but digits between them; some Pythons take an hour 24.
-        and (
+        # With its marks in place and six digits, `to_utc` takes nothing but digits between them; some Pythons take an hour 24.
+        (
             (
                 timestamp[-1] == "Z"
                 and timestamp[4:17:3] == "--T::"
@@ -215,17 +272,58 @@ def _is_certain(event: Event) -> bool:
                 and timestamp[11:13] != "24"
                 and len(timestamp) <= _MICROSECONDS_LENGTH
             )
-            or re.search(_TIMESTAMP, timestamp) is not None
+            or _find_timestamp(timestamp) is not None
         )
-        and _is_resource_type(resource.type[:_PUBLIC_LENGTH])
+        and is_type(event.resource.type[:_PUBLIC_LENGTH])
         and (source is UNSET or _is_source_id(source.id[:_PUBLIC_LENGTH]))
         and (actor.ipAddress is UNSET or _is_ip(actor.ipAddress))
-        and (actor.email is UNSET or re.search(_EMAIL, actor.email) is not None)
+        and (actor.email is UNSET or _find_email(actor.email) is not None)
+        and (actor.userId is not UNSET or actor.type == "unknown")
     )
 
 
-def _finish(event: Event) -> ParsedEvent:
-    """Check what decoding and patterns cannot, and encode the disclosure bodies.
+def _check_rest(event: Event, is_type: Callable[[str], bool]) -> None:
+    """Check the rules that only members break which most events lack.
+
+    Raises:
+        ValueError: in doubt.
+
+    """
+    actor, operation, related = event.actor, event.operation, event.relatedResources
+    certain = (actor.type != "unknown" or actor.userId is UNSET) and (
+        operation is UNSET or _is_source_id(operation[:_PUBLIC_LENGTH])
+    )
+    if certain and related is not UNSET:
+        resources = {
+            identity(event.resource.type, event.resource.id),
+            *(identity(each.type, each.id) for each in related),
+        }
+        certain = len(resources) == 1 + len(related) and all(is_type(each.type[:_PUBLIC_LENGTH]) for each in related)
+    if not certain:
+        raise ValueError(_DOUBT)
+
+
+def _have_certain_ids(parsed: Sequence[ParsedEvent]) -> bool:
+    """Tell whether the userIds and the ids of resources of events keep their rules."""
+    events = [each.event for each in parsed]
+    users = [user for event in events if (user := event.actor.userId) is not UNSET]
+    names = [event.resource.id for event in events]
+    names += [each.id for event in events if event.relatedResources is not UNSET for each in event.relatedResources]
+    if max(map(len, names)) <= _SHORT_ID and "".join(names).isprintable() and "".join(users).isprintable():
+        return True
+    return not any(map(check_user_id, users)) and not any(map(check_resource_id, names))
+
+
+def _finish_rest(event: Event) -> ParsedEvent:
+    """Return `_finish` of an event that may have all members: without the actor type that says no more than none does."""
+    if event.actor.type == "user":
+        event = replace(event, actor=replace(event.actor, type=UNSET))
+    related = event.relatedResources
+    return _finish(event, () if related is UNSET else tuple(map(_encode, related)))
+
+
+def _finish(event: Event, related_bodies: tuple[bytes, ...] = ()) -> ParsedEvent:
+    """Check what decoding and patterns cannot, and encode the disclosure bodies but for those of related resources.
 
     Raises:
         InvalidEventError: a rule of the format is broken; `pointer` names the member.
@@ -241,13 +339,33 @@ def _finish(event: Event) -> ParsedEvent:
     group = ResourceGroup(details, metadata, event.resource)
     actor_body = _encode(event.actor)
     resource_body = canonical(msgspec.to_builtins(group)) if care else _encode_sorted(group)
-    # The clear members and two disclosures are bounded together, so that each fits the 65,535 bytes of an entry.
-    size = len(actor_body) + len(resource_body)
-    if size > MAX_EVENT_SIZE:
-        message = f"actor, resource, details and metadata have {size} bytes together, at most {MAX_EVENT_SIZE} fit"
-        raise InvalidEventError(message)
-    related = () if event.relatedResources is UNSET else tuple(map(_encode, event.relatedResources))
-    return ParsedEvent(event, event.eventId.lower(), to_utc(event.timestamp), actor_body, resource_body, care, related)
+    if related_bodies or len(actor_body) + len(resource_body) > _SMALL_GROUPS:
+        check_sizes(actor_body, resource_body, related_bodies)
+    event_id, timestamp = event.eventId.lower(), to_utc(event.timestamp)
+    return ParsedEvent(event, event_id, timestamp, actor_body, resource_body, care, related_bodies)
+
+
+def check_sizes(actor_body: bytes, resource_body: bytes, related_bodies: Sequence[bytes]) -> None:
+    """Check that each group fits into a disclosure, with its salt and what the log adds, and all of them into a row.
+
+    Raises:
+        InvalidEventError: one is too large, or all are together; `pointer` names the group.
+
+    """
+    groups = [
+        ("/actor", "the actor has", len(actor_body) + _APPENDED_BY_SIZE),
+        ("/resource", "resource, details and metadata have", len(resource_body)),
+        *((f"/relatedResources/{at}", "this one has", len(body)) for at, body in enumerate(related_bodies)),
+    ]
+    total = 0
+    for pointer, subject, size in groups:
+        total += _LENGTH_SIZE + SALT_SIZE + size
+        if SALT_SIZE + size > MAX_EVENT_SIZE:
+            message = f"{subject} {SALT_SIZE + size} bytes as the log keeps them, and at most {MAX_EVENT_SIZE} fit"
+            raise InvalidEventError(message, pointer)
+        if total > MAX_GROUPS_SIZE:
+            message = f"the event has more than {MAX_GROUPS_SIZE} bytes as the log keeps them up to here"
+            raise InvalidEventError(message, pointer)
 
 
 def _check_object(value: dict[str, Any], pointer: str) -> bool:
@@ -268,22 +386,19 @@ def _is_ip(text: str) -> bool:
     return (len(octets) == _IPV4_OCTETS and _OCTETS.issuperset(octets)) or _is_ipv6(text)
 
 
-@lru_cache(maxsize=65_536)
-def _is_ipv6(text: str) -> bool:
-    try:
-        return re.search(_IP, text) is not None and bool(str(IPv6Address(text)))
-    except ValueError:
-        return False
+_is_ipv6: Final = lru_cache(maxsize=65_536)(is_ip)
 
 
 @lru_cache(maxsize=4_096)
 def _is_resource_type(text: str) -> bool:
-    return re.search(_RESOURCE_TYPE, text) is not None
+    return _find_resource_type(text) is not None
+
+
+@lru_cache(maxsize=4_096)
+def _is_producers_type(text: str) -> bool:
+    return _find_resource_type(text) is not None and text not in RESERVED_TYPES
 
 
 @lru_cache(maxsize=4_096)
 def _is_source_id(text: str) -> bool:
-    return re.search(_SOURCE_ID, text) is not None
-
-
-_has_no_control: Final = re.compile(NO_CONTROL).search
+    return _find_source_id(text) is not None
