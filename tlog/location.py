@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 # Where a log is sealed and indexed: in a child of the process that appends, in that process itself, or in another one.
 Sealing = Literal["beside", "here", "elsewhere"]
 DEFAULT_INTERVAL: Final = 1.0  # seconds between two seals
-DEFAULT_ORIGIN: Final = "localhost/tlog"
 Result = TypeVar("Result")
-_SEED_SIZE: Final = 32
+SEED_SIZE: Final = 32
 _PEPPER_SIZE: Final = 32
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -91,7 +90,7 @@ class DataDirectory:
             MalformedInputError: `origin` cannot be a key name.
 
         """
-        signer = Signer(origin, secrets.token_bytes(_SEED_SIZE))
+        signer = Signer(origin, secrets.token_bytes(SEED_SIZE))
         _keep_or_write(self._keys / "index.keys", secrets.token_bytes(HASH_SIZE << bits), 0o400)
         _keep_or_write(self._keys / "pepper", secrets.token_bytes(_PEPPER_SIZE), 0o400)
         _keep_or_write(self._keys / "log.skey", f"{signer.skey()}\n".encode(), 0o400)

@@ -322,7 +322,7 @@ def test_refusals_on_the_command_line_say_what_to_do(directory):
     data = directory / "data"
     events = directory / "events.ndjson"
     events.write_bytes(b"\n".join(sample_events(50)))
-    tlog("init", "--data", data)
+    tlog("init", "--data", data, "--origin", ORIGIN)
     tlog("import", "ndjson", events, "--data", data)
     cluster, copy = data / "postgres" / "cluster", directory / "copy"
     subprocess.run(["cp", "-a", cluster, copy], check=True)

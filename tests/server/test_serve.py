@@ -182,7 +182,17 @@ def away(directory):
     database = postgres.conninfo(user="tlog")
     admin = postgres.conninfo(user="postgres")
     with postgres:
-        tlog("init", "--data", directory / "data", "--database", database, "--admin-database", admin)
+        tlog(
+            "init",
+            "--data",
+            directory / "data",
+            "--origin",
+            "example.com/served",
+            "--database",
+            database,
+            "--admin-database",
+            admin,
+        )
     return directory / "data", database, postgres
 
 

@@ -145,16 +145,24 @@ def test_unsafe_settings_of_ones_own_database_are_refused(cluster, directory):
         admin.execute("CREATE DATABASE audit")
         admin.execute("ALTER SYSTEM SET full_page_writes = off")
         admin.execute("SELECT pg_reload_conf()")
+        before = admin.execute("SELECT rolname FROM pg_roles ORDER BY 1").fetchall()
     data = directory / "data"
-    tlog("init", "--data", data, "--database", admin_url)
-    refused = tlog("serve", "--port", "0", "--data", data, "--database", admin_url, check=False)
-    assert refused.returncode == 4
-    assert "full_page_writes = off" in " ".join(refused.stderr.split())
+    making = ("init",), ("serve", "--port", "0", "--create")
+    for command in making:
+        refused = tlog(
+            *command, "--data", data, "--origin", ORIGIN, env={**os.environ, "TLOG_DATABASE": admin_url}, check=False
+        )
+        assert refused.returncode == 4
+        assert "full_page_writes = off" in " ".join(refused.stderr.split())
+        assert not data.exists(), "and nothing is left of the attempt"
+    with psycopg.connect(admin_url) as admin:
+        assert admin.execute("SELECT rolname FROM pg_roles ORDER BY 1").fetchall() == before
+        assert admin.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'tlog'").fetchone() == (0,)
 
 
 def test_a_database_that_is_away_is_no_traceback(directory):
     url = f"postgresql://nobody:x@127.0.0.1:{free_port()}/none"
-    done = tlog("init", "--data", directory / "data", "--database", url, check=False)
+    done = tlog("init", "--data", directory / "data", "--origin", ORIGIN, "--database", url, check=False)
     assert done.returncode == 75
     assert "Traceback" not in done.stderr
     assert "cannot serve this now" in " ".join(done.stderr.split())

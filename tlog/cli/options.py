@@ -53,7 +53,9 @@ SignerSocket = Annotated[
     ),
 ]
 Interval = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")]
-Origin = Annotated[str, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")]
+Origin = Annotated[
+    str | None, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")
+]
 Url = Annotated[str | None, typer.Option(help="URL of a running log, instead of opening the data directory.")]
 TokenFile = Annotated[Path | None, typer.Option(help="File with the API key, with --url; or set TLOG_TOKEN.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -21,9 +21,9 @@ from tlog.cli.options import (
     SignerSocket,
     locate,
 )
-from tlog.cli.output import run, say
+from tlog.cli.output import refuse, run, say
 from tlog.errors import KeyMismatchError
-from tlog.location import DEFAULT_INTERVAL, DEFAULT_ORIGIN, Sealing, utc_now
+from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now
 
 if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
@@ -44,7 +44,11 @@ def serve(  # noqa: PLR0917 - the options of a command line
     data: Data = DEFAULT_DATA,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = DEFAULT_PORT,
-    origin: Origin = DEFAULT_ORIGIN,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the log if there is none; it needs --origin. One that is there stays."),
+    ] = False,
+    origin: Origin = None,
     interval: Interval = DEFAULT_INTERVAL,
     sealing: Annotated[
         Sealing, typer.Option(help="Seal in a process of its own, in this one, or leave it to a 'tlog seal' elsewhere.")
@@ -59,21 +63,27 @@ def serve(  # noqa: PLR0917 - the options of a command line
         bool, typer.Option("--access-log/--no-access-log", help="Log each request on stderr, with its key's ID.")
     ] = True,
 ) -> None:
-    """Serve the log over HTTP; makes it first if the data directory holds none."""
+    """Serve the log over HTTP."""
     location = locate(data, database, signer, admin=admin_database)
+    if create and origin is None:
+        refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
 
     def ready(url: str) -> None:
         say(f"tlog serves {data} at {url}  (Ctrl-C stops)")
 
-    async def work() -> None:
+    async def find_or_make() -> None:
         from tlog.lifecycle.making import create_log
-        from tlog.lifecycle.opening import is_log
-        from tlog.server.serve import serve as run_server
+        from tlog.lifecycle.opening import check_log_here, is_log
 
-        if not is_log(location):
+        if create and not is_log(location):
             verifier = await create_log(location, origin)
             say(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
             say("make an API key with 'tlog token create'")
+        check_log_here(location, origin)
+
+    async def work() -> None:
+        from tlog.server.serve import serve as run_server
+
         await run_server(
             location,
             host=host,
@@ -82,6 +92,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             sealing=sealing,
             drain=drain,
             access_log=access_log,
+            prepare=find_or_make,
             on_ready=ready,
         )
 
@@ -150,12 +161,12 @@ def signer(
 
 def init(
     data: Data = DEFAULT_DATA,
-    origin: Origin = DEFAULT_ORIGIN,
+    origin: Origin = None,
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
     admin_database: AdminUrl = None,
 ) -> None:
-    """Make a log: keys, anchor, database; or bring its database's schema up to this version."""
+    """Make a log: keys, anchor, database; or bring its database's schema up to this version. A new log needs --origin."""
     from tlog.lifecycle.making import create_log
 
     verifier = run(create_log(locate(data, database, signer, admin=admin_database), origin))

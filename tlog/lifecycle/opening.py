@@ -125,8 +125,7 @@ async def database_of(
             )
             raise RollbackError(message)
         if not create:
-            message = f"there is no log in {location.directory.root}; make one with 'tlog init' or 'tlog serve'"
-            raise OperatorError(message)
+            raise _no_log(location.directory)
         await asyncio.to_thread(postgres.create)
     await asyncio.to_thread(postgres.start)
     try:
@@ -162,6 +161,47 @@ def is_log(location: Location) -> bool:
     """Tell whether a log was made here, completely: by its anchor, or by its public key if a signer has the anchor."""
     directory = location.directory
     return Anchor(directory.anchor).exists() if location.signer_socket is None else directory.has_verifier()
+
+
+def check_log_here(location: Location, origin: str | None = None) -> None:
+    """Check that there is a log, and, if a name is given, that it is this log's.
+
+    Raises:
+        OperatorError: there is none, or it has another name.
+
+    """
+    directory = location.directory
+    if not (is_log(location) or directory.has_verifier() or directory.has_signing_key()):
+        raise _no_log(directory)
+    if origin is not None and directory.has_verifier():
+        check_origin_of(directory, origin)
+
+
+def check_origin_of(directory: DataDirectory, origin: str) -> None:
+    """Check that a log has a name.
+
+    Raises:
+        OperatorError: it has another one.
+
+    """
+    if (name := directory.verifier().name) != origin:
+        message = (
+            f"the log in {directory.root} is {name}, not {origin}; a log keeps its name for ever, so leave out --origin or "
+            "correct --data"
+        )
+        raise OperatorError(message)
+
+
+def _no_log(directory: DataDirectory) -> OperatorError:
+    root = directory.root
+    if not root.exists():
+        state = "which does not exist"
+    else:
+        state = "which holds other files" if root.is_dir() and any(root.iterdir()) else "which is empty"
+    return OperatorError(
+        f"there is no log in {root}, {state}. If a volume belongs there, mount it; to make a new log, run 'tlog init' or say "
+        "--create to 'tlog serve'"
+    )
 
 
 def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Signing:
@@ -210,9 +250,12 @@ async def open_log(
 
     """
     directory = location.directory
+    # Keys, anchor, database, privileges, in this order: a missing anchor is not to look like a missing privilege.
+    check_log_here(location)
+    signer = signer_of(location, clock)
+    await asyncio.to_thread(signer.read)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_of(location))
-        signer = signer_of(location, clock)
         await database.check()
         reader = ReadStore(database)
         await reader.open()

@@ -22,7 +22,7 @@ from tlog.server.guard.protocol import GuardedProtocol
 from tlog.server.observe.accesslog import AccessLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.applications import Starlette
 
@@ -43,6 +43,7 @@ async def serve(
     interval: float = DEFAULT_INTERVAL,
     sealing: Sealing = "beside",
     access_log: bool = True,
+    prepare: Callable[[], Awaitable[None]] | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -58,6 +59,7 @@ async def serve(
         interval: seconds between two seals.
         sealing: where the log is sealed and indexed (`tlog.lifecycle.opening.open_log`).
         access_log: whether to log each request on standard error.
+        prepare: awaited once the address is taken, before the log is opened.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -65,6 +67,8 @@ async def serve(
 
     """
     with _listen(host, port) as listener:
+        if prepare is not None:
+            await prepare()
         async with open_log(location, interval=interval, sealing=sealing) as log:
             with ExitStack() as stack:
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None

@@ -21,7 +21,14 @@ from tlog.errors import UnsafeDatabaseError
 from tlog.storage.connection import Connection, Role, translated
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
-from tlog.storage.selfcheck import check_access, check_privileges, check_relations, check_session, check_settings
+from tlog.storage.selfcheck import (
+    check_access,
+    check_privileges,
+    check_relations,
+    check_roles,
+    check_session,
+    check_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,6 +166,28 @@ class Database:
             with translated():
                 return await migrate(connection, login or connection.info.user)
 
+    async def check_server(self) -> None:
+        """Check of the server alone, on which there may be no log yet, what the log's promises will rest on.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: a promise would have nothing to rest on; the message says why, and how to mend it.
+
+        """
+        for conninfo in dict.fromkeys((self._conninfo, self._admin)):
+            with translated():
+                connection = await AsyncConnection.connect(
+                    conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+                )
+            async with connection:
+                with translated():
+                    _check_version(connection)
+                    if conninfo == self._conninfo:
+                        await check_settings(connection)
+                        await check_roles(connection)
+                    if conninfo == self._admin:
+                        await check_access(connection)
+
     async def check(self) -> None:
         """Check what the log's promises rest on (`tlog.storage.selfcheck`): version, schema, durability, access, triggers.
 
@@ -174,6 +203,7 @@ class Database:
                 await check_session(connection, "tlog_reader")
                 await check_migrations(connection)
                 await check_settings(connection)
+                await check_roles(connection)
                 await check_privileges(connection)
                 await check_relations(connection)
                 if self._admin == self._conninfo:

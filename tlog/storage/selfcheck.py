@@ -102,11 +102,11 @@ async def check_access(connection: Connection) -> None:
         raise UnsafeDatabaseError(message)
 
 
-async def check_privileges(connection: Connection) -> None:
-    """Check that the service cannot change what is logged: neither its login role nor a role it acts as.
+async def check_roles(connection: Connection) -> None:
+    """Check that the service's login role and the roles it acts as have no more power than they need, as far as they exist.
 
     Raises:
-        UnsafeDatabaseError: one of them is a superuser, passes row security, can log in itself, or may change entries.
+        UnsafeDatabaseError: one of them is a superuser, passes row security, or can log in itself.
 
     """
     for role, is_login, what in await _rows(connection, "check_roles"):
@@ -117,6 +117,15 @@ async def check_privileges(connection: Connection) -> None:
         )
         message = f"the role {role}, which tlog uses, {what}: it could change what is logged, and hide it; {mend}"
         raise UnsafeDatabaseError(message)
+
+
+async def check_privileges(connection: Connection) -> None:
+    """Check that the service cannot change what is logged: neither its login role nor a role it acts as.
+
+    Raises:
+        UnsafeDatabaseError: one of them may change entries.
+
+    """
     for role, table, privilege in await _rows(connection, "check_privileges"):
         message = (
             f"the role {role}, which tlog uses, has {privilege} on tlog.{table}, which is append-only; REVOKE it (from PUBLIC "

@@ -51,6 +51,8 @@ class Service:
         self._said = tempfile.NamedTemporaryFile("w+", suffix=".stderr")  # noqa: SIM115 - closed with the process
         self.data = data
         command = [sys.executable, "-m", "tlog", "serve", "--data", str(data), "--port", "0"]
+        if not (data / "keys").exists():
+            command += ["--create", "--origin", "bench.example.com/log"]
         self.process = subprocess.Popen(command, stderr=self._said, cwd=ROOT)  # noqa: S603 - fixed
         while (match := re.search(r" at (http://\S+)", self.said())) is None:
             if self.process.poll() is not None:

@@ -164,8 +164,10 @@ def start_server(
     token_options: Sequence[object] = (),
     program: Sequence[str] = ("-m", "tlog"),
 ) -> Server:
-    """Start `tlog serve` on a free port and wait until it says where."""
+    """Start `tlog serve` on a free port, of a log that it makes if there is none, and wait until it says where."""
     command = [sys.executable, *program, "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
+    if "--create" not in options and not (data / "keys" / "log.vkey").exists():
+        command += ["--create", "--origin", "example.com/served"]
     said = data.with_name(f"{data.name}-{next(_numbers)}.stderr")
     with said.open("w") as stderr:
         process = subprocess.Popen([*command, *map(str, options)], stderr=stderr, cwd=ROOT)

@@ -64,7 +64,7 @@ def test_events_answer_and_page(served):
             break
         cursor = {"cursor": answer["next"]}
     assert found == brute_force(served.sent, {"action": "read"})
-    assert answer["asOf"]["checkpoint"].startswith("localhost/tlog\n")
+    assert answer["asOf"]["checkpoint"].startswith("example.com/served\n")
     assert answer["asOf"]["size"] >= answer["asOf"]["sealed"] >= answer["asOf"]["indexed"] > 400
     assert answer["notLookedAt"] == []
 
