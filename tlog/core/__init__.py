@@ -21,7 +21,10 @@ and compares.
     `eventfile`  an entry, with what was disclosed of it
     `question`  what an auditor asks
     `segment`  the verifiable index, and proofs of what it holds
+    `disclosed`  what is disclosed of an entry, and to which key it leads
     `evidence`  complete answers, proved
+    `evidence_set`  complete answers in many parts
+    `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
 

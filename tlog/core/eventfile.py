@@ -6,19 +6,64 @@ and body of each disclosure that was given. Parsing is strict: parse, format aga
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from tlog.core.canonical import canonical, parse_strict
-from tlog.core.commitment import GROUPS, SALT_SIZE
-from tlog.core.strict import encode_base64url, parse_base64url
+from msgspec import Meta, Struct
+
+from tlog.core.commitment import SALT_SIZE, group_order
+from tlog.core.strict import CanonicalFile, encode_base64url, parse_base64url
 from tlog.errors import MalformedInputError
 
 
 class EventFile(NamedTuple):
-    """What a verifier holds of an event: the entry's bytes, and salt || body of the disclosures it was given."""
+    """What a verifier holds of an event: the entry's bytes, and salt || body of the disclosures it was given, by group."""
 
     entry: bytes
     disclosures: dict[str, bytes]
+
+
+class DisclosureText(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
+    """One disclosure as text."""
+
+    body: str
+    salt: str
+
+    def data(self, group: str) -> bytes:
+        """Return salt || body.
+
+        Raises:
+            MalformedInputError: the salt is not base64url of 16 bytes; `group` is named.
+
+        """
+        return (
+            parse_base64url(self.salt.encode(), f"the salt of the {group} disclosure", SALT_SIZE) + self.body.encode()
+        )
+
+
+def disclosure_text(data: bytes) -> DisclosureText:
+    """Return a disclosure as text, given as salt || body.
+
+    Raises:
+        MalformedInputError: the body is not UTF-8.
+
+    """
+    try:
+        return DisclosureText(body=data[SALT_SIZE:].decode(), salt=encode_base64url(data[:SALT_SIZE]).decode())
+    except UnicodeDecodeError:
+        message = "a disclosure is not UTF-8"
+        raise MalformedInputError(message) from None
+
+
+class _Content(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The members of the file. `disclosed` says what it claims to disclose, `absent` why something of that is not there."""
+
+    absent: Annotated[list[int], Meta(max_length=0)]
+    disclosed: list[str]
+    disclosures: dict[str, DisclosureText]
+    entry: str
+
+
+_FILE: Final = CanonicalFile(_Content, "an event file")
 
 
 def parse_event_file(data: bytes) -> EventFile:
@@ -28,51 +73,26 @@ def parse_event_file(data: bytes) -> EventFile:
         MalformedInputError: the file is not exactly what formatting its parts gives.
 
     """
-    value = parse_strict(data)
-    if not isinstance(value, dict) or value.keys() != {"disclosures", "entry"}:
-        message = "an event file has the members 'disclosures' and 'entry'"
-        raise MalformedInputError(message)
-    entry, disclosures = value["entry"], value["disclosures"]
-    if not isinstance(entry, str) or not isinstance(disclosures, dict) or not disclosures.keys() <= {*GROUPS}:
-        message = "an event file has the entry as text and disclosures of 'actor' and 'resource'"
-        raise MalformedInputError(message)
-    event = EventFile(entry.encode(), {group: _disclosure(group, disclosures[group]) for group in disclosures})
-    if format_event_file(event) != data:
-        message = "the event file is not in canonical form, ended by one newline"
-        raise MalformedInputError(message)
-    return event
+    content = _FILE.parse(data)
+    groups = sorted(content.disclosures, key=group_order)
+    if content.disclosed != groups:
+        message = "the disclosures of an event file are not those that it claims to have, in the order of the groups"
+        raise MalformedInputError(message, "/disclosed")
+    return EventFile(content.entry.encode(), {group: content.disclosures[group].data(group) for group in groups})
 
 
 def format_event_file(event: EventFile) -> bytes:
     """Return the bytes of an event file: RFC 8785 JSON and one newline; all contents are strings, nothing re-encoded.
 
     Raises:
-        MalformedInputError: an entry or body is not UTF-8.
+        MalformedInputError: an entry or body is not UTF-8, or there is no such group.
 
     """
+    groups = sorted(event.disclosures, key=group_order)
     try:
-        disclosures = {
-            group: {
-                "body": disclosure[SALT_SIZE:].decode(),
-                "salt": encode_base64url(disclosure[:SALT_SIZE]).decode(),
-            }
-            for group, disclosure in event.disclosures.items()
-        }
-        content = {"disclosures": disclosures, "entry": event.entry.decode()}
+        entry = event.entry.decode()
     except UnicodeDecodeError:
-        message = "an entry or disclosure is not UTF-8"
+        message = "an entry is not UTF-8"
         raise MalformedInputError(message) from None
-    return canonical(content) + b"\n"
-
-
-def _disclosure(group: str, value: object) -> bytes:
-    if not isinstance(value, dict) or value.keys() != {"body", "salt"} or not all(map(_is_text, value.values())):
-        message = "a disclosure has the members 'body' and 'salt', both text"
-        raise MalformedInputError(message, f"/disclosures/{group}")
-    salt = parse_base64url(value["salt"].encode(), f"the salt of the {group} disclosure", SALT_SIZE)
-    body: bytes = value["body"].encode()
-    return salt + body
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    disclosures = {group: disclosure_text(event.disclosures[group]) for group in groups}
+    return _FILE.format(_Content(absent=[], disclosed=groups, disclosures=disclosures, entry=entry))

@@ -15,10 +15,11 @@ import hmac
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.strict import encode_base64url
+from tlog.errors import NotCheckedError
 
 KEY_SIZE: Final = 16
 DISTINCT_SIZE: Final = 8
@@ -39,6 +40,18 @@ def resource_ident(resource_type: str, resource_id: str) -> bytes:
 def related_ident(resource_type: str, resource_id: str) -> bytes:
     """Return the ident of what an entry names beside that; a person's type is "user"."""
     return b"related\x00" + resource_type.encode() + b"\x00" + _nfc(resource_id)
+
+
+def check_assigned(text: str, what: str) -> None:
+    """Check that this program's Unicode tables know each character of an id: of those alone the NFC form never changes.
+
+    Raises:
+        NotCheckedError: they do not; `what` names the id in the message.
+
+    """
+    if not text.isascii() and any(category(character) == "Cn" for character in text):
+        message = f"{what} has characters that the Unicode tables of this program do not know; use a newer Python"
+        raise NotCheckedError(message)
 
 
 def _nfc(text: str) -> bytes:

@@ -23,7 +23,7 @@ from tlog.core.pseudonym import DISTINCT_SIZE
 from tlog.errors import MalformedInputError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 POSTING_SIZE: Final = DISTINCT_SIZE + 4
 PAGE_POSTINGS: Final = 32
@@ -51,6 +51,20 @@ class Segment(NamedTuple):
         low = min(max(start, self.start), self.end) - self.start
         high = min(max(end, self.start), self.end) - self.start
         return posting(key, low), posting(key, max(low, high))
+
+    def pages_showing(self, first: int, last: int, *, ends_only: bool) -> set[int]:
+        """Return the fewest pages that show which postings are at the places [first, last) and that no more belong to them.
+
+        Args:
+            first: the place of the first posting, below or at `count`, which is above 0.
+            last: the place after the last one.
+            ends_only: of the pages between both ends none is needed, because only the number is asked for.
+
+        """
+        ends = [
+            (max(place - 1, 0) // PAGE_POSTINGS, min(place, self.count - 1) // PAGE_POSTINGS) for place in (first, last)
+        ]
+        return {*ends[0], *ends[1]} if ends_only else set(range(ends[0][0], ends[1][1] + 1))
 
 
 class PageRun(NamedTuple):
@@ -124,33 +138,37 @@ def table_hash(table: bytes) -> bytes:
     return sha256(b"\x13" + table).digest()
 
 
-def verify_range(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> list[bytes]:
-    """Return the postings [low, high) of a segment, proved to be all of them.
+def verify_ranges(segment: Segment, bounds: Sequence[tuple[bytes, bytes]], proof: RangeProof) -> list[list[bytes]]:
+    """Return the postings [low, high) of a segment for each of several bounds, proved to be all of them.
 
     Args:
         segment: from a table the caller has checked.
-        low: 12-byte posting, first that is asked for.
-        high: 12-byte posting, first after the last that is asked for.
-        proof: one run of pages that reaches from before `low` to `high` or beyond.
+        bounds: 12-byte postings (low, high): the first one that is asked for, and the first after the last one.
+        proof: the fewest pages that show all of that, neighbours in one run.
 
     Raises:
-        VerificationError: the proof does not prove that.
+        VerificationError: the proof does not prove that, or has a page that nothing asks for.
 
     """
-    if not segment.count:
-        _check_empty(proof)
-        return []
-    _check_pages(segment, proof)
-    run, first = _locate(segment, low, proof)
-    other, last = _locate(segment, high, proof)
-    if run != other:
-        message = "the pages between the first and the last posting are not all there"
-        raise VerificationError(message)
-    return split_postings(run.pages)[first - run.first * PAGE_POSTINGS : last - run.first * PAGE_POSTINGS]
+    places = _verify_places(segment, bounds, proof, ends_only=False)
+    postings = {
+        run.first * PAGE_POSTINGS + at: item for run in proof.runs for at, item in enumerate(split_postings(run.pages))
+    }
+    return [[postings[place] for place in range(*each)] for each in places]
 
 
-def verify_count(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> int:
-    """Return how many postings [low, high) a segment has, proved by the pages at both ends alone.
+def verify_counts(segment: Segment, bounds: Sequence[tuple[bytes, bytes]], proof: RangeProof) -> list[int]:
+    """Return how many postings [low, high) a segment has for each of several bounds, proved by the fewest pages at both ends.
+
+    Raises:
+        VerificationError: the proof does not prove the numbers, or has a page that nothing asks for.
+
+    """
+    return [last - first for first, last in _verify_places(segment, bounds, proof, ends_only=True)]
+
+
+def verify_number(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> int:
+    """Return how many postings [low, high) a segment has, proved by pages that may be there for other bounds as well.
 
     Raises:
         VerificationError: the proof does not prove a number.
@@ -160,7 +178,22 @@ def verify_count(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -
         _check_empty(proof)
         return 0
     _check_pages(segment, proof)
-    return _locate(segment, high, proof)[1] - _locate(segment, low, proof)[1]
+    return _locate(segment, high, proof) - _locate(segment, low, proof)
+
+
+def _verify_places(
+    segment: Segment, bounds: Sequence[tuple[bytes, bytes]], proof: RangeProof, *, ends_only: bool
+) -> list[tuple[int, int]]:
+    """Return where among the postings of a segment each of `bounds` begins and ends."""
+    if not segment.count:
+        _check_empty(proof)
+        return [(0, 0)] * len(bounds)
+    shown = _check_pages(segment, proof)
+    places = [(_locate(segment, low, proof), _locate(segment, high, proof)) for low, high in bounds]
+    if shown != {page for each in places for page in segment.pages_showing(*each, ends_only=ends_only)}:
+        message = "the pages are not the fewest that show all postings of what is asked"
+        raise VerificationError(message)
+    return places
 
 
 def _check_empty(proof: RangeProof) -> None:
@@ -169,8 +202,8 @@ def _check_empty(proof: RangeProof) -> None:
         raise VerificationError(message)
 
 
-def _check_pages(segment: Segment, proof: RangeProof) -> None:
-    """Check that the runs are pages of the segment, in order, each run's postings rising."""
+def _check_pages(segment: Segment, proof: RangeProof) -> set[int]:
+    """Check that the runs are pages of the segment, in order, and the postings rising; return the numbers of the pages."""
     leaves: dict[int, bytes] = {}
     least = 0
     for run in proof.runs:
@@ -182,16 +215,17 @@ def _check_pages(segment: Segment, proof: RangeProof) -> None:
         if not pages or run.first < least or len(pages[-1]) != width * POSTING_SIZE:
             message = "the pages are not pages of their segment"
             raise VerificationError(message)
-        if any(a >= b for a, b in pairwise(split_postings(run.pages))):
-            message = "the postings of a page are not in order"
-            raise VerificationError(message)
         leaves |= {run.first + number: leaf_hash(page) for number, page in enumerate(pages)}
         least = last + 2  # two runs have at least one page between them, or they would be one
+    if any(a >= b for a, b in pairwise(split_postings(b"".join(run.pages for run in proof.runs)))):
+        message = "the postings of a segment are not in order"
+        raise VerificationError(message)
     verify_joint(segment.pages, leaves, proof.hashes, segment.root)
+    return set(leaves)
 
 
-def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun, int]:
-    """Return how many postings of the segment are smaller than `bound`, and the run that shows it.
+def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> int:
+    """Return how many postings of the segment are smaller than `bound`.
 
     A run shows it if the postings before the run are smaller than `bound` (the run's first one is, or it has none before it),
     and the postings after the run are not (the run's last one is not, or it has none after it).
@@ -200,6 +234,6 @@ def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> tuple[PageRun,
         postings = split_postings(run.pages)
         end = run.first * PAGE_POSTINGS + len(postings)
         if (run.first == 0 or postings[0] < bound) and (end == segment.count or postings[-1] >= bound):
-            return run, run.first * PAGE_POSTINGS + bisect_left(postings, bound)
+            return run.first * PAGE_POSTINGS + bisect_left(postings, bound)
     message = "the pages do not show where the asked postings would be"
     raise VerificationError(message)

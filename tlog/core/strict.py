@@ -1,20 +1,25 @@
-"""Strict text building blocks shared by all parsers: decimal numbers and base64.
+"""Strict building blocks shared by all parsers: decimal numbers, base64, and files of one canonical JSON object.
 
 Python's own parsers accept what the formats forbid: `int` takes "+4_2" and Arabic digits, `base64` takes trailing bits
-that are not zero. Here a value is accepted only if formatting it again gives the same bytes.
+that are not zero, `json` takes white space and a member twice. Here a value is accepted only if formatting it again gives
+the same bytes.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import msgspec
 
 from tlog.core.merkle import MAX_TREE_SIZE
 from tlog.errors import MalformedInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_Content = TypeVar("_Content")
 
 # C2SP tlog-checkpoint: "the ASCII decimal representation of the number of leaves in the tree, with no leading zeroes".
 _DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
@@ -85,3 +90,34 @@ def parse_base64url(text: bytes, what: str, size: int) -> bytes:
         raise MalformedInputError(message)
     padded = text.translate(_FROM_URL) + b"=" * (-len(text) % 4)
     return parse_base64(padded, what, size)
+
+
+class CanonicalFile(Generic[_Content]):
+    """Files of one kind: RFC 8785 JSON of a msgspec type whose texts and member names need no care, and one newline."""
+
+    def __init__(self, kind: type[_Content], what: str) -> None:
+        """Prepare; `what` names the kind in messages, with its article."""
+        self._what = what
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._encode = msgspec.json.Encoder(order="sorted").encode
+
+    def format(self, content: _Content) -> bytes:
+        """Return the file's bytes."""
+        return self._encode(content) + b"\n"
+
+    def parse(self, data: bytes) -> _Content:
+        """Return what a file holds.
+
+        Raises:
+            MalformedInputError: the bytes are not exactly what formatting its members gives.
+
+        """
+        try:
+            content = self._decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            message = f"not {self._what} of this format"
+            raise MalformedInputError(message) from None
+        if self.format(content) != data:
+            message = f"{self._what} is canonical JSON (RFC 8785), ended by one newline; this one is not"
+            raise MalformedInputError(message)
+        return content

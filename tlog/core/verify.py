@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from tlog.core.canonical import canonical
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
 from tlog.core.commitment import SALT_SIZE, check_disclosure
-from tlog.core.entry import Entry, EventEntry, parse_entry
+from tlog.core.disclosed import disclosed_ident
+from tlog.core.entry import Entry, EventEntry, IndexKeysEntry, OtherEntry, parse_entry
 from tlog.core.eventfile import parse_event_file
-from tlog.core.evidence import disclosed_ident
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_consistency, verify_inclusion
 from tlog.core.strict import encode_base64
@@ -54,12 +54,16 @@ def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> Verifie
     entry = parse_entry(event.entry)
     checkpoint = open_checkpoint(proof.checkpoint, log)
     verify_inclusion(proof.index, checkpoint.size, leaf_hash(event.entry), proof.hashes, checkpoint.root)
+    if isinstance(entry, IndexKeysEntry) and entry.origin != checkpoint.origin:
+        message = "entry 0 names another log than the checkpoint"
+        raise VerificationError(message)
     for group, disclosure in event.disclosures.items():
-        if not isinstance(entry, EventEntry):
-            message = "a control entry has no disclosures"
+        if not isinstance(entry, EventEntry | OtherEntry):
+            message = "an entry of this type has no disclosures"
             raise VerificationError(message)
         check_disclosure(entry.commitment(group), disclosure, group)
-        disclosed_ident(entry, group, disclosure[SALT_SIZE:])
+        if isinstance(entry, EventEntry):
+            disclosed_ident(entry, group, disclosure[SALT_SIZE:])
     bodies = {group: disclosure[SALT_SIZE:] for group, disclosure in event.disclosures.items()}
     return VerifiedEvent(entry, proof.index, checkpoint, bodies)
 
