@@ -8,13 +8,15 @@ import hmac
 import json
 from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import reference
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     # Takes where a segment starts and its postings; returns the postings that the segment is built from.
     Spoil = Callable[[int, list[bytes]], list[bytes]]
@@ -56,7 +58,7 @@ def note(size: int, root: bytes, key: Ed25519PrivateKey = KEY) -> str:
 
 def ident_of(kind: str, *values: str) -> bytes:
     """Return the text that an index key is made of: the kind and its values, separated by zero bytes."""
-    return b"\0".join([kind.encode(), *(value.encode() for value in values)])
+    return b"\0".join([kind.encode(), *(normalize("NFC", value).encode() for value in values)])
 
 
 def bucket_of(ident: bytes) -> int:
@@ -69,9 +71,14 @@ def personal_key(ident: bytes) -> bytes:
     return hmac.digest(BUCKETS[bucket_of(ident)], ident, "sha256")[:16]
 
 
+def public_key(kind: str, value: str) -> bytes:
+    """Return the index key of a public kind, which anybody can compute: 16 bytes."""
+    return hashlib.sha256(b"public\0" + kind.encode() + b"\0" + value.encode()).digest()[:16]
+
+
 def action_key(action: str) -> bytes:
-    """Return the index key of an action, which anybody can compute: 16 bytes."""
-    return hashlib.sha256(b"public\0action\0" + action.encode()).digest()[:16]
+    """Return the index key of an action."""
+    return public_key("action", action)
 
 
 def disclosure(number: int, group: str, body: dict[str, Any]) -> tuple[bytes, str]:
@@ -79,30 +86,44 @@ def disclosure(number: int, group: str, body: dict[str, Any]) -> tuple[bytes, st
     return hashlib.sha256(b"%d %b" % (number, group.encode())).digest()[:16], canonical(body)
 
 
+Named = tuple[str, str]  # type and id
+
+
 class Event:
-    """One event and what the log has of it."""
+    """One event and what the log has of it; without a user its actor is unknown."""
 
     def __init__(
-        self, number: int, user: str, resource: tuple[str, str], action: str, *, at: int, outcome: str
-    ) -> None:
+        self, number: int, user: str | None, resource: Named, action: str, *, at: int, outcome: str,
+        operation: str | None = None, source: str | None = None, related: Sequence[Named] = (),
+    ) -> None:  # fmt: skip
         self.number = number
         self.keys = [
-            personal_key(ident_of("actor", user)),
+            personal_key(ident_of("actor", user or "")),
             personal_key(ident_of("resource", *resource)),
             action_key(action),
+            *([public_key("operation", operation)] if operation else []),
+            *([public_key("source", source)] if source else []),
+            *(personal_key(ident_of("related", *each)) for each in related),
         ]
         self.event_id = f"00000000-0000-4000-8000-{number:012d}"
         self.at = at
-        self.members = {"userId": user, "resourceType": resource[0], "resourceId": resource[1], "action": action,
-                        "outcome": outcome}  # fmt: skip
+        self.related = list(related)
+        given = {"userId": user, "resourceType": resource[0], "resourceId": resource[1], "action": action, "outcome": outcome,
+                 "operation": operation, "sourceId": source, "actorType": None if user else "unknown"}  # fmt: skip
+        self.members = {name: value for name, value in given.items() if value is not None}
+        who = {"userId": user} if user else {"type": "unknown"}
         self.disclosures = {
-            "actor": disclosure(number, "actor", {"userId": user}),
+            "actor": disclosure(number, "actor", {"appendedBy": "key-1", **who}),
             "resource": disclosure(number, "resource", {"resource": {"id": resource[1], "type": resource[0]}}),
         }
-        commitments = {
-            group: b64url(hashlib.sha256(b"\x10" + salt + body.encode()).digest())
-            for group, (salt, body) in self.disclosures.items()
+        self.disclosures |= {
+            f"related/{place}": disclosure(number, f"related/{place}", {"id": name, "role": "named", "type": kind})
+            for place, (kind, name) in enumerate(related)
         }
+        hashes = [
+            b64url(hashlib.sha256(b"\x10" + salt + body.encode()).digest()) for salt, body in self.disclosures.values()
+        ]
+        commitments = {"actor": hashes[0], "resource": hashes[1], **({"related": hashes[2:]} if related else {})}
         self.entry = canonical(
             {
                 "action": action,
@@ -110,11 +131,32 @@ class Event:
                 "eventId": self.event_id,
                 "keys": [b64url(key) for key in self.keys],
                 "loggedAt": moment(number),
+                **({"operation": operation} if operation else {}),
                 "outcome": outcome,
                 "resourceType": resource[0],
+                **({"source": {"id": source, "seq": number}} if source else {}),
                 "timestamp": moment(at, fraction=False),
                 "type": "event",
                 "v": 1,
+            }
+        )
+
+
+class Control:
+    """A control entry of a type that no version knows yet, about some resources."""
+
+    def __init__(self, number: int, kind: str, named: Sequence[Named] = (), version: int = 1) -> None:
+        self.number = number
+        self.kind = kind
+        self.named = list(named)
+        self.keys = [public_key("control", kind), *(personal_key(ident_of("related", *each)) for each in named)]
+        self.entry = canonical(
+            {
+                "about": [{"n": number}],
+                "keys": [b64url(key) for key in self.keys],
+                "loggedAt": moment(number),
+                "type": kind,
+                "v": version,
             }
         )
 
@@ -129,9 +171,17 @@ def moment(minute: int, *, fraction: bool = True) -> str:
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-def instant(time: str) -> datetime:
-    """What a time in UTC says."""
-    return datetime.fromisoformat(time)
+def padded(time: str) -> str:
+    """A UTC time so that it sorts: with nine fraction digits."""
+    return f"{time[:19]}.{time[20:-1]:0<9}Z"
+
+
+def day_before(time: str) -> str:
+    """The time a day before a UTC time, with its digits, and not before the year 1."""
+    second = datetime.fromisoformat(time[:19] + "Z")
+    if second < EARLIEST + timedelta(days=1):
+        return "0001-01-01T00:00:00Z"
+    return (second - timedelta(days=1)).isoformat()[:19] + time[19:]
 
 
 def joint_proof(size: int, indexes: list[int], leaves: list[bytes]) -> list[bytes]:
@@ -178,46 +228,62 @@ class Index:
         return b"".join(rows)
 
     def prove(
-        self, number: int, key: bytes, window: tuple[int, int], *, count: bool
-    ) -> tuple[dict[str, Any], list[int]]:
-        """Return the range proof of one segment, and the indexes of the entries that the segment has."""
+        self, number: int, keys: list[bytes], window: tuple[int, int], *, count: bool
+    ) -> tuple[dict[str, Any], list[list[int]]]:
+        """Return the range proof of one segment for several keys, and of each key the indexes of the entries that have it."""
         start, end, postings = self.segments[number]
+        shown: set[int] = set()
+        found = []
+        for key in keys:
+            low, high = (key[:8] + (min(max(at, start), end) - start).to_bytes(4) for at in window)
+            first, last = bisect_left(postings, low), bisect_left(postings, high)
+            found.append([start + int.from_bytes(item[8:]) for item in postings[first:last]])
+            if postings:
+                around = [{max(place - 1, 0) // 32, min(place, len(postings) - 1) // 32} for place in (first, last)]
+                ends = around[0] | around[1]
+                shown |= ends if count else set(range(min(ends), max(ends) + 1))
+        return self.range_proof(number, sorted(shown)), found
+
+    def range_proof(self, number: int, shown: list[int]) -> dict[str, Any]:
+        """Return these pages of a segment with their proof."""
         pages = self.pages(number)
-        low, high = (key[:8] + (min(max(at, start), end) - start).to_bytes(4) for at in window)
-        first, last = bisect_left(postings, low), bisect_left(postings, high)
-        around = [
-            sorted({max(place - 1, 0) // 32, min(place, len(postings) - 1) // 32}) if postings else []
-            for place in (first, last)
-        ]
-        shown = sorted({*around[0], *around[1]})
-        if not count and shown:
-            shown = list(range(shown[0], shown[-1] + 1))
         runs: list[tuple[int, bytes]] = []
         for page in shown:
             if runs and page == runs[-1][0] + len(runs[-1][1]) // 384:
                 runs[-1] = (runs[-1][0], runs[-1][1] + pages[page])
             else:
                 runs.append((page, pages[page]))
-        proof = {
+        return {
             "hashes": b64(b"".join(joint_proof(len(pages), shown, pages))) if shown else "",
             "runs": [[page, b64(data)] for page, data in runs],
         }
-        return proof, [start + int.from_bytes(item[8:]) for item in postings[first:last]]
 
 
 class NaiveLog:
-    """A log: entry 0, events, one index epoch, and `later` events that the epoch does not know."""
+    """A log: entry 0, events and control entries, one index epoch, and `later` events that the epoch does not know."""
 
     def __init__(
-        self, events: list[Event], ends: list[int], spoil: Spoil | None = None, later: list[Event] | None = None
+        self,
+        logged: Sequence[Event | Control],
+        ends: list[int],
+        spoil: Spoil | None = None,
+        later: Sequence[Event] = (),
     ) -> None:
         root = reference.tree_hash(BUCKETS)
-        first = {"bits": BITS, "loggedAt": moment(0), "root": b64url(root), "type": "index-keys", "v": 1}
-        self.events = {event.number: event for event in events}
-        self.index = Index({event.number: event.keys for event in events}, ends, spoil)
-        table = hashlib.sha256(self.index.table()).digest()
+        first = {
+            "bits": BITS,
+            "loggedAt": moment(0),
+            "origin": ORIGIN,
+            "root": b64url(root),
+            "type": "index-keys",
+            "v": 1,
+        }
+        self.events = {each.number: each for each in (*logged, *later) if isinstance(each, Event)}
+        self.controls = {each.number: each for each in logged if isinstance(each, Control)}
+        self.index = Index({each.number: each.keys for each in logged}, ends, spoil)
+        table = hashlib.sha256(b"\x13" + self.index.table()).digest()
         self.size = ends[-1]
-        logged_at = moment(len(events) + 1)
+        logged_at = moment(len(logged) + 1)
         epoch = {
             "ends": ends,
             "loggedAt": logged_at,
@@ -226,21 +292,19 @@ class NaiveLog:
             "type": "index",
             "v": 1,
         }
-        self.entries = [canonical(first), *(event.entry for event in events), canonical(epoch)]
+        self.entries = [canonical(first), *(each.entry for each in logged), canonical(epoch)]
         self.epoch = len(self.entries) - 1
-        self.entries += [event.entry for event in later or []]
-        self.events |= {event.number: event for event in later or []}
+        self.entries += [event.entry for event in later]
         self.root = reference.tree_hash([entry.encode() for entry in self.entries])
 
     def window(self, question: dict[str, str]) -> tuple[int, int]:
         """The smallest range of indexed entries that holds every one logged when the question looks."""
-        logged = [instant(json.loads(entry)["loggedAt"]) for entry in self.entries[: self.size]]
+        logged = [padded(json.loads(entry)["loggedAt"]) for entry in self.entries[: self.size]]
         first, last = question.get("loggedFrom"), question.get("loggedTo")
-        begin = EARLIEST if first is None else instant(first)
-        if first is None and "from" in question and instant(question["from"]) > EARLIEST + timedelta(days=1):
-            begin = instant(question["from"]) - timedelta(days=1)
-        start = sum(each < begin for each in logged)
-        return start, self.size if last is None else sum(each < instant(last) for each in logged)
+        if first is None and "from" in question:
+            first = day_before(question["from"])
+        start = sum(each < padded(first) for each in logged) if first else 0
+        return start, sum(each < padded(last) for each in logged) if last else self.size
 
     def bundle(
         self,
@@ -249,35 +313,25 @@ class NaiveLog:
         mode: str = "answer",
         disclose: bool = False,
         window: tuple[int, int] | None = None,
+        part: tuple[int, int] = (1, 1),
     ) -> dict[str, Any]:
         """Return the evidence bundle for a question, honest about what the index has."""
         start, end = window or self.window(question)
-        idents = []
-        if "resourceId" in question:
-            idents.append(ident_of("resource", question["resourceType"], question["resourceId"]))
-        if "userId" in question:
-            idents.append(ident_of("actor", question["userId"]))
-        keys = [personal_key(ident) for ident in idents]
-        keys += [action_key(question["action"])] if "action" in question else []
+        idents = idents_of(question)
+        keys = keys_of(question)
         met = [n for n, (first, last, _) in enumerate(self.index.segments) if first < end and last > start]
-        proofs = [self.index.prove(number, keys[0], (start, end), count=mode == "count") for number in met]
-        found = sorted(index for _, indexes in proofs for index in indexes)
-        answers = [index for index in found if index in self.events and applies(self.events[index], question)]
-        shown = [] if mode == "count" else found
-        around = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < self.size}
-        needed = sorted({*shown, self.epoch, *around})
-        leaves = [entry.encode() for entry in self.entries]
-        disclosures = [
-            [
-                index,
-                {
-                    group: {"body": body, "salt": b64url(salt)}
-                    for group, (salt, body) in self.events[index].disclosures.items()
-                },
-            ]
-            for index in (answers if disclose else [])
+        proofs = [self.index.prove(number, keys, (start, end), count=mode == "count") for number in met]
+        by_key = [[index for _, found in proofs for index in found[place]] for place in range(len(keys))]
+        found = sorted(index for indexes in by_key for index in indexes)
+        answers = sorted({index for index in found if self.answers(index, question)})
+        outer = (*((start - 1, start) if part[0] == 1 else ()), *((end - 1, end) if part[0] == part[1] else ()))
+        around = {at for at in (0, *outer) if 0 <= at < self.size}
+        needed = sorted({*(found if mode != "count" else ()), self.epoch, *around})
+        disclosures: list[tuple[int, dict[str, dict[str, str]]]] = [
+            (index, texts_of(self.events[index])) for index in (answers if disclose else []) if index in self.events
         ]
-        return {
+        bundle: dict[str, Any] = {
+            "absent": [],
             "buckets": [
                 {
                     "hashes": b64(b"".join(joint_proof(len(BUCKETS), [bucket_of(ident)], BUCKETS))),
@@ -286,40 +340,111 @@ class NaiveLog:
                 for ident in idents
             ],
             "checkpoint": note(len(self.entries), self.root),
+            "disclosure": "full" if disclose else "none",
             "disclosures": disclosures,
             "end": end,
-            "entries": [[index, self.entries[index]] for index in needed],
+            **self.shown(needed),
             "epoch": self.epoch,
-            "hashes": b64(b"".join(joint_proof(len(leaves), needed, leaves))),
             "manifest": {
-                "answers": len(found) if mode == "count" else len(answers),
-                "disclosures": 2 * len(disclosures),
+                "answers": len(by_key[0]) if mode == "count" else len(answers),
+                "disclosures": sum(len(groups) for _, groups in disclosures),
                 "postings": len(found),
             },
             "mode": mode,
             "question": question,
+            "rosters": [],
             "segments": [proof for proof, _ in proofs],
             "start": start,
             "table": b64(self.index.table()),
             "type": "tlog-evidence",
             "v": 1,
         }
+        return bundle | ({"part": list(part)} if mode == "part" else {})
+
+    def parts(self, question: dict[str, str], cuts: Sequence[int], *, disclose: bool = False) -> list[dict[str, Any]]:
+        """Return the evidence set for a question, its window divided at `cuts`."""
+        start, end = self.window(question)
+        windows = list(pairwise((start, *cuts, end)))
+        return [
+            self.bundle(question, mode="part", disclose=disclose, window=window, part=(number, len(windows)))
+            for number, window in enumerate(windows, 1)
+        ]
+
+    def shown(self, indexes: list[int]) -> dict[str, Any]:
+        """Return the members of a bundle that show entries: the entries, and their joint proof."""
+        leaves = [entry.encode() for entry in self.entries]
+        hashes = b64(b"".join(joint_proof(len(leaves), indexes, leaves)))
+        return {"entries": [[index, self.entries[index]] for index in indexes], "hashes": hashes}
+
+    def answers(self, index: int, question: dict[str, str]) -> bool:
+        """Tell whether an entry answers a question."""
+        if index in self.controls:
+            return names(self.controls[index], question)
+        return index in self.events and applies(self.events[index], question)
 
     def event_proof(self, index: int, *, disclose: bool = False) -> tuple[bytes, bytes]:
         """Return the tlog-proof and the event file of an entry."""
         leaves = [entry.encode() for entry in self.entries]
         hashes = "".join(f"{b64(each)}\n" for each in reference.path(index, leaves))
         proof = f"c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{note(len(leaves), self.root)}"
-        shown = self.events[index].disclosures.items() if disclose else ()
-        disclosures = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in shown}
-        return proof.encode(), (canonical({"disclosures": disclosures, "entry": self.entries[index]}) + "\n").encode()
+        return proof.encode(), event_file(self.entries[index], texts_of(self.events[index]) if disclose else {})
+
+
+def texts_of(event: Event) -> dict[str, dict[str, str]]:
+    """Return what is disclosed of an event as bundles and event files have it."""
+    return {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in event.disclosures.items()}
+
+
+def event_file(entry: str, texts: dict[str, dict[str, str]]) -> bytes:
+    """Return the event file of an entry."""
+    return (canonical({"absent": [], "disclosed": list(texts), "disclosures": texts, "entry": entry}) + "\n").encode()
+
+
+def idents_of(question: dict[str, str]) -> list[bytes]:
+    """Return the idents of the personal keys that a question asks for, in the order of a bundle."""
+    idents = []
+    if "resourceId" in question:
+        kinds = ["related"] if "control" in question else ["resource", "related"]
+        idents += [ident_of(kind, question["resourceType"], question["resourceId"]) for kind in kinds]
+    if "userId" in question or "actorType" in question:
+        idents.append(ident_of("actor", question.get("userId", "")))
+    return idents
+
+
+def keys_of(question: dict[str, str]) -> list[bytes]:
+    """Return the keys that a question is looked up under first."""
+    idents = idents_of(question)
+    if idents:
+        return [personal_key(ident) for ident in idents if "resourceId" not in question or ident[0] == ord("r")]
+    kinds = {"sourceId": "source", "operation": "operation", "control": "control", "action": "action"}
+    return [public_key(kind, question[name]) for name, kind in kinds.items() if name in question][:1]
+
+
+def matched(event: Event, question: dict[str, str]) -> str | None:
+    """Return which group of an event is the resource that a question is about."""
+    asked = question["resourceType"], question["resourceId"]
+    if asked == (event.members["resourceType"], event.members["resourceId"]):
+        return "resource"
+    return f"related/{event.related.index(asked)}" if asked in event.related else None
 
 
 def applies(event: Event, question: dict[str, str]) -> bool:
     """Tell whether an event answers a question."""
-    at = moment(event.at, fraction=False)
-    clear = all(event.members[name] == question[name] for name in event.members.keys() & question.keys())
-    return clear and question.get("from", "0") <= at < question.get("to", "9")
+    about = {"resourceType", "resourceId"} if "resourceId" in question else set()
+    clear = question.keys() - about - {"from", "to", "loggedFrom", "loggedTo"}
+    at = padded(moment(event.at, fraction=False))
+    return (
+        (not about or matched(event, question) is not None)
+        and all(event.members.get(name) == question[name] for name in clear)
+        and padded(question.get("from", "0001-01-01T00:00:00Z")) <= at
+        and at < padded(question.get("to", "9999-12-31T23:59:59.9Z"))
+    )
+
+
+def names(control: Control, question: dict[str, str]) -> bool:
+    """Tell whether a control entry answers a question."""
+    about = "resourceId" not in question or (question["resourceType"], question["resourceId"]) in control.named
+    return question.get("control") == control.kind and about
 
 
 def file_of(bundle: dict[str, Any]) -> bytes:
@@ -328,13 +453,33 @@ def file_of(bundle: dict[str, Any]) -> bytes:
 
 
 def sample_event(number: int) -> Event:
-    """Return event n, which is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late."""
-    return Event(number, f"user-{number % 7}", ("record", f"R:{number % 11}"), ["read", "read", "update", "export"][number % 4],
-                 at=max(number - 3, 0), outcome="failure" if number % 5 == 0 else "success")  # fmt: skip
+    """Return event n, which is by user n % 7 about record n % 11; every fifth fails; every event is 3 minutes late.
+
+    Every third names a patient and the record after its own, every fourth has an operation, every sixth a source, and nobody
+    knows who every 29th is by.
+    """
+    return Event(
+        number,
+        f"user-{number % 7}" if number % 29 else None,
+        ("record", f"R:{number % 11}"),
+        ["read", "read", "update", "export"][number % 4],
+        at=max(number - 3, 0),
+        outcome="failure" if number % 5 == 0 else "success",
+        operation=f"Do:{number % 8}" if number % 4 == 0 else None,
+        source=f"app-{number % 12}" if number % 6 == 0 else None,
+        related=[("patient", f"P:{number % 9}"), ("record", f"R:{(number + 1) % 11}")] if number % 3 == 0 else [],
+    )
+
+
+def sample_entry(number: int) -> Event | Control:
+    """Return entry n: an event, or every 40th a control entry that names patient P:0 and record R:9."""
+    if number % 40 == 37:
+        return Control(number, "order", [("patient", "P:0"), ("record", "R:9")])
+    return sample_event(number)
 
 
 def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | None = None, later: int = 0) -> NaiveLog:
-    """Return a log of `count` sample events, the epoch, and `later` events more."""
-    events = [sample_event(number) for number in range(1, count + 1)]
+    """Return a log of `count` sample entries, the epoch, and `later` events more."""
+    logged = [sample_entry(number) for number in range(1, count + 1)]
     after = [sample_event(number) for number in range(count + 2, count + 2 + later)]
-    return NaiveLog(events, ends or [64, 100, 101, count + 1], spoil, after)
+    return NaiveLog(logged, ends or [64, 100, 101, count + 1], spoil, after)
