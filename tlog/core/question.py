@@ -18,13 +18,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from tlog.core.entry import OtherEntry, format_logged_at
 from tlog.core.event import (
-    MAX_RESOURCE_ID,
-    MAX_USER_ID,
     PATTERNS,
     Action,
     Outcome,
     ResourceType,
     Timestamp,
+    check_resource_id,
+    check_user_id,
     explain,
     to_utc,
 )
@@ -43,8 +43,7 @@ _CLOCK: Final = {"loggedFrom", "loggedTo"}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EARLIEST: Final = "0001-01-01T00:00:00Z"
 _AFTER_ALL: Final = b"9999-12-31T24:00:00.000000Z"
-_LIMITS: Final = {"resourceId": (MAX_RESOURCE_ID, 2_048), "userId": (MAX_USER_ID, 4 * MAX_USER_ID)}  # characters, bytes
-_REFUSED: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_ID_RULES: Final = {"resourceId": check_resource_id, "userId": check_user_id}
 # What an expression of `msgspec` would not explain.
 _WORDS: Final = {
     "actorType": (re.compile("unknown"), "only 'unknown' can be asked for"),
@@ -257,7 +256,7 @@ def parse_question(members: Mapping[str, object]) -> Question:
         except InvalidEventError as error:
             message = f"'{name}': {error}"
             raise MalformedInputError(message, f"/{name}") from None
-    for name in _LIMITS.keys() & given.keys():
+    for name in _ID_RULES.keys() & given.keys():
         given[name] = _form_of_id(name, str(given[name]))
     question = msgspec.convert(given, Question)
     _check_together(question, given)
@@ -267,7 +266,9 @@ def parse_question(members: Mapping[str, object]) -> Question:
 def hashed_members(members: Mapping[str, object], question: Question) -> list[str]:
     """Return which ids of a question stand in it as `sha256:` and the hash of what was asked for, as importers keep such ids."""
     document = question.document()
-    return [name for name in sorted(_LIMITS.keys() & document.keys()) if document[name] == _hashed(str(members[name]))]
+    return [
+        name for name in sorted(_ID_RULES.keys() & document.keys()) if document[name] == _hashed(str(members[name]))
+    ]
 
 
 def comparable(timestamp: str) -> str:
@@ -312,9 +313,7 @@ def _midnight(value: object) -> object:
 def _form_of_id(name: str, text: str) -> str:
     """Return an id as it stands in a question: the NFC form, or the hash by which importers keep one that no event can have."""
     check_assigned(text, f"'{name}'")
-    characters, size = _LIMITS[name]
-    breaks_rule = len(text) > characters or len(text.encode()) > size or _REFUSED.search(text) is not None
-    return _hashed(text) if breaks_rule else normalize("NFC", text)
+    return normalize("NFC", text) if _ID_RULES[name](text) is None else _hashed(text)
 
 
 def _hashed(text: str) -> str:
