@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
 import bundles
 import msgspec
 import pytest
+import reference
 from bundles import canonical, file_of, sample_log
 
-from tlog.core.evidence import RangeText, find_fraud, format_range, parse_evidence, verify_evidence
+from tlog.core.evidence import RangeText, format_range, parse_evidence, verify_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
 from tlog.core.segment import PageRun, RangeProof
-from tlog.errors import MalformedInputError, TlogError, VerificationError
+from tlog.errors import MalformedInputError, NotCheckedError, TlogError, VerificationError
 
 LOG = sample_log()
 VERIFIER = parse_vkey(bundles.vkey())
@@ -26,7 +30,23 @@ QUESTIONS = {
     "other type": {"userId": "user-3", "resourceType": "bill"},
     "nobody": {"userId": "nobody"},
     "nothing": {"resourceType": "record", "resourceId": "R:11"},
+    "patient": {"resourceType": "patient", "resourceId": "P:3"},
+    "patient and actor": {"resourceType": "patient", "resourceId": "P:3", "userId": "user-5"},
+    "unknown actor": {"actorType": "unknown"},
+    "operation": {"operation": "Do:4"},
+    "operation and action": {"operation": "Do:4", "action": "read"},
+    "source": {"sourceId": "app-6"},
+    "source and operation": {"sourceId": "app-0", "operation": "Do:0"},
+    "control": {"control": "order"},
+    "control about": {"control": "order", "resourceType": "patient", "resourceId": "P:0"},
+    "no control": {"control": "outcome"},
+    "met by control": {"resourceType": "patient", "resourceId": "P:0"},
 }
+
+
+def truth(log, question):
+    """The indexes of what answers a question about a whole log, by brute force."""
+    return [index for index in range(log.size) if log.answers(index, question)]
 
 
 def verify(bundle, question):
@@ -36,20 +56,58 @@ def verify(bundle, question):
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_answers_are_proved(name):
     question = QUESTIONS[name]
-    expected = [index for index, event in LOG.events.items() if bundles.applies(event, question)]
+    expected = truth(LOG, question)
+    assert bool(expected) == (name not in ("nobody", "nothing", "other type", "no control"))
     for disclose in (False, True):
         proved = verify(LOG.bundle(question, disclose=disclose), question)
         assert [index for index, _ in proved.answers] == expected
         assert proved.count == len(expected)
-        assert sorted(proved.bodies) == (expected if disclose else [])
+        assert proved.named is None
+        assert sorted(proved.bodies) == ([index for index in expected if index in LOG.events] if disclose else [])
+        assert proved.bodies == {
+            index: {group: body.encode() for group, (_, body) in LOG.events[index].disclosures.items()}
+            for index in proved.bodies
+        }
+        assert (proved.alike, proved.doubt) == ([], "")
+        assert proved.log_id == sha256(b"\0" + LOG.entries[0].encode()).digest()
 
 
-@pytest.mark.parametrize("name", ["actor", "resource", "action", "nobody"])
+@pytest.mark.parametrize("name", ["resource", "nothing", "patient", "patient and actor", "met by control"])
+def test_each_answer_about_a_resource_says_what_the_resource_is_of_it(name):
+    question = QUESTIONS[name]
+    proved = verify(LOG.bundle(question), question)
+    assert proved.matched == {index: bundles.matched(LOG.events[index], question) for index in truth(LOG, question)}
+    assert {"resource": {"resource", "related/1"}, "nothing": set(), "patient": {"related/0"}}.get(
+        name, {"related/0"}
+    ) == set(proved.matched.values())
+
+
+def test_control_entries_are_named_apart_unless_they_are_asked_for():
+    for name, apart, answers in (("met by control", [37, 77, 117], []), ("control about", [], [37, 77, 117])):
+        proved = verify(LOG.bundle(QUESTIONS[name], disclose=True), QUESTIONS[name])
+        assert [index for index, _ in proved.apart] == apart
+        assert proved.unknown() == apart + answers
+        assert [index for index, _ in proved.answers if index in LOG.controls] == answers
+    assert verify(LOG.bundle(QUESTIONS["patient"]), QUESTIONS["patient"]).unknown() == []
+
+
+@pytest.mark.parametrize("name", ["actor", "action", "nobody", "unknown actor", "operation", "control", "no control"])
 def test_counts_are_proved(name):
     question = QUESTIONS[name]
-    expected = sum(bundles.applies(event, question) for event in LOG.events.values())
     proved = verify(LOG.bundle(question, mode="count"), question)
-    assert (proved.count, proved.answers) == (expected, None)
+    assert (proved.count, proved.named, proved.answers) == (len(truth(LOG, question)), None, None)
+
+
+@pytest.mark.parametrize("name", ["resource", "nothing", "patient", "met by control"])
+def test_a_count_about_a_resource_is_two_numbers(name):
+    """Events of it, and entries that name it, whatever they are."""
+    question = QUESTIONS[name]
+    about = question["resourceType"], question["resourceId"]
+    of = sum(bundles.matched(event, question) == "resource" for event in LOG.events.values())
+    name_it = sum(about in event.related for event in LOG.events.values())
+    name_it += sum(about in control.named for control in LOG.controls.values())
+    proved = verify(LOG.bundle(question, mode="count"), question)
+    assert (proved.count, proved.named, proved.answers) == (of, name_it, None)
 
 
 def test_a_range_proof_is_written_as_it_stands_in_a_bundle():
@@ -68,7 +126,7 @@ def windowed(start, end):
 def test_windows_are_proved(start, end, mode):
     question = windowed(start, end)
     window = (start, min(end, LOG.size))
-    expected = [n for n, event in LOG.events.items() if start <= n < end and event.members["userId"] == "user-3"]
+    expected = [n for n, event in LOG.events.items() if start <= n < end and event.members.get("userId") == "user-3"]
     proved = verify(LOG.bundle(question, mode=mode, window=window), question)
     assert (proved.count, proved.start, proved.end) == (len(expected), *window)
 
@@ -130,6 +188,13 @@ WRONG = {
     "disclosure of another group": change(BUNDLE, "disclosures", 0, 1, to=lambda groups: {"x": groups["actor"]}),
     "disclosure of no group": change(BUNDLE, "disclosures", 0, 1, to={}),
     "disclosures uncounted": change(BUNDLE, "disclosures", to=[]),
+    "disclosures where it says none": change(BUNDLE, "disclosure", to="none"),
+    "another disclosure": change(BUNDLE, "disclosure", to="some"),
+    "a part of a set": change(BUNDLE, "mode", to="part"),
+    "a part of a set, as an answer": BUNDLE | {"part": [1, 1]},
+    "an absent row": change(BUNDLE, "absent", to=[[1, "actor", 2]]),
+    "a roster": change(BUNDLE, "rosters", to=[{"hashes": "", "runs": []}]),
+    "times of nothing": BUNDLE | {"times": []},
     "answers miscounted": change(BUNDLE, "manifest", "answers", to=lambda count: count + 1),
     "postings miscounted": change(BUNDLE, "manifest", "postings", to=0),
 }
@@ -148,7 +213,7 @@ def with_stray_entry():
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_bundles_are_refused(name):
-    assert verify(BUNDLE, ASKED).count == 1
+    assert verify(BUNDLE, ASKED).count == 2
     with pytest.raises(TlogError):
         verify(WRONG[name], ASKED)
 
@@ -198,51 +263,10 @@ def test_other_bytes_are_malformed(data):
 VICTIM = 70  # by user-0, about record R:4, an update
 
 
-def without_victim(start, postings):
-    """Leave the victim's postings out of the segment that should have them."""
-    return [item for item in postings if start + int.from_bytes(item[8:]) != VICTIM]
-
-
 def with_stranger(start, postings):
     """Point from user-0 to an entry that user-0 has nothing to do with."""
     stranger = LOG.events[VICTIM].keys[0][:8] + (71 - 64).to_bytes(4)
     return sorted([*postings, stranger]) if start == 64 else postings
-
-
-CHEAT = sample_log(spoil=without_victim)
-# The same in an epoch whose size, 115, is not the index of its own entry, 121.
-SHORTER = sample_log(ends=[64, 100, 115], spoil=without_victim)
-
-
-@pytest.mark.parametrize("question", [{"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}])
-def test_an_omission_passes_as_evidence_and_is_convicted_by_a_proof(question):
-    bundle = CHEAT.bundle(question)
-    proved = verify(bundle, question)
-    assert VICTIM not in dict(proved.answers)  # nothing in the bundle can show it
-    key = CHEAT.events[VICTIM].keys["resourceId" in question]
-    said = find_fraud(VERIFIER, parse_evidence(file_of(bundle)), key, VICTIM)
-    assert said == f"the epoch of size 121 leaves out entry {VICTIM}"
-
-
-def test_a_false_epoch_is_named_by_its_size():
-    bundle = SHORTER.bundle({"userId": "user-0"})
-    assert (SHORTER.size, SHORTER.epoch) == (115, 121)
-    said = find_fraud(VERIFIER, parse_evidence(file_of(bundle)), SHORTER.events[VICTIM].keys[0], VICTIM)
-    assert said == f"the epoch of size 115 leaves out entry {VICTIM}"
-
-
-def test_an_honest_index_is_not_convicted():
-    bundle = parse_evidence(file_of(LOG.bundle({"userId": "user-0"})))
-    key = LOG.events[VICTIM].keys[0]
-    with pytest.raises(VerificationError, match="holds entry 70"):
-        find_fraud(VERIFIER, bundle, key, VICTIM)
-    with pytest.raises(VerificationError, match="says nothing"):
-        find_fraud(VERIFIER, bundle, key, 10_000)
-    with pytest.raises(VerificationError, match="do not show"):
-        find_fraud(VERIFIER, bundle, LOG.events[VICTIM].keys[2], VICTIM)
-    forged = parse_evidence(file_of(change(LOG.bundle({"userId": "user-0"}), "epoch", to=7)))
-    with pytest.raises(VerificationError, match="not one that the log signed"):
-        find_fraud(VERIFIER, forged, key, VICTIM)
 
 
 def test_an_addition_convicts_itself():
@@ -255,5 +279,238 @@ def test_a_posting_to_no_event_is_refused():
     def with_control(start, postings):
         return sorted([*postings, LOG.events[VICTIM].keys[0][:8] + bytes(4)]) if start == 0 else postings
 
-    with pytest.raises(VerificationError, match="no event"):
+    with pytest.raises(VerificationError, match="not there or has no keys"):
         verify(sample_log(spoil=with_control).bundle({"userId": "user-0"}), {"userId": "user-0"})
+
+
+# --- Two keys, and entries that only look like answers ----------------------------------------------------------------
+
+RECORD = QUESTIONS["resource"]
+
+
+def signed(log):
+    """The log with a root hash over its entries as they are now."""
+    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
+    return log
+
+
+def with_keys(index, keys, log=None, **members):
+    """A log whose entry at `index` has other keys, its index derived from them."""
+    log = log or sample_log()
+    entry = json.loads(log.entries[index]) | members | {"keys": [bundles.b64url(key) for key in keys]}
+    log.entries[index] = canonical(entry)
+    (log.events.get(index) or log.controls[index]).keys = keys
+    everything = {**log.events, **log.controls}
+    ends = [end for _, end, _ in log.index.segments]
+    log.index = bundles.Index({number: each.keys for number, each in everything.items()}, ends)
+    epoch = json.loads(log.entries[log.epoch])
+    epoch["table"] = bundles.b64url(sha256(b"\x13" + log.index.table()).digest())
+    log.entries[log.epoch] = canonical(epoch)
+    return signed(log)
+
+
+def test_the_pages_of_both_keys_are_there_once_and_no_others():
+    for mode in ("answer", "count"):
+        bundle = LOG.bundle(RECORD, mode=mode)
+        assert len(bundle["buckets"]) == 2
+        keys = bundles.keys_of(RECORD)
+        both = [LOG.index.prove(0, [key], (0, 121), count=mode == "count")[0]["runs"] for key in keys]
+        assert all(len(runs) < 3 for runs in both)
+        pages = len(LOG.index.pages(0))
+        shown = {page for runs in both for first, data in runs for page in range(first, first + len(data) // 512)}
+        assert len(shown) < pages
+        for extra in range(pages):
+            numbers = sorted({*pages_of(bundle["segments"][0]), extra})
+            other = change(bundle, "segments", 0, to=LOG.index.range_proof(0, numbers))
+            if numbers == pages_of(bundle["segments"][0]):
+                assert verify(other, RECORD).count
+            else:
+                with pytest.raises(VerificationError, match="not the fewest"):
+                    verify(other, RECORD)
+
+
+def pages_of(segment):
+    """The numbers of the pages of a range proof."""
+    return [
+        first + number
+        for first, data in segment["runs"]
+        for number in range(-(-len(bundles.base64.b64decode(data)) // 384))
+    ]
+
+
+def test_each_page_of_both_keys_is_needed():
+    for mode in ("answer", "count"):
+        bundle = LOG.bundle(RECORD, mode=mode)
+        numbers = pages_of(bundle["segments"][0])
+        for left_out in numbers:
+            others = [number for number in numbers if number != left_out]
+            other = change(bundle, "segments", 0, to=LOG.index.range_proof(0, others))
+            with pytest.raises(VerificationError):
+                verify(other, RECORD)
+
+
+def test_a_bucket_that_holds_both_keys_is_shown_twice():
+    name = next(
+        f"R:{number}"
+        for number in range(1_000)
+        if len({bundles.bucket_of(bundles.ident_of(kind, "record", f"R:{number}")) for kind in ("resource", "related")})
+        == 1
+    )
+    question = {"resourceType": "record", "resourceId": name}
+    bundle = LOG.bundle(question)
+    assert bundle["buckets"][0] == bundle["buckets"][1]
+    assert verify(bundle, question).count == len(truth(LOG, question))
+    with pytest.raises(VerificationError, match="not as many bucket keys"):
+        verify(bundle | {"buckets": bundle["buckets"][:1]}, question)
+
+
+def test_a_key_at_the_place_of_another_kind_is_refused():
+    """A cheating log: event 70 has the key of user-3 where its resource's key belongs, or a key of `related` for `actor`."""
+    keys = LOG.events[VICTIM].keys
+    user = bundles.personal_key(bundles.ident_of("actor", "user-3"))
+    log = with_keys(VICTIM, [keys[0], user, *keys[2:]])
+    with pytest.raises(
+        VerificationError, match=f"entry {VICTIM}, which has the key asked for in the place of another kind"
+    ):
+        verify(log.bundle(QUESTIONS["actor"]), QUESTIONS["actor"])
+
+
+def test_an_entry_that_names_the_resource_twice_is_refused():
+    keys = LOG.events[3].keys  # names P:3 and R:4
+    about = bundles.personal_key(bundles.ident_of("resource", "record", "R:4"))
+    log = with_keys(3, [keys[0], about, *keys[2:]])
+    with pytest.raises(VerificationError, match="entry 3 names the resource twice"):
+        verify(log.bundle(RECORD), RECORD)
+
+
+@pytest.mark.parametrize("index", [5, 37], ids=["event", "control entry"])
+def test_an_entry_whose_key_only_begins_alike_is_no_answer_and_is_named(index):
+    """Two values whose keys share 8 bytes: for a public kind that takes 2^32 hashes."""
+    key = bundles.personal_key(bundles.ident_of("actor", "user-3"))
+    alike = key[:8] + bytes(8)
+    keys = LOG.events[index].keys if index == 5 else LOG.controls[index].keys
+    other = [alike, *keys[1:]] if index == 5 else [*keys, alike]
+    log = with_keys(index, other)
+    proved = verify(log.bundle(QUESTIONS["actor"]), QUESTIONS["actor"])
+    assert (proved.alike, proved.apart) == ([index], [])
+    assert index not in dict(proved.answers)
+    count = verify(log.bundle(QUESTIONS["actor"], mode="count"), QUESTIONS["actor"]).count
+    assert count == proved.count + 1  # of the first 8 bytes
+
+
+def test_an_event_of_another_version_is_met_and_named_apart():
+    log = with_keys(VICTIM, LOG.events[VICTIM].keys, v=2)
+    del log.events[VICTIM]
+    for name in ("resource", "action"):
+        question = QUESTIONS[name] if name == "resource" else {"action": "update"}
+        proved = verify(log.bundle(question), question)
+        assert [index for index, _ in proved.apart] == [VICTIM] == proved.unknown()
+        assert VICTIM not in dict(proved.answers)
+
+
+def test_entry_0_names_the_log_of_the_checkpoint():
+    log = sample_log()
+    log.entries[0] = canonical(json.loads(log.entries[0]) | {"origin": "example.com/other"})
+    bundle = signed(log).bundle(QUESTIONS["action"])
+    with pytest.raises(VerificationError, match="entry 0 names another log"):
+        verify(bundle, QUESTIONS["action"])
+
+
+def test_times_are_read_and_say_nothing():
+    bracket = {"after": "a", "afterProof": [""], "before": "b", "beforeProof": []}
+    bundle = LOG.bundle(RECORD) | {"times": [bracket]}
+    assert verify(bundle, RECORD).count == len(truth(LOG, RECORD))
+    with pytest.raises(MalformedInputError):
+        verify(bundle | {"times": [bracket | {"x": 1}]}, RECORD)
+
+
+# --- What is disclosed ------------------------------------------------------------------------------------------------
+
+
+def disclosing(index, group, body, question):
+    """A bundle with one disclosure, to which the entry commits."""
+    log, salt = sample_log(), bytes(16)
+    entry = json.loads(log.entries[index])
+    text = body if isinstance(body, str) else canonical(body)
+    commitment = bundles.b64url(sha256(b"\x10" + salt + text.encode()).digest())
+    kind, _, number = group.partition("/")
+    if number:
+        entry["commitments"]["related"][int(number)] = commitment
+    else:
+        entry.setdefault("commitments", {})[kind] = commitment
+    log.entries[index] = canonical(entry)
+    bundle = signed(log).bundle(question)
+    bundle["disclosure"] = "full"
+    bundle["disclosures"] = [[index, {group: {"body": text, "salt": bundles.b64url(salt)}}]]
+    bundle["manifest"]["disclosures"] = 1
+    return bundle
+
+
+FALSE = {
+    "another resource": (70, "resource", {"resource": {"id": "R:5", "type": "record"}}, RECORD),
+    "another related resource": (3, "related/1", {"id": "R:5", "type": "record"}, RECORD),
+    "another type of it": (3, "related/1", {"id": "R:4", "type": "bill"}, RECORD),
+    "the resource asked for, as another": (3, "resource", {"resource": {"id": "R:4", "type": "record"}}, RECORD),
+    "the resource asked for, named by another key": (36, "related/0", {"id": "R:4", "type": "record"}, RECORD),
+    "another actor": (3, "actor", {"appendedBy": "a", "userId": "user-4"}, {"userId": "user-3"}),
+    "nobody": (3, "actor", {"appendedBy": "a", "type": "unknown"}, {"userId": "user-3"}),
+    "an actor for an unknown one": (29, "actor", {"appendedBy": "a", "userId": "u"}, {"actorType": "unknown"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_what_is_disclosed_leads_to_its_key(name):
+    index, group, body, question = FALSE[name]
+    with pytest.raises(
+        VerificationError, match=f"entry {index} carries a false key: the {group} shown has another one"
+    ):
+        verify(disclosing(index, group, body, question), question)
+
+
+def test_two_spellings_are_one_id():
+    """The index key is made over the NFC form; the text is kept as it was sent."""
+    event = bundles.Event(1, "Ame\u0301lie", ("record", "A\u030a"), "read", at=1, outcome="success",
+                          related=[("record", "\u212b-1")])  # fmt: skip
+    log = bundles.NaiveLog([event], [2])
+    for question in (
+        {"userId": "Am\u00e9lie"},
+        {"resourceType": "record", "resourceId": "\u00c5"},
+        {"resourceType": "record", "resourceId": "\u00c5-1"},
+    ):
+        assert [index for index, _ in verify(log.bundle(question, disclose=True), question).answers] == [1]
+
+
+def test_an_id_that_these_unicode_tables_do_not_know_is_not_checked():
+    """But what is wrong besides is wrong."""
+    name = "R:4\U0010ffff"
+    bundle = disclosing(3, "related/0", {"id": name, "type": "patient"}, RECORD)
+    with pytest.raises(NotCheckedError, match="the related/0 shown of entry 3 has characters"):
+        verify(bundle, RECORD)
+    with pytest.raises(VerificationError, match="manifest"):
+        verify(change(bundle, "manifest", "answers", to=1), RECORD)
+
+
+def test_the_groups_of_a_control_entry_are_its_commitments():
+    """What they hold is for those to say who know its type."""
+    question = QUESTIONS["control"]
+    bundle = disclosing(37, "resource", "anything", question)
+    assert verify(bundle, question).bodies == {37: {"resource": b"anything"}}
+    with pytest.raises(VerificationError, match="does not match its commitment"):
+        verify(change(bundle, "disclosures", 0, 1, "resource", "body", to="other"), question)
+    with pytest.raises(MalformedInputError, match="does not commit to the group 'actor'"):
+        verify(change(bundle, "disclosures", 0, 1, to=lambda groups: {"actor": groups["resource"]}), question)
+
+
+def test_disclosures_of_many_groups_stand_in_the_order_of_json():
+    event = bundles.Event(1, "u", ("record", "R"), "read", at=1, outcome="success",
+                          related=[("record", f"N:{number}") for number in range(12)])  # fmt: skip
+    log = bundles.NaiveLog([event], [2])
+    bundle = log.bundle({"userId": "u"}, disclose=True)
+    text = canonical(bundle["disclosures"][0][1])
+    assert text.index("related/10") < text.index("related/2")
+    (bodies,) = verify(bundle, {"userId": "u"}).bodies.values()
+    assert list(bodies) == ["actor", "resource", *(f"related/{number}" for number in range(12))]
+    with pytest.raises(MalformedInputError, match="a group of disclosures is"):
+        verify(
+            change(bundle, "disclosures", 0, 1, to=lambda groups: {"related/32": groups["related/0"]}), {"userId": "u"}
+        )

@@ -401,8 +401,9 @@ def _find(bundle: Evidence, segments: Sequence[Segment], lookups: Mapping[str, b
         all_postings = verify_ranges(segment, _bounds(bundle, segment, lookups), proof)
         for kind, postings in zip(lookups, all_postings, strict=True):
             indexes = [segment.start + offset_of(item) for item in postings]
-            twice = sorted(found.keys() & set(indexes))
-            require(not twice, f"entry {twice[:1]} names the resource twice, which no log lets in")
+            for index in found.keys() & set(indexes):
+                message = f"entry {index} names the resource twice, which no log lets in"
+                raise VerificationError(message)
             found |= dict.fromkeys(indexes, kind)
     return found
 

@@ -66,7 +66,7 @@ def _check_place(bundle: Evidence, first: Evidence, before: Sequence[Proved]) ->
     """Check that a bundle is the part that has to come next."""
     (number, of), (_, all_of_them) = _place(bundle), _place(first)
     same = of == all_of_them and all(getattr(bundle, name) == getattr(first, name) for name in _SAME)
-    require(same, "the files are not parts of one set")
+    require(same and number <= of, "the files are not parts of one set")
     if number > len(before) + 1:
         _refuse_without(len(before) + 1)
     require(number == len(before) + 1, f"part {number} of the set is there twice")

@@ -422,19 +422,22 @@ def keys_of(question: dict[str, str]) -> list[bytes]:
 
 def matched(event: Event, question: dict[str, str]) -> str | None:
     """Return which group of an event is the resource that a question is about."""
-    asked = question["resourceType"], question["resourceId"]
-    if asked == (event.members["resourceType"], event.members["resourceId"]):
+    asked = ident_of("", question["resourceType"], question["resourceId"])
+    if asked == ident_of("", event.members["resourceType"], event.members["resourceId"]):
         return "resource"
-    return f"related/{event.related.index(asked)}" if asked in event.related else None
+    related = [ident_of("", *each) for each in event.related]
+    return f"related/{related.index(asked)}" if asked in related else None
 
 
 def applies(event: Event, question: dict[str, str]) -> bool:
     """Tell whether an event answers a question."""
     about = {"resourceType", "resourceId"} if "resourceId" in question else set()
-    clear = question.keys() - about - {"from", "to", "loggedFrom", "loggedTo"}
+    clear = question.keys() - about - {"userId", "from", "to", "loggedFrom", "loggedTo"}
+    user = normalize("NFC", event.members.get("userId", ""))
     at = padded(moment(event.at, fraction=False))
     return (
         (not about or matched(event, question) is not None)
+        and question.get("userId", user) == user
         and all(event.members.get(name) == question[name] for name in clear)
         and padded(question.get("from", "0001-01-01T00:00:00Z")) <= at
         and at < padded(question.get("to", "9999-12-31T23:59:59.9Z"))
