@@ -12,7 +12,7 @@ from tlog.errors import MalformedInputError
 SALT = bytes(range(16))
 EVENT = EventFile(b'{"v":1,"\xc3\xa9":2}', {"actor": SALT + b'{"userId":"n.varga"}', "resource": SALT + b"{}"})
 FILE = (
-    b'{"disclosures":{"actor":{"body":"{\\"userId\\":\\"n.varga\\"}","salt":"AAECAwQFBgcICQoLDA0ODw"},'
+    b'{"absent":[],"disclosed":["actor","resource"],"disclosures":{"actor":{"body":"{\\"userId\\":\\"n.varga\\"}","salt":"AAECAwQFBgcICQoLDA0ODw"},'
     b'"resource":{"body":"{}","salt":"AAECAwQFBgcICQoLDA0ODw"}},"entry":"{\\"v\\":1,\\"\xc3\xa9\\":2}"}\n'
 )
 
@@ -26,6 +26,20 @@ def test_the_bytes_of_a_file():
 def test_any_of_the_disclosures_may_be_given(groups):
     event = EVENT._replace(disclosures={group: EVENT.disclosures[group] for group in groups})
     assert parse_event_file(format_event_file(event)) == event
+    assert json.loads(format_event_file(event))["disclosed"] == groups
+
+
+def test_groups_are_listed_in_their_order_and_members_in_that_of_json():
+    groups = ["actor", "resource", *(f"related/{number}" for number in range(12))]
+    event = EVENT._replace(disclosures={group: SALT + group.encode() for group in reversed(groups)})
+    data = format_event_file(event)
+    content = json.loads(data)
+    assert content["disclosed"] == groups == list(parse_event_file(data).disclosures)
+    assert list(content["disclosures"]) == sorted(groups)
+    assert data.index(b'"related/10":') < data.index(b'"related/2":') < data.index(b'"resource":')
+    turned = content | {"disclosures": dict(reversed(content["disclosures"].items()))}
+    with pytest.raises(MalformedInputError, match="canonical"):
+        parse_event_file(json.dumps(turned, separators=(",", ":")).encode() + b"\n")
 
 
 def changed(**members):
@@ -39,17 +53,28 @@ def test_the_control_of_what_is_changed():
 @pytest.mark.parametrize(
     "data, message, pointer",
     [
-        (FILE[:-1], "not in canonical form", ""),
-        (FILE + b"\n", "not in canonical form", ""),
-        (FILE.replace(b":1", b": 1").replace(b'"entry":', b'"entry": '), "not in canonical form", ""),
-        (b"[]\n", "has the members 'disclosures' and 'entry'", ""),
-        (changed(more=1), "has the members 'disclosures' and 'entry'", ""),
-        (changed(entry=1), "has the entry as text", ""),
-        (changed(disclosures=[]), "has the entry as text", ""),
-        (changed(disclosures={"source": {"body": "", "salt": ""}}), "disclosures of 'actor' and 'resource'", ""),
-        (changed(disclosures={"actor": {"body": ""}}), "'body' and 'salt', both text", "/disclosures/actor"),
-        (changed(disclosures={"resource": {"body": 1, "salt": ""}}), "'body' and 'salt', both text", "/disclosures/resource"),
-        (changed(disclosures={"actor": {"body": "", "salt": "AAEC"}}), "the salt of the actor disclosure", ""),
+        (FILE[:-1], "is canonical JSON", ""),
+        (FILE + b"\n", "is canonical JSON", ""),
+        (FILE.replace(b'"entry":', b'"entry": '), "is canonical JSON", ""),
+        (FILE.replace(b'{"absent":[],', b'{"absent":[],"absent":[],'), "is canonical JSON", ""),
+        (FILE.replace(b"varga", b"v\\u0061rga"), "is canonical JSON", ""),
+        (FILE.replace(b"varga", b"\\ud800"), "not an event file", ""),
+        (FILE.replace(b"varga", b"\xff"), "not an event file", ""),
+        (b"[" * 9_999, "not an event file", ""),
+        (b"", "not an event file", ""),
+        (b"[]\n", "not an event file", ""),
+        (changed(more=1), "not an event file", ""),
+        (changed(entry=1), "not an event file", ""),
+        (changed(disclosures=[]), "not an event file", ""),
+        (changed(absent=[["actor", 5]]), "not an event file", ""),
+        (changed(disclosed=["actor"]), "not those that it claims", "/disclosed"),
+        (changed(disclosed=["resource", "actor"]), "not those that it claims", "/disclosed"),
+        (changed(disclosed=["actor", "resource", "related/0"]), "not those that it claims", "/disclosed"),
+        (changed(disclosed=["source"], disclosures={"source": {"body": "", "salt": ""}}), "a group of disclosures is", ""),
+        (changed(disclosed=["related/32"], disclosures={"related/32": {"body": "", "salt": ""}}), "a group of disclosures is", ""),
+        (changed(disclosed=["actor"], disclosures={"actor": {"body": ""}}), "not an event file", ""),
+        (changed(disclosed=["actor"], disclosures={"actor": {"body": 1, "salt": ""}}), "not an event file", ""),
+        (changed(disclosed=["actor"], disclosures={"actor": {"body": "", "salt": "AAEC"}}), "the salt of the actor disclosure", ""),
     ],
 )  # fmt: skip
 def test_what_is_no_event_file(data, message, pointer):
@@ -64,3 +89,8 @@ def test_what_is_no_event_file(data, message, pointer):
 def test_only_texts_are_formatted(event):
     with pytest.raises(MalformedInputError, match="is not UTF-8"):
         format_event_file(event)
+
+
+def test_only_groups_that_there_are_are_formatted():
+    with pytest.raises(MalformedInputError, match="a group of disclosures is"):
+        format_event_file(EVENT._replace(disclosures={"source": SALT}))

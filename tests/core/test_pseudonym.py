@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from unicodedata import normalize
 
 import pytest
 import reference
@@ -14,8 +15,19 @@ from hypothesis import strategies as st
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_joint
-from tlog.core.pseudonym import KEY_SIZE, MAX_BITS, action_key, actor_ident, bucket_of, index_key, resource_ident
-from tlog.errors import MalformedInputError
+from tlog.core.pseudonym import (
+    KEY_SIZE,
+    MAX_BITS,
+    actor_ident,
+    bucket_of,
+    check_assigned,
+    index_key,
+    public_key,
+    public_text,
+    related_ident,
+    resource_ident,
+)
+from tlog.errors import MalformedInputError, NotCheckedError
 
 BITS = 4
 KEYS = b"".join(hashlib.sha256(b"bucket %d" % bucket).digest() for bucket in range(1 << BITS))
@@ -23,20 +35,48 @@ KEYS = b"".join(hashlib.sha256(b"bucket %d" % bucket).digest() for bucket in ran
 
 def test_idents():
     assert actor_ident("ü-1") == b"actor\x00\xc3\xbc-1"
+    assert actor_ident("") == b"actor\x00"
     assert resource_ident("patient_record", "p/1") == b"resource\x00patient_record\x00p/1"
+    assert related_ident("user", "ü-1") == b"related\x00user\x00\xc3\xbc-1"
 
 
-def test_the_action_key_is_public():
-    assert action_key("read") == hashlib.sha256(b"public\x00action\x00read").digest()[:16]
-    assert action_key("read") != action_key("create")
+def test_idents_are_over_the_nfc_form():
+    """One name in two spellings is one name; case is kept."""
+    assert actor_ident("u\u0308-1") == actor_ident("ü-1") != actor_ident("Ü-1")
+    assert resource_ident("t", "A\u030a") == resource_ident("t", "\u212b") == b"resource\x00t\x00\xc3\x85"
+    assert related_ident("t", "A\u030a") == b"related\x00t\x00\xc3\x85"
+    assert actor_ident("\ufb01") == b"actor\x00\xef\xac\x81"  # the ligature has another NFKC form, which is not taken
+
+
+def test_characters_without_a_place_in_the_tables_are_named():
+    for text in ("", "n.varga", "Am\u00e9lie\u0301", "\U0001f600", "\ue000"):
+        check_assigned(text, "the id")
+    for text in ("\u0378", "a\U0010ffff"):
+        with pytest.raises(
+            NotCheckedError, match="the id has characters that the Unicode tables of this program do not know"
+        ) as named:
+            check_assigned(text, "the id")
+        assert text not in str(named.value)
+
+
+def test_public_keys_need_no_bucket_key():
+    assert public_key("action", "read") == hashlib.sha256(b"public\x00action\x00read").digest()[:16]
+    assert public_key("operation", "read") == hashlib.sha256(b"public\x00operation\x00read").digest()[:16]
+    assert (
+        len({public_key(kind, "read") for kind in ("action", "operation", "source", "control", "order", "stream")}) == 6
+    )
+    text = public_text("source", "ehr-api-7")
+    assert base64.urlsafe_b64decode(text + "==") == public_key("source", "ehr-api-7")
 
 
 @given(st.text(max_size=50))
 def test_personal_keys_are_those_of_the_format(value: str):
     keys = BucketKeys(KEYS)
+    normal = normalize("NFC", value).encode()
     for ident, text in (
-        (b"actor\x00" + value.encode(), keys.actor_text(value)),
-        (b"resource\x00note\x00" + value.encode(), keys.resource_text("note", value)),
+        (b"actor\x00" + normal, keys.actor_text(value)),
+        (b"resource\x00note\x00" + normal, keys.resource_text("note", value)),
+        (b"related\x00note\x00" + normal, keys.related_text("note", value)),
     ):
         bucket = hashlib.sha256(ident).digest()[0] >> 4
         assert bucket_of(ident, BITS) == bucket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from bisect import bisect_left
 from hashlib import sha256
@@ -14,7 +15,7 @@ from support import page_tiles
 
 from tlog.core.making import posting as making
 from tlog.core.making.posting import (
-    KEYS_TEXT_SIZE,
+    KEY_ROW_SIZE,
     NO_KEYS,
     PAGES_HEIGHT,
     RUN_SIZE,
@@ -23,6 +24,7 @@ from tlog.core.making.posting import (
     Postings,
     SegmentBuilder,
     build_segment,
+    count_entries,
     decode_keys,
     find_posting,
     from_bytes,
@@ -45,8 +47,9 @@ from tlog.core.segment import (
     posting,
     split_postings,
     table_hash,
-    verify_count,
-    verify_range,
+    verify_counts,
+    verify_number,
+    verify_ranges,
 )
 from tlog.core.strict import encode_base64url
 from tlog.core.tile import nodes_from_tiles
@@ -58,7 +61,17 @@ def key(number: int) -> bytes:
 
 
 def keys_text(*keys: bytes) -> bytes:
-    return b'","'.join(map(encode_base64url, keys))
+    return b'","'.join(map(encode_base64url, keys)) + b'"],'
+
+
+def verify_range(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> list[bytes]:
+    (found,) = verify_ranges(segment, [(low, high)], proof)
+    return found
+
+
+def verify_count(segment: Segment, low: bytes, high: bytes, proof: RangeProof) -> int:
+    (number,) = verify_counts(segment, [(low, high)], proof)
+    return number
 
 
 def naive(entries: list[list[bytes]], start: int = 0) -> list[bytes]:
@@ -74,7 +87,13 @@ def built(entries: list[list[bytes]]) -> tuple[Segment, bytes, dict[tuple[int, i
 
 def entries_of(count: int, *, distinct: int = 9, seed: int = 1) -> list[list[bytes]]:
     rng = random.Random(seed)
-    return [[key(each) for each in rng.sample(range(distinct), 3)] if rng.random() < 0.9 else [] for _ in range(count)]
+    numbers = range(distinct)
+    return [
+        [key(each) for each in rng.sample(numbers, min(rng.choice([1, 3, 3, 3, 4, 7]), distinct))]
+        if rng.random() < 0.9
+        else []
+        for _ in range(count)
+    ]
 
 
 def prove_pages(pages: bytes, tiles: dict[tuple[int, int], bytes], numbers: list[int]) -> RangeProof:
@@ -123,13 +142,16 @@ def test_a_posting_is_key_and_offset():
 
 
 def test_keys_are_decoded_from_the_text_of_entries():
-    rows = [[key(1), key(2), key(3)], [], [b"\xff" * 16, bytes(16), key(4)]]
+    rows = [[key(1), key(2), key(3)], [], [b"\xff" * 16, bytes(16), key(4), key(5), key(6)], [key(7)], [], []]
     text = b"".join(keys_text(*keys) if keys else NO_KEYS for keys in rows)
-    assert len(text) == 3 * KEYS_TEXT_SIZE
+    assert len(text) == (3 + 1 + 5 + 1 + 1 + 1) * KEY_ROW_SIZE
+    assert count_entries(text) == len(rows)
     keys, positions = decode_keys(text)
     assert [int(each).to_bytes(8) for each in keys] == [each[:8] for row in rows for each in row]
-    assert list(positions) == [0, 0, 0, 2, 2, 2]
-    assert len(decode_keys(b"")[0]) == 0
+    assert list(positions) == [0, 0, 0, 2, 2, 2, 2, 2, 3]
+    for nothing in (b"", NO_KEYS * 3):
+        assert len(decode_keys(nothing)[0]) == len(decode_keys(nothing)[1]) == 0
+        assert count_entries(nothing) == len(nothing) // KEY_ROW_SIZE
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 21, 22, 100, 700, 3000])
@@ -165,7 +187,8 @@ def test_an_empty_segment():
     low, high = segment.bounds(key(1), 0, 2)
     assert verify_range(segment, low, high, RangeProof((), ())) == []
     assert verify_count(segment, low, high, RangeProof((), ())) == 0
-    for verify in (verify_range, verify_count):
+    assert verify_number(segment, low, high, RangeProof((), ())) == 0
+    for verify in (verify_range, verify_count, verify_number):
         with pytest.raises(VerificationError, match="without pages"):
             verify(segment, low, high, RangeProof((PageRun(0, bytes(12)),), ()))
 
@@ -182,9 +205,9 @@ def test_every_key_and_window_is_proved_whole(count):
             low, high = segment.bounds(key(number), start, end)
             proof = honest(pages, tiles, low, high)
             assert [offset_of(each) for each in verify_range(segment, low, high, proof)] == expected
-            assert verify_count(segment, low, high, proof) == len(expected)
+            assert verify_number(segment, low, high, proof) == len(expected)
             ends = prove_pages(pages, tiles, sorted({*around(pages, low), *around(pages, high)}))
-            assert verify_count(segment, low, high, ends) == len(expected)
+            assert verify_count(segment, low, high, ends) == verify_number(segment, low, high, ends) == len(expected)
 
 
 def test_pages_that_leave_something_open_prove_nothing():
@@ -235,7 +258,7 @@ def test_spoiled_proofs_prove_nothing():
         "hash short": proof._replace(hashes=(bytes(31), *proof.hashes[1:])),
     }
     for name, each in spoiled.items():
-        for verify in (verify_range, verify_count):
+        for verify in (verify_range, verify_count, verify_number):
             with pytest.raises(VerificationError):
                 assert verify(segment, low, high, each) == [], name
 
@@ -254,7 +277,7 @@ def test_the_last_page_may_be_short_only_at_the_end():
     segment, pages, tiles = built(entries)
     low, high = segment.bounds(key(9), 0, 11)
     proof = prove_pages(pages, tiles, list(range(segment.pages)))
-    assert verify_count(segment, low, high, proof) == 0
+    assert verify_number(segment, low, high, proof) == 0
     longer = proof._replace(runs=(PageRun(0, pages + pages[-12:-1] + b"\xff"),))
     with pytest.raises(VerificationError):
         verify_range(segment, low, high, longer)
@@ -315,7 +338,7 @@ def test_logged_keys_are_the_young_end_of_the_index():
     entries = entries_of(90, distinct=6)
     texts = [keys_text(*keys) if keys else NO_KEYS for keys in entries]
     logged = LoggedKeys(0)
-    assert logged.extend(b"".join(texts[:50]), 50) == 3 * sum(map(bool, entries[:50]))
+    assert logged.extend(b"".join(texts[:50]), 50) == sum(map(len, entries[:50]))
     logged.extend(b"".join(texts[50:]), 40)
     assert (logged.start, logged.end) == (0, 90)
     for start, end in ((0, 90), (10, 60), (30, 30)):
@@ -356,14 +379,24 @@ def test_a_posting_is_found_among_sorted_ones():
 
 
 def test_the_keys_of_an_entry_are_found_in_it():
-    text = keys_text(key(1), key(2), key(3))
     hash32 = b"A" * 43
-    for action, event_id in ((b"", b""), (b"read", b"019b76da-a800-7683-86a8-52c1bb9651f3")):
-        event = (
-            b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b"],"loggedAt":"t"}'
-        )
-        assert making.keys_text(event % (action, hash32, hash32, event_id, text)) == text
+    for keys in ([key(1), key(2), key(3)], [key(1)], [key(number) for number in range(40)]):
+        text = keys_text(*keys)
+        for action, event_id in ((b"", b""), (b"read", b"019b76da-a800-7683-86a8-52c1bb9651f3")):
+            event = (
+                b'{"action":"%b","commitments":{"actor":"%b","resource":"%b"},"eventId":"%b","keys":["%b"loggedAt":"t"}'
+            )
+            assert making.keys_text(event % (action, hash32, hash32, event_id, text)) == text
     assert making.keys_text(b'{"bits":4,"root":"r","type":"index-keys","v":1}') == NO_KEYS
+
+
+def test_no_text_in_an_entry_is_taken_for_its_keys():
+    """Wherever what stands before or after the keys could stand in a string, its quotes have backslashes before them."""
+    keys = keys_text(key(1), key(2))
+    said = json.dumps({"about": '"keys":["' + "A" * 22 + '"],', "z": '"],"'}, separators=(",", ":")).encode()
+    entry = said[:-1].replace(b',"z"', b',"keys":["' + keys + b'"z"') + b"}"
+    assert json.loads(entry)["keys"] == [encode_base64url(each).decode() for each in (key(1), key(2))]
+    assert making.keys_text(entry) == keys
 
 
 def test_postings_read_back():
@@ -384,7 +417,7 @@ def test_tables_read_back():
     table = format_table(table_rows())
     assert len(table) == 3 * 56
     assert parse_table(table) == table_rows()
-    assert table_hash(table) == sha256(table).digest()
+    assert table_hash(table) == sha256(b"\x13" + table).digest()
 
 
 @pytest.mark.parametrize(
@@ -409,3 +442,68 @@ def test_wrong_tables_are_refused(table):
 
 def test_pages_of_a_segment():
     assert [Segment(0, 9, count, b"").pages for count in (0, 1, 32, 33)] == [0, 1, 1, 2]
+
+
+# --- Several keys at once ---------------------------------------------------------------------------------------------
+
+
+def needed(pages: bytes, bounds: list[tuple[bytes, bytes]], *, ends_only: bool) -> list[int]:
+    """The pages around both ends of each of several bounds, and for a whole answer those between."""
+    shown: set[int] = set()
+    for low, high in bounds:
+        first, last = around(pages, low), around(pages, high)
+        shown |= {*first, *last} if ends_only else set(range(first[0], last[-1] + 1))
+    return sorted(shown)
+
+
+@pytest.mark.parametrize("count", [1, 11, 64, 300, 2_000])
+def test_several_keys_are_proved_by_one_proof(count):
+    entries = entries_of(count, distinct=20)
+    segment, pages, tiles = built(entries)
+    rng = random.Random(count)
+    for _ in range(60):
+        start, end = sorted(rng.choices(range(-3, count + 5), k=2))
+        keys = [key(number) for number in rng.sample(range(25), rng.choice([1, 2, 2, 3]))]
+        expected = [[n for n, each in enumerate(entries) if start <= n < end and wanted in each] for wanted in keys]
+        bounds = [segment.bounds(wanted, start, end) for wanted in keys]
+        answer = prove_pages(pages, tiles, needed(pages, bounds, ends_only=False))
+        found = verify_ranges(segment, bounds, answer)
+        assert [[offset_of(each) for each in items] for items in found] == expected
+        counted = prove_pages(pages, tiles, needed(pages, bounds, ends_only=True))
+        assert verify_counts(segment, bounds, counted) == [len(each) for each in expected]
+
+
+def test_the_fewest_pages_are_neither_more_nor_fewer():
+    entries = entries_of(600, distinct=6)
+    segment, pages, tiles = built(entries)
+    bounds = [segment.bounds(key(1), 0, 600), segment.bounds(key(4), 100, 200)]
+    for verify, ends_only in ((verify_ranges, False), (verify_counts, True)):
+        numbers = needed(pages, bounds, ends_only=ends_only)
+        assert 2 < len(numbers) < segment.pages - 2
+        verify(segment, bounds, prove_pages(pages, tiles, numbers))
+        for page in range(segment.pages):
+            others = sorted({*numbers} ^ {page})
+            with pytest.raises(VerificationError):
+                verify(segment, bounds, prove_pages(pages, tiles, others))
+            if page not in numbers:  # for a fraud it does not matter for what else pages are there
+                for low, high in bounds:
+                    proof = prove_pages(pages, tiles, others)
+                    assert verify_number(segment, low, high, proof) == verify_number(
+                        segment, low, high, prove_pages(pages, tiles, numbers)
+                    )
+
+
+def test_which_pages_show_a_range():
+    segment = Segment(0, 1_000, 100, b"")
+    for first, last, answer, ends in (
+        (0, 0, {0}, {0}),
+        (0, 100, {0, 1, 2, 3}, {0, 3}),
+        (32, 32, {0, 1}, {0, 1}),
+        (32, 64, {0, 1, 2}, {0, 1, 2}),
+        (33, 63, {1}, {1}),
+        (5, 70, {0, 1, 2}, {0, 2}),
+        (5, 96, {0, 1, 2, 3}, {0, 2, 3}),
+        (100, 100, {3}, {3}),
+    ):
+        assert segment.pages_showing(first, last, ends_only=False) == answer
+        assert segment.pages_showing(first, last, ends_only=True) == ends

@@ -18,6 +18,7 @@ from tlog.core import evidence
 from tlog.core.bundle import parse_bundle
 from tlog.core.checkpoint import parse_checkpoint
 from tlog.core.commitment import check_disclosure, commit
+from tlog.core.fraud import find_fraud
 from tlog.core.merkle import EMPTY_ROOT, MAX_TREE_SIZE, Frontier
 from tlog.core.note import Signer, check_public_key, parse_vkey, split_note
 from tlog.core.proof import MAX_PROOF_HASHES, plan_joint, verify_consistency, verify_inclusion, verify_joint
@@ -29,8 +30,9 @@ from tlog.core.segment import (
     format_table,
     parse_table,
     posting,
-    verify_count,
-    verify_range,
+    verify_counts,
+    verify_number,
+    verify_ranges,
 )
 from tlog.core.tile import parse_tile_path
 from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
@@ -172,6 +174,16 @@ def test_a_frontier_grows_by_any_number_of_leaves(size):
 # --- Pages of a segment, under a root that is right for them ---------------------------------------------------------
 
 
+def verify_range(segment, low, high, proof):
+    (found,) = verify_ranges(segment, [(low, high)], proof)
+    return found
+
+
+def verify_count(segment, low, high, proof):
+    (number,) = verify_counts(segment, [(low, high)], proof)
+    return number
+
+
 def segment_of(pages):
     return Segment(0, 1000, sum(map(len, pages)) // 12, reference.tree_hash(pages))
 
@@ -232,6 +244,15 @@ def test_pages_that_are_none_are_refused_although_they_are_signed(middle):
             verify_range(segment_of(pages), LOW, HIGH, proof)
 
 
+def test_postings_rise_from_run_to_run():
+    """A segment whose pages are in a wrong order, under its right root: what is smaller than a bound stands after it as well."""
+    turned = [PAGES[0], b"".join(posting(b"\2" * 8, at) for at in range(32)), PAGES[1], PAGES[2]]
+    segment, low, high = segment_of(turned), posting(KEY, 5), posting(KEY, 10)
+    assert verify_number(segment, low, high, proof_of(turned, [0, 1])) == 5
+    with pytest.raises(VerificationError, match="not in order"):
+        verify_number(segment, low, high, proof_of(turned, [0, 1], [3]))
+
+
 # --- Evidence --------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +286,7 @@ def test_another_table_than_the_committed_one_is_refused():
     refused(bundle, question, "does not commit")
     parsed = evidence.parse_evidence(file_of(bundle))
     with pytest.raises(VerificationError, match="not one that the log signed"):
-        evidence.find_fraud(VERIFIER, parsed, LOG.events[70].keys[0], 70)
+        find_fraud(VERIFIER, parsed, LOG.events[70].keys[0], 70)
 
 
 def test_an_epoch_whose_segments_end_elsewhere_is_refused():
@@ -315,7 +336,7 @@ def test_a_disclosure_of_no_group_is_refused():
     empty = [[index, {}] for index, _ in bundle["disclosures"]]
     assert empty
     manifest = bundle["manifest"] | {"disclosures": 0}
-    refused(bundle | {"disclosures": empty, "manifest": manifest}, question, "of actor and resource")
+    refused(bundle | {"disclosures": empty, "manifest": manifest}, question, "nothing is disclosed")
 
 
 @pytest.mark.parametrize("victim", [64, 99, 100, 120])
@@ -326,5 +347,5 @@ def test_fraud_at_the_ends_of_a_segment(victim):
     key = bundles.action_key("read")
     if LOG.events[victim].members["action"] == "read":
         with pytest.raises(VerificationError, match=f"holds entry {victim}"):
-            evidence.find_fraud(VERIFIER, honest, key, victim)
-    assert f"leaves out entry {victim}" in evidence.find_fraud(VERIFIER, cheat, key, victim)
+            find_fraud(VERIFIER, honest, key, victim)
+    assert f"leaves out entry {victim}" in find_fraud(VERIFIER, cheat, key, victim)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+import bundles
 import pytest
 import reference
 from bundles import KEY, NaiveLog, b64, b64url, canonical, note, sample_log, vkey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tlog.core.eventfile import EventFile, format_event_file, parse_event_file
 from tlog.core.note import parse_vkey
 from tlog.core.verify import format_inconsistency, verify_event, verify_growth
 from tlog.errors import InconsistentRootsError, MalformedInputError, VerificationError
@@ -17,14 +17,15 @@ from tlog.errors import InconsistentRootsError, MalformedInputError, Verificatio
 LOG = sample_log()
 VERIFIER = parse_vkey(vkey(KEY))
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-INDEX = 5
+INDEX = 6  # with two related resources
 EVENT = LOG.events[INDEX]
 
 
 def event_file(entry: str = EVENT.entry, disclosures: dict[str, tuple[bytes, str]] | None = None) -> bytes:
     shown = EVENT.disclosures if disclosures is None else disclosures
-    parts = {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in shown.items()}
-    return (canonical({"disclosures": parts, "entry": entry}) + "\n").encode()
+    return bundles.event_file(
+        entry, {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in shown.items()}
+    )
 
 
 def proof_file(index: int = INDEX) -> bytes:
@@ -48,7 +49,7 @@ def test_an_event_is_verified_with_all_that_was_proved():
     assert verify_event(VERIFIER, event_file(disclosures={}), proof_file()).bodies == {}
 
 
-@pytest.mark.parametrize("group", ["actor", "resource"])
+@pytest.mark.parametrize("group", ["actor", "resource", "related/0", "related/1"])
 def test_one_disclosure_is_enough_and_checked_by_itself(group: str):
     salt, body = EVENT.disclosures[group]
     assert verify_event(VERIFIER, event_file(disclosures={group: (salt, body)}), proof_file()).bodies == {
@@ -57,69 +58,69 @@ def test_one_disclosure_is_enough_and_checked_by_itself(group: str):
     for wrong in ((salt, body + " "), (salt[:-1] + bytes([salt[-1] ^ 1]), body)):
         with pytest.raises(VerificationError, match=f"the {group} disclosure does not match its commitment"):
             verify_event(VERIFIER, event_file(disclosures={group: wrong}), proof_file())
-    other = {"actor": "resource", "resource": "actor"}[group]
+    other = {"actor": "resource", "resource": "related/1", "related/0": "related/1", "related/1": "actor"}[group]
     with pytest.raises(VerificationError, match=f"the {other} disclosure does not match"):
         verify_event(VERIFIER, event_file(disclosures={other: (salt, body)}), proof_file())
+
+
+def test_a_group_that_the_entry_does_not_have_is_malformed():
+    with pytest.raises(MalformedInputError, match="does not commit to the group 'related/2'"):
+        verify_event(VERIFIER, event_file(disclosures={"related/2": (bytes(16), "{}")}), proof_file())
 
 
 def test_a_control_entry_is_verified_and_has_no_disclosures():
     entry = LOG.entries[0]
     assert verify_event(VERIFIER, event_file(entry, {}), proof_file(0)).bodies == {}
-    with pytest.raises(VerificationError, match="a control entry has no disclosures"):
+    with pytest.raises(VerificationError, match="an entry of this type has no disclosures"):
         verify_event(VERIFIER, event_file(entry), proof_file(0))
+
+
+def changed_log(index: int, **members: object) -> NaiveLog:
+    """A log with another entry, rightly signed."""
+    log = sample_log()
+    log.entries[index] = canonical(json.loads(log.entries[index]) | members)
+    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
+    return log
+
+
+def test_entry_0_names_the_log_of_the_checkpoint():
+    log = changed_log(0, origin="example.com/other")
+    with pytest.raises(VerificationError, match="entry 0 names another log"):
+        verify_event(VERIFIER, event_file(log.entries[0], {}), log.event_proof(0)[0])
+
+
+def test_an_entry_of_an_unknown_type_has_the_groups_that_it_commits_to():
+    """What they hold is for those to say who know the type."""
+    salt, body = bytes(16), "anything"
+    commitment = b64url(bundles.hashlib.sha256(b"\x10" + salt + body.encode()).digest())
+    log = changed_log(37, commitments={"resource": commitment})
+    proof = log.event_proof(37)[0]
+    verified = verify_event(VERIFIER, event_file(log.entries[37], {"resource": (salt, body)}), proof)
+    assert verified.bodies == {"resource": b"anything"}
+    with pytest.raises(VerificationError, match="the resource disclosure does not match its commitment"):
+        verify_event(VERIFIER, event_file(log.entries[37], {"resource": (salt, "other")}), proof)
+    with pytest.raises(MalformedInputError, match="does not commit to the group 'actor'"):
+        verify_event(VERIFIER, event_file(log.entries[37], {"actor": (salt, body)}), proof)
+
+
+def test_what_is_disclosed_is_what_an_event_has_there():
+    salt, body = bytes(16), canonical({"userId": "u"})  # without appendedBy
+    commitments = json.loads(EVENT.entry)["commitments"]
+    commitments["actor"] = b64url(bundles.hashlib.sha256(b"\x10" + salt + body.encode()).digest())
+    log = changed_log(INDEX, commitments=commitments)
+    with pytest.raises(MalformedInputError, match="the actor disclosure is not what an event has there"):
+        verify_event(VERIFIER, event_file(log.entries[INDEX], {"actor": (salt, body)}), log.event_proof(INDEX)[0])
 
 
 def test_each_step_refuses_what_it_is_there_for():
     with pytest.raises(VerificationError, match="key"):
         verify_event(parse_vkey(vkey(STRANGER)), event_file(), proof_file())
     with pytest.raises(VerificationError, match="root"):
-        verify_event(VERIFIER, event_file(LOG.events[6].entry, {}), proof_file())
+        verify_event(VERIFIER, event_file(LOG.events[5].entry, {}), proof_file())
     with pytest.raises(VerificationError):
-        verify_event(VERIFIER, event_file(), proof_file(6))
+        verify_event(VERIFIER, event_file(), proof_file(5))
     with pytest.raises(MalformedInputError):
         verify_event(VERIFIER, event_file(EVENT.entry[:-1], {}), proof_file())
-
-
-@pytest.mark.parametrize(
-    "value, message",
-    [
-        ([], "members 'disclosures' and 'entry'"),
-        ({"entry": "x"}, "members 'disclosures' and 'entry'"),
-        ({"disclosures": {}, "entry": "x", "more": 1}, "members 'disclosures' and 'entry'"),
-        ({"disclosures": {}, "entry": 1}, "the entry as text"),
-        ({"disclosures": [], "entry": "x"}, "the entry as text"),
-        ({"disclosures": {"source": {}}, "entry": "x"}, "disclosures of 'actor' and 'resource'"),
-        ({"disclosures": {"actor": []}, "entry": "x"}, "members 'body' and 'salt', both text"),
-        ({"disclosures": {"actor": {"body": "x"}}, "entry": "x"}, "members 'body' and 'salt', both text"),
-        ({"disclosures": {"actor": {"body": "x", "salt": 1}}, "entry": "x"}, "both text"),
-        ({"disclosures": {"actor": {"body": 1, "salt": "x"}}, "entry": "x"}, "both text"),
-        ({"disclosures": {"actor": {"body": "x", "salt": b64url(bytes(15))}}, "entry": "x"}, "salt of the actor"),
-    ],
-)
-def test_an_event_file_of_another_form_is_refused(value: object, message: str):
-    with pytest.raises(MalformedInputError, match=message):
-        parse_event_file((canonical(value) + "\n").encode())
-
-
-def test_the_member_of_a_malformed_disclosure_is_named():
-    with pytest.raises(MalformedInputError) as refused:
-        parse_event_file((canonical({"disclosures": {"resource": 1}, "entry": "x"}) + "\n").encode())
-    assert refused.value.pointer == "/disclosures/resource"
-
-
-def test_an_event_file_has_one_form():
-    whole = event_file()
-    parsed = parse_event_file(whole)
-    assert parsed == EventFile(
-        EVENT.entry.encode(), {group: salt + body.encode() for group, (salt, body) in EVENT.disclosures.items()}
-    )
-    assert format_event_file(parsed) == whole
-    for other in (whole[:-1], whole + b"\n", json.dumps(json.loads(whole)).encode() + b"\n"):
-        with pytest.raises(MalformedInputError, match="not in canonical form"):
-            parse_event_file(other)
-    for broken in (EventFile(b"\xff", {}), EventFile(b"{}", {"actor": bytes(16) + b"\xff"})):
-        with pytest.raises(MalformedInputError, match="not UTF-8"):
-            format_event_file(broken)
 
 
 @pytest.mark.parametrize("old", [1, 5, 64, len(LOG.entries) - 1, len(LOG.entries)])
