@@ -21,8 +21,11 @@ import json
 import re
 import struct
 import sys
+import unicodedata
 from bisect import bisect_left
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +33,7 @@ from typing import Any, NamedTuple
 MAX_FILE, MAX_BUNDLE, MAX_ENTRY, MAX_SIZE = 1 << 20, 1 << 25, 65_535, 2**63 - 1
 HASH, WIDTH, POSTING, PAGE = 32, 256, 12, 32 * 12
 EMPTY_ROOT = hashlib.sha256(b"").digest()
-LEAF, NODE, CHAIN, COMMITMENT = b"\x00", b"\x01", b"\x02", b"\x10"
+LEAF, NODE, CHAIN, COMMITMENT, TABLE = b"\x00", b"\x01", b"\x02", b"\x10", b"\x13"
 
 
 class VerificationError(Exception):
@@ -51,13 +54,34 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
         raise error(message)
 
 
-# The form of JSON values, as `fits` compares them: exactly these members, [items of a list], (items by their places).
-INDEX_KEYS = {"bits": int, "loggedAt": str, "root": str, "type": "index-keys", "v": 1}
+# The form of JSON values, as `fits` compares them: exactly these members ("?": it may be absent), [items of a list], (items by
+# their places).
+INDEX_KEYS = {"bits": int, "loggedAt": str, "origin": str, "root": str, "type": "index-keys", "v": 1}
 INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
 CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
+EVENT_FILE = {"absent": [], "disclosed": [str], "disclosures": dict, "entry": str}
+ACTOR = {"appendedBy": str} | dict.fromkeys(
+    ("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?", "userId?"), str
+)
+RELATED = {"id": str, "name?": str, "role?": str, "type": str}
+RESOURCE = {
+    "details?": {
+        "fieldsAccessed?": [str],
+        "newValues?": dict,
+        "oldValues?": dict,
+        "purpose?": str,
+        "query?": str,
+        "reason?": str,
+        "recipient?": {"address?": str, "name": str},
+    },
+    "metadata?": dict,
+    "resource": {"id": str, "name?": str, "type": str},
+}
 BUNDLE = {
+    "absent": [],
     "buckets": [{"hashes": str, "key": str}],
     "checkpoint": str,
+    "disclosure": str,
     "disclosures": [(int, dict)],
     "end": int,
     "entries": [(int, str)],
@@ -65,10 +89,13 @@ BUNDLE = {
     "hashes": str,
     "manifest": {"answers": int, "disclosures": int, "postings": int},
     "mode": str,
+    "part?": (int, int),
     "question": dict,
+    "rosters": [],
     "segments": [{"hashes": str, "runs": [(int, str)]}],
     "start": int,
     "table": str,
+    "times?": list,
     "type": "tlog-evidence",
     "v": 1,
 }
@@ -115,28 +142,70 @@ def cut(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def parse_json(data: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object that is written as RFC 8785 would (no floats, ASCII member names: all that is read here)."""
+def parse_json(data: bytes, what: str, *, exact: bool = True) -> dict[str, Any]:
+    """Return the JSON object in `data`, I-JSON (RFC 7493) of at most 32 levels, if `exact` written as RFC 8785 says."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        require(len(dict(pairs)) == len(pairs), "a member stands twice", ValueError)
+        return dict(pairs)
+
+    def number(text: str) -> float:
+        # RFC 8785 writes numbers as doubles, below 10^21 without an exponent.
+        require(not text.strip("-").isdigit() or len(text) <= 22, "never written", ValueError)
+        value = int(text) if text.strip("-").isdigit() and abs(int(text)) < 2**53 else float(text)
+        require(abs(value) != float("inf"), "no number", ValueError)
+        return value
+
+    def constant(_: str) -> None:
+        raise ValueError
+
     try:
-        value = json.loads(data.decode())
-        canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        # Duplicate members, other spacing, other escapes: all of them come out different.
-        if canonical.encode() != data:
-            value = None
+        hooks = {"parse_int": number, "parse_float": number, "parse_constant": constant}
+        value = json.loads(data.decode(), object_pairs_hook=unique, **hooks)  # type: ignore[arg-type]
+        written = canonical(value).encode()  # which half a surrogate pair cannot be
+        # Other spacing, escapes, order, numbers: all of them come out different.
+        right = isinstance(value, dict) and (written == data or not exact)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise MalformedError(f"{what} is not a JSON object in canonical form (RFC 8785)")
-    return value
+        right = False
+    require(right, f"{what} is not a JSON object" + " in canonical form (RFC 8785)" * exact, MalformedError)
+    return value  # type: ignore[no-any-return]
+
+
+TEXT = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def canonical(value: object, depth: int = 0) -> str:
+    """Return a JSON value as RFC 8785 writes it."""
+    require(depth < 32 or not isinstance(value, dict | list), "nested deeper than 32 levels", ValueError)
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(f"{TEXT(name)}:{canonical(value[name], depth + 1)}" for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
+    if not isinstance(value, float):
+        return TEXT(value)
+    sign, figures, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits, point = "".join(map(str, figures)), len(figures) + int(exponent)  # the value is 0.<digits> times 10^point
+    if not value:
+        return "0"
+    if 0 < point <= 21:
+        text = digits[:point].ljust(point, "0") + ("." + digits[point:]) * (len(digits) > point)
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:]) * (len(digits) > 1) + f"e{point - 1:+d}"
+    return "-" * sign + text
 
 
 def fits(value: object, form: Any) -> bool:  # noqa: ANN401 - a form is made of types and values
     """Tell whether a JSON value has a form: int is a whole number from 0 to the largest tree size, and true is none."""
     if isinstance(form, dict):
-        same = isinstance(value, dict) and value.keys() == form.keys()
-        return same and all(fits(value[name], form[name]) for name in form)  # type: ignore[index]
+        members = {name.removesuffix("?"): part for name, part in form.items()}
+        needed = {name for name in form if not name.endswith("?")}
+        same = isinstance(value, dict) and needed <= value.keys() <= members.keys()
+        return same and all(fits(part, members[name]) for name, part in value.items())  # type: ignore[attr-defined]
     if isinstance(form, list):
-        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
+        return isinstance(value, list) and all(form and fits(item, form[0]) for item in value)
     if isinstance(form, tuple):
         return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
     if isinstance(form, type):
@@ -315,10 +384,13 @@ class Checkpoint(NamedTuple):
 
 def parse_vkey(vkey: str) -> tuple[str, bytes, bytes]:
     """Return the key of `<name>+<key ID>+<base64(0x01 || public key)>` (c2sp.org/signed-note), or in the file @FILE."""
-    data = read(vkey[1:]).removesuffix(b"\n") if vkey.startswith("@") else vkey.encode("utf-8", "replace")
+    data = vkey.encode("utf-8", "replace")
+    if vkey.startswith("@"):
+        data = read(vkey[1:]).removesuffix(b"\n").removesuffix(b"\r")
     match = re.fullmatch(r"([^\s\x00-\x1f+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", data.decode("utf-8", "replace"))
-    if match is None:
-        raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>")
+    if match is None or len(match[1].encode()) > 255:
+        hint = f"; did you mean @{vkey}?" if Path(vkey).is_file() else ""
+        raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>, the name at most 255 bytes" + hint)
     name, public = match[1], parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
     key_id = sha256(name.encode(), b"\n", public)[:4]
     if public[0] != 1 or match[2] != key_id.hex():
@@ -381,40 +453,60 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
 # --- Entries and event files -----------------------------------------------------------------------------------------
 
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-EARLIEST, LATEST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
 ACTIONS = "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
-ACTION_KEYS = {action: sha256(b"public\0action\0", action.encode())[:16] for action in ACTIONS}
-PLACES = {"actor": 0, "resource": 1, "action": 2}  # of an event's keys
-HASH_TEXT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"  # without bits that say nothing
+HASH_TEXT, KEY_TEXT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", "[A-Za-z0-9_-]{21}[AQgw]"  # without bits that say nothing
+TYPE, VERB = "[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", "[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}"
+CONTROL = "(?!(?:event|index|index-keys)$)[a-z-]{1,32}"
 EVENT = re.compile(  # an event's entry, member by member in the order of RFC 8785
-    rf'\{{"action":"(?P<action>{"|".join(ACTIONS)})","commitments":\{{"actor":"(?P<actor>{HASH_TEXT})","resource":"(?P<resource>{HASH_TEXT})"\}},'
-    r'"eventId":"(?P<eventId>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})","keys":\["(?P<keys>[\w",-]{72})"\],'
-    rf'"loggedAt":"(?P<loggedAt>{TIME}\.[0-9]{{6}}Z)","outcome":"(?P<outcome>success|failure|unknown)",'
-    r'"resourceType":"(?P<resourceType>[A-Za-z0-9][\w.:-]{0,63})",'
-    r'(?:"source":\{"id":"[A-Za-z0-9][\w.:/-]{0,127}","seq":(?P<seq>0|[1-9][0-9]{0,15})\},)?'
-    rf'"timestamp":"(?P<timestamp>{TIME}(?:\.[0-9]{{1,6}})?Z)","type":"event","v":1\}}',
-    re.ASCII,
+    rf'\{{"action":"(?P<action>{"|".join(ACTIONS)})","commitments":\{{"actor":"(?P<actor>{HASH_TEXT})",'
+    rf'(?:"related":\["(?P<related>{HASH_TEXT}(?:","{HASH_TEXT}){{0,31}})"\],)?"resource":"(?P<resource>{HASH_TEXT})"\}},'
+    rf'"eventId":"(?P<eventId>[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})","keys":\["(?P<keys>{KEY_TEXT}(?:","{KEY_TEXT})+)"\],'
+    rf'"loggedAt":"(?P<loggedAt>{TIME}\.[0-9]{{6}}Z)",(?:"operation":"(?P<operation>{VERB})",)?'
+    rf'"outcome":"(?P<outcome>success|failure|unknown)","resourceType":"(?P<resourceType>{TYPE})",'
+    rf'(?:"source":\{{"id":"(?P<sourceId>{VERB})","seq":(?P<seq>0|[1-9][0-9]{{0,15}})\}},)?'
+    rf'"timestamp":"(?P<timestamp>{TIME}(?:\.[0-9]{{1,9}})?Z)","type":"event","v":1\}}'
 )
 
 
+def public_key(kind: str, value: str) -> bytes:
+    """Return the index key of what is public: an action, an operation, a source, the type of a control entry."""
+    return sha256(f"public\0{kind}\0{value}".encode())[:16]
+
+
 def parse_entry(data: bytes) -> dict[str, Any]:
-    """Return the members of an entry; those of an event are all text, but for `keys`, a list of 16 bytes each."""
+    """Return the members of an entry that are needed here; `keys` by name and `commitments` by group are dictionaries.
+
+    The names of an event's keys are their kinds, and related/0, related/1, …; of what another entry's keys are of, only the
+    first one is known. An entry of a type or version that this file does not know has `known` false.
+    """
+    require(len(data) <= MAX_ENTRY, f"an entry has at most {MAX_ENTRY} bytes", MalformedError)
     match = EVENT.fullmatch(data.decode("latin-1"))  # which has a character for each byte
     if match is not None and int(match["seq"] or "0") < 2**53:
-        check_date(match["loggedAt"])
-        check_date(match["timestamp"])
-        keys = [parse_base64url(key, "an index key", 16) for key in match["keys"].split('","')]
-        distinct = len(keys) == 3 == len({key[:8] for key in keys})
-        require(distinct, "an event has three index keys that differ in their first 8 bytes", MalformedError)
-        require(keys[2] == ACTION_KEYS[match["action"]], "the third key is not the one of the action", MalformedError)
-        return match.groupdict() | {"keys": keys}
-    require(len(data) <= MAX_ENTRY, f"an entry has at most {MAX_ENTRY} bytes", MalformedError)
+        entry = match.groupdict()
+        related = [] if entry["related"] is None else entry["related"].split('","')
+        about = {kind: entry[name] for kind, name in PUBLIC.items() if kind != "control" and entry[name] is not None}
+        names = ["actor", "resource", *about, *(f"related/{number}" for number in range(len(related)))]
+        texts = entry["keys"].split('","')
+        require(len(texts) == len(names), "an event has one index key for each thing that it names", MalformedError)
+        keys = dict(zip(names, decode_keys(texts), strict=True))
+        right = all(keys[kind] == public_key(kind, value) for kind, value in about.items())
+        require(right, "a key is not that of the event's action, operation or source", MalformedError)
+        check_date(entry["loggedAt"])
+        check_date(entry["timestamp"])
+        entry |= {"type": "event", "v": 1, "known": True, "keys": keys}
+        return entry | {"commitments": groups_of({"related": related, **{each: entry[each] for each in GROUPS}})}
     entry = parse_json(data, "the entry")
-    known = fits(entry, INDEX_KEYS) or fits(entry, INDEX)
+    kind, version, logged_at = (entry.get(name) for name in ("type", "v", "loggedAt"))
+    named = fits([kind, logged_at], [str]) and type(version) is int
+    require(named, "an entry has a type, a version and loggedAt", MalformedError)
+    require(re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", str(logged_at)), "loggedAt is no time", MalformedError)
+    check_date(str(logged_at))
+    form = {"event": {}, "index-keys": INDEX_KEYS, "index": INDEX}.get(str(kind)) if version == 1 else None
+    if form is None:
+        return {"type": kind, "v": version, "loggedAt": logged_at, "known": False} | parse_unknown(entry)
+    known = form and fits(entry, form)
     require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
-    require(re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", entry["loggedAt"]), "loggedAt is no time", MalformedError)
-    check_date(entry["loggedAt"])
-    if entry["type"] == "index-keys":
+    if kind == "index-keys":
         parse_base64url(entry["root"], "the root of the index keys", HASH)
         require(entry["bits"] <= 24, "there are at most 2^24 index keys", MalformedError)
     else:
@@ -422,7 +514,47 @@ def parse_entry(data: bytes) -> dict[str, Any]:
         ends = [0, *entry["ends"]]
         whole = all(a < b for a, b in pairwise(ends)) and ends[-1] == entry["size"] > 0
         require(whole, "the ends of an index epoch rise from above 0 to its size", MalformedError)
-    return entry
+    return entry | {"known": True, "keys": {}, "commitments": {}}
+
+
+def parse_unknown(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys, by name, and the commitments, by group, of an entry of a type or version that this file does not know."""
+    require(not has_inner_keys([*entry.values()]), "a member called keys stands inside of another", MalformedError)
+    texts, commitments = entry.get("keys", []), entry.get("commitments", {})
+    right = fits(texts, [str]) and ("keys" in entry) == (1 <= len(texts) <= 40)
+    right = right and all(re.fullmatch(KEY_TEXT, text) for text in texts)
+    require(right, "keys are 1 to 40 texts of 22 characters each, in canonical base64url", MalformedError)
+    keys = {f"any/{number}": key for number, key in enumerate(decode_keys(texts))}
+    if keys and entry["type"] != "event":
+        keys = {"control": keys.pop("any/0"), **keys}
+        typed = keys["control"] == public_key("control", entry["type"])
+        require(typed, "the first key is not the one of the entry's type", MalformedError)
+    right = fits(commitments, {"actor?": str, "related?": [str], "resource?": str})
+    right = right and ("related" not in commitments or 1 <= len(commitments["related"]) <= 32)
+    groups = groups_of(commitments) if right else {}
+    right = right and all(re.fullmatch(HASH_TEXT, text) for text in groups.values())
+    require(right, "the commitments are not those of groups, in canonical base64url", MalformedError)
+    return {"keys": keys, "commitments": groups}
+
+
+def decode_keys(texts: list[str]) -> list[bytes]:
+    """Return index keys, of 16 bytes, whose texts have their form."""
+    keys = [binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "==") for text in texts]
+    distinct = len({key[:8] for key in keys}) == len(keys)
+    require(distinct, "the index keys of an entry differ in their first 8 bytes", MalformedError)
+    return keys
+
+
+def has_inner_keys(value: object) -> bool:
+    """Tell whether a member called keys stands somewhere in a value."""
+    items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return (isinstance(value, dict) and "keys" in value) or any(map(has_inner_keys, items))
+
+
+def groups_of(commitments: dict[str, Any]) -> dict[str, Any]:
+    """Return the commitments by group, in the order of the groups."""
+    first = {group: commitments[group] for group in GROUPS if group in commitments}
+    return first | {f"related/{number}": each for number, each in enumerate(commitments.get("related", []))}
 
 
 def check_date(time: str) -> None:
@@ -433,70 +565,55 @@ def check_date(time: str) -> None:
         raise MalformedError("a time of the entry does not exist") from None
 
 
+def ident_of(kind: str, *values: str) -> bytes:
+    """Return what a personal index key is made of: its kind and values in Unicode's form NFC, between zero bytes."""
+    return unicodedata.normalize("NFC", "\0".join([kind, *values])).encode()
+
+
+def unassigned(text: str) -> str:
+    """Return the code points of a text that this Python does not know, and so not their form NFC; nothing if there are none."""
+    strangers = sorted({character for character in text if unicodedata.category(character) == "Cn"})
+    known = f"(Python's tables here are those of Unicode {unicodedata.unidata_version})"
+    return ", ".join(f"U+{ord(each):04X}" for each in strangers) + f" {known}" if strangers else ""
+
+
 def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) -> bytes:
-    """Check that a disclosure is what the entry commits to and of the type it says; return the ident of what it is about."""
-    commitment = parse_base64url(entry[group], f"the {group} commitment", HASH)
+    """Check that a disclosure is what the entry commits to and what the group holds; return the ident of what it is about."""
+    commitment = parse_base64url(entry["commitments"][group], f"the {group} commitment", HASH)
     if sha256(COMMITMENT, salt, body.encode()) != commitment:
         raise VerificationError(f"the {group} data is not what the entry commits to")
-    content, what = parse_body(body), f"the {group} data is not what an event has there"
-    if group == "actor":
-        require(fits(content.get("userId"), str), what, MalformedError)
-        return f"actor\0{content['userId']}".encode()
-    resource = content.get("resource")
-    kind, name = (resource.get("type"), resource.get("id")) if isinstance(resource, dict) else (None, None)
-    require(fits([kind, name], [str]), what, MalformedError)
-    require(kind == entry["resourceType"], "the resource data is of another type than the entry says")
-    return f"resource\0{kind}\0{name}".encode()
+    content = parse_json(body.encode(), f"the {group} data", exact=False)
+    kind = group.split("/", maxsplit=1)[0]
+    what = f"the {group} data is not what an event has there"
+    require(fits(content, {"actor": ACTOR, "resource": RESOURCE, "related": RELATED}[kind]), what, MalformedError)
+    if kind == "actor":
+        actor, user = content.get("type", "service"), content.get("userId", "")
+        named = user if actor in ("service", "system") else actor == "unknown" and "userId" not in content
+        require(named, what, MalformedError)
+        return ident_of(kind, user)
+    about = content["resource"] if kind == "resource" else content
+    require(re.fullmatch(TYPE, about["type"]), what, MalformedError)
+    same = kind == "related" or about["type"] == entry.get("resourceType", about["type"])
+    require(same, "the resource data is of another type than the entry says")
+    return ident_of(kind, about["type"], about["id"])
 
 
-def parse_body(body: str) -> dict[str, Any]:
-    """Return what a disclosure holds, which the log's own reader takes too: I-JSON (RFC 7493) of at most 32 levels."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError
-        return dict(pairs)
-
-    def whole(text: str) -> int:
-        if len(text) > 22:  # RFC 8785 writes a number of more than 21 digits with an exponent
-            raise ValueError
-        return int(text)
-
-    def depth(value: object) -> int:
-        items = list(value.values()) if isinstance(value, dict) else value
-        return 1 + max(map(depth, items), default=0) if isinstance(items, list) else 0
-
-    try:
-        content = json.loads(body, object_pairs_hook=unique, parse_int=whole)
-        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # no NaN, infinity or half a surrogate pair
-        if depth(content) > 32:
-            content = None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise MalformedError("the data of a disclosure is not a JSON object that an event can have")
+def parse_event_file(data: bytes) -> dict[str, Any]:
+    """Return the members of an event file."""
+    require(data.endswith(b"\n"), "an event file ends with a newline", MalformedError)
+    content = parse_json(data[:-1], "the event file")
+    members = "an event file has the members 'absent' (empty), 'disclosed', 'disclosures' and 'entry'"
+    require(fits(content, EVENT_FILE), members, MalformedError)
     return content
 
 
-def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
-    """Return the entry's bytes, and (salt, body) of each disclosure, of an event file."""
-    require(data.endswith(b"\n"), "an event file ends with a newline", MalformedError)
-    content = parse_json(data[:-1], "the event file")
-    entry, disclosures = content.get("entry"), content.get("disclosures")
-    if content.keys() != {"entry", "disclosures"} or not isinstance(entry, str) or not isinstance(disclosures, dict):
-        raise MalformedError("an event file has the members 'entry' and 'disclosures'")
-    return entry.encode(), parse_disclosures(disclosures)
-
-
-def parse_disclosures(disclosures: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
-    """Return (salt, body) of each group."""
-    found = {}
-    for group, each in disclosures.items():
-        if group not in ("actor", "resource") or not isinstance(each, dict) or each.keys() != {"body", "salt"}:
-            raise MalformedError("disclosures are of 'actor' and 'resource', each with the members 'body' and 'salt'")
-        require(isinstance(each["body"], str), "the body of a disclosure is text", MalformedError)
-        found[group] = parse_base64url(each["salt"], "a salt", 16), each["body"]
-    return found
+def parse_disclosures(disclosures: dict[str, Any], entry: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Return (salt, body) of each group that is disclosed of an entry, in the order of groups."""
+    right = disclosures.keys() <= entry["commitments"].keys()
+    right = right and all(fits(each, {"body": str, "salt": str}) for each in disclosures.values())
+    require(right, "disclosures are of groups of the entry, each with the members 'body' and 'salt'", MalformedError)
+    shown = [(group, disclosures[group]) for group in entry["commitments"] if group in disclosures]
+    return {group: (parse_base64url(each["salt"], "a salt", 16), each["body"]) for group, each in shown}
 
 
 # --- A whole exported log ---------------------------------------------------------------------------------------------
@@ -522,15 +639,15 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
 class LogChecker:
     """Recomputes an exported log from its entries: tiles of all levels, root hash, chain, root hashes at older sizes."""
 
-    def __init__(self, directory: Path, watched: set[int]) -> None:
+    def __init__(self, directory: Path, watched: set[int], origin: str) -> None:
         """Look below `directory`; keep the root hashes at the sizes `watched`."""
-        self.directory, self.watched = directory, watched
+        self.directory, self.watched, self.origin = directory, watched, origin
         self.problems: list[str] = []
         self.missing: list[str] = []
         self.levels: list[tuple[int, list[bytes]]] = []  # of each level the right-most tile: its index and hashes
         self.roots: dict[int, bytes] = {}
-        self.entries = self.tiles = 0
-        self.chain, self.logged_at = bytes(HASH), ""
+        self.entries = self.tiles = self.unknown = 0
+        self.chain, self.log_id, self.logged_at = bytes(HASH), b"", ""
 
     def run(self, size: int) -> None:
         """Check the first `size` entries and everything that follows from them."""
@@ -566,11 +683,17 @@ class LogChecker:
     def add_entry(self, data: bytes) -> None:
         """Take the next entry."""
         leaf = sha256(LEAF, data)
+        self.log_id = self.log_id or leaf
         self.chain = sha256(CHAIN, self.chain, leaf)
         try:
             entry = parse_entry(data)
             before, self.logged_at = self.logged_at, entry["loggedAt"]
             require(self.logged_at >= before, "it is logged earlier than the entry before", MalformedError)
+            first = self.entries or entry.get("origin") == self.origin
+            require(first, "it does not commit to bucket keys of this origin", MalformedError)
+            early = entry.get("size", 0) <= self.entries
+            require(early, "its index epoch claims to cover entries from its own on", MalformedError)
+            self.unknown += not entry["known"]
         except MalformedError as error:
             self.problems.append(f"entry {self.entries}: {error}")
         self.add_hash(0, leaf)
@@ -617,24 +740,26 @@ def fold(hashes: list[bytes]) -> bytes:
 
 
 # --- Questions: what the reader wants to know, from the command line, never from a bundle -------------------------------
-# What may be asked with --ask, and which members of a question that is.
-ASKS = {
-    "resource": ("resourceType", "resourceId"),
-    "actor": ("userId",),
-    "action": ("action",),
-    "outcome": ("outcome",),
-    "resourceType": ("resourceType",),
-    "resourceId": ("resourceId",),
-}
+GROUPS = "actor", "resource"  # and related/0, related/1, …
+PUBLIC = {
+    "action": "action",
+    "operation": "operation",
+    "source": "sourceId",
+    "control": "control",
+}  # kind, member asked for
 TIMES = {"from": "since", "to": "to", "loggedFrom": "logged_from", "loggedTo": "logged_to"}
-# The values that events can have. Under another one nothing is in the index, and the proof of that would be right.
+# The values that entries can have. Under another one nothing is in the index, and the proof of that would be right.
 VALUES = {
     "action": "|".join(ACTIONS),
+    "actorType": "unknown",
+    "control": CONTROL,
+    "operation": VERB,
     "outcome": "success|failure|unknown",
-    "resourceId": r"[^\x00-\x1f\x7f\ud800-\udfff]{1,1024}",
-    "resourceType": r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}",
-    "userId": r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}",
+    "resourceType": TYPE,
+    "sourceId": VERB,
 }
+IDS = {"resourceId": (1024, 2048), "userId": (256, 1024)}  # at most so many characters and bytes
+REFUSED_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Once(argparse.Action):
@@ -649,36 +774,75 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def parse_question(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the question of the command line in the form of a bundle."""
+def parse_question(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
+    """Return the question of the command line in the form of a bundle, and what has to be said about that form."""
     given: list[tuple[str, str]] = []
     for ask in arguments.ask:
         name, _, value = ask.partition("=")
-        require(name in ASKS and value, f"--ask takes one of {', '.join(ASKS)}, as in action=read", MalformedError)
+        names = ["resourceType", "resourceId"] if name == "resource" else [name]
+        known = value and {*names} <= {*VALUES, *IDS, *TIMES}
+        asks = ", ".join(["resource", *VALUES, *IDS, *TIMES])
+        require(known, f"--ask takes one of {asks}, as in action=read", MalformedError)
         values = value.split(":") if name == "resource" else [value]
         colon = "resource=TYPE:ID has exactly one colon; ask with resourceType=… and resourceId=… instead"
-        require(len(values) == len(ASKS[name]), colon, MalformedError)
-        given += zip(ASKS[name], values, strict=True)
-    for name, value in given:
-        require(re.fullmatch(VALUES[name], value), f"no event can have this {name}", MalformedError)
+        require(len(values) == len(names), colon, MalformedError)
+        given += zip(names, values, strict=True)
     times = [(name, getattr(arguments, option)) for name, option in TIMES.items()]
-    given += [(name, to_utc(time, name)) for name, time in times if time is not None]
-    question = dict(given)
+    given += [(name, time) for name, time in times if time is not None]
+    question, said = dict(given), []
     require(len(question) == len(given), "a part of the question is asked for twice", MalformedError)
+    for name, value in given:
+        if name in TIMES:
+            question[name] = to_utc(value, name)
+        elif name in VALUES:
+            require(re.fullmatch(VALUES[name], value), f"no entry can have this {name}", MalformedError)
+        else:
+            question[name], hashed = to_id(value, name)
+            said += [f"asked     {name} breaks the rule of ids, so it was hashed: {question[name]}"] if hashed else []
+    check_question(question)
+    return question, said
+
+
+def check_question(question: dict[str, str]) -> None:
+    """Check that the parts of a question go together."""
     paired = "resourceId" not in question or "resourceType" in question
     require(paired, "resourceId needs resourceType: both together name a resource", MalformedError)
+    alone = not {"actorType", "userId"} <= question.keys()
+    require(
+        alone, "actorType=unknown asks for events without a userId, so it does not stand beside userId", MalformedError
+    )
+    beside = question.keys() - {"control", "loggedFrom", "loggedTo"}
+    alone = "control" not in question or beside in (set(), {"resourceId", "resourceType"})
+    require(alone, "control stands beside resourceType with resourceId, loggedFrom and loggedTo only", MalformedError)
     for first, last in (("from", "to"), ("loggedFrom", "loggedTo")):
-        ordered = comparable(question.get(first, EARLIEST)) <= comparable(question.get(last, LATEST))
+        ordered = {first, last} - question.keys() or comparable(question[first]) <= comparable(question[last])
         require(ordered, f"'{first}' is after '{last}'", MalformedError)
-    ordered = comparable(looks_from(question) or EARLIEST) <= comparable(question.get("loggedTo", LATEST))
+    since, until = looks_from(question), question.get("loggedTo")
+    ordered = since is None or until is None or comparable(since) <= comparable(until)
     require(ordered, "'from' is more than 24 hours after 'loggedTo'; state 'loggedFrom' as well", MalformedError)
-    return question
+    indexed = question.keys() & {"resourceId", "userId", "actorType", *PUBLIC.values()}
+    index = "a resource, a userId, actorType, sourceId, operation, control or action"
+    require(indexed, f"ask for {index}: only those are in the index", MalformedError)
+
+
+def to_id(text: str, what: str) -> tuple[str, bool]:
+    """Return an id in the form that questions have it, and whether it breaks the rule of ids and was hashed for that."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise MalformedError(f"'{what}' is no text in UTF-8") from None
+    strangers = unassigned(text)
+    require(not strangers, f"'{what}' has code points whose form is not known: {strangers}", IncompleteError)
+    characters, size = IDS[what]
+    if REFUSED_IN_IDS.search(text) or len(text) > characters or len(data) > size:
+        return f"sha256:{hashlib.sha256(data).hexdigest()}", True
+    return unicodedata.normalize("NFC", text), False
 
 
 def to_utc(text: str, what: str) -> str:
     """Return a time of any zone, or a date for its midnight, in UTC with the fraction digits it came with."""
-    given = f"{text}T00:00:00Z" if re.fullmatch(r"[0-9-]{10}", text) else text
-    match = re.fullmatch(rf"({TIME})(\.[0-9]{{1,6}})?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])", given)
+    given = f"{text}T00:00:00Z" if re.fullmatch(r"[0-9-]{10}", text) else text.upper()
+    match = re.fullmatch(rf"({TIME})(\.[0-9]{{1,9}})?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])", given)
     try:
         moment = None if match is None else datetime.fromisoformat(match[1] + match[3]).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -689,30 +853,43 @@ def to_utc(text: str, what: str) -> str:
 
 
 def idents_of(question: dict[str, str]) -> dict[str, bytes]:
-    """Return what the personal index keys asked for are made of, by kind, the one to look under first."""
+    """Return what the personal index keys asked for are made of, by kind, in the order that their buckets have in a bundle."""
     idents = {}
     if "resourceId" in question:
-        idents["resource"] = f"resource\0{question['resourceType']}\0{question['resourceId']}".encode()
-    if "userId" in question:
-        idents["actor"] = b"actor\0" + question["userId"].encode()
+        kinds = ("related",) if "control" in question else ("resource", "related")
+        idents = {kind: ident_of(kind, question["resourceType"], question["resourceId"]) for kind in kinds}
+    if question.keys() & {"userId", "actorType"}:
+        idents["actor"] = ident_of("actor", question.get("userId", ""))  # who is unknown has the empty userId
     return idents
+
+
+def looked_under(question: dict[str, str]) -> list[str]:
+    """Return the kinds of the index keys under which the question is looked up."""
+    kinds = [
+        *idents_of(question),
+        *(each for each in ("source", "operation", "control", "action") if PUBLIC[each] in question),
+    ]
+    return [kind for kind in kinds if kind in ("resource", "related")] or kinds[:1]
 
 
 def looks_from(question: dict[str, str]) -> str | None:
     """Return when the first entries that are looked at were logged: a producer's clock may be ahead by 24 hours."""
     if "loggedFrom" in question or "from" not in question:
         return question.get("loggedFrom")
-    moment, earliest = datetime.fromisoformat(question["from"]), datetime.fromisoformat(EARLIEST)
-    return (moment - min(timedelta(days=1), moment - earliest)).isoformat().replace("+00:00", "Z")
+    time = question["from"]
+    try:
+        return (datetime.fromisoformat(time[:19]) - timedelta(days=1)).isoformat() + time[19:]
+    except OverflowError:  # in the first day of the year 1
+        return "0001-01-01T00:00:00Z"
 
 
 def comparable(timestamp: str) -> str:
-    """Return a UTC timestamp with six fraction digits, so that text sorts like time."""
-    return f"{timestamp[:19]}.{timestamp[20:-1]:0<6}Z"
+    """Return a UTC timestamp with nine fraction digits, so that text sorts like time."""
+    return f"{timestamp[:19]}.{timestamp[20:-1]:0<9}Z"
 
 
 # --- Evidence: complete answers from the log's own index ---------------------------------------------------------------
-def read_document(path: str) -> dict[str, Any]:
+def read_document(path: str | Path) -> dict[str, Any]:
     """Return the JSON object in a file that has evidence."""
     data = read(path, MAX_BUNDLE)
     require(data.endswith(b"\n"), "evidence ends with a newline", MalformedError)
@@ -721,15 +898,20 @@ def read_document(path: str) -> dict[str, Any]:
 
 def open_entries(
     document: dict[str, Any], key: tuple[str, bytes, bytes]
-) -> tuple[Checkpoint, dict[int, dict[str, Any]]]:
-    """Return a document's checkpoint, and its entries, which were checked to be in the checkpoint's tree."""
+) -> tuple[Checkpoint, dict[int, dict[str, Any]], dict[int, bytes]]:
+    """Return a document's checkpoint, and its entries and leaf hashes, which were checked to be in the checkpoint's tree."""
     checkpoint = open_checkpoint(document["checkpoint"].encode(), key)
     entries = {index: text.encode() for index, text in document["entries"]}
     rising = [index for index, _ in document["entries"]] == sorted(entries)
     require(rising, "the entries do not rise by index")
     leaves = {index: sha256(LEAF, entry) for index, entry in entries.items()}
     verify_joint(checkpoint.size, leaves, document["hashes"], checkpoint.root, "the entries")
-    return checkpoint, {index: parse_entry(entry) for index, entry in entries.items()}
+    return checkpoint, {index: parse_entry(entry) for index, entry in entries.items()}, leaves
+
+
+def log_id(leaf: bytes) -> str:
+    """Return the ID of a log, the leaf hash of its entry 0, as text."""
+    return binascii.b2a_base64(leaf, newline=False).decode().translate(str.maketrans("+/", "-_", "="))
 
 
 def went_back(entries: dict[int, dict[str, Any]]) -> str:
@@ -755,10 +937,19 @@ class Evidence:
     def __init__(self, bundle: dict[str, Any], key: tuple[str, bytes, bytes]) -> None:
         """Check the form of a bundle and that its entries are in the signed tree."""
         require(fits(bundle, BUNDLE), "not a tlog-evidence with exactly the members of version 1", MalformedError)
-        require(bundle["mode"] in ("answer", "count"), "the mode of a bundle is answer or count", MalformedError)
+        modes = bundle["mode"] in ("answer", "count", "part") and (bundle["mode"] == "part") == ("part" in bundle)
+        require(modes, "the mode of a bundle is answer, count, or part with the member part", MalformedError)
+        some = bundle["disclosure"] == "full" and bundle["mode"] != "count"
+        right = some or (bundle["disclosure"] == "none" and not bundle["disclosures"])
+        require(
+            right, "disclosure is full or none; without it, as in a count, there are no disclosures", MalformedError
+        )
         self.bundle = bundle
+        self.part, self.parts = bundle.get("part", (1, 1))
+        whole = 1 <= self.part <= self.parts and (bundle["start"] < bundle["end"] or "part" not in bundle)
+        require(whole, "a part is one of those that there are, and its window is not empty", MalformedError)
         self.buckets: dict[int, bytes] = {}  # those whose proofs were checked
-        self.checkpoint, self.entries = open_entries(bundle, key)
+        self.checkpoint, self.entries, self.leaves = open_entries(bundle, key)
 
     def open_index(self) -> None:
         """Check the index epoch and its table, and which parts of it the window meets."""
@@ -774,7 +965,10 @@ class Evidence:
         empty = all(each.postings or each.root == EMPTY_ROOT for each in self.segments)
         require(empty, "a segment without postings has another root than that of nothing", MalformedError)
         committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
-        require(committed == sha256(table) and ends == self.epoch["ends"], "the epoch commits to another segment table")
+        require(
+            committed == sha256(TABLE, table) and ends == self.epoch["ends"],
+            "the epoch commits to another segment table",
+        )
         require(ends[-1] <= bundle["epoch"], "the index epoch claims to cover entries from its own on")
         self.start, self.end = bundle["start"], bundle["end"]
         require(self.start <= self.end <= ends[-1], "the window is not within the epoch")
@@ -789,12 +983,15 @@ class Evidence:
         for ident, path in zip(idents.values(), paths, strict=True):
             self.add_bucket(ident, path)
         keys = {kind: self.index_key(ident) for kind, ident in idents.items()}
-        return keys | ({"action": ACTION_KEYS[question["action"]]} if "action" in question else {})
+        asked = {kind: question[name] for kind, name in PUBLIC.items() if name in question}
+        return keys | {kind: public_key(kind, value) for kind, value in asked.items()}
 
     def commitment(self) -> dict[str, Any]:
-        """Return entry 0, which commits to the bucket keys."""
+        """Return entry 0, which commits to the bucket keys of the log that signed."""
         first = self.entries.get(0, {"type": None})
-        require(first["type"] == "index-keys", "entry 0, which commits to the bucket keys, is not there")
+        known = first["type"] == "index-keys" and first["known"]
+        require(known, "entry 0, which commits to the bucket keys, is not there")
+        require(first["origin"] == self.checkpoint.origin, "entry 0 is that of a log of another origin")
         return first
 
     def bucket(self, ident: bytes) -> int:
@@ -815,28 +1012,31 @@ class Evidence:
         """Return the index key of an ident in a bucket whose key was taken in."""
         return hmac.digest(self.buckets[self.bucket(ident)], ident, "sha256")[:16]
 
-    def convicts_key(self, entry: dict[str, Any], kind: str, ident: bytes) -> bool:
+    def convicts_key(self, entry: dict[str, Any], group: str, ident: bytes) -> bool:
         """Tell whether one of the bucket keys shows that an entry's key is not that of its data, whose ident is given."""
         self.buckets = {}
         for path in self.bundle["buckets"]:
-            try:
+            with suppress(VerificationError):  # the key of another bucket, or entry 0 is not there
                 self.add_bucket(ident, path)
-            except VerificationError:
-                continue  # the key of another bucket, or entry 0 is not there
-        return bool(self.buckets) and self.has_false_key(entry, kind, ident)
+        return bool(self.buckets) and self.has_false_key(entry, group, ident)
 
-    def has_false_key(self, entry: dict[str, Any], kind: str, ident: bytes) -> bool:
+    def has_false_key(self, entry: dict[str, Any], group: str, ident: bytes) -> bool:
         """Tell whether an entry's key is shown not to be that of its data, whose ident is given."""
-        known = self.bucket(ident) in self.buckets
-        return known and entry["keys"][PLACES[kind]] != self.index_key(ident)
+        known = group in entry["keys"] and self.bucket(ident) in self.buckets
+        return known and entry["keys"][group] != self.index_key(ident)
 
     def check_window(self, question: dict[str, str]) -> set[int]:
         """Check that the window is the smallest one with every entry logged when the question looks; return its edges, and 0."""
-        size, first, last = self.epoch["size"], looks_from(question), question.get("loggedTo")
-        edges = {at for at in (0, self.start - 1, self.start, self.end - 1, self.end) if 0 <= at < size}
+        self.commitment()
+        size, ends = self.epoch["size"], []
+        if self.part == 1:  # inner ends of a set have no edges
+            ends.append(("begins", self.start, looks_from(question), 0))
+        if self.part == self.parts:
+            ends.append(("ends", self.end, question.get("loggedTo"), size))
+        edges = {0, *(at for _, edge, _, _ in ends for at in (edge - 1, edge) if 0 <= at < size)}
         require(edges <= self.entries.keys(), "an entry at an edge of the window, or entry 0, is not there")
-        logged = {at: self.entries[at]["loggedAt"] for at in edges}
-        for verb, edge, bound, unbounded in (("begins", self.start, first, 0), ("ends", self.end, last, size)):
+        logged = {at: comparable(self.entries[at]["loggedAt"]) for at in edges}
+        for verb, edge, bound, unbounded in ends:
             if bound is None:
                 late, early = edge > unbounded, edge < unbounded
             else:
@@ -846,63 +1046,202 @@ class Evidence:
             require(not early, f"the window {verb} earlier than the question looks")
         return edges
 
-    def search(self, key: bytes, *, count: bool) -> tuple[list[int], int]:
-        """Return the indexes of all entries of the window that the index has under a key (not for a count), and how many."""
-        indexes, number_of = [], 0
+    def search(self, keys: dict[str, bytes], *, count: bool) -> tuple[dict[str, int], dict[str, set[int]]]:
+        """Return, by kind of key, how many postings the index has in the window, and of which entries (not for a count)."""
+        number_of, indexes = dict.fromkeys(keys, 0), {kind: set[int]() for kind in keys}
         for segment, text in self.ranges:
-            low, high = (key[:8] + struct.pack(">I", place) for place in self.offsets(segment))
-            first, last, postings = find_places(segment, text, low, high)
-            number_of += last - first
-            if not count:
-                if postings is None:
-                    raise VerificationError("pages between the first and the last are not there")
-                indexes += [segment.start + struct.unpack(">I", item[8:])[0] for item in postings]
-        return indexes, number_of
+            pages, needed = open_pages(segment, text), set[int]()
+            bounds = max(self.start - segment.start, 0), min(self.end, segment.end) - segment.start
+            for kind, key in keys.items():
+                (first, low), (last, high) = (pages.place(key[:8] + struct.pack(">I", each)) for each in bounds)
+                number_of[kind] += high - low
+                found = [] if count else pages.postings[first:last]
+                indexes[kind] |= {segment.start + struct.unpack(">I", each[8:])[0] for each in found}
+                if segment.postings:
+                    beside = max(low - 1, 0), min(low, pages.total - 1), max(high - 1, 0), min(high, pages.total - 1)
+                    needed |= (
+                        {place // 32 for place in beside} if count else {*range(beside[0] // 32, beside[3] // 32 + 1)}
+                    )
+            shown = {place // 32 for place in pages.places}
+            require(needed <= shown, "pages between the first and the last are not there")
+            require(shown <= needed, "there are pages of the index that the question does not need")
+        return number_of, indexes
 
-    def offsets(self, segment: Segment) -> tuple[int, int]:
-        """Return where the window begins and ends in a segment."""
-        return max(self.start - segment.start, 0), min(self.end, segment.end) - segment.start
+
+class Pages(NamedTuple):
+    """Postings of a segment that were proved, rising, and the place of each one among all `total` postings of the segment."""
+
+    total: int
+    places: list[int]
+    postings: list[bytes]
+
+    def place(self, bound: bytes) -> tuple[int, int]:
+        """Return how many postings are smaller than a bound: of those that are shown, and of all, which these have to show."""
+        at = bisect_left(self.postings, bound)
+        before = self.places[at - 1] + 1 if at else 0
+        after = self.places[at] if at < len(self.places) else self.total
+        require(before == after, "the pages do not show where the postings asked for would be")
+        return at, before
 
 
-def find_places(segment: Segment, text: dict[str, Any], low: bytes, high: bytes) -> tuple[int, int, list[bytes] | None]:
-    """Return how many postings are smaller than `low` and than `high`, and those between if the proof has all their pages.
-
-    A run of pages shows a place if what comes before the run is smaller (its first posting is, or nothing comes before), and
-    what comes after the run is not (its last posting is not, or nothing comes after).
-    """
-    if not segment.postings:
-        require(text["runs"] == [] and text["hashes"] == "", "pages of a segment that has none")
-        return 0, 0, []
-    pages, runs, after = -(-segment.postings // 32), [], 0
-    leaves: dict[int, bytes] = {}
+def open_pages(segment: Segment, text: dict[str, Any]) -> Pages:
+    """Return the postings of pages of the index, in runs of neighbours, that were checked under the segment's root."""
+    number, after, leaves, result = -(-segment.postings // 32), 0, dict[int, bytes](), Pages(segment.postings, [], [])
     for first, encoded in text["runs"]:
         postings = cut(decode(encoded, "pages of the index"), POSTING)
         last = first + (len(postings) - 1) // 32
-        have = segment.postings if last == pages - 1 else 32 * (last + 1)
-        right = after <= first <= last < pages and len(b"".join(postings)) == POSTING * (have - 32 * first)
-        require(right and all(a < b for a, b in pairwise(postings)), "pages that are not of the index")
+        have = segment.postings if last == number - 1 else 32 * (last + 1)
+        right = after <= first <= last < number and len(b"".join(postings)) == POSTING * (have - 32 * first)
+        require(right, "pages that are not of the index")
         leaves |= {first + n: sha256(LEAF, page) for n, page in enumerate(cut(b"".join(postings), PAGE))}
-        runs.append((32 * first, postings))
+        result.postings.extend(postings)
+        result.places.extend(range(32 * first, have))
         after = last + 2
-    verify_joint(pages, leaves, text["hashes"], segment.root, "the index's pages")
-    found = []
-    for bound in (low, high):
-        for before, postings in runs:
-            after = before + len(postings)
-            if (not before or postings[0] < bound) and (after == segment.postings or postings[-1] >= bound):
-                found.append((before, postings, bisect_left(postings, bound)))
-                break
-        else:
-            raise VerificationError("the pages do not show where the postings asked for would be")
-    (one, postings, first), (other, _, last) = found
-    return one + first, other + last, postings[first:last] if one == other else None
+    require(all(a < b for a, b in pairwise(result.postings)), "pages that are not of the index")
+    if segment.postings:
+        verify_joint(number, leaves, text["hashes"], segment.root, "the index's pages")
+    require(segment.postings or not text["hashes"], "hashes of a segment that has no pages")
+    return result
 
 
-# --- Commands: each returns its summary, details, and how many of what it checked, or raises ---------------------------
-def command_checkpoint(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+# --- What a bundle answers, or the parts of a set together ------------------------------------------------------------
+SHARED = "checkpoint", "disclosure", "epoch", "question", "table"  # the same in all parts of a set
+
+
+class Answer:
+    """An answer to a question, to which each part of a set adds."""
+
+    def __init__(self, question: dict[str, str], mode: str) -> None:
+        """Begin with nothing: not even a number is believed before its proof."""
+        self.question, self.mode, self.looked = question, mode, looked_under(question)
+        self.blocks: list[list[str]] = []  # of each answering entry, rising
+        self.apart: list[str] = []
+        self.number_of = dict.fromkeys(self.looked, 0)
+        self.entries = self.segments = self.disclosed = self.missing = 0
+        self.unknown: list[int] = []
+        self.alike: list[int] = []
+        self.strangers: list[str] = []
+        self.latest: dict[int, dict[str, Any]] = {}  # the last entry of the windows so far
+
+    def add(self, evidence: Evidence) -> None:
+        """Check a bundle, or a part of a set, and take in what it proves."""
+        bundle, entries, question = evidence.bundle, evidence.entries, self.question
+        require(bundle["question"] == question, f"the bundle answers another question: {TEXT(bundle['question'])}")
+        require(bundle["mode"] == self.mode, f"the bundle is of the mode {bundle['mode']}")
+        inside = {index: entry for index, entry in entries.items() if bundle["start"] <= index < bundle["end"]}
+        fault = went_back(entries) or went_back(self.latest | inside)
+        require(not fault, f"{fault}, which convicts the log: see the command fraud")
+        self.latest = dict([*self.latest.items(), *inside.items()][-1:])
+        evidence.open_index()
+        keys, edges = evidence.keys(question), evidence.check_window(question)
+        counts, found = evidence.search({kind: keys[kind] for kind in self.looked}, count=self.mode == "count")
+        met = sorted(set[int]().union(*found.values()))
+        answers = {}
+        for index in met:
+            require(index in entries, f"entry {index}, to which the index points, is not there")
+            under = [kind for kind in self.looked if index in found[kind]]
+            matched = [place for kind in under for place in places_of(index, entries[index], kind, keys[kind])]
+            if not matched:
+                self.alike.append(index)
+            elif answers_to(question, entries[index], keys):
+                answers[index] = matched
+            elif not entries[index]["known"] and "control" not in question:
+                self.apart.append(f"apart     entry {index} is no event: its type is {entries[index]['type']}")
+            self.unknown += [index] * (bool(matched) and not entries[index]["known"])
+        shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
+        rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())
+        require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
+        stray = entries.keys() - {*met, bundle["epoch"]} - edges
+        require(not stray, "there are entries in the bundle that the question does not need")
+        for index, matched in answers.items():
+            self.add_answer(evidence, index, matched, bodies.get(index, {}), keys)
+        disclosed, counted = sum(map(len, bodies.values())), counts[self.looked[0]]
+        answered = counted if self.mode == "count" else len(answers)
+        manifest = {"answers": answered, "disclosures": disclosed, "postings": sum(counts.values())}
+        require(bundle["manifest"] == manifest, "the manifest does not count what is there")
+        self.number_of = {kind: number + counts[kind] for kind, number in self.number_of.items()}
+        self.entries, self.segments = self.entries + len(entries), self.segments + len(evidence.ranges)
+        self.disclosed += disclosed
+
+    def add_answer(
+        self, evidence: Evidence, index: int, matched: list[str], shown: dict[str, Any], keys: dict[str, bytes]
+    ) -> None:
+        """Check what is disclosed of an entry that answers; tell of both."""
+        entry, asked = evidence.entries[index], idents_of(self.question)
+        about = f"; asked for as {', '.join(matched)}" if "resourceId" in self.question else ""
+        block = [f"entry     {index}: {title(entry)}{about}"]
+        disclosures = parse_disclosures(shown, entry)
+        for group in entry["commitments"]:
+            if group in disclosures:
+                ident = check_disclosure(entry, group, *disclosures[group])
+                block.append(f"  {group:9} {disclosures[group][1]}")
+                if asked and (
+                    strangers := unassigned(ident.decode())
+                ):  # without a bucket key nothing has to be checked
+                    self.strangers.append(f"the id in {group} of entry {index}: {strangers}")
+                    continue
+                of = next((kind for kind in asked if entry["keys"].get(group) == keys[kind]), "")
+                false = asked[of] != ident if of else evidence.has_false_key(entry, group, ident)
+                require(not false, f"entry {index} carries a false key: the {group} shown has another one")
+            elif evidence.bundle["disclosure"] == "full":
+                block.append(f"  {group:9} erased or absent: not in the bundle, which says that it has what there is")
+                self.missing += 1
+        self.blocks.append(block)
+
+    def words(self) -> str:
+        """Return in words how many entries answer."""
+        of, control = [self.number_of[kind] for kind in self.looked], self.question.get("control")
+        if self.mode == "count" and len(of) > 1:
+            return f"exactly {of[0]:,} events of the resource, and {of[1]:,} entries that name it, have been logged for"
+        number = of[0] if self.mode == "count" else len(self.blocks)
+        what = f"entries of the type {control}" if control else "events"
+        found = f"exactly {number:,} {what}" if number else "no entry of the type " + control if control else "no event"
+        return found + (" has been logged for" if self.mode == "count" else " answers" if number < 2 else " answer")
+
+
+def places_of(index: int, entry: dict[str, Any], kind: str, key: bytes) -> list[str]:
+    """Return the places at which an entry has a key of a kind; none if it has another key with the same first 8 bytes."""
+    alike = {place: each for place, each in entry["keys"].items() if each[:8] == key[:8]}
+    places = [place for place, each in alike.items() if each == key and place.split("/")[0] in (kind, "any")]
+    right = alike and (places or key not in alike.values())
+    require(right, f"the index points to entry {index}, which does not have the key asked for")
+    return places
+
+
+def answers_to(question: dict[str, str], entry: dict[str, Any], keys: dict[str, bytes]) -> bool:
+    """Tell whether an entry that has a key looked under has all else that is asked."""
+    if "control" in question or "eventId" not in entry:
+        return "eventId" not in entry and entry["keys"].get("control") == keys.get("control", b"")
+    names = ["action", "operation", "outcome", "sourceId"] + ["resourceType"] * ("resourceId" not in question)
+    clear = all(question.get(name, entry[name]) == entry[name] for name in names)
+    time = comparable(entry["timestamp"])
+    early = "from" in question and time < comparable(question["from"])
+    late = "to" in question and time >= comparable(question["to"])
+    return clear and not early and not late and entry["keys"]["actor"] == keys.get("actor", entry["keys"]["actor"])
+
+
+def title(entry: dict[str, Any]) -> str:
+    """Return an entry in words."""
+    if "eventId" not in entry:
+        return f"{entry['loggedAt']} control entry of the type {entry['type']}"
+    operation = "" if entry["operation"] is None else f" ({entry['operation']})"
+    return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"
+
+
+# --- Commands: each returns its verdict, or raises ----------------------------------------------------------------------
+class Verdict(NamedTuple):
+    """What a command found: in words, in lines, how many of what it checked, and what could not be checked."""
+
+    summary: str
+    details: list[str]
+    checked: dict[str, int]
+    unchecked: tuple[str, ...] = ()
+
+
+def command_checkpoint(arguments: argparse.Namespace) -> Verdict:
     """Check a checkpoint's signature and form."""
     checkpoint = open_checkpoint(read(arguments.file), parse_vkey(arguments.vkey))
-    return f"the log signed {checkpoint}", [], {"checkpoints": 1}
+    return Verdict(f"the log signed {checkpoint}", [], {"checkpoints": 1})
 
 
 def open_event(
@@ -910,33 +1249,44 @@ def open_event(
 ) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], Checkpoint]:
     """Return index, entry and disclosures of an event whose inclusion proof was checked, and the checkpoint it is in."""
     index, proof, note = parse_proof(read(arguments.proof), b"index ")
-    data, disclosures = parse_event_file(read(arguments.event))
+    file = parse_event_file(read(arguments.event))
+    data = file["entry"].encode()
     entry = parse_entry(data)
-    require("eventId" in entry, "the entry is not an event", MalformedError)
+    require("eventId" in entry or not entry["known"], "the entry is not an event", MalformedError)
+    disclosures = parse_disclosures(file["disclosures"], entry)
+    listed = [*disclosures] == file["disclosed"]
+    require(listed, "'disclosed' does not list what 'disclosures' has, in the order of the groups", MalformedError)
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
     return index, entry, disclosures, checkpoint
 
 
-def command_proof(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+def command_proof(arguments: argparse.Namespace) -> Verdict:
     """Check that an event is in the log."""
     index, entry, disclosures, checkpoint = open_event(arguments)
-    details = [f"event     {entry['eventId']}: {entry['action']} {entry['resourceType']}, {entry['outcome']}"]
-    details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
-    for group in ("actor", "resource"):
+    details = [f"entry     {index}: {title(entry)}"]
+    if "eventId" in entry:
+        details = [f"event     {entry['eventId']}: {title(entry).partition(' ')[2]}"]
+        details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
+    for group in entry["commitments"]:
         if group in disclosures:
             check_disclosure(entry, group, *disclosures[group])
-            details.append(f"{group:9} {disclosures[group][1]}")
-        else:
-            details.append(f"{group:9} not disclosed, so not checked")
-    if arguments.require_disclosures and len(disclosures) < 2:
-        raise IncompleteError("the event is in the log, but not all of its data was given to be checked")
+        details.append(
+            f"{group:9} {disclosures[group][1] if group in disclosures else 'not disclosed, so not checked'}"
+        )
     details.append(f"log       {checkpoint}")
+    unchecked = []
+    if arguments.require_disclosures and len(disclosures) < len(entry["commitments"]):
+        unchecked.append("the event is in the log, but not all of its data was given to be checked")
+    if not entry["known"]:
+        unchecked.append(
+            f"the entry is in the log, of a type this version does not know: {entry['type']}, {entry['v']}"
+        )
     summary = f"entry {index} is in the log {checkpoint.origin}, in its signed tree of {checkpoint.size:,} entries"
-    return summary, details, {"entries": 1, "disclosures": len(disclosures)}
+    return Verdict(summary, details, {"entries": 1, "disclosures": len(disclosures)}, (*unchecked,))
 
 
-def command_consistency(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+def command_consistency(arguments: argparse.Namespace) -> Verdict:
     """Check that the log only grew between two checkpoints."""
     key = parse_vkey(arguments.vkey)
     old_size, proof, note = parse_proof(read(arguments.file), b"old ")
@@ -944,15 +1294,15 @@ def command_consistency(arguments: argparse.Namespace) -> tuple[str, list[str], 
     require(old.size == old_size, f"the proof starts at size {old_size}, the checkpoint has {old.size}")
     verify_consistency(old.size, new.size, old.root, new.root, proof)
     summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
-    return summary, [], {"checkpoints": 2}
+    return Verdict(summary, [], {"checkpoints": 2})
 
 
-def command_log(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+def command_log(arguments: argparse.Namespace) -> Verdict:
     """Check a whole exported log."""
     directory, key = Path(arguments.file), parse_vkey(arguments.vkey)
     newest = open_checkpoint(read(directory / "checkpoint"), key)
     checkpoints = [newest, *(open_checkpoint(read(path), key) for path in arguments.old)]
-    checker = LogChecker(directory, {each.size for each in checkpoints})
+    checker = LogChecker(directory, {each.size for each in checkpoints}, newest.origin)
     checker.run(newest.size)
     problems = checker.problems
     for each in checkpoints:
@@ -961,7 +1311,9 @@ def command_log(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str
         elif checker.roots.get(each.size, each.root) != each.root:
             problems.append(f"the first {each.size} entries do not lead to the root hash the log signed")
     complete, chain = checker.entries == newest.size, directory / "chain"
-    details = [f"chain     {'recomputed' if complete and chain.exists() else 'not checked (there is no file chain)'}"]
+    details = [f"log ID    {log_id(checker.log_id)}"] if checker.entries else []
+    details += [f"unknown   {checker.unknown} entries of a type this version does not know"] if checker.unknown else []
+    details += [f"chain     {'recomputed' if complete and chain.exists() else 'not checked (there is no file chain)'}"]
     if (
         complete
         and chain.exists()
@@ -969,75 +1321,92 @@ def command_log(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str
     ):
         problems.append("chain: the recomputed hash chain ends elsewhere")
     require(not problems, "\n".join(problems[:100]))
-    if checker.missing or not checker.entries:
-        raise IncompleteError("not there to be checked: " + ", ".join(checker.missing[:20] or ["any entry"]))
+    lacks = checker.missing[:20] or ["any entry"] * (not checker.entries)
+    unchecked = ["not there to be checked: " + ", ".join(lacks)] if lacks else []
     checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": len(checkpoints)}
-    return f"all of the log: {newest}", details, checked
+    return Verdict(f"all of the log: {newest}", details, checked, (*unchecked,))
 
 
-def command_evidence(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
-    """Check that events, and no others, answer a question; the question is yours, not the bundle's."""
-    question = parse_question(arguments)
-    indexed = question.keys() & {"resourceId", "userId", "action"}
-    require(indexed, "ask for a resource, an actor or an action: only those are in the index", MalformedError)
-    alone = question.keys() - {"loggedFrom", "loggedTo"} in ({"resourceId", "resourceType"}, {"userId"}, {"action"})
-    countable = arguments.mode == "answer" or alone
-    require(countable, "--count is for one resource, actor or action, bounded by the log's clock only", MalformedError)
-    evidence = Evidence(read_document(arguments.file), parse_vkey(arguments.vkey))
-    bundle = evidence.bundle
-    require(bundle["question"] == question, f"the bundle answers another question: {bundle['question']}")
-    require(bundle["mode"] == arguments.mode, f"the bundle is of the mode {bundle['mode']}")
-    fault = went_back(evidence.entries)
-    require(not fault, f"{fault}, which convicts the log: see the command fraud")
-    evidence.open_index()
-    keys, edges = evidence.keys(question), evidence.check_window(question)
-    first, *_ = keys
-    indexes, count = evidence.search(keys[first], count=arguments.mode == "count")
-    answers = []
-    for index in sorted(indexes):
-        entry = evidence.entries.get(index, {})
-        require("eventId" in entry, f"entry {index}, to which the index points, is not there or no event")
-        has = {kind: entry["keys"][PLACES[kind]] == key for kind, key in keys.items()}
-        require(has[first], f"the index points to entry {index}, which does not have the key asked for")
-        if all(has.values()) and matches(question, entry):
-            answers.append(index)
-    indexes_shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
-    rising = indexes_shown == sorted({*indexes_shown} & {*answers}) and all(bodies.values())
-    require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
-    stray = evidence.entries.keys() - {*indexes, bundle["epoch"]} - edges
-    require(not stray, "there are entries in the bundle that the question does not need")
-    lines = [f"question  {json.dumps(question, ensure_ascii=False)}"]
-    for index in reversed(answers):
-        entry = evidence.entries[index]
-        lines.append(
-            f"entry     {index}: {entry['timestamp']} {entry['action']} {entry['resourceType']}, {entry['outcome']}"
-        )
-        for group, (salt, body) in parse_disclosures(bodies.get(index, {})).items():
-            ident = check_disclosure(entry, group, salt, body)
-            false = idents_of(question).get(group, ident) != ident or evidence.has_false_key(entry, group, ident)
-            require(not false, f"entry {index} carries a false key: the {group} shown has another one")
-            lines.append(f"  {group:9} {body}")
-    disclosed = sum(map(len, bodies.values()))
-    answered = len(answers) if arguments.mode == "answer" else count
-    manifest = {"answers": answered, "disclosures": disclosed, "postings": count}
-    require(bundle["manifest"] == manifest, "the manifest does not count what is there")
-    epoch = evidence.epoch
-    lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
+def command_evidence(arguments: argparse.Namespace) -> Verdict:
+    """Check that events, and no others, answer a question; the question is yours, not the bundle's.
+
+    BUNDLE is a file, or the directory of a set, which has the files 000001.json, 000002.json, …
+    """
+    question, said = parse_question(arguments)
+    alone = question.keys() - {"loggedFrom", "loggedTo"}
+    countable = {"resourceId", "resourceType"}, {"userId"}, {"actorType"}, {"action"}, {"operation"}, {"control"}
+    one = (
+        "--count is for one resource, userId, actorType, action, operation or control, bounded by the log's clock only"
+    )
+    require(arguments.mode == "answer" or alone in countable, one, MalformedError)
+    key, path, unchecked = parse_vkey(arguments.vkey), Path(arguments.file), []
+    whole = path.is_dir()
+    require(not whole or (path / "000001.json").exists(), "part 1 of the set is not there", IncompleteError)
+    evidence = Evidence(read_document(path / "000001.json" if whole else path), key)
+    first, mode = evidence.bundle, "part" if whole or evidence.bundle["mode"] == "part" else arguments.mode
+    require(mode != "part" or arguments.mode == "answer", "--count is not for a set", MalformedError)
+    answer = Answer(question, mode)
+    answer.add(evidence)
+    if whole:
+        for number in range(1, evidence.parts + 1):
+            name, end = f"{number:06}.json", evidence.end
+            there = (path / name).exists()
+            require(there, f"part {number} of the {evidence.parts} parts of the set is not there", IncompleteError)
+            evidence = evidence if number == 1 else Evidence(read_document(path / name), key)
+            same = all(evidence.bundle[member] == first[member] for member in SHARED)
+            placed = (evidence.part, evidence.parts) == (number, first["part"][1])
+            require(same and placed, f"{name} is not part {number} of this set")
+            if number > 1:
+                require(evidence.bundle["start"] == end, f"{name} does not begin where the part before ends")
+                answer.add(evidence)
+    elif mode == "part":
+        unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
+    lines = [
+        f"question  {TEXT(question)}",
+        *said,
+        *(line for block in reversed(answer.blocks) for line in block),
+        *answer.apart,
+    ]
+    lines += reported(answer, evidence, unchecked)
+    if arguments.require_disclosures and (first["disclosure"] == "none" or answer.missing):
+        unchecked.append("the personal data that was required is not in the bundle, or not all of it")
+    checked = {"entries": answer.entries, "segments": answer.segments, "disclosures": answer.disclosed}
+    summary = f"{answer.words()} the question, of all that {evidence.checkpoint.origin} had indexed"
+    return Verdict(summary, lines, checked, (*unchecked,))
+
+
+def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[str]:
+    """Return what has to be said beside an answer; add what could not be checked."""
+    epoch, question = evidence.epoch, answer.question
     since, until = looks_from(question), question.get("loggedTo")
-    lines += [] if since is None else [f"not seen  entries logged before {comparable(since)}"]
-    lines += [] if until is None else [f"not seen  entries logged at {comparable(until)} or later"]
-    lines += [
+    lines = [
+        f"alike     entry {index} shares the first 8 bytes of a key asked for, which answers nothing"
+        for index in answer.alike
+    ]
+    if answer.mode == "count":
+        lines.append(
+            "not seen  whether an entry counted only shares the first 8 bytes of the key (2^32 hashes of work)"
+        )
+    if evidence.bundle["disclosure"] == "none" and answer.mode != "count":
+        lines.append("withheld  there is no personal data in this bundle")
+    if answer.unknown:
+        listed = ", ".join(map(str, answer.unknown[:20]))
+        unchecked.append(f"{len(answer.unknown)} entries of a type this version does not know: {listed}")
+    unchecked += [f"code points whose form this Python does not know are in {each}" for each in answer.strangers[:20]]
+    unchecked += ["the times in the bundle, which this version does not know"] if evidence.bundle.get("times") else []
+    lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
+    lines.append(f"log ID    {log_id(evidence.leaves[0])}")
+    lines += [] if since is None else [f"not seen  entries logged before {since}"]
+    lines += [] if until is None else [f"not seen  entries logged at {until} or later"]
+    return [
+        *lines,
         f"not seen  entries from {epoch['size']} on, logged after the index epoch",
         "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)",
         "not checked here: that entries without shown data carry the keys of their data",
     ]
-    what = f"exactly {answered:,} events" if answered else "no event"
-    answer = "has been logged for" if arguments.mode == "count" else "answers" if answered < 2 else "answer"
-    checked = {"entries": len(evidence.entries), "segments": len(evidence.ranges), "disclosures": disclosed}
-    return f"{what} {answer} the question, of all that {evidence.checkpoint.origin} had indexed", lines, checked
 
 
-def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[str, int]]:
+def command_fraud(arguments: argparse.Namespace) -> Verdict:
     """Check that the log convicts itself: of an index that leaves out an event, of a false key, of a clock that went back.
 
     The first two take an event's proof, its event file and the evidence bundle that lacks it, the second one the event's data
@@ -1051,41 +1420,50 @@ def command_fraud(arguments: argparse.Namespace) -> tuple[str, list[str], dict[s
         require(
             alone, "a clock fraud file has exactly its members, two entries, and no --proof or --event", MalformedError
         )
-        checkpoint, entries = open_entries(document, key)
+        checkpoint, entries, _ = open_entries(document, key)
         evidence = None
     else:
         evidence = Evidence(document, key)
         checkpoint, entries = evidence.checkpoint, evidence.entries
     if fault := went_back(entries):
-        return f"FRAUD: {fault}", [f"signed    {checkpoint}"], {"entries": len(entries)}
+        return Verdict(f"FRAUD: {fault}", [f"signed    {checkpoint}"], {"entries": len(entries)})
     if evidence is None or not given:
         raise VerificationError("the entries are logged in order: nothing is proved")
     index, entry, disclosures, older = open_event(arguments)
-    lines = [f"event     {entry['eventId']} is entry {index} of {older}", f"signed    {checkpoint}"]
+    lines = [f"entry     {index}: {title(entry)}; in {older}", f"signed    {checkpoint}"]
+    strangers = []
     for group, disclosure in disclosures.items():
-        if evidence.convicts_key(entry, group, check_disclosure(entry, group, *disclosure)):
-            return f"FRAUD: entry {index} carries a false key: its {group} has another one", lines, {"entries": 2}
+        ident = check_disclosure(entry, group, *disclosure)
+        if unassigned(ident.decode()):
+            strangers.append(f"the id in {group} of entry {index}: {unassigned(ident.decode())}")
+        elif evidence.convicts_key(entry, group, ident):
+            said = f"FRAUD: entry {index} carries a false key: its {group} has another one"
+            return Verdict(said, lines, {"entries": 2})
+    try:
+        return Verdict(left_out(evidence, index, entry), lines, {"entries": 2})
+    except VerificationError:
+        require(
+            not strangers,
+            f"code points whose form this Python does not know are in {', '.join(strangers)}",
+            IncompleteError,
+        )
+        raise
+
+
+def left_out(evidence: Evidence, index: int, entry: dict[str, Any]) -> str:
+    """Return that the index leaves out an entry under one of its keys, if the bundle shows that."""
     evidence.open_index()
     for segment, text in evidence.ranges:
-        for index_key in entry["keys"] if segment.start <= index < segment.end else []:
+        for index_key in entry["keys"].values() if segment.start <= index < segment.end else []:
             low, high = (index_key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
             try:
-                first, last, _ = find_places(segment, text, low, high)
+                pages = open_pages(segment, text)
+                there = pages.place(low) != pages.place(high)
             except VerificationError:
                 continue  # the bundle is about another key
-            require(first == last, f"the index has entry {index} under this key: no fraud")
-            said = f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
-            return said, lines, {"entries": 2}
+            require(not there, f"the index has entry {index} under this key: no fraud")
+            return f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
     raise VerificationError(f"the bundle does not show what the index has of entry {index}: nothing is proved")
-
-
-def matches(question: dict[str, str], entry: dict[str, Any]) -> bool:
-    """Tell whether an entry has what is asked of its clear members."""
-    clear = all(question.get(name, entry[name]) == entry[name] for name in ("action", "outcome", "resourceType"))
-    time = comparable(entry["timestamp"])
-    early = "from" in question and time < comparable(question["from"])
-    late = "to" in question and time >= comparable(question["to"])
-    return clear and not early and not late
 
 
 def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
@@ -1096,6 +1474,7 @@ def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
     return data
 
 
+# === Showing: what is above checks, and calls nothing of what is below ==================================================
 def main(argv: list[str] | None = None) -> int:
     """Run a command and print its verdict; return the exit code."""
     codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."
@@ -1120,7 +1499,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", help="print the verdict as JSON")
         what = {
             "log": "the directory of the export",
-            "evidence": "the bundle",
+            "evidence": "the bundle, or the directory of a set of bundles",
             "fraud": "the evidence bundle, or a clock fraud file",
         }
         command.add_argument("proof" if name == "proof" else "file", help=what.get(name, f"the {name} file"))
@@ -1128,11 +1507,12 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("proof", "fraud"):
         required = name == "proof"
         options[name].add_argument("--event", action=Once, required=required, help="the event's .event.json file")
-    options["proof"].add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
+    for name in ("proof", "evidence"):
+        options[name].add_argument("--require-disclosures", action="store_true", help="exit with 3 if data is withheld")
     older = "the older checkpoint; the proof has the newer one"
     options["consistency"].add_argument("--old", action=Once, required=True, help=older)
     options["log"].add_argument("--old", action="append", default=[], help="an older checkpoint; repeatable")
-    asks = "resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…, resourceId=…; repeatable, all apply"
+    asks = f"one of {', '.join(['resource=TYPE:ID', *VALUES, *IDS, *TIMES])}, as in action=read; repeatable, all apply"
     options["evidence"].add_argument("--ask", action="append", default=[], required=True, help=asks)
     bounds = {
         "--from": "happened then or later, says its producer: 2026-03-01[T08:00:00Z], in any zone",
@@ -1146,22 +1526,29 @@ def main(argv: list[str] | None = None) -> int:
         "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
     )
     arguments = parser.parse_args(argv)
-    summary, details, checked, problems, code = "", [], {}, [], 0
+    verdict, problems, code = Verdict("", [], {}), [], 0
     try:
-        summary, details, checked = arguments.function(arguments)
+        verdict = arguments.function(arguments)
+        if problems := [*verdict.unchecked]:
+            verdict, code = verdict._replace(summary=""), CODES[IncompleteError]
     except tuple(CODES) as error:
         problems, code = str(error).split("\n"), CODES[type(error)]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error, RecursionError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error, RecursionError):
         problems, code = ["the file does not have the members its format needs"], CODES[MalformedError]
     except OSError as error:
         problems, code = [f"{error.filename}: {error.strerror}"], CODES[MalformedError]
     if arguments.json:
-        verdict = {"verdict": VERDICTS[code], "exitCode": code, "summary": summary, "problems": problems}
+        said = {"verdict": VERDICTS[code], "exitCode": code, "summary": verdict.summary, "problems": problems}
         # In pieces: standard output without a buffer (PYTHONUNBUFFERED) may stop in the midst of a large one.
-        return write([*json.JSONEncoder().iterencode({**verdict, "details": details, "checked": checked})], code)
-    lines = [*details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [summary])]
-    # What a producer wrote must not command the reader's terminal.
-    return write(["\n".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)], code)
+        said |= {"details": verdict.details, "checked": verdict.checked}
+        return write([*json.JSONEncoder().iterencode(said)], code)
+    lines = [*verdict.details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [verdict.summary])]
+    return write(["\n".join(map(escaped, lines))], code)
+
+
+def escaped(line: str) -> str:
+    """Return a line in which what a producer wrote does not command the reader's terminal."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
 
 
 def write(verdict: list[str], code: int) -> int:
@@ -1173,7 +1560,8 @@ def write(verdict: list[str], code: int) -> int:
         print(*verdict, sep="", flush=True)
     except OSError as error:
         sys.stdout = None  # or Python would try to write the rest when it ends
-        print(f"verify.py: cannot write the verdict to standard output: {error}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"verify.py: cannot write the verdict to standard output: {error}", file=sys.stderr)
         return code or CODES[MalformedError]
     return code
 

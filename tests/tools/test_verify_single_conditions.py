@@ -20,6 +20,8 @@ from offline import (
     BAD_ENTRIES,
     BAD_FILES,
     ENTRIES,
+    GOOD_ENTRY,
+    GOOD_STRANGERS,
     ORIGIN,
     check_evidence,
     check_fraud,
@@ -27,10 +29,12 @@ from offline import (
     control,
     disclosure,
     event,
+    event_file,
     export,
     growth_file,
     many,
     proof_file,
+    stranger,
     verify,
     vkey_of,
 )
@@ -75,6 +79,51 @@ def test_a_form_is_exact():
     ):  # fmt: skip
         assert not verify.fits(right | {name: value}, form), (name, value)
     assert not verify.fits([], form)
+
+
+def test_a_form_has_members_that_may_be_absent():
+    form = {"a?": str, "b": [], "c?": [int]}
+    for value in ({"b": []}, {"a": "", "b": []}, {"b": [], "c": [1]}, {"a": "", "b": [], "c": []}):
+        assert verify.fits(value, form)
+    for value in (
+        {},
+        {"a": ""},
+        {"b": [1]},
+        {"b": [None]},
+        {"a": None, "b": []},
+        {"a?": "", "b": []},
+        {"b": [], "x": 1},
+        {"b": [], "c": [""]},
+    ):
+        assert not verify.fits(value, form), value
+
+
+NUMBERS = {  # RFC 8785 appendix B, and the ends of the ways in which numbers are written
+    "0000000000000000": "0", "8000000000000000": "0", "0000000000000001": "5e-324", "8000000000000001": "-5e-324",
+    "7fefffffffffffff": "1.7976931348623157e+308", "ffefffffffffffff": "-1.7976931348623157e+308",
+    "4340000000000000": "9007199254740992", "c340000000000000": "-9007199254740992", "4430000000000000": "295147905179352830000",
+    "44b52d02c7e14af5": "9.999999999999997e+22", "44b52d02c7e14af6": "1e+23", "44b52d02c7e14af7": "1.0000000000000001e+23",
+    "444b1ae4d6e2ef4e": "999999999999999700000", "444b1ae4d6e2ef4f": "999999999999999900000", "444b1ae4d6e2ef50": "1e+21",
+    "3eb0c6f7a0b5ed8c": "9.999999999999997e-7", "3eb0c6f7a0b5ed8d": "0.000001", "41b3de4355555553": "333333333.3333332",
+    "41b3de4355555554": "333333333.33333325", "41b3de4355555555": "333333333.3333333", "41b3de4355555556": "333333333.3333334",
+    "41b3de4355555557": "333333333.33333343", "becbf647612f3696": "-0.0000033333333333333333", "43143ff3c1cb0959": "1424953923781206.2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", NUMBERS)
+def test_a_number_is_written_as_rfc_8785_says(bits):
+    (value,) = struct.unpack(">d", bytes.fromhex(bits))
+    assert verify.canonical(value) == NUMBERS[bits]
+    data = f'{{"n":{NUMBERS[bits]}}}'.encode()
+    assert verify.parse_json(data, "x")["n"] == value
+    for other in (f"{NUMBERS[bits]}.0", f"0{NUMBERS[bits]}", f"{NUMBERS[bits]} "):
+        with malformed():
+            verify.parse_json(f'{{"n":{other}}}'.encode(), "x")
+
+
+def test_members_stand_in_the_order_of_utf_16():
+    assert verify.canonical({"\ue000": 1, "\U0001f600": 2, "a": [{}, []]}) == '{"a":[{},[]],"\U0001f600":2,"\ue000":1}'
+    assert verify.canonical('\x00\x1f"\\\x7f\u2028é') == '"\\u0000\\u001f\\"\\\\\x7f\u2028é"'
 
 
 def test_base64url_is_text_in_its_own_alphabet():
@@ -149,11 +198,11 @@ def test_an_inclusion_proof_has_its_lines(rest):
 def test_a_sequence_number_is_below_2_to_the_53():
     entry = json.loads(event(5)[0])
     for number in (0, 2**53 - 1):
-        data = canonical({**entry, "source": {"id": "a", "seq": number}}).encode()
+        data = event(5, source={"id": "a", "seq": number})[0]
         assert verify.parse_entry(data)["seq"] == str(number)
     assert verify.parse_entry(canonical(entry).encode())["seq"] is None
     with malformed():
-        verify.parse_entry(canonical({**entry, "source": {"id": "a", "seq": 2**53}}).encode())
+        verify.parse_entry(event(5, source={"id": "a", "seq": 2**53})[0])
 
 
 @pytest.mark.parametrize("name", [name for name in BAD_ENTRIES if name != "a control entry"])
@@ -163,9 +212,33 @@ def test_a_bad_entry_is_named_as_that(name):
         verify.parse_entry(BAD_ENTRIES[name])
 
 
-@pytest.mark.parametrize("name", [name for name, (_, code) in BAD_FILES.items() if code == 2])
+@pytest.mark.parametrize("name", GOOD_STRANGERS)
+def test_an_entry_of_a_later_type_is_one(name):
+    entry = verify.parse_entry(GOOD_STRANGERS[name])
+    assert (entry["known"], "eventId" in entry) == (False, False)
+
+
+def test_an_entry_ends_at_65535_bytes():
+    fill = 65_535 - len(stranger(note=""))
+    assert len(stranger(note="x" * fill)) == 65_535
+    assert verify.parse_entry(stranger(note="x" * fill))["type"] == "outcome"
+    with malformed("at most 65535 bytes"):
+        verify.parse_entry(stranger(note="x" * (fill + 1)))
+
+
+def test_keys_have_the_names_of_what_they_are_of():
+    entry, _ = event(5, related=[{"id": "P-9", "type": "a"}] * 1, operation="o", source={"id": "s", "seq": 1})
+    named = verify.parse_entry(entry)["keys"]
+    assert [*named] == ["actor", "resource", "action", "operation", "source", "related/0"]
+    assert named["operation"] == verify.public_key("operation", "o") != verify.public_key("source", "o")
+    assert [*verify.parse_entry(stranger())["keys"]] == ["control", "any/1", "any/2"]
+    assert [*verify.parse_entry(canonical({**GOOD_ENTRY, "v": 2}).encode())["keys"]] == ["any/0", "any/1", "any/2"]
+    assert verify.parse_entry(control())["keys"] == {}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
 def test_a_bad_event_file_is_named_as_that(name):
-    data = BAD_FILES[name][0]
+    data, _ = BAD_FILES[name]
     with malformed():
         verify.parse_event_file(data)
 
@@ -173,12 +246,18 @@ def test_a_bad_event_file_is_named_as_that(name):
 @pytest.mark.parametrize(
     "disclosures",
     [{"actor": 1}, {"actor": ["body", "salt"]}, {"actor": {"body": "", "salt": "A" * 22, "x": 1}}, {"actor": {}},
-     {"x": {"body": "", "salt": "A" * 22}}, {"actor": {"body": 1, "salt": "A" * 22}}, {"actor": {"body": "", "salt": 1}}],
+     {"x": {"body": "", "salt": "A" * 22}}, {"actor": {"body": 1, "salt": "A" * 22}}, {"actor": {"body": "", "salt": 1}},
+     {"related/2": {"body": "", "salt": "A" * 22}}, {"related/01": {"body": "", "salt": "A" * 22}}],
 )  # fmt: skip
 def test_a_disclosure_has_body_and_salt(disclosures):
-    assert verify.parse_disclosures({"actor": {"body": "", "salt": "A" * 22}}) == {"actor": (bytes(16), "")}
+    entry = verify.parse_entry(event(5, related=[{"id": "P-9", "type": "a"}, {"id": "P-8", "type": "a"}])[0])
+    right = {"related/1": {"body": "r", "salt": "A" * 22}, "actor": {"body": "", "salt": "A" * 22}}
+    assert [*verify.parse_disclosures(right, entry).items()] == [
+        ("actor", (bytes(16), "")),
+        ("related/1", (bytes(16), "r")),
+    ]
     with malformed():
-        verify.parse_disclosures(disclosures)
+        verify.parse_disclosures(disclosures, entry)
 
 
 def test_a_vkey_has_its_form_and_type():
@@ -327,8 +406,7 @@ def test_a_proof_says_when_and_in_which_log(tmp_path, capsys):
 
 
 def test_a_control_entry_is_no_event(tmp_path, capsys):
-    entry = canonical({"disclosures": {}, "entry": control().decode()}).encode() + b"\n"
-    proof, file = put(tmp_path, proof=proof_file(0), file=entry)
+    proof, file = put(tmp_path, proof=proof_file(0), file=event_file(control().decode(), {}))
     code, verdict = judge(capsys, "proof", "--vkey", VKEY, "--event", file, proof)
     assert (code, verdict["problems"]) == (2, ["the entry is not an event"])
 
@@ -674,14 +752,33 @@ def test_a_segment_without_postings_has_no_pages():
 
 def test_a_disclosure_is_of_the_type_its_entry_says():
     entry = verify.parse_entry(event(5)[0])
+    actor = {"appendedBy": "local", "userId": "x"}
     for group, body, error in (
         ("resource", {"resource": {"id": "P-5", "type": "invoice"}}, verify.VerificationError),
-        ("resource", {"userId": "x"}, verify.MalformedError),
-        ("actor", {"userId": 5}, verify.MalformedError),
-        ("actor", {}, verify.MalformedError),
+        ("resource", actor, verify.MalformedError),
+        ("actor", actor | {"userId": 5}, verify.MalformedError),
+        ("actor", {"appendedBy": "local"}, verify.MalformedError),
     ):
         salt, text, commitment = disclosure(1, canonical(body))
+        commitments = entry["commitments"] | {group: b64url(commitment)}
         with pytest.raises(error):
-            verify.check_disclosure(entry | {group: b64url(commitment)}, group, salt, text)
+            verify.check_disclosure(entry | {"commitments": commitments}, group, salt, text)
         with refused("commits to"):
             verify.check_disclosure(entry, group, salt, text)
+
+
+IDENTS = {
+    "an actor": ("actor", {"appendedBy": "x", "userId": "a"}, b"actor\0a"),
+    "an actor in NFD": ("actor", {"appendedBy": "x", "userId": "e\u0301"}, "actor\0\u00e9".encode()),
+    "nobody known": ("actor", {"appendedBy": "x", "type": "unknown"}, b"actor\0"),
+    "a resource": ("resource", {"resource": {"id": "R\u0041\u030a", "type": "patient_record"}}, "resource\0patient_record\0R\u00c5".encode()),
+    "a related resource": ("related/0", {"id": "e\u0301", "role": "r", "type": "a:b"}, "related\0a:b\0\u00e9".encode()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDENTS)
+def test_what_is_disclosed_leads_to_an_ident(name):
+    group, body, ident = IDENTS[name]
+    salt, text, commitment = disclosure(1, canonical(body))
+    entry = {"commitments": {group: b64url(commitment)}, "resourceType": "patient_record"}
+    assert verify.check_disclosure(entry, group, salt, text) == ident
