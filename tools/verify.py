@@ -60,23 +60,16 @@ INDEX_KEYS = {"bits": int, "loggedAt": str, "origin": str, "root": str, "type": 
 INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
 CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
 EVENT_FILE = {"absent": [], "disclosed": [str], "disclosures": dict, "entry": str}
-ACTOR = {"appendedBy": str} | dict.fromkeys(
-    ("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?", "userId?"), str
+# What the groups of an event hold; of the rest of it only the names of the members matter here, so any value will do.
+ACTOR = {"appendedBy": str, "userId?": str} | dict.fromkeys(
+    ("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?"), ...
 )
-RELATED = {"id": str, "name?": str, "role?": str, "type": str}
-RESOURCE = {
-    "details?": {
-        "fieldsAccessed?": [str],
-        "newValues?": dict,
-        "oldValues?": dict,
-        "purpose?": str,
-        "query?": str,
-        "reason?": str,
-        "recipient?": {"address?": str, "name": str},
-    },
-    "metadata?": dict,
-    "resource": {"id": str, "name?": str, "type": str},
-}
+DETAILS = dict.fromkeys(
+    ("fieldsAccessed?", "newValues?", "oldValues?", "purpose?", "query?", "reason?", "recipient?"), ...
+)
+RESOURCE = {"details?": DETAILS, "metadata?": dict, "resource": {"id": str, "name?": ..., "type": str}}
+RELATED = {"id": str, "name?": ..., "role?": ..., "type": str}
+TIMES_OF_WITNESSES = {"after": str, "afterProof": [str], "before": str, "beforeProof": [str]}
 BUNDLE = {
     "absent": [],
     "buckets": [{"hashes": str, "key": str}],
@@ -95,7 +88,7 @@ BUNDLE = {
     "segments": [{"hashes": str, "runs": [(int, str)]}],
     "start": int,
     "table": str,
-    "times?": list,
+    "times?": [TIMES_OF_WITNESSES],
     "type": "tlog-evidence",
     "v": 1,
 }
@@ -210,7 +203,7 @@ def fits(value: object, form: Any) -> bool:  # noqa: ANN401 - a form is made of 
         return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
     if isinstance(form, type):
         return type(value) is form and (form is not int or 0 <= value <= MAX_SIZE)  # type: ignore[operator]
-    return type(value) is type(form) and value == form
+    return form is ... or (type(value) is type(form) and value == form)
 
 
 # --- Hashes and Merkle proofs (RFC 6962 section 2.1, verification as in RFC 9162 section 2.1) --------------------------
@@ -582,6 +575,8 @@ def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) 
     commitment = parse_base64url(entry["commitments"][group], f"the {group} commitment", HASH)
     if sha256(COMMITMENT, salt, body.encode()) != commitment:
         raise VerificationError(f"the {group} data is not what the entry commits to")
+    if not entry["known"]:
+        return b""  # what its groups hold is for somebody to say who knows its type
     content = parse_json(body.encode(), f"the {group} data", exact=False)
     kind = group.split("/", maxsplit=1)[0]
     what = f"the {group} data is not what an event has there"
@@ -593,7 +588,7 @@ def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) 
         return ident_of(kind, user)
     about = content["resource"] if kind == "resource" else content
     require(re.fullmatch(TYPE, about["type"]), what, MalformedError)
-    same = kind == "related" or about["type"] == entry.get("resourceType", about["type"])
+    same = kind == "related" or about["type"] == entry["resourceType"]
     require(same, "the resource data is of another type than the entry says")
     return ident_of(kind, about["type"], about["id"])
 
@@ -946,8 +941,12 @@ class Evidence:
         )
         self.bundle = bundle
         self.part, self.parts = bundle.get("part", (1, 1))
-        whole = 1 <= self.part <= self.parts and (bundle["start"] < bundle["end"] or "part" not in bundle)
-        require(whole, "a part is one of those that there are, and its window is not empty", MalformedError)
+        require(1 <= self.part <= self.parts, "a part is one of those that there are", MalformedError)
+        require(
+            1 <= len(bundle.get("times", [...])) <= 1000,
+            "there are 1 to 1,000 times, or no member times",
+            MalformedError,
+        )
         self.buckets: dict[int, bytes] = {}  # those whose proofs were checked
         self.checkpoint, self.entries, self.leaves = open_entries(bundle, key)
 
@@ -1028,6 +1027,7 @@ class Evidence:
     def check_window(self, question: dict[str, str]) -> set[int]:
         """Check that the window is the smallest one with every entry logged when the question looks; return its edges, and 0."""
         self.commitment()
+        require(self.start < self.end or "part" not in self.bundle, "a part of a set has an empty window")
         size, ends = self.epoch["size"], []
         if self.part == 1:  # inner ends of a set have no edges
             ends.append(("begins", self.start, looks_from(question), 0))
@@ -1139,15 +1139,16 @@ class Answer:
         answers = {}
         for index in met:
             require(index in entries, f"entry {index}, to which the index points, is not there")
-            under = [kind for kind in self.looked if index in found[kind]]
-            matched = [place for kind in under for place in places_of(index, entries[index], kind, keys[kind])]
+            kind, *twice = [kind for kind in self.looked if index in found[kind]]
+            require(not twice, f"entry {index} names the resource twice, which no log lets in")
+            matched = place_of(index, entries[index], kind, keys[kind])
             if not matched:
                 self.alike.append(index)
             elif answers_to(question, entries[index], keys):
                 answers[index] = matched
             elif not entries[index]["known"] and "control" not in question:
                 self.apart.append(f"apart     entry {index} is no event: its type is {entries[index]['type']}")
-            self.unknown += [index] * (bool(matched) and not entries[index]["known"])
+            self.unknown += [index] if matched and not entries[index]["known"] else []
         shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
         rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())
         require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
@@ -1164,20 +1165,18 @@ class Answer:
         self.disclosed += disclosed
 
     def add_answer(
-        self, evidence: Evidence, index: int, matched: list[str], shown: dict[str, Any], keys: dict[str, bytes]
+        self, evidence: Evidence, index: int, matched: str, shown: dict[str, Any], keys: dict[str, bytes]
     ) -> None:
         """Check what is disclosed of an entry that answers; tell of both."""
         entry, asked = evidence.entries[index], idents_of(self.question)
-        about = f"; asked for as {', '.join(matched)}" if "resourceId" in self.question else ""
+        about = f"; asked for as {matched.replace('any', 'related')}" if "resourceId" in self.question else ""
         block = [f"entry     {index}: {title(entry)}{about}"]
         disclosures = parse_disclosures(shown, entry)
         for group in entry["commitments"]:
             if group in disclosures:
                 ident = check_disclosure(entry, group, *disclosures[group])
                 block.append(f"  {group:9} {disclosures[group][1]}")
-                if asked and (
-                    strangers := unassigned(ident.decode())
-                ):  # without a bucket key nothing has to be checked
+                if strangers := unassigned(ident.decode()):
                     self.strangers.append(f"the id in {group} of entry {index}: {strangers}")
                     continue
                 of = next((kind for kind in asked if entry["keys"].get(group) == keys[kind]), "")
@@ -1199,13 +1198,13 @@ class Answer:
         return found + (" has been logged for" if self.mode == "count" else " answers" if number < 2 else " answer")
 
 
-def places_of(index: int, entry: dict[str, Any], kind: str, key: bytes) -> list[str]:
-    """Return the places at which an entry has a key of a kind; none if it has another key with the same first 8 bytes."""
-    alike = {place: each for place, each in entry["keys"].items() if each[:8] == key[:8]}
-    places = [place for place, each in alike.items() if each == key and place.split("/")[0] in (kind, "any")]
-    right = alike and (places or key not in alike.values())
-    require(right, f"the index points to entry {index}, which does not have the key asked for")
-    return places
+def place_of(index: int, entry: dict[str, Any], kind: str, key: bytes) -> str:
+    """Return the place at which an entry has a key of a kind, nothing if it has another key with the same first 8 bytes."""
+    place, alike = next((each for each in entry["keys"].items() if each[1][:8] == key[:8]), ("", b""))
+    require(place, f"the index points to entry {index}, which does not have the key asked for")
+    right = alike != key or place.split("/")[0] in (kind, "any")
+    require(right, f"the index points to entry {index}, which has the key asked for in the place of another kind")
+    return place if alike == key else ""
 
 
 def answers_to(question: dict[str, str], entry: dict[str, Any], keys: dict[str, bytes]) -> bool:
@@ -1393,11 +1392,11 @@ def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[s
         listed = ", ".join(map(str, answer.unknown[:20]))
         unchecked.append(f"{len(answer.unknown)} entries of a type this version does not know: {listed}")
     unchecked += [f"code points whose form this Python does not know are in {each}" for each in answer.strangers[:20]]
-    unchecked += ["the times in the bundle, which this version does not know"] if evidence.bundle.get("times") else []
     lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
     lines.append(f"log ID    {log_id(evidence.leaves[0])}")
     lines += [] if since is None else [f"not seen  entries logged before {since}"]
     lines += [] if until is None else [f"not seen  entries logged at {until} or later"]
+    lines += ["not checked here: the times that witnesses say"] if "times" in evidence.bundle else []
     return [
         *lines,
         f"not seen  entries from {epoch['size']} on, logged after the index epoch",
