@@ -1126,7 +1126,7 @@ class Answer:
     def add(self, evidence: Evidence) -> None:
         """Check a bundle, or a part of a set, and take in what it proves."""
         bundle, entries, question = evidence.bundle, evidence.entries, self.question
-        require(bundle["question"] == question, f"the bundle answers another question: {TEXT(bundle['question'])}")
+        require(bundle["question"] == question, f"the bundle answers another question: {canonical(bundle['question'])}")
         require(bundle["mode"] == self.mode, f"the bundle is of the mode {bundle['mode']}")
         inside = {index: entry for index, entry in entries.items() if bundle["start"] <= index < bundle["end"]}
         fault = went_back(entries) or went_back(self.latest | inside)
@@ -1169,7 +1169,7 @@ class Answer:
     ) -> None:
         """Check what is disclosed of an entry that answers; tell of both."""
         entry, asked = evidence.entries[index], idents_of(self.question)
-        about = f"; asked for as {matched.replace('any', 'related')}" if "resourceId" in self.question else ""
+        about = f"; asked for as {re.sub('^any/.*', 'related', matched)}" if "resourceId" in self.question else ""
         block = [f"entry     {index}: {title(entry)}{about}"]
         disclosures = parse_disclosures(shown, entry)
         for group in entry["commitments"]:
@@ -1361,7 +1361,7 @@ def command_evidence(arguments: argparse.Namespace) -> Verdict:
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
     lines = [
-        f"question  {TEXT(question)}",
+        f"question  {canonical(question)}",
         *said,
         *(line for block in reversed(answer.blocks) for line in block),
         *answer.apart,
