@@ -18,11 +18,11 @@ ELSEWHERE = {
     "answering/prove.py": "cli/test_app.py::test_prove_and_verify",
     # Parts of the full check, which is attacked as a whole.
     "checking/event_ids.py": "checking/test_fsck.py::test_attack_is_named",
+    "checking/facts.py": "checking/test_disclosed.py::test_the_places_of_facts_are_those_of_their_names",
     "checking/join.py": "checking/test_fsck.py::test_logs_of_several_ranges_raise_no_alarm",
     "checking/opinion.py": "checking/test_fsck.py::test_second_opinion_sees_a_changed_entry",
     "checking/ranges.py": "checking/test_fsck.py::test_attack_is_named",
     "checking/replay.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
-    "checking/report.py": "checking/test_fsck.py::test_many_problems_are_counted_and_some_remembered",
     "checking/stored_index.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.

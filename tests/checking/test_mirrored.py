@@ -115,7 +115,7 @@ def test_a_cheating_index_is_convicted_by_a_stranger(tmp_path):
     """The epoch is signed and says that there are no postings; whoever has the entries derives others."""
     signer = Signer(ORIGIN, bytes(32))
     now = format_logged_at(utc_now())
-    first = draft_index_keys(4, bytes(32)).entry(now)
+    first = draft_index_keys(4, bytes(32), ORIGIN).entry(now)
     honest, cheating = (Segment(0, 1, count, EMPTY_ROOT) for count in (0, 3))
     for segment, expected in ((honest, set()), (cheating, {"index wrong"})):
         epoch = draft_index([1], table_hash(format_table([segment]))).entry(now)

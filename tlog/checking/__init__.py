@@ -13,6 +13,8 @@ Words:
 
     `fsck`  the check of a database, from its first row to its verdict
     `ranges`  a range of entries by itself: all that needs no other range
+    `disclosed`  the disclosures of a range, against commitments and index keys
+    `facts`  what of a range is told to who joins the ranges
     `workers`  ranges in several processes, on one snapshot
     `join`  ranges put together: tree, signed roots, index
     `event_ids`  an eventId that was logged twice, found in little memory

@@ -5,7 +5,8 @@ at every published checkpoint, commitments, index keys, the index. Where two of 
 column, its tile) the third one is named. That no row is hidden is settled by sequential scans (`tlog.storage.scan`).
 
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
-    join.py    ranges put together     event_ids.py  ids logged twice                    stored_index.py, opinion.py
+    join.py    ranges put together     disclosed.py  … and their disclosures             stored_index.py, opinion.py
+    facts.py   what ranges are         event_ids.py  ids logged twice
     mirrored.py  the same of an exported directory or a remote log
 
 A check can start where an earlier one ended (`CheckEnd`): then it looks only at the entries since, in seconds on a large log,
@@ -23,7 +24,7 @@ from tlog.checking.join import Join
 from tlog.checking.mirrored import fsck_mirror
 from tlog.checking.opinion import SecondOpinion
 from tlog.checking.replay import Replay
-from tlog.checking.report import CheckEnd, Place, Problem, Report, parse_check_end
+from tlog.checking.report import CheckEnd, Place, Problem, Report, counted, parse_check_end
 from tlog.checking.stored_index import check_stored_index
 from tlog.checking.workers import check_ranges, plan
 from tlog.core.tile import TILE_WIDTH
@@ -209,7 +210,7 @@ class _Check:
                 report.add("row hidden", Place("table leaf"), hidden_rows(leaves, join.stored_leaves))
         disclosures, homeless = await self._scan.count_disclosures(end)
         if homeless:
-            what = f"{_count(homeless, 'disclosure')} {'belongs' if homeless == 1 else 'belong'} to no entry"
+            what = f"{counted(homeless, 'disclosure')} {'belongs' if homeless == 1 else 'belong'} to no entry"
             report.add("disclosure mismatch", Place("entries from", end), what)
         if join.stored_disclosures != disclosures - homeless:
             what = hidden_rows(disclosures - homeless, join.stored_disclosures)
@@ -233,10 +234,6 @@ def hidden_rows(rows: int, reached: int, which: str = "") -> str:
     differ = abs(rows - reached)
     wrong = "too many" if reached > rows else "is hidden" if differ == 1 else "are hidden"
     return (
-        f"the table has {_count(rows, 'row')}{which}, its index reaches {reached:,}: {_count(differ, 'row')} {wrong}. "
+        f"the table has {counted(rows, 'row')}{which}, its index reaches {reached:,}: {counted(differ, 'row')} {wrong}. "
         "REINDEX, and find out who altered it"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tlog.checking.ranges import BLOCK, Before, Pair
-from tlog.checking.report import CheckEnd, Place
+from tlog.checking.facts import Before, Pair
+from tlog.checking.ranges import BLOCK
+from tlog.checking.report import CheckEnd, Place, counted
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_logged_at, to_microseconds
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tlog.checking.event_ids import EventIds
-    from tlog.checking.ranges import RangeFacts
+    from tlog.checking.facts import RangeFacts
     from tlog.checking.replay import Replay
     from tlog.checking.report import Report
     from tlog.core.entry import IndexEntry
@@ -67,6 +68,7 @@ class Join:
         self._logged_at = b""
         self._damaged = False
         self._suspects: list[int] = []
+        self._unknown_entries = self._unknown_ids = 0
         self._gap: range = range(0)
         self._frontier = Frontier()  # of whole blocks
         self._stored: Frontier | None = None
@@ -111,6 +113,8 @@ class Join:
         for problem in facts.problems:
             report.add(*problem)
         report.more_problems += facts.more_problems
+        self._unknown_entries += facts.unknown_entries
+        self._unknown_ids += facts.unknown_ids
         self._suspects += facts.suspects
         self._damaged |= facts.damaged
         self._note_gaps(facts)
@@ -152,7 +156,11 @@ class Join:
         if facts.first_entry is None:
             if 0 not in facts.missing:
                 self._report.add("index keys wrong", Place("entry", 0), "the entry does not commit to bucket keys")
-        elif self._bucket_keys is not None and (
+            return
+        if facts.first_entry.origin != self._verifier.name:
+            what = "the entry names another log than the public key does. Check that the key is the one of this log"
+            self._report.add("index keys wrong", Place("entry", 0), what)
+        if self._bucket_keys is not None and (
             (facts.first_entry.bits, facts.first_entry.root_hash())
             != (self._bucket_keys.bits, self._bucket_keys.root())
         ):
@@ -264,6 +272,12 @@ class Join:
             if (state.chain_hash, state.last_logged_at) != (self._chain, logged_at):
                 what = "the chain hash or the last loggedAt of the row is not that of the last entry"
                 self._report.add("state wrong", Place("log_state"), what)
+        if self._unknown_entries:
+            entries = counted(self._unknown_entries, "entry", "entries")
+            self._report.leave(f"{entries} of a type this version does not know")
+        if self._unknown_ids:
+            what = "with characters that the Unicode tables of this Python lack; a newer Python has them"
+            self._report.leave(f"the index keys of {counted(self._unknown_ids, 'id')} {what}")
         for index in self._event_ids.twice():
             self._report.add("duplicate id", Place("entry", index), "an earlier entry has the same eventId")
 

@@ -8,8 +8,9 @@ derived again from the entries: this is how somebody independent convicts an ind
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.checking.event_ids import EventIds
 from tlog.checking.join import Join
@@ -25,12 +26,14 @@ from tlog.errors import MalformedInputError, NotCheckedError, TlogError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tlog.checking.facts import RangeFacts
     from tlog.checking.mirror import Mirror
-    from tlog.checking.ranges import RangeFacts
     from tlog.checking.workers import Task
     from tlog.core.checkpoint import Checkpoint
     from tlog.core.note import Verifier
 
+_TRIES: Final = 5
+_PAUSE_SECONDS: Final = 0.1
 _LACKS: Final = "disclosures, stored index, API keys and anchor (a mirror has none)"
 
 
@@ -57,19 +60,67 @@ def fsck_mirror(
     """
     before = None if earlier is None else open_checkpoint(earlier, verifier)
     report = Report(lacks=_LACKS)
-    note = mirror.checkpoint()
     try:
-        signed = open_checkpoint(note, verifier)
-    except TlogError as error:
+        head = _read_head(mirror, verifier)
+    except _InvalidCheckpointError as error:
         report.add("checkpoint wrong", Place("checkpoint"), str(error))
         report.leave("entries, tiles and chain (without a valid checkpoint there is nothing to compare them with)")
         return report
+    signed = head.signed
     report.size = report.sealed = signed.size
     with Replay() as replay, tempfile.TemporaryDirectory(prefix="tlog-fsck-") as directory:
         ids = EventIds(Path(directory))
         join = Join(report, verifier=verifier, bucket_keys=None, replay=replay, event_ids=ids)
-        _Mirrored(mirror, report, join).run(signed, note, before, progress)
+        _Mirrored(mirror, report, join).run(head, before, progress)
     return report
+
+
+class _InvalidCheckpointError(Exception):
+    """The mirror's checkpoint does not open."""
+
+
+class _Head(NamedTuple):
+    """What a mirror says first: its checkpoint, and the file of its chain (None: it has none).
+
+    `fault` says why the file is none; `moved` that no two answers were of the same size because the log grew meanwhile.
+    """
+
+    note: bytes
+    signed: Checkpoint
+    chain: tuple[int, bytes] | None
+    fault: str = ""
+    moved: bool = False
+
+
+def _read_head(mirror: Mirror, verifier: Verifier) -> _Head:
+    """Return the mirror's checkpoint and chain of the same size; a log that is served grows, so both may be asked for again.
+
+    Raises:
+        _InvalidCheckpointError: the checkpoint does not open.
+        NotCheckedError: there is none.
+        OverloadedError: the mirror cannot be reached.
+
+    """
+    seen = set()
+    for _ in range(_TRIES):
+        head = _ask_head(mirror, verifier)
+        if head.fault or head.chain is None or head.chain[0] == head.signed.size:
+            return head
+        seen.add((head.note, head.chain))
+        time.sleep(_PAUSE_SECONDS)
+    return head._replace(moved=len(seen) > 1)
+
+
+def _ask_head(mirror: Mirror, verifier: Verifier) -> _Head:
+    note = mirror.checkpoint()
+    try:
+        signed = open_checkpoint(note, verifier)
+    except TlogError as error:
+        raise _InvalidCheckpointError(error) from None
+    try:
+        return _Head(note, signed, mirror.chain())
+    except MalformedInputError as error:
+        return _Head(note, signed, None, fault=str(error))
 
 
 class _Mirrored:
@@ -80,10 +131,8 @@ class _Mirrored:
         self._report = report
         self._join = join
 
-    def run(
-        self, signed: Checkpoint, note: bytes, earlier: Checkpoint | None, progress: Callable[[int, int], None]
-    ) -> None:
-        join, report = self._join, self._report
+    def run(self, head: _Head, earlier: Checkpoint | None, progress: Callable[[int, int], None]) -> None:
+        join, report, signed = self._join, self._report, head.signed
         watched = [signed.size]
         for task in plan(0, signed.size, watched, signed.size, join.before()):
             join.take(self._range(task))
@@ -92,9 +141,9 @@ class _Mirrored:
         upper = self._upper(signed.size)
         join.compare_tiles(dict(upper))
         join.judge_suspects({signed.size: signed.root})
-        join.note(note, Place("checkpoint"))
+        join.note(head.note, Place("checkpoint"))
         report.checked["checkpoints"] += 1
-        self._chain(signed.size)
+        self._chain(head)
         if earlier is not None:
             self._continues(earlier, signed, upper)
 
@@ -139,15 +188,14 @@ class _Mirrored:
             level += 1
         return tiles
 
-    def _chain(self, size: int) -> None:
-        try:
-            chain = self._mirror.chain()
-        except MalformedInputError as error:
-            self._report.add("chain broken", Place("chain"), str(error))
-            return
-        if chain is None:
+    def _chain(self, head: _Head) -> None:
+        if head.fault:
+            self._report.add("chain broken", Place("chain"), head.fault)
+        elif head.chain is None:
             self._report.leave("the chain (the mirror has no file of it)")
-        elif chain != (size, self._join.chain):
+        elif head.moved:
+            self._report.leave(f"the chain (the log grew each of the {_TRIES} times that it was asked for)")
+        elif head.chain != (head.signed.size, self._join.chain):
             self._report.add(
                 "chain broken",
                 Place("chain"),

@@ -6,137 +6,35 @@ range cannot know (the tree before it, the index, other ranges' eventIds) it ret
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 import numpy as np
+from msgspec import UNSET
 
-from tlog.checking.report import Place, Problem
+from tlog.checking.disclosed import DisclosureCheck
+from tlog.checking.facts import ACTION, EVENT_ID, KEYS, LOGGED_AT, Pair, RangeFacts, Watched
+from tlog.checking.report import Place
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
-from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all
-from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, parse_entry
+from tlog.core.entry import EventEntry, IndexEntry, OtherEntry, parse_entry
 from tlog.core.making.matching import EventFacts, match_events
 from tlog.core.making.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
-from tlog.core.strict import encode_hashes_base64url, parse_base64url
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from tlog.checking.report import Damage
+    from tlog.checking.facts import Before, Said
     from tlog.core.entry import Entry
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.storage.scan import DisclosureRow, LeafRow
 
 BLOCK: Final = READ_AT_ONCE
-_REMEMBERED: Final = 1_000
 _UUID_SIZE: Final = 16
-
-
-class _Who(msgspec.Struct, gc=False):
-    userId: str  # noqa: N815 - the format's name
-
-
-class _What(msgspec.Struct, gc=False):
-    type: str
-    id: str
-
-
-class _Touched(msgspec.Struct, gc=False):
-    resource: _What
-
-
-# Where the facts of an event are. `match_events` gives them as the bare groups of a regex: to make tuples with names of them,
-# as their type says they are, costs an eighth of the time that a range takes.
-_at = EventFacts._fields.index
-_ACTION: Final = _at("action")
-_ACTOR: Final = _at("actor")
-_RESOURCE: Final = _at("resource")
-_EVENT_ID: Final = _at("event_id")
-_KEYS: Final = _at("keys")
-_PERSONAL_KEYS: Final = _at("personal_keys")
-_LOGGED_AT: Final = _at("logged_at")
-_RESOURCE_TYPE: Final = _at("resource_type")
-
-_Event = tuple[int, EventFacts]
-_WHO: Final = msgspec.json.Decoder(_Who).decode
-_TOUCHED: Final = msgspec.json.Decoder(_Touched).decode
-
-
-_T = TypeVar("_T")
-
-
-class Pair(NamedTuple, Generic[_T]):
-    """The same thing twice: as it is computed from the entries, and as the stored tiles of level 0 have it."""
-
-    computed: _T
-    stored: _T
-
-
-class Watched(NamedTuple):
-    """The tree at a size: the perfect subtrees of its block's part, and the chain."""
-
-    subtrees: Pair[list[bytes]]
-    chain: bytes
-
-
-class Before(NamedTuple):
-    """What is known of the entries before a range.
-
-    `tile` are the hashes of the partial tile that the range continues, `subtrees` the perfect subtrees of the part of its
-    block that is before it.
-    """
-
-    chain: bytes | None
-    tile: tuple[bytes, ...] = ()
-    subtrees: tuple[bytes, ...] = ()
-
-
-@dataclass
-class RangeFacts:
-    """What a range of entries is found to be.
-
-    `full_tiles` has for each tile of level 0 that is full at the end of the range the hash it folds to, `open_tile` the hashes
-    of the tile that is not full. `subtrees` are the perfect subtrees of the block up to the end.
-    """
-
-    start: int
-    end: int
-    checked: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
-    more_problems: int = 0
-    suspects: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-    damaged: bool = False
-    full_tiles: list[Pair[bytes]] = field(default_factory=list)
-    open_tile: list[Pair[bytes]] = field(default_factory=list)
-    subtrees: Pair[list[bytes]] = field(default_factory=lambda: Pair[list[bytes]]([], []))
-    watched: dict[int, Watched] = field(default_factory=dict)
-    chain: bytes | None = None
-    first_logged_at: bytes = b""
-    logged_at: bytes = b""
-    first_entry: IndexKeysEntry | None = None
-    epochs: list[tuple[int, IndexEntry]] = field(default_factory=list)
-    keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
-    positions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    event_ids: bytes = b""
-    event_indexes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
-    read_leaves: int = 0
-    read_disclosures: int = 0
-    read_tiles: int = 0
-
-    def add(self, damage: Damage, place: Place, what: str) -> None:
-        """Note a problem; beyond a thousand they are only counted."""
-        if len(self.problems) < _REMEMBERED:
-            self.problems.append(Problem(damage, place, what))
-        else:
-            self.more_problems += 1
+_BETWEEN: Final = b'","'
+_KEYS_END: Final = b'"],'
+_NO_FACTS: Final = EventFacts(b"", b"", None, b"", b"", b"", b"", b"", b"", None, b"", None)
 
 
 class RangeCheck:
@@ -169,7 +67,7 @@ class RangeCheck:
         self._watched = list(watched)
         self._tiles = tiles
         self._sealed = sealed
-        self._bucket_keys = bucket_keys
+        self._disclosures = DisclosureCheck(self.facts, bucket_keys)
         self._columns = columns
         self._frontier = Frontier(start % BLOCK - len(before.tile), before.subtrees)
         self._stored: Frontier | None = None
@@ -226,11 +124,18 @@ class RangeCheck:
 
     def _distinct(self) -> None:
         """Check that the keys of an entry differ in their first 8 bytes (`parse_entry` does; the quick way does not)."""
-        keys = self.facts.keys.reshape(-1, 3)
-        alike = (keys[:, 0] == keys[:, 1]) | (keys[:, 0] == keys[:, 2]) | (keys[:, 1] == keys[:, 2])
-        for position in self.facts.positions[::3][alike]:
+        keys, positions = self.facts.keys, self.facts.positions
+        alike: set[int] = set()
+        # Each key with the next one, then with the one after that, as long as any entry has so many.
+        for distance in range(1, len(keys)):
+            together = positions[distance:] == positions[:-distance]
+            if not together.any():
+                break
+            together &= keys[distance:] == keys[:-distance]
+            alike.update(positions[distance:][together].tolist())
+        for position in sorted(alike):
             what = "two index keys of the entry have the same first 8 bytes"
-            self.facts.add("entry malformed", Place("entry", self.facts.start + int(position)), what)
+            self.facts.add("entry malformed", Place("entry", self.facts.start + position), what)
 
     def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
         """Check rows without a gap."""
@@ -303,11 +208,12 @@ class RangeCheck:
         if None in said:
             said = [each or self._slowly(first + n, entries[n], event_ids[n]) for n, each in enumerate(said)]
         self._order(first, said)
-        events = [(first + n, each) for n, each in enumerate(said) if each is not None and each[_ACTION]]
+        events = [(first + n, each) for n, each in enumerate(said) if each is not None and each[ACTION]]
         if events:
             self._event_ids(events, [event_ids[index - first] for index, _ in events])
-        self._disclosures(first, said, events, disclosures)
-        self._texts += [each[_KEYS] if each is not None and each[_ACTION] else NO_KEYS for each in said]
+        if self._columns:
+            self._disclosures.take(first, said, disclosures)
+        self._texts += [each[KEYS] + _KEYS_END if each is not None and each[KEYS] else NO_KEYS for each in said]
         facts.checked["events"] += len(events)
 
     def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> EventFacts | None:
@@ -319,25 +225,22 @@ class RangeCheck:
             facts.add("entry malformed", place, str(error))
             facts.damaged = True
             return None
-        logged_at = entry.loggedAt.encode()
         if isinstance(entry, EventEntry):
-            values = (
-                entry.action, entry.commitments.actor, entry.commitments.resource, entry.eventId,
-                '","'.join(entry.keys), '","'.join(entry.keys[:2]), entry.keys[2], entry.loggedAt, entry.resourceType,
-            )  # fmt: skip
-            return EventFacts(*(value.encode() for value in values))
-        if event_id is not None:
+            return _facts(entry)
+        if event_id is not None and (not isinstance(entry, OtherEntry) or entry.type != "event"):
             facts.add("column changed", place, "a control entry has an event_id")
-        if isinstance(entry, IndexEntry):
+        if isinstance(entry, OtherEntry):
+            facts.unknown_entries += 1
+        elif isinstance(entry, IndexEntry):
             facts.epochs.append((index, entry))
         elif index == 0:
             facts.first_entry = entry
-        return EventFacts(b"", b"", b"", b"", b"", b"", b"", logged_at, b"")
+        return _facts(entry)
 
     def _order(self, first: int, said: Sequence[EventFacts | None]) -> None:
         """Check that the log's clock never goes back."""
         facts = self.facts
-        times = [b"" if each is None else each[_LOGGED_AT] for each in said]
+        times = [b"" if each is None else each[LOGGED_AT] for each in said]
         if b"" in times or times != sorted(times) or times[0] < facts.logged_at:
             last = facts.logged_at
             for position, time in enumerate(times):
@@ -351,8 +254,8 @@ class RangeCheck:
             facts.first_logged_at = facts.first_logged_at or times[0]
             facts.logged_at = times[-1]
 
-    def _event_ids(self, events: Sequence[_Event], columns: Sequence[bytes | None]) -> None:
-        joined = bytes.fromhex(b"".join([said[_EVENT_ID] for _, said in events]).replace(b"-", b"").decode())
+    def _event_ids(self, events: Sequence[Said], columns: Sequence[bytes | None]) -> None:
+        joined = bytes.fromhex(b"".join([said[EVENT_ID] for _, said in events]).replace(b"-", b"").decode())
         if self._columns and joined != b"".join([each or b"" for each in columns]):
             for position, column in enumerate(columns):
                 if column != joined[position * _UUID_SIZE : (position + 1) * _UUID_SIZE]:
@@ -360,73 +263,6 @@ class RangeCheck:
                     self.facts.add("column changed", Place("entry", events[position][0]), what)
         self._ids.append(joined)
         self._indexes += [index for index, _ in events]
-
-    # --- Disclosures -------------------------------------------------------------------------------------------------
-
-    def _disclosures(
-        self,
-        first: int,
-        said: Sequence[EventFacts | None],
-        events: Sequence[_Event],
-        disclosures: Sequence[DisclosureRow],
-    ) -> None:
-        """Check the disclosures that are there; those that are not were erased, which is no damage."""
-        facts = self.facts
-        if not self._columns:
-            return
-        if [index for index, _ in events] != [row[0] for row in disclosures]:
-            rows: dict[int, DisclosureRow] = {}
-            for row in disclosures:
-                if rows.setdefault(row[0], row) is not row:
-                    facts.add("disclosure mismatch", Place("entry", row[0]), "the event has two disclosures")
-            for n, each in enumerate(said):
-                if each is not None and not each[_ACTION] and first + n in rows:
-                    what = "a control entry has a disclosure"
-                    facts.add("disclosure mismatch", Place("entry", first + n), what)
-            facts.checked["undisclosed"] += sum(index not in rows for index, _ in events)
-            events = [event for event in events if event[0] in rows]
-            disclosures = [rows[index] for index, _ in events]
-        commitments = encode_hashes_base64url(
-            commit_all([row[1] for row in disclosures] + [row[2] for row in disclosures])
-        )
-        logged = [event[_ACTOR] for _, event in events] + [event[_RESOURCE] for _, event in events]
-        if "".join(commitments).encode() != b"".join(logged) or any(
-            len(row[1]) < SALT_SIZE or len(row[2]) < SALT_SIZE for row in disclosures
-        ):
-            right = [_is_disclosed(facts, *pair) for pair in zip(events, disclosures, strict=True)]
-            events = [event for event, good in zip(events, right, strict=True) if good]
-            disclosures = [row for row, good in zip(disclosures, right, strict=True) if good]
-        facts.checked["disclosures"] += 2 * len(events)
-        if self._bucket_keys is not None:
-            self._index_keys(self._bucket_keys, events, disclosures)
-
-    def _index_keys(self, keys: BucketKeys, events: Sequence[_Event], disclosures: Sequence[DisclosureRow]) -> None:
-        """Compare the personal index keys of events with those of the actor and the resource they disclose."""
-        actor_text, resource_text = keys.actor_text, keys.resource_text
-        try:
-            resources = [_TOUCHED(row[2][SALT_SIZE:]).resource for row in disclosures]
-            # Two keys of 22 characters with '","' between them.
-            expected = [
-                (
-                    f'{actor_text(_WHO(row[1][SALT_SIZE:]).userId)}","{resource_text(what.type, what.id)}'.encode(),
-                    what.type.encode(),
-                )
-                for row, what in zip(disclosures, resources, strict=True)
-            ]
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            if len(events) > 1:
-                for event, row in zip(events, disclosures, strict=True):
-                    self._index_keys(keys, [event], [row])
-                return
-            what = "the disclosure is not that of an actor and a resource"
-            self.facts.add("disclosure mismatch", Place("entry", events[0][0]), what)
-            return
-        if expected != [(said[_PERSONAL_KEYS], said[_RESOURCE_TYPE]) for _, said in events]:
-            for (index, said), each in zip(events, expected, strict=True):
-                if each != (said[_PERSONAL_KEYS], said[_RESOURCE_TYPE]):
-                    what = "the index keys are not those of the event's actor and resource"
-                    self.facts.add("index keys wrong", Place("entry", index), what)
-        self.facts.checked["index keys"] += 2 * len(events)
 
     # --- The tree ----------------------------------------------------------------------------------------------------
 
@@ -509,15 +345,27 @@ class RangeCheck:
         return Pair(frontier.subtrees, stored.subtrees)
 
 
-def _is_disclosed(facts: RangeFacts, event: _Event, disclosure: DisclosureRow) -> bool:
-    index, said = event
-    for group, logged, data in zip(("actor", "resource"), (said[_ACTOR], said[_RESOURCE]), disclosure[1:], strict=True):
-        try:
-            check_disclosure(parse_base64url(logged, "a commitment", HASH_SIZE), data, group)
-        except TlogError as error:
-            facts.add("disclosure mismatch", Place("entry", index), str(error))
-            return False
-    return True
+def _facts(entry: Entry) -> EventFacts:
+    """Return the facts of an entry that was parsed, as far as they are looked at here; a control entry has no action."""
+    facts = _NO_FACTS._replace(logged_at=entry.loggedAt.encode())
+    if isinstance(entry, EventEntry | OtherEntry):
+        keys = [key.encode() for key in entry.keys]
+        more = b"".join([_BETWEEN + key for key in keys[3:]])
+        facts = facts._replace(keys=_BETWEEN.join(keys), more_keys=more)
+        if entry.commitments is not UNSET:
+            groups = entry.commitments
+            facts = facts._replace(
+                actor=b"" if groups.actor is UNSET else groups.actor.encode(),
+                related=None if groups.related is UNSET else _BETWEEN.join([each.encode() for each in groups.related]),
+                resource=b"" if groups.resource is UNSET else groups.resource.encode(),
+            )
+    if isinstance(entry, EventEntry):
+        facts = facts._replace(
+            action=entry.action.encode(),
+            event_id=entry.eventId.encode(),
+            resource_type=entry.resourceType.encode(),
+        )
+    return facts
 
 
 def _consecutive(rows: Sequence[LeafRow]) -> Iterator[Sequence[LeafRow]]:

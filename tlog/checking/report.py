@@ -54,6 +54,12 @@ Kind = Literal[
 ]
 _REMEMBERED: Final = 1_000
 _SHOWN: Final = 20
+_GROUPS: Final = {"actor": "actor", "resource": "resource", "related": "related resource"}
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number and what is counted, for example "1 row", "1,000 rows"."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 class Place(NamedTuple):
@@ -181,8 +187,10 @@ class Report:
         ]
         if checked["second opinions"]:
             lines.append(f"pymerkle agrees on the root hash and {checked['second opinions']:,} inclusion proofs")
-        if checked["undisclosed"]:
-            lines.append(f"{checked['undisclosed']:,} events have no disclosure: erased, or recovered from a mirror")
+        numbers = [(checked[f"undisclosed {group}"], noun) for group, noun in _GROUPS.items()]
+        if any(number for number, _ in numbers):
+            groups = ", ".join(counted(number, noun) for number, noun in numbers if number)
+            lines.append(f"not disclosed: {groups} (erased, or recovered from a mirror)")
         if self.lacks:
             lines.append(f"no part of this check: {self.lacks}")
         lines += [f"not checked: {what}" for what in self.unchecked]

@@ -11,7 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.checking.ranges import BLOCK, Before, RangeCheck, RangeFacts
+from tlog.checking.facts import Before, RangeFacts
+from tlog.checking.ranges import BLOCK, RangeCheck
 from tlog.checking.report import Place
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.tile import TILE_WIDTH

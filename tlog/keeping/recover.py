@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
-from tlog.core.entry import EventEntry, parse_entry, parse_logged_at, to_microseconds
+from tlog.core.entry import EventEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
 from tlog.core.tile import TILE_WIDTH, Tile, tile_width
@@ -289,11 +289,16 @@ class _Check:
             raise MalformedInputError(message)
 
     def _missing(self, index: int, entry: bytes) -> None:
+        # Whether the entry was signed is known at the end.
         try:
-            self.events += isinstance(parse_entry(entry), EventEntry)
+            parsed = parse_entry(entry)
         except MalformedInputError as error:
-            # Whether the entry was signed is known at the end.
             self._unreadable = self._unreadable or (index, str(error))
+            return
+        self.events += isinstance(parsed, EventEntry)
+        if isinstance(parsed, OtherEntry) and parsed.type == "event":
+            # The row of an event has its eventId beside it, by which repeats are found.
+            self._unreadable = self._unreadable or (index, "an event of a newer version")
 
     def _differs(self, index: int) -> None:
         if self._different is None:

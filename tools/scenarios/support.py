@@ -56,6 +56,21 @@ def sample_events(count: int, *, seed: int = 1) -> list[bytes]:
     return [json.dumps(event, ensure_ascii=False).encode() for event in hospital_day(count, seed=seed)]
 
 
+def rich_events(count: int, *, seed: int = 1) -> list[bytes]:
+    """Return sample events that also have an operation, a source and related resources: 3, none, 1, 2, 3, none …."""
+    texts = []
+    for number, raw in enumerate(sample_events(count, seed=seed)):
+        event = json.loads(raw)
+        related = [
+            {"id": f"P-{number}-{place}", "role": "recipient", "type": "patient_record"}
+            for place in range((3, 0, 1, 2)[number % 4])
+        ]
+        event |= {"operation": f"Get{number % 5}", "source": {"id": "ehr-1", "seq": number}}
+        event |= {"relatedResources": related} if related else {}
+        texts.append(json.dumps(event, ensure_ascii=False).encode())
+    return texts
+
+
 def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
     """Return the tiles over a segment's pages that are stored: all but those of the lowest level that are full."""
     hashes = [leaf_hash(pages[start : start + PAGE_SIZE]) for start in range(0, len(pages), PAGE_SIZE)]

@@ -110,9 +110,23 @@ ATTACKS = {
     "A56 entry written otherwise": ("UPDATE tlog.leaf SET entry = entry || ' '::bytea WHERE index = 7", "entry malformed", "entry 7"),
     "disclosure changed": ("UPDATE tlog.disclosure SET resource = resource || 'x' WHERE index = 7", "disclosure mismatch", "entry 7"),
     "disclosure of another event": (MOVE, "disclosure mismatch", "entry 7"),
-    "second disclosure of an event": ("INSERT INTO tlog.disclosure SELECT index, 'x', 'x' FROM tlog.disclosure WHERE index = 7", "disclosure mismatch", "entry 7"),
-    "disclosure of a control entry": ("INSERT INTO tlog.disclosure VALUES (0, 'x', 'x')", "disclosure mismatch", "entry 0"),
+    "second disclosure of an event": ("INSERT INTO tlog.disclosure SELECT index, 'x', 'x', '{}' FROM tlog.disclosure WHERE index = 7", "disclosure mismatch", "entry 7"),
+    "disclosure of a control entry": ("INSERT INTO tlog.disclosure VALUES (0, 'x', 'x', '{}')", "disclosure mismatch", "entry 0"),
     "state's chain changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", "state wrong", "log_state"),
+}  # fmt: skip
+
+
+_RELATED = "UPDATE tlog.disclosure SET related = {} WHERE index = 5"
+_LOOSE = "ALTER TABLE tlog.disclosure DROP CONSTRAINT disclosure_related_check; "
+# Of a log of `rich_events`, whose entry 5 has three related resources: statements, and what fsck says of it.
+RICH_ATTACKS = {
+    "related resource changed": (_RELATED.replace("related =", "related[3] =").format("related[3] || 'x'"), "the related/2 disclosure does not match its commitment"),
+    "related resource of another event": (_RELATED.replace("related =", "related[1] =").format("(SELECT related[1] FROM tlog.disclosure WHERE index = 9)"),
+                                          "the related/0 disclosure does not match its commitment"),
+    "related resource emptied": (_RELATED.replace("related =", "related[2] =").format("''"), "the related/1 disclosure does not match its commitment"),
+    "related resource added": (_RELATED.format("related || 'x'::bytea"), "the entry commits to 3 related resources, 4 are there"),
+    "related resource taken away": (_RELATED.format("related[1:2]"), "the entry commits to 3 related resources, 2 are there"),
+    "related resources in an array of arrays": (_LOOSE + _RELATED.format("ARRAY[ARRAY[related[1]], ARRAY['x'::bytea], ARRAY[NULL::bytea]]"), "the related/0 disclosure is not one text"),
 }  # fmt: skip
 
 
