@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from tlog import errors
 from tlog.cli.app import app
-from tlog.core.event import Actor, Details, Event, Resource, Source
+from tlog.core.event import Actor, Details, Event, Recipient, RelatedResource, Resource, Source
 from tlog.core.pseudonym import action_key
 from tlog.ingest import cloudtrail
 from tlog.server.describe.openapi import describe
@@ -66,7 +66,9 @@ def test_every_member_of_an_event_is_described():
         (Event, ""),
         (Actor, "actor."),
         (Resource, "resource."),
+        (RelatedResource, "relatedResources[]."),
         (Details, "details."),
+        (Recipient, "details.recipient."),
         (Source, "source."),
     ):
         members |= {prefix + name for name in kind.__struct_fields__}

@@ -175,7 +175,7 @@ REQUIRED: Final = "this member is required"
 _REFUSED_CATEGORIES: Final = {
     "Cc": "control characters cannot stand in an id",
     "Cs": "a lone surrogate is not a character",
-    "Cn": "a character that Unicode has not assigned cannot stand in an id",
+    "Cn": f"a character that Unicode {unicodedata.unidata_version} has not assigned cannot stand in an id",
     "Zl": "line separators (U+2028, U+2029) cannot stand in an id",
     "Zp": "line separators (U+2028, U+2029) cannot stand in an id",
 }

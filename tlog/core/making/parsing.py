@@ -339,7 +339,10 @@ def _finish(event: Event, related_bodies: tuple[bytes, ...] = ()) -> ParsedEvent
     group = ResourceGroup(details, metadata, event.resource)
     actor_body = _encode(event.actor)
     resource_body = canonical(msgspec.to_builtins(group)) if care else _encode_sorted(group)
-    if related_bodies or len(actor_body) + len(resource_body) > _SMALL_GROUPS:
+    size = len(actor_body) + len(resource_body)
+    if related_bodies:
+        size += sum(map(len, related_bodies))
+    if size > _SMALL_GROUPS:
         check_sizes(actor_body, resource_body, related_bodies)
     event_id, timestamp = event.eventId.lower(), to_utc(event.timestamp)
     return ParsedEvent(event, event_id, timestamp, actor_body, resource_body, care, related_bodies)
