@@ -128,3 +128,24 @@ def test_of_related_resources_only_the_erased_one_is_not_compared(changed, same)
     related = [{**each, "role": "other"} if number == changed else each for number, each in enumerate(RELATED)]
     made = draft()
     assert same_content(draft(relatedResources=related), stored(made, related=[None, *made.related[1:]])) == same
+
+
+def test_all_conflicts_of_a_request_are_named():
+    first, second, third = (json.loads(raw) for raw in sample_events(3, seed=5))
+    texts = [json.dumps(each).encode() for each in (first, second, third)]
+    drafts = draft_events(parse_batch(texts), KEYS, LOCAL)
+    changed = [
+        draft_events(parse_batch([json.dumps({**each, "metadata": {"ward": "other"}}).encode()]), KEYS, LOCAL)[0]
+        for each in (first, second, third)
+    ]
+    known, fresh = {drafts[0].event_id: stored(drafts[0])}, {drafts[1].event_id: drafts[1]}
+    request = [changed[0], drafts[2], changed[2], changed[1], drafts[0], drafts[2]]
+    added, error = sort_out(request, known, fresh)
+    assert added == []
+    assert [(each.event_id, each.pointer, each.within) for each in error.conflicts] == [
+        (first["eventId"], "/0/eventId", False),
+        (third["eventId"], "/2/eventId", True),
+        (second["eventId"], "/3/eventId", False),
+    ]
+    assert "is already logged" in str(error)
+    assert "stands twice in this request" in error.conflicts[1].rule()

@@ -9,7 +9,7 @@ import msgspec
 
 from tlog.core.commitment import SALT_SIZE
 from tlog.core.entry import EventEntry, format_logged_at, from_microseconds, parse_entry
-from tlog.errors import EventConflictError
+from tlog.errors import Conflict, EventConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ _decode_actor: Final = msgspec.json.Decoder(dict[str, Any]).decode
 def sort_out(
     drafts: Sequence[DraftEntry], known: dict[str | None, FoundEvent], fresh: dict[str, DraftEntry]
 ) -> tuple[list[DraftEntry], EventConflictError | None]:
-    """Return which drafts of one request are new, or the conflict for which the whole request is refused.
+    """Return which drafts of one request are new, or the conflicts, all of them, for which the whole request is refused.
 
     Args:
         drafts: those of the request.
@@ -33,20 +33,23 @@ def sort_out(
     """
     added: list[DraftEntry] = []
     mine: dict[str, DraftEntry] = {}
+    conflicts: list[Conflict] = []
     for position, draft in enumerate(drafts):
         if draft.event_id is None:
             added.append(draft)
             continue
-        stored = known.get(draft.event_id)
-        earlier = fresh.get(draft.event_id) or mine.get(draft.event_id)
+        stored, other = known.get(draft.event_id), fresh.get(draft.event_id)
+        earlier = mine.get(draft.event_id)
         if (stored is not None and not same_content(draft, stored)) or (
-            earlier is not None and _content(earlier) != _content(draft)
+            other is not None and _content(other) != _content(draft)
         ):
-            return [], EventConflictError(draft.event_id, f"/{position}/eventId")
-        if stored is None and earlier is None:
+            conflicts.append(Conflict(draft.event_id, f"/{position}/eventId", within=False))
+        elif earlier is not None and _content(earlier) != _content(draft):
+            conflicts.append(Conflict(draft.event_id, f"/{position}/eventId", within=True))
+        elif stored is None and other is None and earlier is None:
             mine[draft.event_id] = draft
             added.append(draft)
-    return added, None
+    return ([], EventConflictError(conflicts)) if conflicts else (added, None)
 
 
 def same_content(draft: DraftEntry, stored: FoundEvent) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tlog.errors import OverloadedError, UnauthorizedError
+from tlog.errors import ForbiddenError, OverloadedError, UnauthorizedError
 from tlog.server.guard.auth import CACHE_SECONDS, Authenticator, new_token
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -83,5 +83,60 @@ def test_a_revoked_key_is_refused_once_it_is_read_again():
         times[0] = CACHE_SECONDS
         with pytest.raises(UnauthorizedError):
             await checker.check(HEADER, "append")
+
+    asyncio.run(work())
+
+
+WRONG = "A" * 43
+REFUSED = {
+    "no header": (None, False, "no API key was sent"),
+    "an empty one": ("", False, "no API key was sent"),
+    "another scheme": ("Basic dXNlcjpwYXNz", False, "no API key was sent"),
+    "the scheme alone": ("Bearer", True, "malformed"),
+    "a word": ("Bearer nonsense", True, "malformed"),
+    "cut": (HEADER[:-1], True, "malformed"),
+    "an ID that nobody has": (f"Bearer tlog_{'0' * 16}_{WRONG}", True, "unknown, expired or revoked"),
+    "another secret": (f"Bearer {TOKEN[:-43]}{WRONG}", True, "unknown, expired or revoked"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_says_what_is_wrong_with_the_key(case):
+    header, presented, words = REFUSED[case]
+
+    async def find(key_id):
+        return KEY if key_id == KEY.key_id else None
+
+    async def work():
+        with pytest.raises(UnauthorizedError, match=words) as caught:
+            await Authenticator(find, b"pepper", lambda: NOW).check(header, "append")
+        assert caught.value.presented == presented
+        return str(caught.value)
+
+    said = asyncio.run(work())
+    assert WRONG not in said
+
+
+def test_a_refusal_does_not_tell_which_key_ids_there_are():
+    async def find(key_id):
+        return KEY if key_id == KEY.key_id else None
+
+    async def refusal(header, now):
+        with pytest.raises(UnauthorizedError) as caught:
+            await Authenticator(find, b"pepper", lambda: now).check(header, "append")
+        return str(caught.value)
+
+    headers = (REFUSED["an ID that nobody has"][0], REFUSED["another secret"][0])
+    assert len({asyncio.run(refusal(header, NOW)) for header in headers}) == 1
+
+
+def test_the_scope_that_is_lacking_is_named():
+    async def find(_):
+        return KEY
+
+    async def work():
+        with pytest.raises(ForbiddenError, match="lacks the scope 'read'") as caught:
+            await Authenticator(find, b"pepper", lambda: NOW).check(HEADER, "read")
+        assert caught.value.scope == "read"
 
     asyncio.run(work())

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tlog import errors
+from tlog.core.making.parsing import MAX_REPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
 _KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.InvalidEventError: Kind(422, "invalid-event", "The event breaks a rule of the event format"),
     errors.MalformedInputError: Kind(400, "malformed-request", "The request is malformed"),
-    errors.EventConflictError: Kind(409, "event-conflict", "The eventId is logged with other content"),
+    errors.EventConflictError: Kind(409, "event-conflict", "An eventId has two contents"),
     errors.NotFoundError: Kind(404, "not-found", "Not in this log"),
     errors.TooLargeError: Kind(413, "too-large", "The request is above a limit"),
     errors.UnauthorizedError: Kind(401, "unauthorized", "A valid API key is needed"),
@@ -68,16 +69,29 @@ async def on_error(_: Request, error: Exception) -> Response:
     match error:
         case errors.InvalidBatchError():
             extra["pointer"] = error.pointer
+            found = zip(error.positions, error.found, strict=True)
             extra["errors"] = [
-                {"pointer": f"/{position}{each.pointer}", "detail": str(each)}
-                for position, each in zip(error.positions, error.found, strict=True)
+                {"pointer": f"/{position}{pointer}", "detail": detail}
+                for position, each in found
+                for detail, pointer in each.faults
+            ][:MAX_REPORTED]
+        case errors.InvalidEventError():
+            extra["pointer"] = error.pointer
+            extra["errors"] = [{"pointer": pointer, "detail": detail} for detail, pointer in error.faults]
+        case errors.EventConflictError():
+            extra["pointer"] = error.pointer
+            extra["errors"] = [
+                {"pointer": each.pointer, "detail": each.rule(), "eventId": each.event_id} for each in error.conflicts
             ]
-        case errors.InvalidEventError() | errors.EventConflictError() | errors.MalformedInputError():
+        case errors.MalformedInputError():
             extra["pointer"] = error.pointer
         case errors.OverloadedError():
             headers["Retry-After"] = str(error.retry_after)
         case errors.UnauthorizedError():
-            headers["WWW-Authenticate"] = "Bearer"
+            # RFC 6750 section 3.1: who presents no key is not told of an error.
+            headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.presented else 'Bearer realm="tlog"'
+        case errors.ForbiddenError():
+            headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
     if kind is _FAILURE:
         # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
         place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]

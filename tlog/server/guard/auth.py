@@ -83,26 +83,31 @@ class Authenticator:
         """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
 
         Raises:
-            UnauthorizedError: there is no bearer token, or its key is unknown, wrong, expired or revoked.
+            UnauthorizedError: there is no bearer token, or it is malformed, or its key unknown, wrong, expired or revoked.
             ForbiddenError: the key lacks the scope.
             OverloadedError: too many unknown keys are tried, so this one cannot be looked up now.
 
         """
         kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer":
+            message = "no API key was sent; send 'Authorization: Bearer tlog_…', 'tlog token create' makes keys"
+            raise UnauthorizedError(message, presented=False)
         match = _TOKEN.fullmatch(token.strip())
-        if kind.lower() != "bearer" or match is None:
-            message = "send 'Authorization: Bearer tlog_…'; 'tlog token create' makes keys"
-            raise UnauthorizedError(message)
+        if match is None:
+            message = (
+                "this API key is malformed; send it as 'tlog token create' printed it: 'Authorization: Bearer tlog_…'"
+            )
+            raise UnauthorizedError(message, presented=True)
         key = await self._cached(match[1])
         presented = digest_of(self._pepper, match[0])
         # Compared even for an unknown key ID, so that both answers take the same time.
         right = hmac.compare_digest(presented, bytes(32) if key is None else key.digest)
         if key is None or not right or not _is_valid(key, self._clock()):
-            message = "this API key is unknown, expired or revoked"
-            raise UnauthorizedError(message)
+            # One answer for all of these: which key IDs there are is nobody's business.
+            message = "this API key is unknown, expired or revoked; 'tlog token list' shows those there are"
+            raise UnauthorizedError(message, presented=True)
         if scope not in key.scopes and "admin" not in key.scopes:
-            message = f"this API key lacks the scope '{scope}'"
-            raise ForbiddenError(message)
+            raise ForbiddenError(scope)
         return key
 
     async def _cached(self, key_id: str) -> ApiKey | None:
