@@ -235,6 +235,13 @@ def test_an_address_that_is_taken_is_named_before_anything_starts(data):
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in words(done.stderr)
 
 
+def test_an_origin_that_is_none_is_refused_before_anything_is_made(data, directory):
+    new = directory / "new"
+    done = tlog("serve", "--cors-origin", "https://audit.example.com/", "--data", new, check=False)
+    assert (done.returncode, new.exists()) == (2, False)
+    assert "an origin is scheme and host" in words(done.stderr)
+
+
 IN_TASK_ORDER = {
     (): "demo init serve append import query prove export verify fsck backup restore recover reindex keys token seal signer",
     ("import",): "ndjson cloudtrail",

@@ -91,6 +91,17 @@ def test_minimal_answer(http):
     answer = http.post("/v1/audit/events", json=events, headers={"Prefer": "return=minimal"})
     assert answer.json().keys() == {"count", "duplicates", "lastIndex", "chainHash"}
     assert (answer.json()["count"], answer.json()["duplicates"]) == (3, 1)
+    assert answer.headers["preference-applied"] == "return=minimal"
+
+
+def test_minimal_answer_once_sealed(http):
+    answer = http.post("/v1/audit/events?wait=sealed", json=fresh(3), headers={"Prefer": "return=minimal"})
+    assert answer.headers["preference-applied"] == "return=minimal"
+    document = answer.json()
+    assert document.keys() == {"count", "duplicates", "lastIndex", "chainHash", "sealed", "treeSize"}
+    assert document["sealed"] is True
+    assert document["treeSize"] > document["lastIndex"]
+    assert "preference-applied" not in http.post("/v1/audit/events", json=fresh()).headers
 
 
 def test_wait_sealed_answers_with_proofs(http, server, tmp_path):
@@ -113,6 +124,15 @@ def test_conflict(http):
     assert (single.status_code, single.json()["pointer"]) == (409, "/eventId")
     batch = http.post("/v1/audit/events", json=[fresh()[0], {**event, "action": "export"}])
     assert (batch.status_code, batch.json()["pointer"]) == (409, "/1/eventId")
+    twice = fresh()[0]
+    both = [{**event, "action": "export"}, twice, {**twice, "action": "export"}]
+    named = http.post("/v1/audit/events", json=both).json()["errors"]
+    assert [(each["eventId"], each["pointer"]) for each in named] == [
+        (event["eventId"], "/0/eventId"),
+        (twice["eventId"], "/2/eventId"),
+    ]
+    assert "already logged" in named[0]["detail"]
+    assert "stands twice in this request" in named[1]["detail"]
     assert events_in(http) == before
 
 
@@ -217,7 +237,9 @@ BAD_REQUESTS = {
     "only blanks": (b" \n ", "application/x-ndjson", 400),
     "empty array": (b"[]", "application/json", 400),
     "array that is none": (b"[{}", "application/json", 400),
-    "another media type": (b"{}", "text/csv", 400),
+    "another media type": (b"{}", "text/csv", 415),
+    "another charset": (b"{}", "application/json; charset=utf-16", 415),
+    "lines as one text": (b"{}\n" * 40_000, "application/json", 400),
     "too many events": (b"{}\n" * 10_001, "application/x-ndjson", 413),
     "too long": (b" " * (16 << 20) + b"{}", "application/json", 413),
 }
@@ -231,11 +253,60 @@ def test_bad_requests(http, defect):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_compressed_bodies_and_unknown_parameters_are_refused(http):
+def test_compressed_bodies_are_refused_and_unchanged_ones_are_taken(http):
     event = json.dumps(fresh()[0]).encode()
-    answer = http.post("/v1/audit/events", content=event, headers={"Content-Encoding": "gzip"})
-    assert (answer.status_code, "Content-Encoding" in answer.json()["detail"]) == (400, True)
-    assert http.post("/v1/audit/events?wait=forever", json=fresh()[0]).status_code == 400
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = http.post("/v1/audit/events", content=event, headers=headers)
+    assert (answer.status_code, "Content-Encoding" in answer.json()["detail"]) == (415, True)
+    assert answer.json()["type"] == "urn:tlog:problem:unsupported-media-type"
+    headers["Content-Encoding"] = "identity"
+    assert http.post("/v1/audit/events", content=event, headers=headers).status_code == 201
+
+
+def test_a_body_without_a_content_type_is_json(http, server):
+    event = json.dumps(fresh()[0]).encode()
+    request = http.build_request("POST", "/v1/audit/events", content=event)
+    assert "content-type" not in request.headers
+    assert http.send(request).status_code == 201
+
+
+HINTS = {
+    "lines as one text": (lambda: b"\n".join(json.dumps(each).encode() for each in fresh(2)), "application/json", "is it NDJSON?"),
+    "many lines as one text": (lambda: b"\n".join(json.dumps(each).encode() for each in fresh(300)), "application/json", "is it NDJSON?"),
+    "an array and more": (lambda: json.dumps(fresh(2)).encode() * 2, "application/json", "is it NDJSON?"),
+    "a mark": (lambda: b"\xef\xbb\xbf" + json.dumps(fresh()[0]).encode(), "application/json", "byte order mark"),
+    "a mark before an array": (lambda: b"\xef\xbb\xbf" + json.dumps(fresh(300)).encode(), "application/json", "byte order mark"),
+    "a mark before lines": (lambda: b"\xef\xbb\xbf" + json.dumps(fresh()[0]).encode(), "application/x-ndjson", "byte order mark"),
+    "UTF-16": (lambda: json.dumps(fresh()[0]).encode("utf-16"), "application/json", "UTF-16"),
+    "an array in UTF-16": (lambda: json.dumps(fresh(300)).encode("utf-16"), "application/json", "UTF-16"),
+    "lines in UTF-16": (lambda: json.dumps(fresh()[0]).encode("utf-16"), "application/x-ndjson", "UTF-16"),
+    "single quotes": (lambda: str(fresh()[0]).encode(), "application/json", "double quotes"),
+    "single quotes in an array": (lambda: str(fresh(2)).encode(), "application/json", "double quotes"),
+    "single quotes in lines": (lambda: str(fresh()[0]).encode(), "application/x-ndjson", "double quotes"),
+    "an object around": (lambda: json.dumps({"events": fresh(2)}).encode(), "application/json", "events"),
+    "a large object around": (lambda: json.dumps({"events": fresh(300)}).encode(), "application/json", "send the array"),
+    "an array as lines": (lambda: json.dumps(fresh(2)).encode(), "application/x-ndjson", "send it as application/json"),
+    "one text over several lines": (lambda: json.dumps(fresh()[0], indent=1).encode(), "application/x-ndjson", "send it as application/json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", HINTS)
+def test_a_body_that_is_something_else_is_told_what_it_is(http, defect):
+    make, media_type, words = HINTS[defect]
+    answer = http.post("/v1/audit/events", content=make(), headers={"Content-Type": media_type})
+    assert answer.status_code in (400, 422)
+    assert words in answer.text
+
+
+def test_a_clock_that_is_far_ahead_is_warned_of(http):
+    ahead, fine, far = fresh(3)
+    ahead["timestamp"] = far["timestamp"] = "2999-01-01T00:00:00Z"
+    receipts = http.post("/v1/audit/events", json=[fine, ahead]).json()["receipts"]
+    assert "warnings" not in receipts[0]
+    (warning,) = receipts[1]["warnings"]
+    assert (warning["pointer"], "24 hours ahead" in warning["detail"]) == ("/timestamp", True)
+    answer = http.post("/v1/audit/events", json=far, headers={"Prefer": "return=minimal"})
+    assert answer.json()["warnings"] == 1
 
 
 def test_body_without_a_length_is_limited_too(server):
@@ -270,7 +341,9 @@ def test_requests_without_a_valid_key_are_refused(anonymous, header):
         anonymous.get(f"/v1/audit/events/{uuid4()}/proof", headers=headers),
     ):
         assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
+        presented = (header or "").startswith("Bearer")
+        challenge = 'Bearer error="invalid_token"' if presented else 'Bearer realm="tlog"'
+        assert answer.headers["www-authenticate"] == challenge
 
 
 def test_scopes(server, anonymous):
@@ -532,15 +605,65 @@ def test_description_health_metrics_and_docs(server, anonymous):
         assert "server" not in answer.headers
 
 
+def concrete(path):
+    """Return a path of the description with its parts filled in."""
+    path = path.replace("{event_id}", str(uuid4())).replace("{path}", "0/000.p/1")
+    return path.replace("{type}", "patient_record").replace("{id}", "1")
+
+
+def operations(anonymous):
+    described = anonymous.get("/openapi.json").json()["paths"]
+    return [(path, method.upper(), operation) for path, item in described.items() for method, operation in item.items()]
+
+
 def test_openapi_describes_every_route(anonymous):
-    document = anonymous.get("/openapi.json").json()
-    assert document["openapi"].startswith("3.1")
-    for path, operations in document["paths"].items():
-        for method in operations:
-            concrete = path.replace("{event_id}", str(uuid4())).replace("{path}", "0/000.p/1")
-            answer = anonymous.request(method.upper(), concrete)
-            assert answer.status_code != 405, path
-            assert str(answer.status_code) in operations[method]["responses"], (path, answer.status_code)
+    assert anonymous.get("/openapi.json").json()["openapi"].startswith("3.1")
+    described = operations(anonymous)
+    for path, method, operation in described:
+        answer = anonymous.request(method, concrete(path))
+        assert answer.status_code != 405, path
+        assert str(answer.status_code) in operation["responses"], (path, answer.status_code)
+
+
+QUERIES = {
+    "unknown": ("{name}x=1", "no such query parameter|takes no query parameters"),
+    "unknown, without a value": ("{name}x", "no such query parameter|takes no query parameters"),
+    "twice": ("{name}=1&{name}=1", "is given twice|takes no query parameters"),
+    "twice, one escaped": ("{name}=1&{escaped}=1", "is given twice|takes no query parameters"),
+    "a value that is no UTF-8": ("{name}=%ff", "not UTF-8"),
+    "a name that is no UTF-8": ("%ff=1", "not UTF-8"),
+    "a percent sign alone": ("{name}=%", "percent sign"),
+}
+
+
+@pytest.mark.parametrize("defect", QUERIES)
+def test_every_route_refuses_query_parameters_it_does_not_take(http, defect):
+    query, words = QUERIES[defect]
+    walked = [*operations(http), ("/openapi.json", "GET", {}), ("/docs", "GET", {})]
+    assert len(walked) > 17
+    for path, method, operation in walked:
+        taken = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+        name = taken[0] if taken else "wait"
+        target = f"{concrete(path)}?{query.format(name=name, escaped=f'%{ord(name[0]):02x}{name[1:]}')}"
+        answer = http.request(method, target)
+        assert answer.status_code == 400, (method, target, answer.text)
+        assert re.search(words, answer.json()["detail"]), (method, target, answer.text)
+
+
+def test_a_misspelt_parameter_is_told_what_was_meant(http):
+    answer = http.post("/v1/audit/events?wiat=sealed", json=fresh()[0])
+    assert (answer.status_code, answer.json()["pointer"]) == (400, "/wiat")
+    assert "did you mean 'wait'?" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/%ff", "/v1/audit/resource/patient_record/%ff/access-log", "/tile/%ff", "/v1/log%"])
+def test_paths_that_are_no_utf_8_are_refused(server, path):
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"the path" in answer
 
 
 def test_wrong_method(anonymous):

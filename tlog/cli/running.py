@@ -62,6 +62,14 @@ def serve(  # noqa: PLR0917 - the options of a command line
     access_log: Annotated[
         bool, typer.Option("--access-log/--no-access-log", help="Log each request on stderr, with its key's ID.")
     ] = True,
+    cors_origin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORIGIN|*",
+            help="Whose web pages may read checkpoint, tiles and proofs in a browser, such as https://audit.example.com; "
+            "'*' for all, an intranet's log through a visitor's browser included. None if absent.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the log over HTTP."""
     location = locate(data, database, signer, admin=admin_database)
@@ -82,8 +90,10 @@ def serve(  # noqa: PLR0917 - the options of a command line
         check_log_here(location, origin)
 
     async def work() -> None:
+        from tlog.server.guard.cors import Cors
         from tlog.server.serve import serve as run_server
 
+        Cors(cors_origin)  # is refused before anything is made
         await run_server(
             location,
             host=host,
@@ -93,6 +103,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             drain=drain,
             access_log=access_log,
             prepare=find_or_make,
+            cors_origin=cors_origin,
             on_ready=ready,
         )
 

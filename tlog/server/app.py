@@ -7,23 +7,28 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
 
-from tlog.errors import OverloadedError, TlogError
+from tlog.errors import MalformedInputError, OverloadedError, TlogError
 from tlog.server.describe import openapi
 from tlog.server.describe.problems import SECURITY_HEADERS, on_error
 from tlog.server.endpoints import audit, health, read, verification
 from tlog.server.endpoints.append import append_events
 from tlog.server.guard.admission import KEY_ID, Admission
+from tlog.server.guard.cors import Cors
+from tlog.server.guard.parameters import check_path, taking
 from tlog.server.observe.checks import Checks
 from tlog.server.observe.metrics import Metrics
 from tlog.server.service import Service
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
+    from collections.abc import Awaitable, Callable, Collection
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from tlog.lifecycle.opening import Log
@@ -33,31 +38,45 @@ if TYPE_CHECKING:
 _APPENDS: Final = "/v1/audit/events"
 
 
-def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | None = None) -> Starlette:
-    """Return the ASGI application of an open log."""
+def create_app(
+    log: Log, authenticator: Authenticator, access_log: AccessLog | None = None, cors_origin: str | None = None
+) -> Starlette:
+    """Return the ASGI application of an open log.
+
+    Args:
+        log: the log.
+        authenticator: knows its API keys.
+        access_log: where each request is logged, None for nowhere.
+        cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
+
+    Raises:
+        MalformedInputError: `cors_origin` is not an origin.
+
+    """
     admission = Admission(log, authenticator)
-    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock))
+    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock), Cors(cors_origin))
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),
-            Route("/v1/audit/export", audit.export),
-            Route("/v1/audit/verify", verification.verify),
-            Route("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log),
-            Route("/v1/audit/events/{event_id:uuid}", audit.event),
-            Route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof),
-            Route("/v1/proof/inclusion", read.inclusion),
-            Route("/v1/proof/consistency", read.consistency),
-            Route("/v1/log", read.describe),
-            Route("/v1/checkpoints", read.checkpoints),
-            Route("/checkpoint", read.checkpoint),
-            Route("/tile/{path:path}", read.tile),
-            Route("/livez", health.livez),
-            Route("/readyz", health.readyz),
-            Route("/metrics", health.metrics),
-            Route("/openapi.json", openapi.document),
-            Route("/docs", openapi.page),
+            _route("/v1/audit/export", audit.export, audit.EXPORT),
+            _route("/v1/audit/verify", verification.verify, verification.VERIFY),
+            _route("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log, audit.ACCESS_LOG),
+            _route("/v1/audit/events/{event_id:uuid}", audit.event),
+            _route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof, audit.EVENT_PROOF),
+            _route("/v1/proof/inclusion", read.inclusion, read.INCLUSION),
+            _route("/v1/proof/consistency", read.consistency, read.CONSISTENCY),
+            _route("/v1/log", read.describe),
+            _route("/v1/checkpoints", read.checkpoints, read.CHECKPOINTS),
+            _route("/checkpoint", read.checkpoint),
+            _route("/chain", read.chain),
+            _route("/tile/{path:path}", read.tile),
+            _route("/livez", health.livez),
+            _route("/readyz", health.readyz),
+            _route("/metrics", health.metrics),
+            _route("/openapi.json", openapi.document),
+            _route("/docs", openapi.page),
         ],
-        middleware=[Middleware(_Observed, metrics=service.metrics, access_log=access_log)],
+        middleware=[Middleware(_Observed, service=service, access_log=access_log)],
         exception_handlers={TlogError: on_error, HTTPException: on_error},
     )
     app.router.redirect_slashes = False  # a redirect would repeat the Host of the request
@@ -65,17 +84,26 @@ def create_app(log: Log, authenticator: Authenticator, access_log: AccessLog | N
     return app
 
 
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:
+    """Return the route of an endpoint that takes these query parameters and no others."""
+    return Route(path, taking(endpoint, parameters))
+
+
+_ask = taking(audit.events, audit.EVENTS)
+
+
 async def _events(request: Request) -> Response:
     """Answer a question; an append goes past routing (`_Observed`). One route, so that its 405 names both methods in Allow."""
-    return await (append_events if request.method == "POST" else audit.events)(request)
+    return await (append_events if request.method == "POST" else _ask)(request)
 
 
 class _Observed:
     """Adds the security headers to every answer, counts and logs it, and answers for what failed unexpectedly."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access_log: AccessLog | None) -> None:
+    def __init__(self, app: ASGIApp, service: Service, access_log: AccessLog | None) -> None:
         self._app = app
-        self._metrics = metrics
+        self._metrics = service.metrics
+        self._cors = service.cors
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,13 +111,14 @@ class _Observed:
             await self._app(scope, receive, send)
             return
         append = scope["path"] == _APPENDS and scope["method"] == "POST"
+        shared = [] if append else self._cors.fields(scope["path"], Headers(scope=scope))
         began = time.perf_counter()
         status = sent = 0
 
         async def observed(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS, *shared]
                 status = message["status"]
                 self._metrics.responded(status)
             else:
@@ -97,10 +126,7 @@ class _Observed:
             await send(message)
 
         try:
-            if append:
-                await _append(scope, receive, observed)
-            else:
-                await self._app(scope, receive, observed)
+            await (_append if append else self._route)(scope, receive, observed)
         except ClientDisconnect:
             pass  # nobody is left to answer; what was read of the request is dropped
         except asyncio.CancelledError:
@@ -116,6 +142,21 @@ class _Observed:
                 seconds = time.perf_counter() - began
                 key_id = scope.get(KEY_ID)
                 self._access_log.write(scope["method"], route, status, key_id=key_id, sent=sent, seconds=seconds)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route a request, unless a browser asks whether a page may ask, or its path cannot be read."""
+        allowed = self._cors.preflight(scope["method"], scope["path"], Headers(scope=scope))
+        if allowed is not None:
+            response = Response(status_code=204)
+            response.raw_headers += allowed
+            await response(scope, receive, send)
+            return
+        try:
+            check_path(scope["raw_path"])  # in "path" the server replaced what is no UTF-8
+        except MalformedInputError as error:
+            await (await on_error(Request(scope), error))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def _append(scope: Scope, receive: Receive, send: Send) -> None:

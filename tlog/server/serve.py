@@ -44,6 +44,7 @@ async def serve(
     sealing: Sealing = "beside",
     access_log: bool = True,
     prepare: Callable[[], Awaitable[None]] | None = None,
+    cors_origin: str | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -60,6 +61,7 @@ async def serve(
         sealing: where the log is sealed and indexed (`tlog.lifecycle.opening.open_log`).
         access_log: whether to log each request on standard error.
         prepare: awaited once the address is taken, before the log is opened.
+        cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -72,7 +74,8 @@ async def serve(
         async with open_log(location, interval=interval, sealing=sealing) as log:
             with ExitStack() as stack:
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
-                app = create_app(log, Authenticator(log.reader.api_key, log.directory.pepper(), log.clock), lines)
+                authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
+                app = create_app(log, authenticator, lines, cors_origin)
                 await _serve(app, listener, drain, on_ready)
 
 

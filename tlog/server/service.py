@@ -10,6 +10,7 @@ from tlog.server.guard.turns import Turns
 if TYPE_CHECKING:
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.admission import Admission
+    from tlog.server.guard.cors import Cors
     from tlog.server.observe.checks import Checks
     from tlog.server.observe.metrics import Metrics
 
@@ -22,5 +23,6 @@ class Service:
     admission: Admission
     metrics: Metrics
     checks: Checks
+    cors: Cors
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)

@@ -6,8 +6,9 @@ question with a member that nobody knows is refused, because a misspelt `userId`
 about events leaves before the question is journaled.
 
     `append`  `POST /v1/audit/events`: one event, an array or NDJSON; all of it or nothing
+    `bodies`  what it reads: a body cut into one JSON text for each event
     `audit`  questions about events, personal data included: answers, access logs, proofs, exports
-    `read`  the public half: checkpoint, tiles, entry bundles, proofs by index
+    `read`  the public half: checkpoint, chain, tiles, entry bundles, proofs by index
     `verification`  `GET /v1/audit/verify`: is everything still as it was logged
     `health`  `/livez`, `/readyz`, `/metrics`
 
@@ -17,7 +18,7 @@ One that answers a single event. `find_events` asks the guard first, and returns
         found = await find_events(request, {"ask": "event"})     # errors: 401, 403, 429, 404
         return _json(msgspec.json.encode(event_document(found)))
 
-A new endpoint is a function here, a line in `tlog.server.app`, and its description in `tlog.server.describe.openapi`; a
+A new endpoint is a function here, a line in `tlog.server.app` with the query parameters that it takes, and its description in `tlog.server.describe.openapi`; a
 test wants all three.
 
 Left out: finding and proving (`tlog.answering`), appending (`tlog.writing`), the check that `verification` reports

@@ -1,10 +1,12 @@
-"""The public half: checkpoint, tiles, entry bundles, proofs and the log's description. Nothing here is personal.
+"""The public half: checkpoint, chain, tiles, entry bundles, proofs and the log's description. Nothing here is personal.
 
 Paths and caching follow c2sp.org/tlog-tiles: tiles and bundles of published checkpoints never change; the checkpoint does.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,6 +18,8 @@ from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
+from tlog.server.guard.fields import accepts_gzip
+from tlog.server.guard.parameters import parameters
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,7 +30,12 @@ IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _MUTABLE: Final = {"Cache-Control": "no-cache"}
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
+_GZIP_LEVEL: Final = 6
 _MAX_LISTED: Final = 1000
+# What each endpoint takes.
+INCLUSION: Final = ("index", "size")
+CONSISTENCY: Final = ("from", "to")
+CHECKPOINTS: Final = ("below", "limit")
 
 
 async def checkpoint(request: Request) -> Response:
@@ -34,6 +43,13 @@ async def checkpoint(request: Request) -> Response:
     service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
     return Response(latest.note, headers=_MUTABLE, media_type=_TEXT)
+
+
+async def chain(request: Request) -> Response:
+    """Return size and chain hash of the latest checkpoint, as the file `chain` of a static export has them."""
+    service: Service = request.app.state.service
+    latest = await checkpoint_of(service.log.reader, None)
+    return Response(b"%d\n%b\n" % (latest.size, encode_base64(latest.chain_hash)), headers=_MUTABLE, media_type=_TEXT)
 
 
 async def tile(request: Request) -> Response:
@@ -47,7 +63,9 @@ async def tile(request: Request) -> Response:
     if wanted.width > tile_width(wanted.level, wanted.index, latest.size):
         message = f"the checkpoint of size {latest.size} does not cover {wanted.path()}"
         raise NotFoundError(message)
-    if wanted.level == ENTRIES:
+    headers, bundle = IMMUTABLE, wanted.level == ENTRIES
+    if bundle:
+        headers = {**IMMUTABLE, "Vary": "Accept-Encoding"}
         data = await service.log.reader.bundle(wanted)
     else:
         data = (await service.log.reader.tiles([wanted])).get((wanted.level, wanted.index))
@@ -56,7 +74,11 @@ async def tile(request: Request) -> Response:
     if data is None:
         message = f"{wanted.path()} is not stored; the log's operator should run 'tlog fsck'"
         raise NotFoundError(message)
-    return Response(data, headers=IMMUTABLE, media_type="application/octet-stream")
+    if bundle and accepts_gzip(request.headers):
+        # c2sp.org/tlog-tiles: bundles should be compressed, tiles are hashes. A bundle can have 16 MiB.
+        data = await asyncio.to_thread(gzip.compress, data, _GZIP_LEVEL, mtime=0)
+        headers = {**headers, "Content-Encoding": "gzip"}
+    return Response(data, headers=headers, media_type="application/octet-stream")
 
 
 async def inclusion(request: Request) -> Response:
@@ -92,6 +114,8 @@ async def describe(request: Request) -> Response:
             "hash": "SHA-256",
             "tiles": "https://c2sp.org/tlog-tiles",
             "checkpoint": "/checkpoint",
+            "chain": "/chain",
+            "corsOrigin": service.cors.origin,
             "openapi": "/openapi.json",
         }
     )
@@ -131,5 +155,5 @@ def _number(request: Request, name: str) -> int:
 
 
 def _optional_number(request: Request, name: str) -> int | None:
-    value = request.query_params.get(name)
-    return None if value is None else parse_decimal(value.encode(errors="replace"), f"the query parameter '{name}'")
+    value = parameters(request).get(name)
+    return None if value is None else parse_decimal(value.encode(), f"the query parameter '{name}'")

@@ -16,12 +16,14 @@ from starlette.responses import Response
 
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError
+from tlog.server.guard.parameters import parameters
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tlog.server.service import Service
 
+VERIFY: Final = ("full", "wait")
 _DEFAULT_WAIT: Final = 5
 _MAX_WAIT: Final = 60
 
@@ -30,11 +32,12 @@ async def verify(request: Request) -> Response:
     """Return the result of the last check, starting one if none runs; `?full=true` starts a full one."""
     service: Service = request.app.state.service
     await service.admission.admit(request, "read")
-    full = request.query_params.get("full", "false")
+    given = parameters(request)
+    full = given.get("full", "false")
     if full not in ("true", "false"):
         message = "'full' is 'true' or 'false'"
         raise MalformedInputError(message, "/full")
-    wait = parse_decimal(request.query_params.get("wait", str(_DEFAULT_WAIT)).encode(errors="replace"), "'wait'")
+    wait = parse_decimal(given.get("wait", str(_DEFAULT_WAIT)).encode(), "'wait'")
     if wait > _MAX_WAIT:
         message = f"'wait' is at most {_MAX_WAIT} seconds"
         raise MalformedInputError(message, "/wait")

@@ -5,6 +5,9 @@ has cost least: first without a byte of the body, then without the database, the
 
     `protocol`  deadlines and limits while a request arrives; nothing that two parsers would cut differently
     `auth`  API keys: bearer tokens with scopes, compared in constant time
+    `parameters`  query parameters and paths: nothing unknown, nothing twice, nothing that is no UTF-8
+    `fields`  header fields: what a body is in, which answer is wanted
+    `cors`  which web pages may read the public half in a browser
     `admission`  key, rate, disk and queue, decided before the body is read
     `turns`  batches are drafted one after the other, and give way to answers
 
