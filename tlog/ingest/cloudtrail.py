@@ -1,27 +1,21 @@
 """AWS CloudTrail records as events; docs/reference/cloudtrail-mapping.md is this mapping in words.
 
 The mapping is a pure function of the record, so importing a file twice adds nothing. Nothing of a record is lost: members
-without a place of their own in an event go into `metadata`, to which the event's entry only commits.
+without a place of their own in an event go into `metadata`, to which the event's entry only commits. What a record names is
+found by `tlog.ingest.cloudtrail_names`, what becomes of odd values is decided by `tlog.ingest.total`.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import re
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tlog.core.canonical import parse_strict
-from tlog.errors import MalformedInputError
-from tlog.ingest.importing import Item
+from tlog.core.event import PATTERNS
+from tlog.ingest.cloudtrail_names import find_related
+from tlog.ingest.total import SetAside, event_id, finish, first_text, text_of, to_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-MAX_FILE_SIZE: Final = 256 << 20
-_GZIP: Final = b"\x1f\x8b"
 
 # The first prefix of the eventName that fits decides; read-only calls are reads whatever their name.
 _ACTIONS: Final = (
@@ -108,122 +102,137 @@ _RESOURCES: Final = (
 )
 _SSM: Final = "ssm.amazonaws.com"
 _BUCKET_ARN: Final = re.compile(r"arn:aws[a-z-]*:s3:::([^/]+)")
-_PLACED: Final = frozenset(("eventID", "eventTime", "userAgent", "errorCode", "errorMessage"))
+_LOGINS: Final = ("AssumeRole", "ConsoleLogin", "GetSessionToken", "GetFederationToken")
 
 
-def read_cloudtrail(stream: BinaryIO, name: str) -> Iterator[Item]:
-    """Yield the event of each record of a CloudTrail log, plain or gzip; its place is the name and the record's number, from 1.
+class CloudTrail:
+    """The mapping of CloudTrail records (`tlog.ingest.total.RecordMapping`)."""
 
-    Raises:
-        MalformedInputError: the file is not a CloudTrail log, or a record lacks what an event needs; both are named.
+    name = "cloudtrail"
 
-    """
-    data = stream.read()
-    content = _decompress(data, name) if data.startswith(_GZIP) else data
-    try:
-        document = parse_strict(content)
-    except MalformedInputError as error:
-        message = f"{name}: {error}"
-        raise MalformedInputError(message, error.pointer) from None
-    records = document.get("Records") if isinstance(document, dict) else None
-    if not isinstance(records, list):
-        message = f"{name}: a CloudTrail log has a member 'Records' with an array"
-        raise MalformedInputError(message, "/Records")
-    for position, record in enumerate(records):
-        try:
-            event = map_event(record)
-        except (KeyError, TypeError, AttributeError) as error:
-            message = f"{name}: the record lacks {error}" if isinstance(error, KeyError) else f"{name}: not a record"
-            raise MalformedInputError(message, f"/Records/{position}") from None
-        yield Item(f"{name}, record {position + 1}", json.dumps(event, ensure_ascii=False).encode())
+    def map(self, record: Any, position: int = 0) -> list[dict[str, Any]]:  # noqa: ANN401, ARG002 - any mapping's
+        """Return the events of a record: one, and one more for each 32 related resources beyond the first 32.
+
+        Raises:
+            SetAside: it is no JSON object, has no `eventID` or no `eventTime` that can be read, or only names a file.
+
+        """
+        if not isinstance(record, dict):
+            rule = "this is no JSON object"
+            raise SetAside(rule)
+        identity = text_of(record.get("eventID"))
+        if identity is None:
+            _refuse_notification(record)
+            rule = "there is no eventID"
+            raise SetAside(rule, "/eventID")
+        is_uuid = re.search(PATTERNS["/eventId"], identity) is not None
+        event = {
+            "eventId": identity.lower() if is_uuid else event_id(self.name, identity),
+            "timestamp": to_timestamp(record.get("eventTime"), zone="UTC", pointer="/eventTime"),
+            "actor": _actor(record),
+            "action": _action(
+                text_of(record.get("eventName")) or "", read_only=record.get("readOnly") in (True, "true")
+            ),
+            "operation": record.get("eventName"),
+            "resource": _resource(record),
+            "relatedResources": find_related(record),
+            "details": _details(record),
+            "outcome": "failure" if _failed(record) else "success",
+        }
+        placed = set(_placed(record, event, is_uuid=is_uuid))
+        return finish(event, {name: value for name, value in record.items() if name not in placed})
 
 
-def map_event(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event of one record.
+def _refuse_notification(record: Mapping[str, Any]) -> None:
+    if "s3" in record or "s3ObjectKey" in record or record.get("Event") == "s3:TestEvent":
+        rule = "this notification only names a file; import the file that it names"
+        raise SetAside(rule)
 
-    Raises:
-        KeyError: a member that every CloudTrail record has is missing.
 
-    """
-    identity = record["userIdentity"]
-    error_code, error_message = record.get("errorCode"), record.get("errorMessage")
-    details = {"query": f"{record['eventSource']}:{record['eventName']}"}
-    if error_code is not None:
-        details["reason"] = error_code if error_message is None else f"{error_code}: {error_message}"
+def _placed(record: Mapping[str, Any], event: Mapping[str, Any], *, is_uuid: bool) -> Iterator[str]:
+    """Yield the members that the event has whole, outside of its metadata."""
+    if is_uuid:
+        yield "eventID"
+    if event["timestamp"] == record["eventTime"]:
+        yield "eventTime"
+    texts = ("userAgent", "errorCode", "errorMessage")
+    yield from (name for name in texts if isinstance(record.get(name), str) and record[name])
+
+
+def _members(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _actor(record: Mapping[str, Any]) -> dict[str, Any]:
+    identity = _members(record.get("userIdentity"))
+    names = ("userName", "arn", "invokedBy", "principalId", "accountId")
+    by_service = text_of(identity.get("invokedBy")) is not None or identity.get("type") == "AWSService"
     return {
-        "eventId": record["eventID"].lower(),
-        "timestamp": record["eventTime"],
-        "actor": _actor(record, identity),
-        "action": _action(record["eventName"], read_only=record.get("readOnly") is True),
-        "resource": _resource(record),
-        "details": details,
-        "metadata": {key: value for key, value in record.items() if key not in _PLACED},
-        "outcome": "success" if error_code is None else "failure",
+        "userId": first_text(*map(identity.get, names)),
+        "type": "service" if by_service else None,
+        "role": identity.get("type"),
+        "userAgent": record.get("userAgent"),
+        "address": record.get("sourceIPAddress"),
     }
 
 
-def _actor(record: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
-    user_id = next(
-        value
-        for value in (
-            identity.get("userName"),
-            identity.get("arn"),
-            identity.get("invokedBy"),
-            identity.get("principalId"),
-            identity.get("accountId"),
-            identity["type"],
-        )
-        if value
-    )
-    actor = {"userId": user_id, "role": identity["type"]}
-    if record.get("userAgent"):
-        actor["userAgent"] = record["userAgent"]
-    address = record.get("sourceIPAddress", "")
-    try:
-        ip_address(address)
-    except ValueError:
-        return actor  # a service's name stays in the metadata
-    return {**actor, "ipAddress": address}
-
-
 def _action(name: str, *, read_only: bool) -> str:
-    if read_only and not name.startswith(("AssumeRole", "ConsoleLogin", "GetSessionToken", "GetFederationToken")):
+    if read_only and not name.startswith(_LOGINS):
         return "read"
     return next((action for prefix, action in _ACTIONS if name.startswith(prefix)), _OTHERWISE)
 
 
-def _resource(record: Mapping[str, Any]) -> dict[str, str]:
-    parameters = record.get("requestParameters") or {}
-    bucket = parameters.get("bucketName")
-    listed = [item for item in record.get("resources") or () if item.get("ARN")]
+def _failed(record: Mapping[str, Any]) -> bool:
+    answer = _members(record.get("responseElements"))
+    named = (record.get(name) for name in ("errorCode", "errorMessage"))
+    return answer.get("ConsoleLogin") == "Failure" or any(value not in (None, "", [], {}) for value in named)
+
+
+def _details(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "query": _joined(":", record.get("eventSource"), record.get("eventName")),
+        "reason": _joined(": ", record.get("errorCode"), record.get("errorMessage")),
+    }
+
+
+def _joined(separator: str, *values: object) -> str:
+    return separator.join(text for text in map(text_of, values) if text is not None)
+
+
+def _resource(record: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = _members(record.get("requestParameters"))
+    service = text_of(record.get("eventSource"))
+    listed = _listed(record.get("resources"))
+    bucket = text_of(parameters.get("bucketName"))
     if bucket is None:
-        arns = [_BUCKET_ARN.match(item["ARN"]) for item in listed if item.get("type") == "AWS::S3::Bucket"]
+        arns = (_BUCKET_ARN.match(arn) for arn, kind in listed if kind == "AWS::S3::Bucket")
         bucket = next((match[1] for match in arns if match), None)
-    if bucket:
+    if bucket is not None:
         # However a record names a bucket, it gets one id, so that asking for the bucket finds everything.
         return {"type": "AWS::S3::Bucket", "id": f"arn:aws:s3:::{bucket}", "name": bucket}
-    for item in listed:
-        if item.get("type"):
-            return {"type": item["type"], "id": item["ARN"]}
+    for arn, kind in listed:
+        if kind is not None:
+            return {"type": kind, "id": arn}
     for member, kind, form in _RESOURCES:
         value = parameters.get(member)
         if isinstance(value, str) and value:
             return {"type": kind, "id": form.format(value)}
-    if record["eventSource"] == _SSM and isinstance(parameters.get("name"), str):
+    if service == _SSM and isinstance(parameters.get("name"), str) and parameters["name"]:
         return {"type": "AWS::SSM::Parameter", "id": parameters["name"]}
-    for item in listed:
-        return {"type": "AWS::Resource", "id": item["ARN"]}
-    return {"type": "AWS::Service", "id": record["eventSource"]}
+    for arn, _ in listed:
+        return {"type": "AWS::Resource", "id": arn}
+    return _fallback(record, service)
 
 
-def _decompress(data: bytes, name: str) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            content = file.read(MAX_FILE_SIZE + 1)
-    except (OSError, EOFError):
-        message = f"{name}: the gzip data is damaged"
-        raise MalformedInputError(message) from None
-    if len(content) > MAX_FILE_SIZE:
-        message = f"{name}: decompresses to more than {MAX_FILE_SIZE >> 20} MiB"
-        raise MalformedInputError(message)
-    return content
+def _listed(value: object) -> list[tuple[str, str | None]]:
+    """Return the ARN and the type, if there is one, of each item of `resources`."""
+    items = map(_members, value if isinstance(value, list) else ())
+    found = ((text_of(item.get("ARN")), text_of(item.get("type"))) for item in items)
+    return [(arn, kind) for arn, kind in found if arn is not None]
+
+
+def _fallback(record: Mapping[str, Any], service: str | None) -> dict[str, Any]:
+    account = first_text(record.get("recipientAccountId"), _members(record.get("userIdentity")).get("accountId"))
+    if service is not None or account is None:
+        return {"type": "AWS::Service", "id": service or "unknown"}
+    return {"type": "AWS::Account", "id": account}
