@@ -16,34 +16,43 @@ import re
 import unicodedata
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from decimal import Decimal, InvalidOperation
-from ipaddress import ip_address
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from tlog.core.canonical import MAX_DEPTH, MAX_INTEGER, canonical
-from tlog.core.event import MAX_EVENT_SIZE, MAX_RESOURCE_ID, MAX_USER_ID, PATTERNS
+from tlog.core.canonical import MAX_DEPTH, MAX_INTEGER, canonical, sent_float
+from tlog.core.event import (
+    MAX_EVENT_SIZE,
+    MAX_RELATED,
+    PATTERNS,
+    RESERVED_TYPES,
+    check_resource_id,
+    check_user_id,
+    is_ip,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 NAMESPACE: Final = UUID("3234828c-1128-5439-b9e0-75e162fc676e")
 UNITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # what a number of them is divided by, as a power of ten
-MAX_RELATED: Final = 32
 LEFT_OUT: Final = "tlog:leftOut"
 ORIGINALS: Final = "tlog:originals"
 
-_MAX_RESOURCE_ID_BYTES: Final = 2_048
 _MAX_ADDRESS: Final = 256
+_MAX_IP: Final = 45
+_MAX_EMAIL: Final = 320
+_MAX_ACTOR: Final = MAX_EVENT_SIZE - 512  # the log adds salt and appendedBy to its disclosure
 _MAX_RELATED_BYTES: Final = 48_000
 _SHORTEST_CUT: Final = 64
+_SHORTEST_LEFT_OUT: Final = 80  # what is left of a member has about so many bytes
+_FREE: Final = frozenset(("fieldsAccessed", "newValues", "oldValues"))
 _WITHOUT_FLOATS: Final = MAX_EVENT_SIZE // 2  # canonical numbers are not twice as long as Python's
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_REFUSED_IN_IDS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _REFUSED_IN_TYPES: Final = re.compile(r"[^A-Za-z0-9_.:-]")
-_OPERATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
-_PLAIN_ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{1,45}")
+_is_operation: Final = re.compile(PATTERNS["/operation"]).search
+_is_email: Final = re.compile(PATTERNS["/actor/email"]).search
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt]|\s+)(\d\d:\d\d(?::\d\d)?)(?:[.,](\d+))?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
@@ -51,7 +60,6 @@ _TIME: Final = re.compile(
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _NANOSECOND_DIGITS: Final = 9
-_RESERVED_TYPES: Final = frozenset(("log", "index_bucket"))
 
 
 class SetAside(Exception):  # noqa: N818 - nothing failed: the record goes to another file
@@ -112,12 +120,10 @@ def number(text: str) -> int | float | JsonText:
     """Return the number of a JSON text, or the text itself if no double holds the number."""
     if text.lstrip("-").isdigit():
         return int(text) if len(text) <= len(str(-MAX_INTEGER)) and abs(int(text)) <= MAX_INTEGER else JsonText(text)
-    value = float(text)
     try:
-        exact = _is_storable(value) and Decimal(canonical(value).decode()) == Decimal(text)
-    except InvalidOperation:  # an exponent that even a decimal number does not have
-        exact = False
-    return value if exact else JsonText(text)
+        return sent_float(text)
+    except ValueError:
+        return JsonText(text)
 
 
 def json_text(value: object) -> JsonText:
@@ -283,23 +289,22 @@ def event_id(space: str, *values: object, key: bytes | None = None) -> str:
     return str(uuid5(NAMESPACE, name.decode() if key is None else hmac.new(key, name, hashlib.sha256).hexdigest()))
 
 
-def usable_id(text: str, most: int = MAX_RESOURCE_ID) -> str:
-    """Return an id as it is, or `sha256:` and the hex SHA-256 of its UTF-8 bytes if the rule for ids refuses it."""
+def usable_id(text: str, check: Callable[[str], str | None] = check_resource_id) -> str:
+    """Return an id as it is, or `sha256:` and the hex SHA-256 of its UTF-8 bytes if the rule for ids refuses it.
+
+    Args:
+        text: the id, not empty.
+        check: the rule: `check_user_id` or `check_resource_id` of `tlog.core.event`.
+
+    """
     text = escape_surrogates(text)
-    if (
-        0 < len(text) <= most
-        and (text.isascii() or len(text.encode()) <= _MAX_RESOURCE_ID_BYTES)
-        and not _REFUSED_IN_IDS.search(text)
-        and (text.isascii() or all(unicodedata.category(c) != "Cn" for c in text))
-    ):
-        return text
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text if check(text) is None else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def usable_type(text: str) -> str:
     """Return a resource type of a text: refused characters become `_`; what only the log itself may write gets `source_`."""
     kind = _REFUSED_IN_TYPES.sub("_", text).lstrip("_.:-")[:64] or "unknown"
-    return f"source_{kind}" if kind in _RESERVED_TYPES else kind
+    return f"source_{kind}" if kind in RESERVED_TYPES else kind
 
 
 def finish(event: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -334,7 +339,7 @@ def finish(event: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[dict[s
         if position > 1:
             more["eventId"] = event_id("part", first["eventId"], position)
             metadata = {"tlog:continues": first["eventId"], "part": position, "parts": len(parts)}
-        events.append(_fit({**first, **more}, metadata))
+        events.append(_fit({**first, **more}, metadata, whole=position > 1))
     return events
 
 
@@ -354,41 +359,34 @@ def _text(value: object, pointer: str, kept: dict[str, Any], most: int | None = 
     return None
 
 
-def _id(value: object, pointer: str, kept: dict[str, Any], most: int) -> str | None:
+def _id(value: object, pointer: str, kept: dict[str, Any], check: Callable[[str], str | None]) -> str | None:
     text = _text(value, pointer, kept)
     if text is None:
         return None
-    used = usable_id(text, most)
+    used = usable_id(text, check)
     if used != text:
         kept[pointer] = text
     return used
 
 
 def _finish_actor(actor: Mapping[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    user_id = _id(actor.get("userId"), "/actor/userId", kept, MAX_USER_ID)
+    user_id = _id(actor.get("userId"), "/actor/userId", kept, check_user_id)
     kind = actor.get("type") if actor.get("type") in ("service", "system") else None
     done: dict[str, Any] = {"userId": user_id, "type": kind if user_id is not None else "unknown"}
     for name in ("role", "userAgent"):
         done[name] = _text(actor.get(name), f"/actor/{name}", kept)
-    email = _text(actor.get("email"), "/actor/email", kept, 320)
-    if email is not None and not re.search(PATTERNS["/actor/email"], email):
+    email = _text(actor.get("email"), "/actor/email", kept, _MAX_EMAIL)
+    if email is not None and not _is_email(email):
         kept["/actor/email"], email = email, None
     done["email"] = email
     address = _text(first_text(actor.get("ipAddress"), actor.get("address")), "/actor/address", kept, _MAX_ADDRESS)
-    done["ipAddress" if address is not None and is_plain_address(address) else "address"] = address
+    plain = address is not None and len(address) <= _MAX_IP and is_ip(address)
+    done["ipAddress" if plain else "address"] = address
     return {name: value for name, value in done.items() if value is not None}
 
 
-def is_plain_address(text: str) -> bool:
-    """Tell whether a text is an IPv4 or IPv6 address and nothing else: no port, zone or list."""
-    try:
-        return _PLAIN_ADDRESS.fullmatch(text) is not None and bool(str(ip_address(text)))
-    except ValueError:
-        return False
-
-
 def _finish_resource(resource: Mapping[str, Any], pointer: str, kept: dict[str, Any]) -> dict[str, Any] | None:
-    kept_id = _id(resource.get("id"), f"{pointer}/id", kept, MAX_RESOURCE_ID)
+    kept_id = _id(resource.get("id"), f"{pointer}/id", kept, check_resource_id)
     if kept_id is None:
         return None
     done = {"id": kept_id, "type": usable_type(text_of(resource.get("type")) or "")}
@@ -398,7 +396,7 @@ def _finish_resource(resource: Mapping[str, Any], pointer: str, kept: dict[str, 
 
 def _finish_operation(value: object, kept: dict[str, Any]) -> str | None:
     text = _text(value, "/operation", kept)
-    if text is None or _OPERATION.fullmatch(text):
+    if text is None or _is_operation(text):
         return text
     kept["/operation"] = text
     return None
@@ -475,27 +473,43 @@ def _holds(value: object, wanted: object) -> bool:
     return False
 
 
-def _fit(event: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with its metadata, and with less of them if it would be too large."""
-    whole = {**event, "metadata": metadata} if metadata else event
-    if _size(whole) <= MAX_EVENT_SIZE:
-        return whole
-    sizes = {name: len(canonical(value)) for name, value in metadata.items()}
-    room = MAX_EVENT_SIZE - _size({**event, "metadata": {}}) - len(f',"{LEFT_OUT}":{{}}')
-    total = sum(sizes.values()) + sum(len(canonical(name)) + 2 for name in metadata)
+def _fits(event: dict[str, Any]) -> bool:
+    size = _size(event)
+    return size <= _MAX_ACTOR or (size <= MAX_EVENT_SIZE and _size(event["actor"]) <= _MAX_ACTOR)
+
+
+def _fit(event: dict[str, Any], metadata: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Return the event with its metadata, or with less of them if it would be too large; with `whole`, never with less."""
+    full = {**event, "metadata": metadata} if metadata else event
+    if _fits(full):
+        return full
+    room = MAX_EVENT_SIZE - _size({**event, "metadata": {}})
+    return _cut_texts({**event, "metadata": metadata if whole else _leave_out(metadata, room)})
+
+
+def _leave_out(metadata: dict[str, Any], room: int) -> dict[str, Any]:
+    """Return metadata without the largest members, of which size and hash are left.
+
+    Args:
+        metadata: what does not fit.
+        room: how many bytes may stand between the braces.
+
+    """
+    written = {name: canonical(value) for name, value in metadata.items()}
+    heads = {name: len(canonical(name)) + len(":,") for name in metadata}
+    size = sum(heads.values()) + sum(map(len, written.values()))
+    head = len(f'"{LEFT_OUT}":{{}},')
     left_out: dict[str, Any] = {}
-    for name in sorted(metadata, key=lambda name: (-sizes[name], name)):
-        note = _note(canonical(metadata[name]))
-        saved = sizes[name] - len(canonical(note))
-        if total <= room or saved <= 0:
+    # A member that has the name of the list of what is left out cannot stay.
+    for name in sorted(metadata, key=lambda name: (name != LEFT_OUT, -len(written[name]), name)):
+        if size <= room + 1 and name != LEFT_OUT:
             break
-        left_out[name] = note
-        total -= saved
-    if total > room:
-        left_out, rest = {"": _note(canonical(metadata))}, {}
-    else:
-        rest = {name: value for name, value in metadata.items() if name not in left_out}
-    return _cut_texts({**event, "metadata": {**rest, LEFT_OUT: left_out}})
+        left_out[name] = _note(written[name])
+        size -= len(written[name]) - len(canonical(left_out[name])) - (0 if len(left_out) > 1 else head)
+        if size > room + 1 and len(written[name]) < _SHORTEST_LEFT_OUT:
+            return {LEFT_OUT: {"": _note(canonical(metadata))}}
+    rest = {name: value for name, value in metadata.items() if name not in left_out}
+    return {**rest, LEFT_OUT: left_out} if size <= room + 1 else {LEFT_OUT: {"": _note(canonical(metadata))}}
 
 
 def _note(content: bytes) -> dict[str, Any]:
@@ -504,24 +518,27 @@ def _note(content: bytes) -> dict[str, Any]:
 
 
 def _cut_texts(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with its longest texts cut until it fits."""
+    """Return the event with less in its details, and then with its longest texts cut, until it fits."""
     details = {**event.get("details", {})}
-    event = {**event, "actor": {**event["actor"]}, "resource": {**event["resource"]}, "details": details}
-    while _size(event) > MAX_EVENT_SIZE:
-        name = max(("oldValues", "newValues", "fieldsAccessed"), key=lambda name: (_size(details.get(name, 0)), name))
-        if name in details:
-            event["metadata"][LEFT_OUT][f"/details/{name}"] = _note(canonical(details.pop(name)))
-            continue
+    metadata = {**event["metadata"]}
+    event = {**event, "actor": {**event["actor"]}, "resource": {**event["resource"]}, "metadata": metadata}
+    if details:
+        event["details"] = details
+    for name in sorted(_FREE & details.keys(), key=lambda name: (-_size(details[name]), name)):
+        if _fits(event):
+            break
+        metadata[LEFT_OUT] = {**metadata.get(LEFT_OUT, {}), f"/details/{name}": _note(canonical(details.pop(name)))}
+        if not details:
+            del event["details"]
+    while not _fits(event):
         place, name = max(_cuttable(event), key=lambda place: len(place[0][place[1]]))
         place[name] = _cut(place[name], max(_SHORTEST_CUT, len(place[name]) // 2))
-    if not details:
-        del event["details"]
     return event
 
 
 def _cuttable(event: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     for group, names in (("actor", ("role", "userAgent")), ("resource", ("name",)), ("details", ("query", "reason"))):
-        yield from ((event[group], name) for name in names if name in event[group])
+        yield from ((event[group], name) for name in names if name in event.get(group, {}))
 
 
 def _cut(text: str, most: int) -> str:
