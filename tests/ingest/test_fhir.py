@@ -241,8 +241,18 @@ def test_a_bundle_is_taken_apart():
         "entry": [{"resource": FHIR}, {"resource": {**FHIR, "id": "ae-2"}}],
     }
     mapping = FhirMapping()
-    assert [pointer for pointer, _ in mapping.split(bundle)] == ["/entry/0/resource", "/entry/1/resource"]
+    assert [steps for steps, _ in mapping.split(bundle)] == [("entry", 0, "resource"), ("entry", 1, "resource")]
     assert [event["metadata"]["id"] for event in mapping.map(bundle, 0)] == ["ae-1", "ae-2"]
     with pytest.raises(SetAside) as caught:
         mapping.map({**bundle, "entry": [{"resource": FHIR}, {}]}, 0)
     assert caught.value.pointer == "/entry/1/resource"
+    for odd in (
+        {"resourceType": "Bundle"},
+        {"resourceType": "Bundle", "entry": []},
+        {"resourceType": "Bundle", "entry": {"resource": FHIR}},
+    ):
+        assert mapping.split(odd) == [((), odd)]
+        with pytest.raises(SetAside):
+            mapping.map(odd, 0)
+    with pytest.raises(SetAside):
+        mapping.map({**bundle, "entry": [5]}, 0)

@@ -225,10 +225,10 @@ def test_the_element_is_named():
 def test_an_envelope_is_taken_apart():
     mapping = FileMapping(changed(records=["/none/*", "/page/items/*"]), "f")
     whole = {"page": {"items": [RECORD, {**RECORD, "id": "r-2"}]}}
-    assert mapping.split(whole) == [("/page/items/0", RECORD), ("/page/items/1", {**RECORD, "id": "r-2"})]
+    assert mapping.split(whole) == [(("page", "items", 0), RECORD), (("page", "items", 1), {**RECORD, "id": "r-2"})]
     assert [event["metadata"]["id"] for event in mapping.map(whole, 0)] == ["r-1", "r-2"]
     for single in (RECORD, {"page": {"items": []}}, {"page": {"items": {"id": "x"}}}, []):
-        assert mapping.split(single) == [("", single)]
+        assert mapping.split(single) == [((), single)]
     with pytest.raises(SetAside) as caught:
         mapping.map({"page": {"items": [RECORD, 5]}}, 0)
     assert caught.value.pointer == "/page/items/1"

@@ -142,7 +142,7 @@ def test_kubernetes_event_list():
     stages = [changed(foreign.K8S, stage="RequestReceived"), foreign.K8S]
     whole = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": stages}
     mapping = load_mapping("kubernetes")
-    assert mapping.split(whole) == [("/items/0", stages[0]), ("/items/1", stages[1])]
+    assert mapping.split(whole) == [(("items", 0), stages[0]), (("items", 1), stages[1])]
     # The same event from the log file is the same event: no conflict.
     assert mapping.map(whole, 0) == [event for stage in stages for event in mapping.map(stage, 0)]
     with pytest.raises(SetAside) as caught:

@@ -12,10 +12,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from tlog.core.event import PATTERNS
+from tlog.ingest.pointers import write_pointer
 from tlog.ingest.total import SetAside, event_id, finish, first_text, text_of, to_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tlog.ingest.pointers import Steps
 
 _LETTERS: Final = {"C": "create", "R": "read", "U": "update", "D": "delete"}
 # Of `E` (execute) the subtype decides, then the type. DICOM PS3.16, CID 400, 401 and 403 (audit event IDs and types); HL7
@@ -84,12 +87,14 @@ class FhirMapping:
         self._key = key
         self._space = self.name if space is None else space
 
-    def split(self, document: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
-        """Return (pointer, record) of each resource in a Bundle, else the value itself."""
-        if isinstance(document, dict) and document.get("resourceType") == "Bundle":
-            entries = _objects(document.get("entry"))
-            return [(f"/entry/{number}/resource", entry.get("resource")) for number, entry in enumerate(entries)]
-        return [("", document)]
+    def split(self, document: Any) -> list[tuple[Steps, Any]]:  # noqa: ANN401 - any JSON value
+        """Return (steps, record) of each resource in a Bundle, else the value itself."""
+        entries = document.get("entry") if isinstance(document, dict) else None
+        if isinstance(entries, list) and entries and document.get("resourceType") == "Bundle":
+            return [
+                (("entry", number, "resource"), _object(each).get("resource")) for number, each in enumerate(entries)
+            ]
+        return [((), document)]
 
     def map(self, record: Any, position: int) -> list[dict[str, Any]]:  # noqa: ANN401 - any JSON value
         """Return the events of an AuditEvent, or of a Bundle of them; the position is not needed.
@@ -100,11 +105,11 @@ class FhirMapping:
         """
         del position
         events = []
-        for pointer, each in self.split(record):
+        for steps, each in self.split(record):
             try:
                 events += finish(self._event(each), each)
             except SetAside as error:
-                raise SetAside(error.rule, f"{pointer}{error.pointer}") from None
+                raise SetAside(error.rule, f"{write_pointer(steps)}{error.pointer}") from None
         return events
 
     def _event(self, record: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value

@@ -14,16 +14,18 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tlog.core.canonical import escape_pointer, parse_strict
+from tlog.core.canonical import parse_strict
 from tlog.errors import MalformedInputError
 from tlog.ingest.fhir import FhirMapping
 from tlog.ingest.plan import compile_plan, make_event
-from tlog.ingest.pointers import Every, Segment, find_places, is_plain, keep_only, step
+from tlog.ingest.pointers import Every, Segment, find_places, is_plain, keep_only, step, write_pointer
 from tlog.ingest.rules import Compiler
 from tlog.ingest.total import SetAside, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tlog.ingest.pointers import Steps
 
 VERSION: Final = 1
 
@@ -67,15 +69,15 @@ class FileMapping:
         self._records = _records(compiler, members)
         self._plan = compile_plan(compiler, members["event"], self.name if space is None else space, key)
 
-    def split(self, document: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
-        """Return (pointer, record) of each record in a value of a file: of an envelope what is in it, else the value itself."""
+    def split(self, document: Any) -> list[tuple[Steps, Any]]:  # noqa: ANN401 - any JSON value
+        """Return (steps, record) of each record in a value of a file: of an envelope what is in it, else the value itself."""
         for names in self._records:
             inner = document
             for name in names:
                 inner = step(inner, name)
             if isinstance(inner, list) and inner:
-                return [(_write((*names, number)), record) for number, record in enumerate(inner)]
-        return [("", document)]
+                return [((*names, number), record) for number, record in enumerate(inner)]
+        return [((), document)]
 
     def map(self, record: Any, position: int) -> list[dict[str, Any]]:  # noqa: ANN401 - any JSON value
         """Return the events of a record, which `tlog.core.making.parsing.parse_event` takes.
@@ -89,12 +91,12 @@ class FileMapping:
 
         """
         events = []
-        for pointer, each in self.split(record):
+        for steps, each in self.split(record):
             try:
                 for made, metadata in self._events(each, position):
                     events += finish(made, metadata)
             except SetAside as error:
-                raise SetAside(error.rule, f"{pointer}{error.pointer}") from None
+                raise SetAside(error.rule, f"{write_pointer(steps)}{error.pointer}") from None
         return events
 
     def _events(self, record: Any, position: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:  # noqa: ANN401 - any JSON value
@@ -105,7 +107,7 @@ class FileMapping:
             yield make_event(self._plan, record, record, position, ""), record
         for number, (place, element) in enumerate(places):
             metadata = record if len(places) == 1 else keep_only(record, place)
-            yield make_event(self._plan, record, element, number, _write(place)), metadata
+            yield make_event(self._plan, record, element, number, write_pointer(place)), metadata
 
 
 def maps() -> list[str]:
@@ -154,10 +156,6 @@ def _read(content: bytes, path: Path) -> object:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"{path.name}: not TOML: {error if isinstance(error, tomllib.TOMLDecodeError) else 'not UTF-8'}"
         raise MalformedInputError(message) from None
-
-
-def _write(place: tuple[str | int, ...]) -> str:
-    return "".join(f"/{escape_pointer(str(key))}" for key in place)
 
 
 def _each(compiler: Compiler, members: Mapping[str, Any]) -> tuple[Segment, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tlog.core.canonical import escape_pointer
 from tlog.errors import MalformedInputError
 from tlog.ingest.total import text_of
 
@@ -33,6 +34,7 @@ class Where(NamedTuple):
 
 
 Segment = str | Every | Where
+Steps = tuple[str | int, ...]  # a name for each object on the way, a position for each list
 
 
 def parse_pointer(text: str) -> tuple[Segment, ...]:
@@ -66,9 +68,9 @@ def is_plain(segments: Sequence[Segment]) -> bool:
 
 def step(value: object, name: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return the member or element of that name, None where there is none."""
-    if type(value) is dict:
+    if isinstance(value, dict):
         return value.get(name)
-    if type(value) is list and _INDEX.fullmatch(name) and int(name) < len(value):
+    if isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):
         return value[int(name)]
     return None
 
@@ -79,7 +81,7 @@ def find(value: object, segments: Sequence[Segment]) -> Iterator[Any]:
         yield each
 
 
-def find_places(value: object, segments: Sequence[Segment]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def find_places(value: object, segments: Sequence[Segment]) -> Iterator[tuple[Steps, Any]]:
     """Yield (place, value) of all a pointer leads to; a place has a name for each object and a position for each list."""
     if value is None:
         return
@@ -92,13 +94,16 @@ def find_places(value: object, segments: Sequence[Segment]) -> Iterator[tuple[tu
             yield key + place, each
 
 
-def _children(value: object, segment: Segment) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _children(value: object, segment: Segment) -> Iterator[tuple[Steps, Any]]:
     if isinstance(segment, str):
-        yield (int(segment) if type(value) is list and _INDEX.fullmatch(segment) else segment,), step(value, segment)
+        yield (
+            (int(segment) if isinstance(value, list) and _INDEX.fullmatch(segment) else segment,),
+            step(value, segment),
+        )
         return
-    elements: Iterator[tuple[tuple[str | int, ...], Any]] = (
+    elements: Iterator[tuple[Steps, Any]] = (
         (((position,), element) for position, element in enumerate(value))
-        if type(value) is list
+        if isinstance(value, list)
         else iter([((), value)])
     )
     for place, element in elements:
@@ -112,4 +117,9 @@ def keep_only(value: Any, place: Sequence[str | int]) -> Any:  # noqa: ANN401 - 
         return value
     key, *rest = place
     child = keep_only(value[key], rest)
-    return [child] if type(value) is list else {**value, key: child}
+    return [child] if isinstance(value, list) else {**value, key: child}
+
+
+def write_pointer(steps: Steps) -> str:
+    """Return a place as a JSON pointer, for messages."""
+    return "".join(f"/{escape_pointer(str(step))}" for step in steps)
