@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import uuid
+from io import BytesIO
 
 import foreign_records as foreign
 import pytest
 
 from tlog.errors import MalformedInputError
 from tlog.ingest.mapping import FileMapping, load_mapping, maps
+from tlog.ingest.reading import read_records
 from tlog.ingest.total import JsonText, SetAside, event_id
 
 # The example of docs/reference/mapping-language.md, in TOML and as what TOML says.
@@ -232,6 +234,22 @@ def test_an_envelope_is_taken_apart():
     with pytest.raises(SetAside) as caught:
         mapping.map({"page": {"items": [RECORD, 5]}}, 0)
     assert caught.value.pointer == "/page/items/1"
+
+
+def test_a_bad_record_in_an_envelope_stops_no_other():
+    mapping = FileMapping(changed(records=["/items/*"]), "f")
+    whole = json.dumps({"items": [RECORD, {**RECORD, "verb": None}, 5, {**RECORD, "id": "r-2"}]}).encode()
+    good, verb, number, other = read_records(BytesIO(b"[" + whole + b"]\n"), "day.json", mapping)
+    assert [json.loads(item.events[0])["metadata"]["id"] for item in (good, other)] == ["r-1", "r-2"]
+    assert (good.place, other.place) == ("day.json, record 1", "day.json, record 4")
+    assert (verb.base, verb.pointer, verb.content()) == (
+        "/0/items/1",
+        "/verb",
+        json.dumps({**RECORD, "verb": None}).encode(),
+    )
+    assert (number.place, number.base, number.content()) == ("day.json, record 3", "/0/items/2", b"5")
+    [damaged] = read_records(BytesIO(b'{"items":[1}'), "day.json", mapping)
+    assert damaged.rule
 
 
 def test_numbers_that_no_double_holds():

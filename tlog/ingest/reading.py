@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 import msgspec
 
 from tlog.ingest.aside import Problem
+from tlog.ingest.pointers import write_pointer
 from tlog.ingest.shapes import DamagedFileError, Record, Skipped, expand, open_plain, read_pieces
 from tlog.ingest.total import SetAside, escape_surrogates, json_text
 
@@ -112,9 +113,20 @@ def read_records(
             if isinstance(record, Skipped):
                 yield record
                 continue
-            place = place_of(name, piece, record, position)
-            position += 1
-            yield _map(record, place, mapping, position - 1)
+            for each in _split(record, mapping):
+                yield _map(each, place_of(name, piece, each, position), mapping, position)
+                position += 1
+
+
+def _split(record: Record, mapping: RecordMapping) -> list[Record]:
+    """Return the records in an envelope that the mapping knows, such as a list of events, else the record itself."""
+    split = getattr(mapping, "split", None)
+    if split is None or record.rule:
+        return [record]
+    return [
+        record._replace(value=value, base=record.base + write_pointer(steps), steps=(*record.steps, *steps))
+        for steps, value in split(record.value)
+    ]
 
 
 def _map(record: Record, place: str, mapping: RecordMapping, position: int) -> Item | Problem:
