@@ -8,6 +8,11 @@ name the member and the rule, not the value.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class TlogError(Exception):
     """Base of all errors raised on purpose.
@@ -71,10 +76,10 @@ class MalformedInputError(TlogError):
 
 
 class InvalidEventError(MalformedInputError):
-    """An event that breaks a rule of the event format; `pointer` names the member.
+    """An event that breaks rules of the event format; message and pointer are those of the first fault.
 
     Attributes:
-        faults: message and pointer of everything that is wrong in the event, at most 20; the first are this error's own.
+        faults: message and pointer of each fault, at most twenty.
 
     """
 
@@ -98,19 +103,41 @@ class InvalidBatchError(InvalidEventError):
         self.found = found
 
 
-class EventConflictError(TlogError):
-    """An eventId that the log already holds with other content.
+class Conflict(NamedTuple):
+    """An eventId with two contents.
 
     Attributes:
         event_id: the eventId in question.
         pointer: RFC 6901 pointer to it in the request.
+        within: whether both contents are in this request; the log holds the other one otherwise.
 
     """
 
-    def __init__(self, event_id: str, pointer: str = "") -> None:
-        super().__init__(f"eventId {event_id} is already logged with other content; a new event needs a new eventId")
-        self.event_id = event_id
-        self.pointer = pointer
+    event_id: str
+    pointer: str
+    within: bool
+
+    def rule(self) -> str:
+        """Return in words what is wrong, and what to do."""
+        where = "stands twice in this request" if self.within else "is already logged"
+        return f"eventId {self.event_id} {where} with other content; a new event needs a new eventId"
+
+
+class EventConflictError(TlogError):
+    """At least one eventId that the log, or the request itself, already holds with other content; the first stands for all.
+
+    Attributes:
+        conflicts: all of them, in the request's order, at least one.
+        event_id: the eventId of the first.
+        pointer: RFC 6901 pointer to it in the request.
+
+    """
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        super().__init__(conflicts[0].rule())
+        self.conflicts = tuple(conflicts)
+        self.event_id = conflicts[0].event_id
+        self.pointer = conflicts[0].pointer
 
 
 class NotFoundError(TlogError):
@@ -122,11 +149,29 @@ class TooLargeError(TlogError):
 
 
 class UnauthorizedError(TlogError):
-    """The request has no API key, or one that is unknown, expired or revoked."""
+    """The request has no API key, or one that is malformed, unknown, expired or revoked.
+
+    Attributes:
+        presented: whether the request has one at all.
+
+    """
+
+    def __init__(self, message: str, *, presented: bool) -> None:
+        super().__init__(message)
+        self.presented = presented
 
 
 class ForbiddenError(TlogError):
-    """The request's API key is valid and lacks the scope that the request needs."""
+    """The request's API key is valid and lacks the scope that the request needs.
+
+    Attributes:
+        scope: that scope.
+
+    """
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this API key lacks the scope '{scope}'")
+        self.scope = scope
 
 
 # --- The service cannot do it now -----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ MAX_NOTE_SIZE: Final = 1 << 20
 _SIGNATURE_START: Final = "— ".encode()
 _KEY_SIZE: Final = 32
 _KEY_ID_SIZE: Final = 4
+MAX_KEY_NAME: Final = 255
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 _P: Final = 2**255 - 19
@@ -113,15 +114,19 @@ def check_key_name(name: str) -> None:
     """Check a key name.
 
     Raises:
-        MalformedInputError: it is empty or has a space, control character or plus.
+        MalformedInputError: it is empty or too long, or has a space, control character or plus.
 
-    c2sp.org/signed-note: "Key names MUST be non-empty and MUST NOT contain any Unicode spaces or plus (U+002B)".
+    c2sp.org/signed-note: "Key names MUST be non-empty and MUST NOT contain any Unicode spaces or plus (U+002B)". Its length has to
+    fit into one byte in the message that a cosignature of type 0x06 signs (c2sp.org/tlog-cosignature).
     """
     if not name or "+" in name or any(character.isspace() for character in name) or _CONTROL.search(name):
         message = "a key name must be non-empty, without spaces, control characters or '+'"
         raise MalformedInputError(message)
     if not _is_utf8(name):
         message = "a key name must be valid Unicode"
+        raise MalformedInputError(message)
+    if len(name.encode()) > MAX_KEY_NAME:
+        message = f"a key name must be at most {MAX_KEY_NAME} bytes of UTF-8"
         raise MalformedInputError(message)
 
 
