@@ -116,8 +116,8 @@ def check_key_name(name: str) -> None:
     Raises:
         MalformedInputError: it is empty or too long, or has a space, control character or plus.
 
-    c2sp.org/signed-note: "Key names MUST be non-empty and MUST NOT contain any Unicode spaces or plus (U+002B)". Its length has to
-    fit into one byte in the message that a cosignature of type 0x06 signs (c2sp.org/tlog-cosignature).
+    c2sp.org/signed-note: "Key names MUST be non-empty and MUST NOT contain any Unicode spaces or plus (U+002B)". Its length
+    has to fit into one byte in the message that a cosignature of type 0x06 signs (c2sp.org/tlog-cosignature).
     """
     if not name or "+" in name or any(character.isspace() for character in name) or _CONTROL.search(name):
         message = "a key name must be non-empty, without spaces, control characters or '+'"
