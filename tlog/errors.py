@@ -192,6 +192,10 @@ class OverloadedError(TlogError):
         self.retry_after = retry_after
 
 
+class UnreachableError(OverloadedError):
+    """The database does not answer; the message says where and why, and is for the log's operator alone."""
+
+
 class RateLimitedError(OverloadedError):
     """One API key asks for more than its rate; other keys are served."""
 

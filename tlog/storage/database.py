@@ -7,9 +7,10 @@ pg_catalog by default, and knows a statement timeout. Errors of the driver leave
 from __future__ import annotations
 
 import asyncio
+import re
 import select
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -17,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from tlog.errors import UnsafeDatabaseError
+from tlog.errors import MalformedInputError, UnreachableError, UnsafeDatabaseError
 from tlog.storage.connection import Connection, Role, translated
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
@@ -31,12 +32,19 @@ from tlog.storage.selfcheck import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tlog.postgres.watch import Watch
 
 
 _CONNECT_TIMEOUT: Final = 10
+# Invalid password, invalid authorization, unknown database (PostgreSQL, appendix A). libpq gives no SQLSTATE of most failed
+# connections; then the text decides, and one in another language counts as something that may pass.
+_FINAL_STATES: Final = frozenset(("28P01", "28000", "3D000"))
+_FINAL: Final = re.compile(
+    "authentication failed|no password supplied|role .* does not exist|database .* does not exist|no pg_hba.conf entry|"
+    "is not permitted to log in"
+)
 _MINIMUM_VERSION: Final = 150_000
 
 
@@ -58,9 +66,14 @@ class Database:
         admin: connection string of a role that may migrate; the same one if not given.
         watch: what keeps the embedded server going; None for a server of one's own.
 
+    Raises:
+        MalformedInputError: one of them is no connection string.
+
     """
 
     def __init__(self, conninfo: str, admin: str | None = None, watch: Watch | None = None) -> None:
+        for each in (conninfo, admin or ""):
+            _parameters(each)
         self._conninfo = conninfo
         self._admin = admin or conninfo
         self.watch = watch
@@ -77,7 +90,7 @@ class Database:
             UnsafeDatabaseError: the login role may not act as `role`.
 
         """
-        with translated():
+        with _named(self._login_for(role)):
             try:
                 return await AsyncConnection.connect(
                     _as_role(self._login_for(role), role),
@@ -97,7 +110,7 @@ class Database:
             UnsafeDatabaseError: the login role may not act as `role`.
 
         """
-        with translated():
+        with _named(self._login_for(role)):
             try:
                 return psycopg.Connection.connect(
                     _as_role(self._login_for(role), role),
@@ -157,7 +170,7 @@ class Database:
 
         """
         login = str(conninfo_to_dict(self._conninfo).get("user", ""))
-        with translated():
+        with _named(self._admin):
             connection = await AsyncConnection.connect(
                 self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
             )
@@ -175,7 +188,7 @@ class Database:
 
         """
         for conninfo in dict.fromkeys((self._conninfo, self._admin)):
-            with translated():
+            with _named(conninfo):
                 connection = await AsyncConnection.connect(
                     conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
                 )
@@ -210,12 +223,51 @@ class Database:
                     await check_access(connection)
                     return
         # Only the administrator may see who is let in.
-        with translated():
+        with _named(self._admin):
             connection = await AsyncConnection.connect(
                 self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
             )
-            async with connection:
+        async with connection:
+            with translated():
                 await check_access(connection)
+
+
+@contextmanager
+def _named(conninfo: str) -> Iterator[None]:
+    """Turn the driver's errors into tlog's while connecting, and say where to, as whom, and why it failed.
+
+    Raises:
+        UnreachableError: nobody answers, or not now.
+        UnsafeDatabaseError: the server refuses this address, which waiting does not mend.
+
+    """
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        # What libpq says names the host, never the password; the lines after the first guess at what to do.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("connection failed: ")
+        given = _parameters(conninfo)
+        where = ", ".join(f"{name} {given[name]}" for name in ("host", "port", "user", "dbname") if given.get(name))
+        message = f"the database ({where or 'at its default address'}) cannot be reached: {reason}"
+        if error.sqlstate in _FINAL_STATES or _FINAL.search(reason):
+            message += ". Waiting does not mend this: correct the address, or the server's roles and pg_hba.conf"
+            raise UnsafeDatabaseError(message) from error
+        raise UnreachableError(message) from error
+
+
+def _parameters(conninfo: str) -> dict[str, Any]:
+    try:
+        parameters = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        parameters = {"port": "none"}
+    if not re.fullmatch(r"[0-9,]*", str(parameters.get("port") or "")):
+        # The driver's message can quote a part of a password that was not encoded.
+        message = (
+            "the database's address is malformed: it has the form postgresql://USER@HOST:PORT/NAME or 'host=… user=… dbname=…', "
+            "and a password in the first form has its special characters percent-encoded"
+        )
+        raise MalformedInputError(message)
+    return parameters
 
 
 @asynccontextmanager

@@ -55,6 +55,10 @@ _HTTP_TITLES: Final = {
     413: Kind(413, "too-large", "The request is above a limit"),
     415: Kind(415, "unsupported-media-type", "The media type is not supported"),
 }
+_FOR_OPERATORS: Final = {
+    503: "the log's database cannot be reached now; try again in a moment",
+    500: "the log's operator has to act; what happened is in the server's log",
+}
 _FAILURE: Final = Kind(500, "internal-error", "The log failed to answer; nothing is known to be lost")
 
 
@@ -64,6 +68,21 @@ async def on_error(_: Request, error: Exception) -> Response:
         kind = _HTTP_TITLES.get(error.status_code, Kind(error.status_code, "http-error", "The request failed"))
         return problem(kind, error.detail, dict(error.headers or {}))
     kind = next((kind for kind_of, kind in _KINDS.items() if isinstance(error, kind_of)), _FAILURE)
+    extra, headers = _extra(error)
+    if kind is _FAILURE:
+        # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
+        place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+        _log.error("request failed", error=type(error).__name__, place=place)
+        return problem(kind, "the failure is in the server's log", headers)
+    if isinstance(error, errors.UnreachableError | errors.OperatorError):
+        # Where things are, and what is wrong with them, is for the operator.
+        _log.error("operator needed", error=type(error).__name__, message=str(error))
+        return problem(kind, _FOR_OPERATORS[kind.status], headers)
+    return problem(kind, str(error), headers, extra)
+
+
+def _extra(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the members and header fields that the document of an error has besides those of all."""
     extra: dict[str, Any] = {}
     headers: dict[str, str] = {}
     match error:
@@ -92,12 +111,7 @@ async def on_error(_: Request, error: Exception) -> Response:
             headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.presented else 'Bearer realm="tlog"'
         case errors.ForbiddenError():
             headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
-    if kind is _FAILURE:
-        # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
-        place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-        _log.error("request failed", error=type(error).__name__, place=place)
-        return problem(kind, "the failure is in the server's log", headers)
-    return problem(kind, str(error), headers, extra)
+    return extra, headers
 
 
 def problem(kind: Kind, detail: str, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> Response:
