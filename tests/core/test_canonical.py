@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import Writer, count_objects, json_values
 
-from tlog.core.canonical import MAX_DEPTH, canonical, check_value, escape_pointer, parse_strict
+from tlog.core.canonical import (
+    MAX_DEPTH,
+    canonical,
+    check_value,
+    escape_pointer,
+    parse_strict,
+    parse_with_faults,
+    sent_float,
+)
 from tlog.errors import MalformedInputError
 
 TWICE = "a member name stands twice in one object"
@@ -21,6 +31,7 @@ DEEP = "nested deeper than 32 levels"
 LONG = "an integer beyond 2^53 - 1"
 INFINITE = "beyond the range of a double"
 LONE = "a lone surrogate"
+INEXACT = "a number that a double does not hold as it was sent"
 
 
 @pytest.mark.parametrize(
@@ -333,6 +344,117 @@ def test_what_canonical_wrote_is_read(text, value):
     if abs(value) >= 2**53:
         with pytest.raises(MalformedInputError, match="beyond 2"):
             parse_strict(data)
+
+
+# --- Numbers ------------------------------------------------------------------------------------------------------------
+
+number_texts = st.one_of(
+    st.integers(-(10**19), 10**19).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.builds(
+        "{}{}{}{}".format,
+        st.sampled_from(["", "-"]),
+        st.one_of(st.just("0"), st.from_regex("[1-9][0-9]{0,25}", fullmatch=True)),
+        st.one_of(st.just(""), st.from_regex("[.][0-9]{1,25}", fullmatch=True)),
+        st.one_of(st.just(""), st.from_regex("[eE][+-]?[0-9]{1,3}", fullmatch=True)),
+    ),
+    st.builds("{}e{}".format, st.integers(-999, 999), st.integers(-400, 400)),
+)
+
+
+@settings(max_examples=400)
+@given(number_texts)
+@example("9007199254740993.0")
+@example("9007199254740992.0")
+@example("99999999999999.99")
+@example("0.1e-400")
+@example("-0")
+@example("-0.0")
+@example("0e999999999999999999999")
+@example("1e21")
+@example("123456789012345678901e1")
+def test_a_number_is_kept_as_it_was_sent_or_refused(text: str):
+    """The two exact decimal numbers are compared; what is refused would have been another one, or is rounded by others."""
+    kept = math.isfinite(float(text)) and is_kept(text, rfc8785.dumps(float(text)).decode())
+    if kept:
+        assert Decimal(canonical(parse_strict(text.encode())).decode()) == Decimal(text)
+    else:
+        with pytest.raises(MalformedInputError, match="send it as a string"):
+            parse_strict(text.encode())
+
+
+def is_kept(sent: str, written: str) -> bool:
+    try:
+        same = Decimal(sent) == Decimal(written)
+    except InvalidOperation:
+        return False
+    return same and (not written.lstrip("-").isdecimal() or -(2**53) < int(written) < 2**53)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("99999999999999.99", INEXACT),
+        ("9007199254740993.0", LONG),
+        ("9007199254740992.0", LONG),
+        ("9007199254740991.0", None),
+        ("9007199254740991.4", INEXACT),
+        ("1e15", None),
+        ("1e16", LONG),
+        ("1e20", LONG),
+        ("999999999999999999999.0", INEXACT),
+        ("999999999999999900000.0", LONG),
+        ("1e21", None),
+        ("1000000000000000000000.0", None),
+        ("1000000000000000000001.0", INEXACT),
+        ("1e400", INFINITE),
+        ("0.1e-400", INEXACT),
+        ("5e-324", None),
+        ("4e-324", INEXACT),
+        ("0.1", None),
+        ("0.10000000000000000", None),
+        ("0.10000000000000001", INEXACT),
+        ("0.1000000000000000055511151231257827", INEXACT),
+        ("1.10", None),
+        ("1E+2", None),
+        ("-0.0", None),
+        ("-0e5", None),
+        ("0e99999999999999999999999", INEXACT),
+        ("1e-99999999999999999999999", INEXACT),
+        ("1.5" + "0" * 60_000, None),
+        ("1.5" + "0" * 60_000 + "1", INEXACT),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_which_numbers_are_refused(text: str, rule: str | None):
+    """Both ways to read a number with a fraction or an exponent say the same."""
+    if rule is None:
+        assert parse_strict(text.encode()) == sent_float(text)
+        return
+    with pytest.raises(MalformedInputError, match=rule.replace("^", r"\^")):
+        parse_strict(text.encode())
+    with pytest.raises(ValueError, match=rule.replace("^", r"\^")):
+        sent_float(text)
+
+
+def test_stored_numbers_are_read_as_they_were_written():
+    for text, number in (("0.1000000000000000055511151231257827", 0.1), ("1e20", 1e20), ("1e-400", 0.0)):
+        assert parse_strict(text.encode(), stored=True) == number
+    with pytest.raises(MalformedInputError, match=INFINITE):
+        parse_strict(b"1e400", stored=True)
+
+
+def test_all_that_is_wrong_in_a_text_is_told():
+    value, faults = parse_with_faults(b'{"a":1e16,"b":[0.5,"\\ud800",NaN],"c":1,"c":2,"\\udfff":"ok"}')
+    assert value["b"][0] == 0.5
+    assert [(pointer, message[:10]) for message, pointer in faults] == [
+        ("/\ufffd", "a lone sur"),
+        ("/a", "an integer"),
+        ("/b/1", "a lone sur"),
+        ("/b/2", "NaN is not"),
+        ("/c", "a member n"),
+    ]
+    assert parse_with_faults(b"[1]") == ([1], [])
 
 
 def test_an_integer_that_canonical_never_writes_is_refused_everywhere():

@@ -10,6 +10,7 @@ import pytest
 import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from strategies import ACTIONS, Writer, count_objects, events, stored_actor
 
 from tlog.core.canonical import escape_pointer
@@ -191,6 +192,82 @@ def test_an_upper_case_event_id_is_written_in_lower_case():
 def test_timestamps_are_written_in_utc(timestamp: str, utc: str):
     assert accepted(raw(put(SMALL, "/timestamp", timestamp))).timestamp == utc
     assert to_utc(utc) == utc
+
+
+def test_an_event_keeps_no_actor_type_that_says_nothing():
+    for actor in ({"userId": "u-1", "type": "user"}, {"type": "user", "userId": "u-1", "role": "a:b"}):
+        value = SMALL | {"actor": actor}
+        for text in (raw(value), json.dumps(value, separators=(",", ":")).encode()):
+            parsed = accepted(text)
+            assert parsed.event.actor.type is UNSET
+            assert parsed.actor_body == rfc8785.dumps({name: actor[name] for name in actor if name != "type"})
+            assert parse_certain([text, raw(SMALL), text]) is not None
+
+
+def test_related_resources_have_bodies_of_their_own():
+    parsed = accepted(raw(FULL))
+    assert parsed.related_bodies == tuple(map(rfc8785.dumps, FULL["relatedResources"]))
+    assert b"r-7" not in parsed.resource_body + parsed.actor_body
+    assert accepted(raw(SMALL)).related_bodies == ()
+
+
+@pytest.mark.parametrize("member", ["number-16", "conflict-first", "conflict-second", "exponent"])
+def test_a_number_that_would_be_changed_is_refused(member: str):
+    """The log never answers that it holds an amount that nobody sent, nor that two amounts are one event."""
+    text = {
+        "number-16": b"99999999999999.99",
+        "conflict-first": b"9007199254740993.0",
+        "conflict-second": b"9007199254740992.0",
+        "exponent": b"0.1e-400",
+    }[member]
+    for place in ("metadata", "details"):
+        inside = b'{"amount":[1.5,' + text + b"]}"
+        object_ = inside if place == "metadata" else b'{"newValues":' + inside + b"}"
+        data = raw(SMALL)[:-1] + b',"' + place.encode() + b'":' + object_ + b"}"
+        message, pointer = refused(data)
+        assert message.endswith("send it as a string")
+        assert pointer == ("/metadata" if place == "metadata" else "/details/newValues") + "/amount/1"
+        accepted(data.replace(text, b'"' + text + b'"'))
+
+
+def test_numbers_do_not_leave_the_quick_way(monkeypatch):
+    monkeypatch.setattr(parsing, "parse_event_slowly", pytest.fail)
+    parsed = parse_event(raw(SMALL)[:-1] + b',"metadata":{"a":[1.10,1e2,-0.0,-0,0.1,1e21]}}')
+    assert json.loads(parsed.resource_body)["metadata"]["a"] == [1.1, 100, 0, 0, 0.1, 1e21]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "member", "rule"),
+    [
+        ("/actor/userId", "mallory\u009b2J", "control characters cannot stand in an id"),
+        ("/actor/userId", "J\u202etxt", "bidirectional overrides"),
+        ("/resource/id", "x\u009b31mred", "control characters cannot stand in an id"),
+        ("/resource/id", "\u2028", "line separators"),
+        ("/relatedResources/1/id", "\u2066x", "bidirectional overrides"),
+        ("/relatedResources/1/id", "a\u0378", "a character that Unicode"),
+        ("/actor/userId", "\ufffe", "a character that Unicode"),
+        ("/resource/id", "\u20ac" * 683, "expected at most 2048 bytes of UTF-8, got 2049"),
+        ("/relatedResources/0/id", "\U0001f600" * 513, "expected at most 2048 bytes"),
+        ("/timestamp", "2016-12-31T23:59:60Z", "a leap second is not taken: send second 59"),
+    ],
+)
+def test_ids_that_look_like_others_are_refused(pointer: str, member: str, rule: str):
+    value = put(FULL, pointer, member)
+    for text in (raw(value), json.dumps(value, ensure_ascii=False).encode()):
+        message, place = refused(text)
+        assert message.startswith(rule)
+        assert place == pointer
+    # Elsewhere the same text is fine.
+    accepted(json.dumps(put(FULL, "/resource/name", member), ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("user", ["jos\u00e9", "jose\u0301", "\u00a0", "a\u200db", "\ue000", "x\u20ac" * 128])
+def test_text_is_kept_as_it_was_sent(user: str):
+    value = put(put(SMALL, "/actor/userId", user), "/resource/id", user * 4)
+    for text in (raw(value), json.dumps(value, ensure_ascii=False).encode()):
+        parsed = accepted(text)
+        assert (parsed.event.actor.userId, parsed.event.resource.id) == (user, user * 4)
+        assert parse_certain([text]) is not None
 
 
 # --- What is refused, and where ---------------------------------------------------------------------------------------
@@ -533,6 +610,36 @@ def test_65_535_bytes_are_the_most():
     accepted(padded(MAX_EVENT_SIZE))
     with pytest.raises(InvalidEventError, match="at most 65535 bytes, this one has 65536"):
         parse_event(padded(MAX_EVENT_SIZE + 1))
+
+
+ROOM = MAX_EVENT_SIZE - 16
+
+
+@pytest.mark.parametrize(
+    ("actor", "resource", "related", "pointer"),
+    [
+        (ROOM - 144, 1, [], None),
+        (ROOM - 143, 1, [], "/actor"),
+        (1, ROOM, [], None),
+        (1, ROOM + 1, [], "/resource"),
+        (1, 1, [9, ROOM], None),
+        (1, 1, [9, ROOM + 1], "/relatedResources/1"),
+        (ROOM - 144, ROOM - 36, [], None),
+        (30_000, 40_000, [131_072 - 70_000 - 144 - 3 * 18], None),
+        (30_000, 40_000, [131_072 - 70_000 - 144 - 3 * 18 + 1], "/relatedResources/0"),
+        (ROOM - 144, ROOM - 38, [1, 1], "/relatedResources/1"),
+        (ROOM - 144, ROOM - 2, [], None),
+        (ROOM - 144, ROOM - 1, [], "/resource"),
+    ],
+)
+def test_what_a_group_and_all_of_them_may_have(actor: int, resource: int, related: list[int], pointer: str | None):
+    bodies = b"x" * actor, b"x" * resource, [b"x" * size for size in related]
+    if pointer is None:
+        parsing.check_sizes(*bodies)
+        return
+    with pytest.raises(InvalidEventError) as error:
+        parsing.check_sizes(*bodies)
+    assert error.value.pointer == pointer
 
 
 def test_numbers_that_grow_when_written_canonically_are_bounded_too():
