@@ -6,9 +6,18 @@ from hashlib import sha256
 
 import pytest
 
-from tlog.core.commitment import COMMITMENT_SIZE, SALT_SIZE, check_disclosure, commit, commit_all
+from tlog.core.commitment import (
+    COMMITMENT_SIZE,
+    MAX_RELATED,
+    SALT_SIZE,
+    check_disclosure,
+    commit,
+    commit_all,
+    group_names,
+    group_order,
+)
 from tlog.core.merkle import leaf_hash, node_hash
-from tlog.errors import VerificationError
+from tlog.errors import MalformedInputError, VerificationError
 
 SALT = bytes(range(SALT_SIZE))
 DISCLOSURE = SALT + b'{"userId":"u-1"}'
@@ -46,3 +55,19 @@ def test_another_length_is_refused(disclosure: bytes):
 def test_a_short_salt_is_refused_even_under_its_own_commitment():
     with pytest.raises(VerificationError):
         check_disclosure(commit(SALT[:-1]), SALT[:-1], "actor")
+
+
+def test_groups_have_one_order():
+    names = group_names(MAX_RELATED)
+    assert names[:4] == ["actor", "resource", "related/0", "related/1"]
+    assert len(names) == 34
+    assert [group_order(name) for name in names] == list(range(34))
+    assert group_names(0) == names[:2]
+
+
+@pytest.mark.parametrize(
+    "group", ["", "Actor", "related", "related/", "related/32", "related/01", "related/-1", "source"]
+)
+def test_other_groups_there_are_not(group: str):
+    with pytest.raises(MalformedInputError, match="a group of disclosures is"):
+        group_order(group)
