@@ -337,3 +337,10 @@ def check_fraud(tmp_path, capsys, bundle, proof_and_event):
         ["fraud", "--vkey", bundles.vkey(), "--proof", str(paths[1]), "--event", str(paths[2]), str(paths[0])]
     )
     return code, capsys.readouterr().out
+
+
+def spoken(log, number, **members):
+    """The log with other members in the entry of an event, signed."""
+    log.entries[number] = canonical(json.loads(log.entries[number]) | members)
+    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
+    return log
