@@ -19,6 +19,7 @@ import pytest
 import reference
 from bundles import b64, b64url, canonical
 from core import test_evidence as evidence
+from core import test_fraud as fraud
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from offline import (
     BAD_DISCLOSURES,
@@ -764,17 +765,20 @@ def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", evidence.QUESTIONS)
 @pytest.mark.parametrize("disclose", [False, True])
 def test_evidence_is_verified(tmp_path, capsys, name, disclose):
-    question = evidence.QUESTIONS[name]
-    expected = [index for index, event in evidence.LOG.events.items() if bundles.applies(event, question)]
-    bundle = evidence.LOG.bundle(question, disclose=disclose)
+    question, log = evidence.QUESTIONS[name], evidence.LOG
+    expected = evidence.truth(log, question)
+    met = {index for index, each in log.controls.items() if name in ("control", "control about", "met by control")}
+    bundle = log.bundle(question, disclose=disclose)
     code, verdict = check_evidence(tmp_path, capsys, bundle, question)
-    assert (code, verdict["verdict"], verdict["problems"]) == (0, "verified", [])
+    assert (code, verdict["verdict"], len(verdict["problems"])) == ((3, "incomplete", 1) if met else (0, "verified", 0))
     shown = [line.split()[1] for line in verdict["details"] if line.startswith("entry")]
     assert shown == [f"{index}:" for index in reversed(expected)]
-    groups = sum(len(evidence.LOG.events[index].disclosures) for index in expected)
+    groups = sum(len(log.events[index].disclosures) for index in expected if index in log.events)
     assert verdict["checked"]["disclosures"] == groups * disclose
     assert any(line.startswith("withheld") for line in verdict["details"]) != disclose
-    assert verdict["summary"].startswith(f"exactly {len(expected)} events" if expected else "no event answers")
+    if not met:
+        what = "no entry of the type outcome" if name == "no control" else "no event"
+        assert verdict["summary"].startswith(f"exactly {len(expected)} events" if expected else f"{what} answers")
     unchecked = [line for line in verdict["details"] if line.startswith("not checked here")]
     assert ["derived from the entries" in unchecked[0], "carry the keys of their data" in unchecked[1]] == [True, True]
 
@@ -866,28 +870,28 @@ def test_random_changes_of_a_bundle_never_change_the_answer(tmp_path, capsys):
     "question", [{"userId": "user-0"}, {"resourceType": "record", "resourceId": "R:4"}, {"action": "update"}]
 )
 def test_an_omission_is_convicted(tmp_path, capsys, question):
-    proof_and_event = evidence.LOG.event_proof(evidence.VICTIM)
-    code, said = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle(question), proof_and_event)
+    proof_and_event = evidence.LOG.event_proof(fraud.VICTIM)
+    code, said = check_fraud(tmp_path, capsys, fraud.CHEAT.bundle(question), proof_and_event)
     assert code == 0
-    assert f"FRAUD: the index epoch of 121 entries leaves out entry {evidence.VICTIM}" in said
+    assert f"FRAUD: the index epoch of 121 entries leaves out entry {fraud.VICTIM}" in said
     code, said = check_fraud(tmp_path, capsys, evidence.LOG.bundle(question), proof_and_event)
     assert code == 1
     assert "no fraud" in said
 
 
 def test_a_false_epoch_is_named_by_its_size(tmp_path, capsys):
-    cheat = evidence.SHORTER
-    code, said = check_fraud(tmp_path, capsys, cheat.bundle({"userId": "user-0"}), cheat.event_proof(evidence.VICTIM))
+    cheat = fraud.SHORTER
+    code, said = check_fraud(tmp_path, capsys, cheat.bundle({"userId": "user-0"}), cheat.event_proof(fraud.VICTIM))
     assert code == 0
-    assert f"FRAUD: the index epoch of 115 entries leaves out entry {evidence.VICTIM}\n" in said
+    assert f"FRAUD: the index epoch of 115 entries leaves out entry {fraud.VICTIM}\n" in said
 
 
 def test_what_convicts_nobody(tmp_path, capsys):
-    bundle = evidence.CHEAT.bundle(evidence.windowed(0, 60), window=(0, 60))
-    assert "nothing is proved" in check_fraud(tmp_path, capsys, bundle, evidence.LOG.event_proof(evidence.VICTIM))[1]
+    bundle = fraud.CHEAT.bundle(evidence.windowed(0, 60), window=(0, 60))
+    assert "nothing is proved" in check_fraud(tmp_path, capsys, bundle, evidence.LOG.event_proof(fraud.VICTIM))[1]
     honest = evidence.LOG.bundle({"userId": "user-1"})
-    assert check_fraud(tmp_path, capsys, honest, evidence.LOG.event_proof(evidence.VICTIM))[0] == 1
-    code, _ = check_fraud(tmp_path, capsys, evidence.CHEAT.bundle({"userId": "user-0"}), evidence.LOG.event_proof(0))
+    assert check_fraud(tmp_path, capsys, honest, evidence.LOG.event_proof(fraud.VICTIM))[0] == 1
+    code, _ = check_fraud(tmp_path, capsys, fraud.CHEAT.bundle({"userId": "user-0"}), evidence.LOG.event_proof(0))
     assert code == 2
 
 
