@@ -21,8 +21,8 @@ _UUID: Final = re.compile(PATTERNS["/eventId"])
 _ACTIONS: Final = get_args(Action)
 _OUTCOMES: Final = get_args(Outcome)
 _ACTOR_TYPES: Final = ("user", "service", "system", "unknown")
-_ACTOR: Final = ("userId", "email", "role", "type", "address", "userAgent")
-_DETAILS: Final = ("query", "reason", "purpose")
+ACTOR: Final = ("userId", "email", "role", "type", "address", "userAgent")
+DETAILS: Final = ("query", "reason", "purpose")
 _NO_ACTION: Final = "the mapping has no action for this record"
 _NO_ID: Final = "there is no value to make the eventId of"
 
@@ -185,7 +185,7 @@ def compile_plan(compiler: Compiler, event: object, space: str, key: bytes | Non
         allowed=("operation", "outcome", "actor", "related", "details"),
     )
     details = compiler.members(
-        members.get("details", {}), "/event/details", allowed=(*_DETAILS, "fieldsAccessed", "recipient")
+        members.get("details", {}), "/event/details", allowed=(*DETAILS, "fieldsAccessed", "recipient")
     )
     fields = details.get("fieldsAccessed")
     outcome, operation = members.get("outcome"), members.get("operation")
@@ -197,10 +197,10 @@ def compile_plan(compiler: Compiler, event: object, space: str, key: bytes | Non
         operation=None if operation is None else compiler.rule(operation, "/event/operation"),
         outcome=None if outcome is None else compiler.rule(outcome, "/event/outcome", _OUTCOMES),
         resources=_resources(compiler, members["resource"]),
-        actor=_rules(compiler, members.get("actor", {}), "/event/actor", allowed=_ACTOR),
+        actor=_rules(compiler, members.get("actor", {}), "/event/actor", allowed=ACTOR),
         related=_related(compiler, members.get("related", [])),
         details=_rules(
-            compiler, {name: details[name] for name in _DETAILS if name in details}, "/event/details", allowed=_DETAILS
+            compiler, {name: details[name] for name in DETAILS if name in details}, "/event/details", allowed=DETAILS
         ),
         fields=None if fields is None else compiler.segments(fields, "/event/details/fieldsAccessed"),
         recipient=_rules(
