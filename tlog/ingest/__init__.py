@@ -6,6 +6,11 @@ eventId, so an import that was interrupted is simply repeated.
 
     `ndjson`  tlog's own format, one JSON text in each line
     `cloudtrail`  AWS CloudTrail, mapped (docs/reference/cloudtrail-mapping.md)
+    `mapping`  records mapped as a TOML or JSON file says, ten of which are in `maps/` (docs/reference/mapping-language.md)
+    `plan`  what such a file says of each member of an event, compiled and followed
+    `rules`  the rules it says that with
+    `pointers`  the pointers of the rules
+    `fhir`  FHIR AuditEvents, mapped (docs/how-to/import-from.md)
     `importing`  checks what they yield, and appends it in batches
 
 Words:
