@@ -15,7 +15,6 @@ LOOSE = {"__init__", "__main__", "errors", "location"}
 MAX_ROOMS = 22
 MAX_LINES = 600
 MAX_P90 = 30
-A_TABLE = "tlog/server/describe/openapi.py"  # of everything the service answers
 DOCSTRING_LINES = range(15, 41)
 
 
@@ -97,7 +96,7 @@ def rooms(root):
 
 def long_files(root):
     paths = {str(path.relative_to(root)): path for path in (root / "tlog").rglob("*.py")}
-    return [name for name, path in paths.items() if name != A_TABLE and len(path.read_text().splitlines()) > MAX_LINES]
+    return [name for name, path in paths.items() if len(path.read_text().splitlines()) > MAX_LINES]
 
 
 def p90_of_functions(root):

@@ -35,7 +35,7 @@ def schemathesis(server, *options):
     command += [f"{server.url}/openapi.json", "--header", f"Authorization: Bearer {server.token}", "--seed", "1"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "rules", "PYTHONPATH": str(ROOT / "tests" / "openapi")}
     done = subprocess.run(
-        [*command, "--generation-database", "none", "--no-shrink", "--workers", "2", *options],
+        [*command, "--generation-database", "none", "--no-shrink", "--workers", "1", *options],
         capture_output=True, text=True, timeout=1800, check=False, cwd=ROOT, env=environment,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

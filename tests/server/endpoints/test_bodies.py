@@ -70,7 +70,7 @@ REASONS = {
     "a mark": (b"\xef\xbb\xbf" + LARGE, "byte order mark"),
     "UTF-16 with a mark": (LARGE.decode().encode("utf-16"), "UTF-16"),
     "UTF-16 without": (LARGE.decode().encode("utf-16-be"), "UTF-16"),
-    "an object around": (b' {"events" : [' + LARGE + b"]}", "send the array that it holds"),
+    "an object around": (b' {"events" : [' + LARGE + b"]}", "send the list of events itself"),
 }
 
 

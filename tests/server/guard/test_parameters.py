@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from tlog.errors import MalformedInputError
-from tlog.server.guard.parameters import check_path, parameters, parse_query, taking
+from tlog.server.guard.parameters import check_path, parse_query, query_of, taking
 
 NAMES = ("limit", "wait", "userId")
 
@@ -93,7 +93,7 @@ def test_paths_that_are_not(path):
 
 def test_an_endpoint_is_asked_only_with_what_it_takes():
     async def endpoint(request):
-        return PlainTextResponse(repr(parameters(request)))
+        return PlainTextResponse(repr(query_of(request)))
 
     async def ask(query):
         request = Request({"type": "http", "query_string": query})

@@ -1,6 +1,9 @@
 r"""What the service says of itself: its description for programs and for people, and the documents that its errors become.
 
     `openapi`  `/openapi.json` (OpenAPI 3.1) and the page `/docs`
+    `operations`  what each operation takes and answers, and who may ask
+    `answers`  the types of all answers
+    `examples`  examples of what is sent and answered
     `problems`  one table from error class to status, title and type (RFC 9457)
 
 Words:
@@ -28,6 +31,7 @@ decides:
 
 An error that nobody foresaw becomes a document without particulars, and a line in the server's log with class and place.
 
-Schemas of the event come from the types that validate it, so that the description cannot drift from the check. Left out:
-the pages of docs/, which are written for people and not made from code.
+Schemas of the event come from the types that validate it, so that the description cannot drift from the check; those of
+answers from types as which tests read every answer. Left out: the pages of docs/, which are written for people and not made
+from code.
 """

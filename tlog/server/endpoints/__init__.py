@@ -18,8 +18,8 @@ One that answers a single event. `find_events` asks the guard first, and returns
         found = await find_events(request, {"ask": "event"})     # errors: 401, 403, 429, 404
         return _json(msgspec.json.encode(event_document(found)))
 
-A new endpoint is a function here, a line in `tlog.server.app` with the query parameters that it takes, and its description in
-`tlog.server.describe.openapi`; a test wants all three.
+A new endpoint is a function here, a line in `tlog.server.app` with the query parameters that it takes, and its
+description in `tlog.server.describe.operations`; a test wants all three.
 
 Left out: finding and proving (`tlog.answering`), appending (`tlog.writing`), the check that `verification` reports
 (`tlog.checking`).

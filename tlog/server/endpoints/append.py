@@ -15,7 +15,7 @@ from tlog.core.making.parsing import MAX_REPORTED, parse_batch
 from tlog.core.question import PERMITTED_SKEW
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
-from tlog.server.endpoints.bodies import explained, read_body, split_body
+from tlog.server.endpoints.bodies import MAX_EVENTS, explained, read_body, split_body
 from tlog.server.guard.fields import JSON, NDJSON, media_type, prefers_minimal
 from tlog.server.guard.parameters import parse_query
 from tlog.writing.drafting import draft_events
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tlog.server.service import Service
     from tlog.writing.receipts import Receipt, Receipts
 
-MAX_EVENTS: Final = 10_000
 WAIT_SECONDS: Final = 10.0
 PARAMETERS: Final = ("wait",)
 _SECONDS: Final = len("2026-11-24T05:11:59")  # of a timestamp: what decides whether it is far ahead

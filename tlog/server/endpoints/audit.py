@@ -19,7 +19,7 @@ from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError
 from tlog.lifecycle.journal import journal
-from tlog.server.guard.parameters import parameters
+from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -43,51 +43,51 @@ _MEDIA_TYPES: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; chars
 
 async def events(request: Request) -> Response:
     """Return a page of the events that answer a question; `?proof=true` adds the evidence bundle."""
-    asking = _parameters(request)
-    proof, mode, disclose = _proof_parameters(asking.other)
-    question = parse_question(asking.question)
+    parameters = _parameters(request)
+    proof, mode, disclose = _proof_parameters(parameters)
+    question = parse_question(parameters.question)
     if proof:
         check_provable(question, mode)
 
     async def work() -> bytes:
-        document = answer_document(await _ask(request, asking.other, question), question)
+        document = answer_document(await _ask(request, parameters, question), question)
         if proof:
             document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
         return msgspec.json.encode(document)
 
-    asked = {"ask": "events", **question.document(), **asking.other}
+    asked = {"ask": "events", **question.document(), **parameters.other}
     return _json(await _journaled(request, "read", asked, work))
 
 
 async def access_log(request: Request) -> Response:
     """Return a page of who accessed a resource."""
-    asking = _parameters(request)
+    parameters = _parameters(request)
     resource = {"resourceType": request.path_params["type"], "resourceId": request.path_params["id"]}
-    for name in sorted(resource.keys() & asking.question.keys()):
+    for name in sorted(resource.keys() & parameters.question.keys()):
         message = f"'{name}' is in the path already"
         raise MalformedInputError(message, f"/{name}")
-    question = parse_question({**asking.question, **resource})
+    question = parse_question({**parameters.question, **resource})
 
     async def work() -> bytes:
-        document = answer_document(await _ask(request, asking.other, question), question)
+        document = answer_document(await _ask(request, parameters, question), question)
         return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
 
-    asked = {"ask": "access-log", **question.document(), **asking.other}
+    asked = {"ask": "access-log", **question.document(), **parameters.other}
     return _json(await _journaled(request, "read", asked, work))
 
 
 async def export(request: Request) -> Response:
     """Return everything that answers a question: as a stream of NDJSON or CSV, or as one evidence bundle."""
-    asking = _parameters(request)
-    form = asking.other.get("format", "ndjson")
-    _, mode, disclose = _proof_parameters(asking.other)
+    parameters = _parameters(request)
+    form = parameters.other.get("format", "ndjson")
+    _, mode, disclose = _proof_parameters(parameters)
     if form not in (*get_args(EventFormat), "evidence"):
         message = f"'format' is one of {', '.join(get_args(EventFormat))}, evidence"
         raise MalformedInputError(message, "/format")
-    question = parse_question(asking.question)
+    question = parse_question(parameters.question)
     if form == "evidence":
         check_provable(question, mode)
-    asked = {"ask": "export", **question.document(), **asking.other}
+    asked = {"ask": "export", **question.document(), **parameters.other}
     if form == "evidence":
         work = partial(_evidence, request, question, mode, disclose=disclose)
         data = await _journaled(request, "export", asked, work)
@@ -114,7 +114,7 @@ async def event(request: Request) -> Response:
 
 async def event_proof(request: Request) -> Response:
     """Return the tlog-proof of an event and its event file; `?disclose=true` includes its personal data."""
-    disclose = _flag(parameters(request), "disclose")
+    disclose = _flag(query_of(request), "disclose")
     found = await find_events(request, {"ask": "proof", "disclose": disclose})
     service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
@@ -136,18 +136,18 @@ class _Parameters(msgspec.Struct):
 
 
 def _parameters(request: Request) -> _Parameters:
-    given = parameters(request)
+    given = query_of(request)
     other = {name: value for name, value in given.items() if name not in QUESTION}
     return _Parameters({name: value for name, value in given.items() if name in QUESTION}, other)
 
 
-def _proof_parameters(other: dict[str, str]) -> tuple[bool, Mode, bool]:
+def _proof_parameters(parameters: _Parameters) -> tuple[bool, Mode, bool]:
     modes: dict[str, Mode] = {"answer": "answer", "count": "count"}
-    mode = modes.get(other.get("mode", "answer"))
+    mode = modes.get(parameters.other.get("mode", "answer"))
     if mode is None:
         message = "'mode' is 'answer' or 'count'"
         raise MalformedInputError(message, "/mode")
-    return _flag(other, "proof"), mode, _flag(other, "disclose")
+    return _flag(parameters.other, "proof"), mode, _flag(parameters.other, "disclose")
 
 
 async def _journaled(
@@ -172,14 +172,14 @@ async def _journaled(
                 answer.exception()  # which is raised above, unless it was not even journaled
 
 
-async def _ask(request: Request, other: dict[str, str], question: Question) -> Answer:
+async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
     service: Service = request.app.state.service
-    text = other.get("limit", str(DEFAULT_LIMIT))
-    limit = parse_decimal(text.encode(), "'limit'")
+    text = parameters.other.get("limit", str(DEFAULT_LIMIT))
+    limit = parse_decimal(text.encode(errors="replace"), "'limit'")
     if not 1 <= limit <= MAX_LIMIT:
         message = f"'limit' is between 1 and {MAX_LIMIT}"
         raise MalformedInputError(message, "/limit")
-    cursor = other.get("cursor")
+    cursor = parameters.other.get("cursor")
     return await service.log.searcher.ask(
         question, limit=limit, cursor=None if cursor is None else parse_cursor(cursor, question)
     )
@@ -203,8 +203,8 @@ async def find_events(request: Request, question: dict[str, object]) -> FoundEve
     return found[0]
 
 
-def _flag(given: dict[str, str], name: str) -> bool:
-    value = given.get(name, "false")
+def _flag(parameters: dict[str, str], name: str) -> bool:
+    value = parameters.get(name, "false")
     if value not in ("true", "false"):
         message = f"the query parameter '{name}' is 'true' or 'false'"
         raise MalformedInputError(message, f"/{name}")

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+MAX_EVENTS: Final = 10_000
 _PORTION_EVENTS: Final = 50  # of an array
 _PORTION_SIZE: Final = 32 << 10  # of NDJSON, exceeded by a part of one line
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUE: Final = msgspec.json.Decoder(msgspec.Raw)
 _PLACE: Final = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<byte>[0-9]+)\)")
+_ENVELOPE: Final = re.compile(rb'\s*\{\s*"events"\s*:\s*\[')
 _SPACE: Final = b" \t\r\n"
 _LINES: Final = "several JSON values in one text; is it NDJSON? Then its content type is application/x-ndjson"
-_WRAPPED: Final = "an object with the member 'events'; send the array that it holds, without the object around it"
+_WRAPPED: Final = "an object around the events; send the list of events itself"
 _QUOTES: Final = "JSON has double quotes around names and texts, not single ones"
 _MARK: Final = "the text begins with a byte order mark; send UTF-8 without one"
 _WIDE: Final = "this is UTF-16 or UTF-32; send UTF-8"
@@ -82,9 +84,10 @@ def split_body(body: bytes, kind: str) -> tuple[Iterable[list[bytes]], bool]:
     start = body.lstrip(_SPACE)[:1]
     if start == b"[":
         return _split_array(body), True
+    # It would be refused for its size; what is smaller is explained by whoever parses it.
     if len(body) > MAX_EVENT_SIZE and (hint := _hint(body)) is not None:
         message = f"the request is neither an event nor an array of events: {hint}"
-        raise MalformedInputError(message)  # or it would be refused for its size
+        raise MalformedInputError(message)
     return [[body]] if start else [], False
 
 
@@ -119,7 +122,7 @@ def _hint(body: bytes) -> str | None:
         return _WIDE
     trouble = _trouble(body)
     if trouble is None:
-        return _WRAPPED if re.match(rb'\s*\{\s*"events"\s*:\s*\[', body) else None
+        return _WRAPPED if _ENVELOPE.match(body) else None
     what, place = trouble
     if what == "trailing characters":
         place -= 1  # msgspec has read the first of them already

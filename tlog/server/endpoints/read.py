@@ -19,7 +19,7 @@ from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
 from tlog.server.guard.fields import accepts_gzip
-from tlog.server.guard.parameters import parameters
+from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -155,5 +155,5 @@ def _number(request: Request, name: str) -> int:
 
 
 def _optional_number(request: Request, name: str) -> int | None:
-    value = parameters(request).get(name)
+    value = query_of(request).get(name)
     return None if value is None else parse_decimal(value.encode(), f"the query parameter '{name}'")

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError
-from tlog.server.guard.parameters import parameters
+from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,7 +32,7 @@ async def verify(request: Request) -> Response:
     """Return the result of the last check, starting one if none runs; `?full=true` starts a full one."""
     service: Service = request.app.state.service
     await service.admission.admit(request, "read")
-    given = parameters(request)
+    given = query_of(request)
     full = given.get("full", "false")
     if full not in ("true", "false"):
         message = "'full' is 'true' or 'false'"

@@ -38,7 +38,7 @@ def taking(
     return checked
 
 
-def parameters(request: Request) -> dict[str, str]:
+def query_of(request: Request) -> dict[str, str]:
     """Return the query parameters of a request to an endpoint that `taking` made."""
     found: dict[str, str] = request.scope[_PARAMETERS]
     return found
