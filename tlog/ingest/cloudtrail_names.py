@@ -40,7 +40,6 @@ NAMES: Final = {
 # Names of members in the records of one service, the part of `eventSource` before the first dot.
 SERVICE_NAMES: Final = {
     ("ssm", "name"): "AWS::SSM::Parameter",
-    ("ssm", "names"): "AWS::SSM::Parameter",
     ("kms", "aliasname"): "AWS::KMS::Alias",
     ("secretsmanager", "name"): "AWS::SecretsManager::Secret",
     ("secretsmanager", "arn"): "AWS::SecretsManager::Secret",
@@ -156,9 +155,10 @@ def find_related(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def type_of(name: str, service: str) -> str | None:
     """Return the type of what a member of this name holds: None if the name does not say that it holds an id."""
     lowered = name.lower()
-    exact = SERVICE_NAMES.get((service, lowered)) or NAMES.get(lowered) or NAMES.get(lowered.removesuffix("s"))
-    if exact is not None:
-        return exact
+    for each in (lowered, lowered.removesuffix("s")):
+        exact = SERVICE_NAMES.get((service, each)) or NAMES.get(each)
+        if exact is not None:
+            return exact
     match = _SAYS_ID.fullmatch(lowered)
     return None if match is None else NOUNS.get(match[1], UNKNOWN_TYPE)
 

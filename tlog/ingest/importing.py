@@ -88,6 +88,8 @@ class Import:
         self._refused: set[Path] = set()
         self._bad: set[int] = set()  # items that are not appended, by their number among all items
         self._items = 0
+        self._passed = 0  # bytes of the files that were appended
+        self._stream: BinaryIO | None = None
 
     @property
     def good(self) -> int:
@@ -133,16 +135,18 @@ class Import:
         """
         total = Imported()
         batch: list[Item] = []
-        events, size = 0, 0
-        for item, place in self._good_items():
+        events = size = 0
+        for item in self._good_items():
             batch.append(item)
             events += len(item.events)
             size += sum(map(len, item.events))
             if events >= BATCH or size >= _BATCH_SIZE:
                 total = await self._append_batch(batch, append, total)
-                report(total.events, place())
+                report(total.events, self._bytes_read())
                 batch, events, size = [], 0, 0
-        return await self._append_batch(batch, append, total)
+        total = await self._append_batch(batch, append, total)
+        report(total.events, self._bytes_read())
+        return total
 
     def _mark(self) -> Callable[[], None]:
         """Return what takes back all that was found since."""
@@ -161,33 +165,35 @@ class Import:
 
     def _check_file(self, stream: BinaryIO, path: Path) -> Iterator[None]:
         """Check the items of a file; yields after each batch."""
-        batch: list[Item] = []
+        batch: list[Item | Problem] = []
         for each in self._read(stream, str(path)):
-            if isinstance(each, Item):
-                batch.append(each)
-                if len(batch) == BATCH:
-                    self._check_batch(batch)
-                    batch = []
-                    yield
-            elif isinstance(each, Problem):
-                self.records += 1
-                self._refuse(each)
-            elif each.what == DIGEST:
-                self.digests.append(str(path))
+            if isinstance(each, Skipped):
+                if each.what == DIGEST:
+                    self.digests.append(str(path))
+                continue
+            batch.append(each)
+            if len(batch) == BATCH:
+                self._check_batch(batch)
+                batch = []
+                yield
         self._check_batch(batch)
 
-    def _check_batch(self, batch: list[Item]) -> None:
+    def _check_batch(self, batch: list[Item | Problem]) -> None:
         self.records += len(batch)
-        try:
-            parse_batch([event for item in batch for event in item.events])
-        except InvalidBatchError:
-            for number, item in enumerate(batch, self._items):
-                try:
-                    parse_batch(item.events)
-                except InvalidBatchError as error:
-                    self._bad.add(number)
-                    self._refuse(item.problem(error.found[0].pointer, str(error.found[0])))
-        self._items += len(batch)
+        items = [each for each in batch if isinstance(each, Item)]
+        certain = len(items) == len(batch) and _are_valid([event for item in items for event in item.events])
+        for each in () if certain else batch:
+            if isinstance(each, Problem):
+                self._refuse(each)
+                continue
+            try:
+                parse_batch(each.events)
+            except InvalidBatchError as error:
+                self._bad.add(self._items)
+                self._refuse(each.problem(error.found[0].pointer, str(error.found[0])))
+            self._items += 1
+        if certain:
+            self._items += len(items)
 
     def _refuse(self, problem: Problem) -> None:
         self.problems += 1
@@ -207,19 +213,24 @@ class Import:
             raise MalformedInputError(message)
         return content
 
-    def _good_items(self) -> Iterator[tuple[Item, Callable[[], int]]]:
-        """Yield the items that are appended, and how to ask how many bytes were read."""
-        number, passed = 0, 0
+    def _good_items(self) -> Iterator[Item]:
+        """Yield the items that are appended."""
+        number = 0
         for path in self._files:
             if path in self._refused:
                 continue
             with self._opening(path) as stream:
+                self._stream = stream
                 for item in self._read(stream, str(path)):
                     if isinstance(item, Item):
                         if number not in self._bad:
-                            yield item, partial(_position, stream, passed)
+                            yield item
                         number += 1
-                passed += stream.tell()
+                self._passed += stream.tell()
+                self._stream = None
+
+    def _bytes_read(self) -> int:
+        return self._passed + (0 if self._stream is None else self._stream.tell())
 
     async def _append_batch(self, batch: list[Item], append: Append, total: Imported) -> Imported:
         """Append items; those that conflict are set aside, or end the import."""
@@ -247,8 +258,12 @@ class Import:
         self._refuse(problem)
 
 
-def _position(stream: BinaryIO, passed: int) -> int:
-    return passed + stream.tell()
+def _are_valid(events: Sequence[bytes]) -> bool:
+    try:
+        parse_batch(events)
+    except InvalidBatchError:
+        return False
+    return True
 
 
 def _item_of(items: Sequence[Item], position: int) -> int:

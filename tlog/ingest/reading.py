@@ -136,7 +136,7 @@ def _map(record: Record, place: str, mapping: RecordMapping, position: int) -> I
         events = mapping.map(record.value, position)
     except SetAside as error:
         return _problem(record, place, error.rule, error.pointer)
-    return Item(place, tuple(map(_encode, events)), record)
+    return Item(place, tuple(map(encode_event, events)), record)
 
 
 def read_events(stream: BinaryIO, name: str) -> Iterator[Item | Problem]:
@@ -171,7 +171,8 @@ def _problem(record: Record, place: str, rule: str, pointer: str) -> Problem:
 _quick: Final = msgspec.json.Encoder().encode
 
 
-def _encode(event: object) -> bytes:
+def encode_event(event: object) -> bytes:
+    """Return the JSON text of an event; values that are kept as their JSON text are written as that."""
     try:
         return _quick(event)
     except (TypeError, UnicodeEncodeError):  # numbers as their text, or a lone surrogate, which an event may not have

@@ -168,8 +168,11 @@ def storable(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON valu
         if isinstance(value, list):
             return [storable(child, depth + 1) for child in value]
         return _storable_members(value, depth + 1)
-    if isinstance(value, int | float) and not _is_storable(value):
-        return str(json_text(value))
+    if isinstance(value, int | float):
+        if not _is_storable(value):
+            return str(json_text(value))
+        # As RFC 8785 writes it: then no text of the event is longer than its canonical text.
+        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER else value
     return value
 
 
@@ -506,7 +509,7 @@ def _leave_out(metadata: dict[str, Any], room: int) -> dict[str, Any]:
             break
         left_out[name] = _note(written[name])
         size -= len(written[name]) - len(canonical(left_out[name])) - (0 if len(left_out) > 1 else head)
-        if size > room + 1 and len(written[name]) < _SHORTEST_LEFT_OUT:
+        if size > room + 1 and len(written[name]) < _SHORTEST_LEFT_OUT and name != LEFT_OUT:
             return {LEFT_OUT: {"": _note(canonical(metadata))}}
     rest = {name: value for name, value in metadata.items() if name not in left_out}
     return {**rest, LEFT_OUT: left_out} if size <= room + 1 else {LEFT_OUT: {"": _note(canonical(metadata))}}
