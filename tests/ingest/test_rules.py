@@ -22,6 +22,7 @@ RECORD = {
     "list": ["p", "q"],
     "big": JsonText("1e999"),
     "path": "a/b/c",
+    "mixed": ["", {}, "q"],
     "o": {"i": "in"},
 }
 
@@ -34,7 +35,7 @@ def evaluated(rule, element=None):
     "rule, value",
     [
         ("/a", "x"), ("/n", 0), ("/b", False), ("/e", None), ("/none", None), ("/o", None), ("/list", None), ("", None), ("/big", "1e999"),
-        ("./o/i", "in"), (".", None), ("#", 3), ("/list/1", "q"), ("/list/*", "p"), ("/o/*/i", "in"), ("/list/*/x", None), ("./list/*", "p"),
+        ("./o/i", "in"), (".", None), ("#", 3), ("/list/1", "q"), ("/list/*", "p"), ("/mixed/*", "q"), ("/o/*/i", "in"), ("/list/*/x", None), ("./list/*", "p"),
         ({"value": "v"}, "v"), ({"value": 5}, 5),
         ({"first": ["/none", "/e", "/n", "/a"]}, 0), ({"first": ["/none"]}, None),
         ({"join": ["/a", "/n", {"value": "z"}], "with": "-"}, "x-0-z"), ({"join": ["/a", "/none"]}, None), ({"join": ["/a", "/b"]}, "xfalse"),

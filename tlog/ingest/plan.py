@@ -140,7 +140,8 @@ def _resource(resources: list[Rules], scope: tuple[Any, Any, int]) -> dict[str, 
 
 def _find_related(related: _Related, scope: tuple[Any, Any, int]) -> Iterator[dict[str, Any]]:
     record, element, position = scope
-    for each in find(element if related.within else record, related.each):
+    start = element if related.within else record
+    for each in find(start, related.each) if related.each else (start,):
         resource = _fill(related.rules, (record, each, position))
         if "id" in resource:
             yield resource

@@ -196,7 +196,7 @@ def _plain(names: list[str], *, within: bool) -> Rule:
         value = element if within else record
         for name in names:
             value = value.get(name) if type(value) is dict else step(value, name)
-        return usable(value)
+        return (value or None) if type(value) is str else usable(value)
 
     return rule
 
@@ -237,8 +237,10 @@ def _join(rules: list[Rule], glue: str) -> Rule:
 
 def _look_up(source: Rule, table: Table) -> Rule:
     def rule(record: Any, element: Any, position: int) -> str | None:  # noqa: ANN401 - any JSON value
-        text = text_of(source(record, element, position))
-        return None if text is None else table.look_up(text)
+        value = source(record, element, position)
+        if value is None:
+            return None
+        return table.look_up(value if type(value) is str else str(text_of(value)))
 
     return rule
 
