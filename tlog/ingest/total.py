@@ -15,6 +15,7 @@ import json
 import re
 import unicodedata
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -57,9 +58,14 @@ _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt]|\s+)(\d\d:\d\d(?::\d\d)?)(?:[.,](\d+))?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
+# What `to_timestamp` would return as it is, if there is such a day.
+_READY: Final = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _NANOSECOND_DIGITS: Final = 9
+
+
+_encode_texts: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class SetAside(Exception):  # noqa: N818 - nothing failed: the record goes to another file
@@ -207,6 +213,10 @@ def to_timestamp(value: object, *, unit: str | None = None, zone: str | None = N
 
     """
     text = (text_of(value) or "").strip()
+    if _READY.fullmatch(text):
+        with suppress(ValueError):
+            datetime.fromisoformat(text[:19])
+            return text
     if not text:
         rule = "there is no time"
         raise SetAside(rule, pointer)
@@ -288,7 +298,9 @@ def event_id(space: str, *values: object, key: bytes | None = None) -> str:
         key: 32 secret bytes, where the values could be guessed: eventIds are public.
 
     """
-    name = canonical(storable([space, *values]))
+    plain = all(type(value) is str and value.isascii() for value in values)
+    # Of texts in ASCII, RFC 8785 and Python write the same.
+    name = _encode_texts([space, *values]).encode() if plain else canonical(storable([space, *values]))
     return str(uuid5(NAMESPACE, name.decode() if key is None else hmac.new(key, name, hashlib.sha256).hexdigest()))
 
 
