@@ -126,15 +126,21 @@ def _fill(rules: Rules, scope: tuple[Any, Any, int]) -> dict[str, Any]:
     return done
 
 
+def _fill_resource(rules: Rules, scope: tuple[Any, Any, int]) -> dict[str, Any]:
+    """Return a resource, empty if the first rule, which is that of the id, gives none."""
+    name, rule = rules[0]
+    value = rule(*scope)
+    return {} if value is None else {name: value, **_fill(rules[1:], scope)}
+
+
 def _resource(resources: list[Rules], scope: tuple[Any, Any, int]) -> dict[str, Any]:
     """Return the first resource with type and id, else the first with an id."""
     partly: dict[str, Any] = {}
     for rules in resources:
-        found = _fill(rules, scope)
-        if "id" in found:
-            if "type" in found:
-                return found
-            partly = partly or found
+        found = _fill_resource(rules, scope)
+        if "type" in found:
+            return found
+        partly = partly or found
     return partly
 
 
@@ -142,8 +148,8 @@ def _find_related(related: _Related, scope: tuple[Any, Any, int]) -> Iterator[di
     record, element, position = scope
     start = element if related.within else record
     for each in find(start, related.each) if related.each else (start,):
-        resource = _fill(related.rules, (record, each, position))
-        if "id" in resource:
+        resource = _fill_resource(related.rules, (record, each, position))
+        if resource:
             yield resource
 
 
@@ -221,7 +227,7 @@ def _rules(
                 rule, f"{pointer}/{name}", _ACTOR_TYPES if pointer.endswith("actor") and name == "type" else None
             ),
         )
-        for name, rule in members.items()
+        for name, rule in sorted(members.items(), key=lambda member: member[0] != "id")
     ]
 
 

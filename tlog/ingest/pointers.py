@@ -75,10 +75,17 @@ def step(value: object, name: str) -> Any:  # noqa: ANN401 - any JSON value
     return None
 
 
-def find(value: object, segments: Sequence[Segment]) -> Iterator[Any]:
-    """Yield what a pointer leads to, in the order of the record."""
-    for _, each in find_places(value, segments):
-        yield each
+def find(value: object, segments: Sequence[Segment]) -> list[Any]:
+    """Return what a pointer leads to, in the order of the record."""
+    found = [] if value is None else [value]
+    for segment in segments:
+        if isinstance(segment, str):
+            found = [child for each in found if (child := step(each, segment)) is not None]
+        else:
+            found = [child for each in found for _, child in _children(each, segment) if child is not None]
+        if not found:
+            break
+    return found
 
 
 def find_places(value: object, segments: Sequence[Segment]) -> Iterator[tuple[Steps, Any]]:

@@ -196,7 +196,9 @@ def _plain(names: list[str], *, within: bool) -> Rule:
         value = element if within else record
         for name in names:
             value = value.get(name) if type(value) is dict else step(value, name)
-        return (value or None) if type(value) is str else usable(value)
+        if value is None or type(value) is str:
+            return value or None
+        return usable(value)
 
     return rule
 
