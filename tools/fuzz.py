@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -46,7 +47,7 @@ from tlog.core.eventfile import format_event_file, parse_event_file
 from tlog.core.making import parsing
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.verify import verify_event
-from tlog.errors import InvalidEventError, MalformedInputError, VerificationError
+from tlog.errors import InvalidEventError, MalformedInputError, NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ ROOT: Final = Path(__file__).parents[1]
 SLOWEST: Final = 1.0
 LARGEST: Final = 512 << 20
 _LOG: Final = note.Signer("example.com/fuzz", sha256(b"tlog fuzz: the log").digest())
-_REFUSALS: Final = (MalformedInputError, VerificationError)
+_REFUSALS: Final = (MalformedInputError, NotCheckedError, VerificationError)
 
 
 @cache
@@ -90,7 +91,7 @@ def read_with(reader: Callable[[], Any], refusals: tuple[type[Exception], ...] =
 
 def offline(reader: Callable[[], Any]) -> Verdict:
     """Return the verdict of a function of tools/verify.py."""
-    return read_with(reader, (verifier().MalformedError, verifier().VerificationError))
+    return read_with(reader, (verifier().MalformedError, verifier().IncompleteError, verifier().VerificationError))
 
 
 def agree(what: str, one: object, other: object) -> None:
@@ -187,7 +188,7 @@ def _change(rng: random.Random, holder: Any, key: Any, other: object) -> None:  
         case 0:
             del holder[key]
         case 1:
-            holder[key] = rng.choice(_VALUES)
+            holder[key] = deepcopy(rng.choice(_VALUES))
         case 2 if isinstance(old, str) and old:
             holder[key] = damage_bytes(rng, old.encode(errors="replace"), [b""]).decode(errors="replace")
         case 3 if type(old) is int:
@@ -356,6 +357,11 @@ def check_bundle(data: bytes) -> None:
         agree("an entry bundle formatted again", entry_bundle.format_bundle(core.value), rest)
 
 
+def _stored(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a value that was written canonically: a large double has no exponent, and is a double all the same."""
+    return json.loads(data, parse_int=lambda text: int(text) if len(text) < 17 else float(text))  # noqa: PLR2004
+
+
 def check_event(data: bytes) -> None:
     """The quick way and the slow way come to the same event, or to the same member and rule; what is kept is canonical."""
     outcomes: list[Any] = []
@@ -367,9 +373,7 @@ def check_event(data: bytes) -> None:
     agree("an event", *outcomes)
     if isinstance(outcomes[0], parsing.ParsedEvent):
         for body in (outcomes[0].actor_body, outcomes[0].resource_body):
-            # Written canonically, a large double has no exponent; it is a double all the same.
-            value = json.loads(body, parse_int=lambda text: int(text) if len(text) < 17 else float(text))  # noqa: PLR2004
-            agree("a body written again", canonical.canonical(value), body)
+            agree("a body written again", canonical.canonical(_stored(body)), body)
 
 
 def check_lines(data: bytes) -> None:
@@ -388,10 +392,14 @@ def check_entry(data: bytes) -> None:
     agree("whether an entry is one", core.taken, other.taken)
     if not core.taken:
         return
-    members = json.loads(data)
+    members = _stored(data)
     agree("an entry written again", canonical.canonical(members), data)
-    for name in ("eventId", "action", "outcome", "resourceType", "timestamp", "loggedAt"):
-        agree(f"an entry's {name}", other.value.get(name), members.get(name))
+    for name in ("type", "v", "loggedAt"):
+        agree(f"an entry's {name}", other.value[name], members[name])
+    for name in ("eventId", "action", "operation", "outcome", "resourceType", "timestamp"):
+        agree(f"an event's {name}", other.value.get(name), members.get(name) if other.value["known"] else None)
+    keys = [] if isinstance(core.value, entry.IndexKeysEntry | entry.IndexEntry) else core.value.index_keys()
+    agree("an entry's keys", [*other.value["keys"].values()], keys)
 
 
 def check_event_file(data: bytes) -> None:
@@ -414,9 +422,15 @@ def _bundles() -> list[tuple[dict[str, str], bytes]]:
         {"action": "export"},
         {"userId": "nobody"},
         {"action": "read", "outcome": "success", "userId": "user-1", "from": "2026-03-01T00:10:00Z"},
+        {"resourceType": "patient", "resourceId": "P:3"},
+        {"actorType": "unknown"},
+        {"operation": "Do:4", "loggedTo": "2026-03-01T00:30:00.123456789Z"},
+        {"sourceId": "app-6"},
+        {"control": "order", "resourceType": "patient", "resourceId": "P:0"},
     ]
     made = [(each, bundles.file_of(log.bundle(each, disclose=True))) for each in questions]
-    made += [(questions[0], bundles.file_of(log.bundle(questions[0], mode="count")))]
+    made += [(each, bundles.file_of(log.bundle(each, mode="count"))) for each in (questions[0], questions[5])]
+    made += [(questions[0], bundles.file_of(each)) for each in log.parts(questions[0], [20], disclose=True)]
     return made
 
 
@@ -430,10 +444,14 @@ def check_evidence(data: bytes) -> None:
         value = json.loads(data)
         asked, mode = value["question"], value["mode"]
         core_question = question.parse_question(asked)
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError, MalformedInputError):
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError, MalformedInputError, NotCheckedError):
         asked, mode, core_question = {"userId": "user-3"}, "answer", question.parse_question({"userId": "user-3"})
     log = note.parse_vkey(vkey)
-    core = parsed.taken and read_with(lambda: evidence.verify_evidence(log, core_question, parsed.value)).taken
+    core = (
+        Verdict(False)
+        if not parsed.taken
+        else read_with(lambda: evidence.verify_evidence(log, core_question, parsed.value))
+    )
     asks = _asks(core_question.document())
     if asks is None or mode not in ("answer", "count"):
         return
@@ -441,23 +459,16 @@ def check_evidence(data: bytes) -> None:
         file.write(data)
         file.flush()
         code = _main(["evidence", "--vkey", vkey, *asks, *(["--count"] if mode == "count" else []), file.name])
-    agree(f"whether a bundle answers {asked}", core, code == 0)
+    agree(f"whether a bundle answers {asked}", core.taken and not core.value.unknown(), code == 0)
 
 
 _MEMBERS: Final = set(question.Question.__struct_encode_fields__)
 
 
 def _asks(document: dict[str, str]) -> list[str] | None:
-    """Return a question as options of tools/verify.py, None where its command line cannot say it."""
-    names = {"from": "--from", "to": "--to", "loggedFrom": "--logged-from", "loggedTo": "--logged-to"}
-    asks = [
-        f"--ask={name}={value}"
-        for name, value in document.items()
-        if name in ("action", "outcome", "resourceType", "resourceId")
-    ]
-    asks += [f"--ask=actor={document['userId']}"] if "userId" in document else []
-    asks += [f"{option}={document[name]}" for name, option in names.items() if name in document]
-    return asks if any(each.startswith("--ask") for each in asks) else None
+    """Return a question as options of tools/verify.py, None where the index has nothing of it."""
+    indexed = {"resourceId", "userId", "actorType", "sourceId", "operation", "control", "action"}
+    return [f"--ask={name}={value}" for name, value in document.items()] if document.keys() & indexed else None
 
 
 def _main(arguments: list[str]) -> int:
@@ -487,12 +498,11 @@ def check_question(data: bytes) -> None:
     document = core.value.document() if core.taken else members
     asks = _asks(document)
     if asks is not None:
-        options = {"ask": [each.removeprefix("--ask=") for each in asks if each.startswith("--ask")]}
-        times = {"since": "from", "to": "to", "logged_from": "loggedFrom", "logged_to": "loggedTo"}
-        arguments = SimpleNamespace(**options, **{name: document.get(member) for name, member in times.items()})
+        options = {"ask": [each.removeprefix("--ask=") for each in asks]}
+        arguments = SimpleNamespace(**options, **dict.fromkeys(("since", "to", "logged_from", "logged_to")))
         agree(
             "a question",
-            offline(lambda: verifier().parse_question(arguments)),
+            offline(lambda: verifier().parse_question(arguments)[0]),
             Verdict(core.taken, document if core.taken else None),
         )
 
@@ -563,7 +573,9 @@ def check_files(data: bytes) -> None:
         proof_file.flush()
         event_file.flush()
         code = _main(["proof", "--vkey", bundles.vkey(), "--event", event_file.name, proof_file.name])
-    if not (core.taken and not isinstance(core.value.entry, entry.EventEntry)):  # the offline one is about events only
+    if not (
+        core.taken and not isinstance(core.value.entry, entry.EventEntry)
+    ):  # which the offline one does not say are proved
         agree("whether an event is proved", core.taken, code == 0)
 
 
@@ -571,15 +583,7 @@ def _file_samples() -> list[bytes]:
     log = bundles.sample_log(40, [16, 30, 31, 41])
     pairs = [log.event_proof(index) for index in (1, 17, 40)]
     made = [one + b"\n~~~\n" + other for one, other in pairs]
-    for index in (3, 8):
-        proof_data, event_data = log.event_proof(index)
-        file = json.loads(event_data)
-        file["disclosures"] = {
-            group: {"body": body, "salt": bundles.b64url(salt)}
-            for group, (salt, body) in log.events[index].disclosures.items()
-        }
-        made.append(proof_data + b"\n~~~\n" + bundles.file_of(file))
-    return made
+    return made + [b"\n~~~\n".join(log.event_proof(index, disclose=True)) for index in (3, 8, 36)]
 
 
 def _events() -> list[bytes]:
@@ -637,7 +641,12 @@ TARGETS: Final = {
         check_lines,
         damage_lines,
     ),
-    "entry": Target("entries", lambda: _vectors("entries", "entry"), check_entry, damage_bytes),
+    "entry": Target(
+        "entries",
+        lambda: [each.encode() for each in bundles.sample_log(40, [16, 30, 31, 41]).entries],
+        check_entry,
+        damage_json,
+    ),
     "event-file": Target(
         "event files",
         lambda: [sample.partition(b"\n~~~\n")[2] for sample in _file_samples()],

@@ -23,6 +23,7 @@ import struct
 import sys
 import unicodedata
 from bisect import bisect_left
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -59,6 +60,7 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
 INDEX_KEYS = {"bits": int, "loggedAt": str, "origin": str, "root": str, "type": "index-keys", "v": 1}
 INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
 CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
+SALTED = {"body": str, "salt": str}
 EVENT_FILE = {"absent": [], "disclosed": [str], "disclosures": dict, "entry": str}
 # What the groups of an event hold; of the rest of it only the names of the members matter here, so any value will do.
 ACTOR = {"appendedBy": str, "userId?": str} | dict.fromkeys(
@@ -382,7 +384,9 @@ def parse_vkey(vkey: str) -> tuple[str, bytes, bytes]:
         data = read(vkey[1:]).removesuffix(b"\n").removesuffix(b"\r")
     match = re.fullmatch(r"([^\s\x00-\x1f+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", data.decode("utf-8", "replace"))
     if match is None or len(match[1].encode()) > 255:
-        hint = f"; did you mean @{vkey}?" if Path(vkey).is_file() else ""
+        hint = ""
+        with suppress(OSError, ValueError):  # what is no name of a file
+            hint = f"; did you mean @{vkey}?" if Path(vkey).is_file() else ""
         raise MalformedError("a vkey has the form <name>+<key ID>+<base64 key>, the name at most 255 bytes" + hint)
     name, public = match[1], parse_base64(match[3].encode(), "the key of the vkey", 1 + 32)
     key_id = sha256(name.encode(), b"\n", public)[:4]
@@ -419,7 +423,12 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     if not separator or lines.pop() or not 1 <= len(lines) <= 100:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
     matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode()) for line in lines]
-    require(all(matches), "a signature line has the form '— <key name> <base64 signature>'", MalformedError)
+    named = all(match and len(match[1].encode()) <= 255 for match in matches)
+    require(
+        named,
+        "a signature line has the form '— <key name> <base64 signature>', the name at most 255 bytes",
+        MalformedError,
+    )
     signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
     if any(len(data) < 5 for _, data in signatures):
         raise MalformedError("a signature has its 4-byte key ID and nothing after it")
@@ -593,21 +602,23 @@ def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) 
     return ident_of(kind, about["type"], about["id"])
 
 
-def parse_event_file(data: bytes) -> dict[str, Any]:
-    """Return the members of an event file."""
+def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
+    """Return the entry's bytes, and (salt, body) of each group that is disclosed, of an event file."""
     require(data.endswith(b"\n"), "an event file ends with a newline", MalformedError)
     content = parse_json(data[:-1], "the event file")
     members = "an event file has the members 'absent' (empty), 'disclosed', 'disclosures' and 'entry'"
     require(fits(content, EVENT_FILE), members, MalformedError)
-    return content
+    disclosures = parse_disclosures(content["disclosures"], [*GROUPS, *(f"related/{number}" for number in range(32))])
+    listed = [*disclosures] == content["disclosed"]
+    require(listed, "'disclosed' does not list what 'disclosures' has, in the order of the groups", MalformedError)
+    return content["entry"].encode(), disclosures
 
 
-def parse_disclosures(disclosures: dict[str, Any], entry: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
-    """Return (salt, body) of each group that is disclosed of an entry, in the order of groups."""
-    right = disclosures.keys() <= entry["commitments"].keys()
-    right = right and all(fits(each, {"body": str, "salt": str}) for each in disclosures.values())
+def parse_disclosures(disclosures: dict[str, Any], groups: Collection[str]) -> dict[str, tuple[bytes, str]]:
+    """Return (salt, body) of each of these groups that is disclosed, in their order."""
+    right = disclosures.keys() <= {*groups} and all(fits(each, SALTED) for each in disclosures.values())
     require(right, "disclosures are of groups of the entry, each with the members 'body' and 'salt'", MalformedError)
-    shown = [(group, disclosures[group]) for group in entry["commitments"] if group in disclosures]
+    shown = [(group, disclosures[group]) for group in groups if group in disclosures]
     return {group: (parse_base64url(each["salt"], "a salt", 16), each["body"]) for group, each in shown}
 
 
@@ -780,7 +791,7 @@ def parse_question(arguments: argparse.Namespace) -> tuple[dict[str, str], list[
         require(known, f"--ask takes one of {asks}, as in action=read", MalformedError)
         values = value.split(":") if name == "resource" else [value]
         colon = "resource=TYPE:ID has exactly one colon; ask with resourceType=… and resourceId=… instead"
-        require(len(values) == len(names), colon, MalformedError)
+        require(len(values) == len(names) and all(values), colon, MalformedError)
         given += zip(names, values, strict=True)
     times = [(name, getattr(arguments, option)) for name, option in TIMES.items()]
     given += [(name, time) for name, time in times if time is not None]
@@ -1171,7 +1182,7 @@ class Answer:
         entry, asked = evidence.entries[index], idents_of(self.question)
         about = f"; asked for as {re.sub('^any/.*', 'related', matched)}" if "resourceId" in self.question else ""
         block = [f"entry     {index}: {title(entry)}{about}"]
-        disclosures = parse_disclosures(shown, entry)
+        disclosures = parse_disclosures(shown, entry["commitments"])
         for group in entry["commitments"]:
             if group in disclosures:
                 ident = check_disclosure(entry, group, *disclosures[group])
@@ -1248,13 +1259,12 @@ def open_event(
 ) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], Checkpoint]:
     """Return index, entry and disclosures of an event whose inclusion proof was checked, and the checkpoint it is in."""
     index, proof, note = parse_proof(read(arguments.proof), b"index ")
-    file = parse_event_file(read(arguments.event))
-    data = file["entry"].encode()
+    data, disclosures = parse_event_file(read(arguments.event))
     entry = parse_entry(data)
     require("eventId" in entry or not entry["known"], "the entry is not an event", MalformedError)
-    disclosures = parse_disclosures(file["disclosures"], entry)
-    listed = [*disclosures] == file["disclosed"]
-    require(listed, "'disclosed' does not list what 'disclosures' has, in the order of the groups", MalformedError)
+    require(
+        disclosures.keys() <= entry["commitments"].keys(), "the entry has no such group as is shown", MalformedError
+    )
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
     return index, entry, disclosures, checkpoint

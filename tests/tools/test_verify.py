@@ -228,6 +228,8 @@ def test_an_origin_has_at_most_255_bytes(run):
     for origin, expected in (("x" * 255, 0), ("é" * 127 + "x", 0), ("x" * 256, 2), ("é" * 128, 2)):
         note = checkpoint_note(ENTRIES, origin=origin)
         assert run("checkpoint", note, vkey=vkey_of(origin=origin))[0] == expected, origin
+        witnessed = checkpoint_note(ENTRIES) + f"— {origin} {b64(bytes(76))}\n".encode()
+        assert run("checkpoint", witnessed)[0] == expected, origin
 
 
 def note_with(text=None, tail=None):

@@ -17,6 +17,7 @@ import reference
 from bundles import b64, b64url, canonical, file_of, sample_log
 from core import test_single_conditions as single
 from offline import (
+    BAD_DISCLOSURES,
     BAD_ENTRIES,
     BAD_FILES,
     ENTRIES,
@@ -236,9 +237,15 @@ def test_keys_have_the_names_of_what_they_are_of():
     assert verify.parse_entry(control())["keys"] == {}
 
 
-@pytest.mark.parametrize("name", BAD_FILES)
+OF_FILES = {
+    **BAD_FILES,
+    **{name: each for name, each in BAD_DISCLOSURES.items() if each[1] == 2 and "does not have" not in name},
+}
+
+
+@pytest.mark.parametrize("name", OF_FILES)
 def test_a_bad_event_file_is_named_as_that(name):
-    data, _ = BAD_FILES[name]
+    data, _ = OF_FILES[name]
     with malformed():
         verify.parse_event_file(data)
 
@@ -252,12 +259,12 @@ def test_a_bad_event_file_is_named_as_that(name):
 def test_a_disclosure_has_body_and_salt(disclosures):
     entry = verify.parse_entry(event(5, related=[{"id": "P-9", "type": "a"}, {"id": "P-8", "type": "a"}])[0])
     right = {"related/1": {"body": "r", "salt": "A" * 22}, "actor": {"body": "", "salt": "A" * 22}}
-    assert [*verify.parse_disclosures(right, entry).items()] == [
+    assert [*verify.parse_disclosures(right, entry["commitments"]).items()] == [
         ("actor", (bytes(16), "")),
         ("related/1", (bytes(16), "r")),
     ]
     with malformed():
-        verify.parse_disclosures(disclosures, entry)
+        verify.parse_disclosures(disclosures, entry["commitments"])
 
 
 def test_a_vkey_has_its_form_and_type():
