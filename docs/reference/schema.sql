@@ -93,8 +93,7 @@ CREATE TABLE tlog.disclosure (
     actor bytea,
     resource bytea,
     related bytea[] NOT NULL,
-    CONSTRAINT disclosure_index_check CHECK ((index >= 0)),
-    CONSTRAINT disclosure_related_check CHECK (((cardinality(related) <= 32) AND (COALESCE(array_ndims(related), 1) = 1)))
+    CONSTRAINT disclosure_related_check CHECK ((cardinality(related) <= 32))
 )
 PARTITION BY RANGE (index);
 

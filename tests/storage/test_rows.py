@@ -127,7 +127,7 @@ def test_what_is_disclosed_is_named_by_group_in_order(found, expected):
     assert list(found.disclosures().items()) == list(expected.items())
 
 
-@pytest.mark.parametrize("related", ["array_fill('x'::bytea, '{33}')", "'{{x}}'", "'{{x,y},{x,y}}'", "NULL"])
+@pytest.mark.parametrize("related", ["array_fill('x'::bytea, '{33}')", "array_fill('x'::bytea, '{3,11}')", "NULL"])
 async def test_what_no_event_has_is_not_stored(database, related):
     async with stores(database) as (_, appends, _):
         await appends.initialise("example.com/log")
@@ -143,7 +143,6 @@ async def test_an_array_of_another_form_counts_as_erased(database):
         draft = DraftEntry(str(uuid4()), b"", b"", b"a", b"r", (b"0",))
         await append(appends, [draft])
         with database.connect_admin() as admin:
-            admin.execute("ALTER TABLE tlog.disclosure DROP CONSTRAINT disclosure_related_check")
             admin.execute("UPDATE tlog.disclosure SET related = '{{x,y}}'")
         found = [each async for each in read(base, reader, 0, [draft])]
     assert found == [[[b"a", b"r"]], [[b"a", b"r"]], [[b"a", b"r", [b"x", b"y"]]]]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN_ACTOR: Final = "unknown"
 # Two keys of 22 characters with '","' between them; after them each key has these three before it.
-_PERSONAL_SIZE: Final = 22 + 3 + 22
+_PERSONAL: Final = slice(22 + 3 + 22)
 _KEY_SIZE: Final = 3 + 22
 _BETWEEN: Final = b'","'
 
@@ -169,13 +169,14 @@ class DisclosureCheck:
         actor_text, resource_text = keys.actor_text, keys.resource_text
         count = 2 * len(events)
         try:
-            resources = [_TOUCHED(row[2][SALT_SIZE:]).resource for row in rows]  # type: ignore[index]  # None is a TypeError
+            actors = [_WHO(row[1][SALT_SIZE:]) for row in rows]  # type: ignore[index]  # None is a TypeError
+            resources = [_TOUCHED(row[2][SALT_SIZE:]).resource for row in rows]  # type: ignore[index]
+            odd = _UNKNOWN_ACTOR in [who.type for who in actors] or "" in [who.userId for who in actors]
+            if odd and not all(map(_is_somebody, actors)):
+                return False
             expected = [
-                (
-                    f'{actor_text(_user_id(row[1]))}","{resource_text(what.type, what.id)}'.encode(),  # type: ignore[arg-type]
-                    what.type.encode(),
-                )
-                for row, what in zip(rows, resources, strict=True)
+                (f'{actor_text(who.userId)}","{resource_text(what.type, what.id)}'.encode(), what.type.encode())
+                for who, what in zip(actors, resources, strict=True)
             ]
             for (_, said), row in zip(events, rows, strict=True):
                 if row[3]:
@@ -184,7 +185,7 @@ class DisclosureCheck:
                         return False
         except (*_NOT_A_BODY, TypeError):
             return False
-        if expected != [(said[KEYS][:_PERSONAL_SIZE], said[RESOURCE_TYPE]) for _, said in events]:
+        if expected != [(said[KEYS][_PERSONAL], said[RESOURCE_TYPE]) for _, said in events]:
             return False
         self._facts.checked["index keys"] += count
         return True
@@ -230,10 +231,15 @@ def _user_id(disclosure: bytes) -> str:
 
     """
     who = _WHO(disclosure[SALT_SIZE:])
-    if (who.userId == "") != (who.type == _UNKNOWN_ACTOR):
+    if not _is_somebody(who):
         message = "the actor has a userId, or is unknown"
         raise ValueError(message)
     return who.userId
+
+
+def _is_somebody(who: _Who) -> bool:
+    """Tell whether an actor has a name, or says that nobody is known, and not both."""
+    return (who.userId == "") == (who.type == _UNKNOWN_ACTOR)
 
 
 def _related_keys(keys: BucketKeys, related: Sequence[bytes | None]) -> bytes:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.storage.index import Epoch
 
-# Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format").
-_LEAF_WITH_ID: Final = struct.Struct(">hiqi16si").pack
-_LEAF_WITHOUT_ID: Final = struct.Struct(">hiqii").pack
+# Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format"): before the index, how many
+# fields there are and how long the index is.
+_LEAF_WITH_ID: Final = struct.Struct(">6sq4s16si").pack
+_LEAF_WITHOUT_ID: Final = struct.Struct(">6sqii").pack
+_BEFORE_LEAF: Final = struct.pack(">hi", 5, 8)
+_BEFORE_DISCLOSURE: Final = struct.pack(">hi", 4, 8)
 # Most events have no related resources: their empty array stands in one piece with the index and the length of the actor.
-_WITHOUT_RELATED: Final = struct.Struct(">hiq16si").pack
-_WITH_RELATED: Final = struct.Struct(">hiq").pack
+_WITHOUT_RELATED: Final = struct.Struct(">6sq16si").pack
+_WITH_RELATED: Final = struct.Struct(">6sq").pack
 # An array is the number of its dimensions, whether it has nulls, and the type of its elements; of each dimension the length and
 # the lower bound; then each element after its length (PostgreSQL, `array_recv`).
 _BYTEA: Final = 17
@@ -33,6 +36,7 @@ _ARRAY: Final = struct.Struct(">iiiiii")
 _UUID_SIZE: Final = 16
 _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
+_UUID_LENGTH: Final = _LENGTH(_UUID_SIZE)
 
 
 class State(NamedTuple):
@@ -106,14 +110,14 @@ def pack_rows(
     columns = zip(count(start), drafts, event_ids, entries, leaf_hashes, chain_hashes, strict=False)
     for index, draft, event_id, entry, leaf_hash, chain_hash in columns:
         if event_id is None:
-            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
+            head = _LEAF_WITHOUT_ID(_BEFORE_LEAF, index, -1, len(entry))
         else:
             actor, resource, related = draft.actor, draft.resource, draft.related
-            head = _LEAF_WITH_ID(5, 8, index, 16, event_id, len(entry))
+            head = _LEAF_WITH_ID(_BEFORE_LEAF, index, _UUID_LENGTH, event_id, len(entry))
             if related:
-                beginning = _WITH_RELATED(4, 8, index) + _pack_array(related) + _LENGTH(len(actor))
+                beginning = _WITH_RELATED(_BEFORE_DISCLOSURE, index) + _pack_array(related) + _LENGTH(len(actor))
             else:
-                beginning = _WITHOUT_RELATED(4, 8, index, _NO_RELATED, len(actor))
+                beginning = _WITHOUT_RELATED(_BEFORE_DISCLOSURE, index, _NO_RELATED, len(actor))
             disclosures += (beginning, actor, _LENGTH(len(resource)), resource)
         leaves += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
     return PackedRows(b"".join(leaves), b"".join(disclosures))
@@ -142,8 +146,8 @@ def pack_leaves(
     columns = zip(count(start), _event_id_bytes(event_ids), leaves, chain_hashes, strict=False)
     for index, event_id, (entry, leaf_hash), chain_hash in columns:
         if event_id is None:
-            head = _LEAF_WITHOUT_ID(5, 8, index, -1, len(entry))
+            head = _LEAF_WITHOUT_ID(_BEFORE_LEAF, index, -1, len(entry))
         else:
-            head = _LEAF_WITH_ID(5, 8, index, 16, event_id, len(entry))
+            head = _LEAF_WITH_ID(_BEFORE_LEAF, index, _UUID_LENGTH, event_id, len(entry))
         parts += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
     return PackedRows(b"".join(parts), b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from tlog.core.event import Action, Outcome
@@ -48,6 +49,9 @@ def _quick_event() -> re.Pattern[bytes]:
 _match_event: Final = _quick_event().fullmatch
 _ACTION_TEXTS: Final = {(action.encode(), public_text("action", action).encode()) for action in get_args(Action)}
 _BETWEEN: Final = b'","'
+# Of a key and of a commitment, with what is between it and the one before.
+_KEY_SIZE: Final = len(_BETWEEN) + 22
+_HASH_SIZE: Final = len(_BETWEEN) + 43
 
 
 class EventFacts(NamedTuple):
@@ -103,9 +107,14 @@ def split_texts(joined: bytes | None) -> list[bytes]:
 def _has_the_keys(facts: Sequence[Any]) -> bool:
     """Tell whether the keys after the third one are as many as they have to be, and the public ones those of their members."""
     operation, source, related, keys = facts[_OPERATION], facts[_SOURCE], facts[_RELATED], facts[_MORE_KEYS]
-    if operation is source is related is None:
-        return not keys
-    members = ("operation", operation), ("source", source)
-    public = [public_text(kind, value.decode()).encode() for kind, value in members if value is not None]
-    found = split_texts(keys)
-    return found[: len(public)] == public and len(found) - len(public) == len(split_texts(related))
+    public: bytes = b"" if operation is None else _public("operation", operation)
+    if source is not None:
+        public += _public("source", source)
+    wanted = len(public) if related is None else len(public) + _KEY_SIZE * ((len(related) + 3) // _HASH_SIZE)
+    return len(keys) == wanted and bool(keys.startswith(public))
+
+
+@lru_cache(maxsize=4_096)
+def _public(kind: str, value: bytes) -> bytes:
+    """Return the key of a public member as it stands in the entry, after what is between it and the key before."""
+    return _BETWEEN + public_text(kind, value.decode()).encode()

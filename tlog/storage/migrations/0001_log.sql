@@ -41,10 +41,10 @@ CREATE TABLE tlog.leaf (
 -- Personal data, which can be erased without touching any hash: a group that was erased is null, and in `related`, which keeps
 -- its length, a null element. Ranges of 2^24 indexes, so that retention can drop whole tables.
 CREATE TABLE tlog.disclosure (
-    index bigint NOT NULL CHECK (index >= 0),
+    index bigint NOT NULL,
     actor bytea,
     resource bytea,
-    related bytea[] NOT NULL CHECK (cardinality(related) <= 32 AND coalesce(array_ndims(related), 1) = 1)
+    related bytea[] NOT NULL CHECK (cardinality(related) <= 32)
 ) PARTITION BY RANGE (index);
 -- Disclosures are written ahead of the lock that orders entries (docs/adr/0011-ahead-of-the-lock.md). Of two
 -- processes that foresee the same index, one will undo; with a unique index it would hold up the other instead, while it
