@@ -10,13 +10,15 @@ from mirrors import write_mirror
 from support import ORIGIN, fill, sample_events, tlog
 
 from tlog.answering.export import export_static
-from tlog.checking import join, ranges, workers
+from tlog.checking import join, mirrored, ranges, workers
 from tlog.checking.mirror import open_mirror
 from tlog.checking.mirrored import fsck_mirror
+from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
 from tlog.core.making.drafts import draft_index, draft_index_keys
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.note import Signer
+from tlog.core.pseudonym import public_text
 from tlog.core.segment import Segment, format_table, table_hash
 from tlog.errors import NotCheckedError
 from tlog.location import utc_now
@@ -109,6 +111,79 @@ async def test_what_is_not_there_is_said(export):
     (path / "checkpoint").unlink()
     with pytest.raises(NotCheckedError, match="has no checkpoint"):
         check(path, verifier)
+
+
+class Growing:
+    """A mirror of a log that grows: each answer is the next one of those given, the last one again and again."""
+
+    def __init__(self, mirror, checkpoints, chains):
+        self._mirror, self._checkpoints, self._chains = mirror, list(checkpoints), list(chains)
+
+    def __getattr__(self, name):
+        return getattr(self._mirror, name)
+
+    def checkpoint(self):
+        return self._checkpoints.pop(0) if len(self._checkpoints) > 1 else self._checkpoints[0]
+
+    def chain(self):
+        return self._chains.pop(0) if len(self._chains) > 1 else self._chains[0]
+
+
+@pytest.fixture
+def growing(tmp_path, monkeypatch):
+    """Returns what is found about a log of 5 entries whose head is asked for while it grows: sizes of checkpoints and chains."""
+    monkeypatch.setattr(mirrored, "_PAUSE_SECONDS", 0)
+    signer, now = Signer(ORIGIN, bytes(32)), format_logged_at(utc_now())
+    entries = [draft_index_keys(4, bytes([size]) * 32, ORIGIN).entry(now) for size in range(8)]
+    heads = {}
+    for size in range(1, 8):
+        write_mirror(tmp_path / str(size), entries[:size], signer)
+        with open_mirror(str(tmp_path / str(size))) as mirror:
+            heads[size] = mirror.checkpoint(), mirror.chain()
+
+    def check_growing(checkpoints, chains):
+        with open_mirror(str(tmp_path / "7")) as mirror:
+            answers = Growing(mirror, [heads[size][0] for size in checkpoints], [heads[size][1] for size in chains])
+            return fsck_mirror(answers, signer.verifier)
+
+    return check_growing
+
+
+@pytest.mark.parametrize(
+    "checkpoints, chains, size", [([7], [7], 7), ([5, 7], [6, 7], 7), ([4, 5, 6, 7], [5, 6, 7, 7], 7), ([3, 4, 5, 6, 7], [4, 5, 6, 7], 7)]
+)  # fmt: skip
+def test_a_log_that_grows_is_asked_again_for_checkpoint_and_chain(growing, checkpoints, chains, size):
+    report = growing(checkpoints, chains)
+    assert (report.problems, report.exit_code, report.size) == ([], 0, size)
+
+
+def test_a_log_that_grows_too_fast_is_not_condemned(growing):
+    report = growing([2, 3, 4, 5, 7], [3, 4, 5, 6, 6])
+    assert (report.problems, report.exit_code) == ([], 3)
+    assert report.unchecked == ["the chain (the log grew each of the 5 times that it was asked for)"]
+
+
+def test_a_chain_of_another_size_that_stays_is_a_problem(growing):
+    report = growing([7], [6])
+    assert [(each.damage, str(each.place)) for each in report.problems] == [("chain broken", "chain")]
+
+
+def test_a_mirror_of_another_log_is_noticed(tmp_path):
+    """Signed with the key and the name that were asked for; only entry 0 says whose entries these are."""
+    signer = Signer(ORIGIN, bytes(32))
+    first = draft_index_keys(4, bytes(32), "example.com/other").entry(format_logged_at(utc_now()))
+    write_mirror(tmp_path / "mirror", [first], signer)
+    report = check(tmp_path / "mirror", signer.verifier)
+    assert [(each.damage, str(each.place)) for each in report.problems] == [("index keys wrong", "entry 0")]
+
+
+def test_entries_of_a_type_that_is_not_known_are_told(tmp_path):
+    signer, now = Signer(ORIGIN, bytes(32)), format_logged_at(utc_now())
+    order = {"keys": [public_text("control", "order")], "loggedAt": now.decode(), "type": "order", "v": 1}
+    write_mirror(tmp_path / "mirror", [draft_index_keys(4, bytes(32), ORIGIN).entry(now), canonical(order)], signer)
+    report = check(tmp_path / "mirror", signer.verifier)
+    assert (report.problems, report.exit_code) == ([], 3)
+    assert report.unchecked == ["1 entry of a type this version does not know"]
 
 
 def test_a_cheating_index_is_convicted_by_a_stranger(tmp_path):

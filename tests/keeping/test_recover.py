@@ -20,14 +20,17 @@ import psycopg
 import pytest
 from mirrors import files_below, serving, write_mirror
 from psycopg import sql
-from support import ORIGIN, ROOT, TestDatabase, append, fill, sample_events, tlog
+from support import ORIGIN, ROOT, TestDatabase, append, fill, rich_events, sample_events, tlog
 
 from tlog.answering.export import export_static
 from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
+from tlog.core.canonical import canonical
 from tlog.core.chain import chain_hash
+from tlog.core.making.drafts import draft_index_keys
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import Signer
+from tlog.core.pseudonym import public_text
 from tlog.core.strict import encode_base64, parse_base64
 from tlog.errors import (
     DamagedLogError,
@@ -110,7 +113,7 @@ async def _grow(location, size, mirror):
     """Append until there are `size` entries, the last few of them pending for a moment before they are sealed."""
     async with open_log(location, interval=60, index=False) as log, running(log):
         if missing := size - (await log.reader.state()).size:
-            await append(log, sample_events(missing, seed=size))
+            await append(log, rich_events(missing, seed=size))
         checkpoint = await log.wait_sealed(size - 1, 10)
         if size == SIZE:
             await export_static(log.reader, mirror, checkpoint)
@@ -195,6 +198,53 @@ async def test_what_does_not_come_back_is_counted(lost, anchored):
             (disclosed,) = admin.execute("SELECT count(*) FROM tlog.disclosure WHERE index < 257").fetchone()
             (recovered,) = admin.execute("SELECT count(*) FROM tlog.disclosure WHERE index >= 257").fetchone()
         assert (disclosed, recovered) == (256, 0)
+
+
+async def test_what_was_erased_stays_erased(lost, anchored):
+    """Group by group: what the copy of the database still has comes along, what was erased in it does not come back."""
+    erase = "UPDATE tlog.disclosure SET actor = NULL WHERE index = 1; UPDATE tlog.disclosure SET related[2] = NULL WHERE index = 5"
+    rows = "SELECT index, actor, resource, related FROM tlog.disclosure ORDER BY index"
+    with lost.restored(257) as location:
+        with psycopg.connect(location.admin, autocommit=True) as admin:
+            admin.execute(erase)
+            before = admin.execute(rows).fetchall()
+        assert (before[0][1], before[4][3][1], None in before[4][3][::2]) == (None, None, False)
+        await recovering(location, lost.mirror)
+        with psycopg.connect(location.admin) as admin:
+            assert admin.execute(rows).fetchall() == before
+        await check(location)
+
+
+UNKNOWN = {
+    "keys": [public_text("control", "order")],
+    "loggedAt": "2026-03-17T10:00:00.000000Z",
+    "type": "order",
+    "v": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "entry, expected",
+    [
+        (canonical(UNKNOWN), Recovered(0, 2, 0)),
+        (canonical({**UNKNOWN, "type": "event", "v": 2}), "entry 1 was signed, but this version cannot read it: an event of a newer"),
+        (b"{}", "entry 1 was signed, but this version cannot read it"),
+    ],
+)  # fmt: skip
+async def test_entries_of_a_newer_version_come_back_where_nothing_of_them_would_be_lost(tmp_path, entry, expected):
+    """The row of an event has an eventId beside it, which only who knows the event's form can find."""
+    signer = Signer(ORIGIN, bytes(32))
+    entries = [draft_index_keys(4, bytes(32), ORIGIN).entry(b"2026-03-17T10:00:00.000000Z"), entry]
+    head = write_mirror(tmp_path, entries, signer)
+    note = (tmp_path / "checkpoint").read_bytes()
+    with open_mirror(str(tmp_path)) as source:
+        anchored = module.Anchored(ORIGIN, head.size, head.root, source.chain()[1], note, 0)
+        planning = recover(None, source, lambda: anchored, signer.verifier, dry_run=True)
+        if isinstance(expected, str):
+            with pytest.raises(MalformedInputError, match=expected):
+                await planning
+        else:
+            assert await planning == expected
 
 
 async def test_mirror_over_http(lost, anchored):
