@@ -15,6 +15,7 @@ from tlog.errors import (
     InvalidBatchError,
     InvalidEventError,
     MalformedInputError,
+    NotCheckedError,
     NotFoundError,
     RateLimitedError,
     UnauthorizedError,
@@ -73,6 +74,8 @@ def test_a_challenge_says_what_is_wrong_with_the_key(error, status, challenge):
 
 def test_what_else_errors_become():
     assert answer_to(MalformedInputError("no number", "/limit"))[1]["pointer"] == "/limit"
+    answer, problem = answer_to(NotCheckedError("'userId' has a character that is not known here"))
+    assert (answer.status_code, problem["type"]) == (400, "urn:tlog:problem:not-checked")
     assert answer_to(RateLimitedError("slowly", 7))[0].headers["retry-after"] == "7"
     answer, problem = answer_to(HTTPException(415, "no such type", {"Accept": "application/json"}))
     assert (answer.status_code, answer.headers["accept"], problem["type"]) == (

@@ -47,6 +47,10 @@ _WHAT: Final = {
     "to": "Happened before",
     "userId": "Who acted",
 }
+# What is checked otherwise than by a type of `Question`.
+_RULES: Final[dict[str, _Document]] = {
+    "control": {"pattern": "^[a-z-]{1,32}$", "not": {"enum": ["event", "index", "index-keys"]}},
+}
 _ERRORS: Final = {
     "400": "The request itself is malformed",
     "401": "No API key, or none that is valid",
@@ -268,7 +272,7 @@ def _question() -> list[_Document]:
         if name in _TIMES:
             moment = {"format": "date-time", "pattern": plain.pop("pattern")}
             plain |= {"anyOf": [{"format": "date"}, moment], "examples": ["2026-03-01", "2026-03-01T08:00:00Z"]}
-        parameters.append(_parameter(name, {"type": "string", **plain}, _WHAT[name]))
+        parameters.append(_parameter(name, {"type": "string", **plain, **_RULES.get(name, {})}, _WHAT[name]))
     return parameters
 
 

@@ -38,6 +38,8 @@ class Kind(NamedTuple):
 # The first class that fits decides, so subclasses stand above their bases.
 _KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.InvalidEventError: Kind(422, "invalid-event", "The event breaks a rule of the event format"),
+    # Of a question: its ids have characters that are younger than this program, so that no answer would be certain.
+    errors.NotCheckedError: Kind(400, "not-checked", "This version cannot answer for certain"),
     errors.MalformedInputError: Kind(400, "malformed-request", "The request is malformed"),
     errors.EventConflictError: Kind(409, "event-conflict", "An eventId has two contents"),
     errors.NotFoundError: Kind(404, "not-found", "Not in this log"),
