@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from uuid import uuid4
 
@@ -29,13 +30,44 @@ from tlog.server.describe.answers import (
 
 EVENTS = [json.loads(raw) for raw in sample_events(40)]
 EVENT = EVENTS[0]
+# One with every member that an event can have.
+WHOLE = {
+    **EVENT,
+    "eventId": "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e",
+    "operation": "OrderResult.view",
+    "actor": {
+        "userId": "n.varga",
+        "type": "service",
+        "email": "n.varga@hospital.example",
+        "role": "nurse",
+        "ipAddress": "10.20.2.99",
+        "userAgent": "ehr/7",
+        "address": "ward-3.hospital.example",
+    },
+    "resource": {"type": "lab_result", "id": "L-1", "name": "Blood count"},
+    "relatedResources": [
+        {"type": "patient_record", "id": "P-whole", "name": "A patient", "role": "subject"},
+        {"type": "ward", "id": "3"},
+    ],
+    "details": {
+        "fieldsAccessed": ["value"],
+        "oldValues": {"value": 1},
+        "newValues": {"value": 2.5},
+        "query": "blood",
+        "reason": "round",
+        "purpose": "TREAT",
+        "recipient": {"name": "Dr. Who", "address": "fax:1"},
+    },
+    "metadata": {"ward": {"floor": [1, None, True]}},
+    "source": {"id": "ehr-api:9f2c01ab", "seq": 7},
+}
 RESOURCE = f"{EVENT['resource']['type']}/{EVENT['resource']['id']}"
 
 
 @pytest.fixture(scope="module")
 def http(module_directory):
     server = start_server(module_directory / "data")
-    server.append(EVENTS)
+    server.append([*EVENTS, WHOLE])
     server.seal()
     with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, timeout=60) as client:
         yield client
@@ -89,6 +121,17 @@ def test_answers_to_questions(http):
         time.sleep(0.1)
     msgspec.convert(answer.json(), Evidence)
     assert read(http.get("/v1/audit/verify?wait=60"), Verification).verified is True
+
+
+def test_every_member_of_an_event_comes_back(http):
+    event = read(http.get(f"/v1/audit/events/{WHOLE['eventId']}"), LoggedEvent)
+    answered = msgspec.to_builtins(event)
+    assert re.fullmatch("[0-9a-f]{16}", answered.pop("log")["appendedBy"])
+    assert answered == WHOLE
+    named = read(http.get("/v1/audit/resource/patient_record/P-whole/access-log"), AccessLog).access_log
+    assert [(each.event_id, each.log.matched) for each in named] == [(WHOLE["eventId"], "related/0")]
+    told = read(http.get("/v1/audit/resource/lab_result/L-1/access-log"), AccessLog).access_log
+    assert [(each.event_id, each.log.matched) for each in told] == [(WHOLE["eventId"], "resource")]
 
 
 def test_answers_to_everybody(http):
