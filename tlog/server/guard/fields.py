@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
@@ -29,8 +30,11 @@ def media_type(headers: Headers) -> str:
         message = "a compressed request body is not accepted; send it without Content-Encoding"
         raise HTTPException(415, message, {"Accept-Encoding": "identity"})
     named = headers.get("content-type")
-    if named is None:
-        return JSON
+    return JSON if named is None else _kind(named)
+
+
+@lru_cache(maxsize=64)
+def _kind(named: str) -> str:
     kind, *parameters = (part.strip().lower() for part in named.split(";"))
     if kind not in (JSON, *_LINES):
         message = f"the content type is {JSON} or {NDJSON}; curl needs -H 'Content-Type: {JSON}' to say so"
