@@ -1483,8 +1483,8 @@ def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
 
 
 # === Showing: what is above checks, and calls nothing of what is below ==================================================
-def main(argv: list[str] | None = None) -> int:
-    """Run a command and print its verdict; return the exit code."""
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return what the command line says; `function` is the command."""
     codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."
     parser = argparse.ArgumentParser(prog="verify.py", description=str(__doc__).split("\n")[0], epilog=codes)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -1533,7 +1533,15 @@ def main(argv: list[str] | None = None) -> int:
     options["evidence"].add_argument(
         "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
     )
-    arguments = parser.parse_args(argv)
+    try:
+        return parser.parse_args(argv)
+    except (SystemExit, OSError) as ended:  # the usage, or the help, which may not have been written
+        raise SystemExit(write([], getattr(ended, "code", 2), end="")) from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and print its verdict; return the exit code."""
+    arguments = parse_arguments(argv)
     verdict, problems, code = Verdict("", [], {}), [], 0
     try:
         verdict = arguments.function(arguments)
@@ -1559,13 +1567,13 @@ def escaped(line: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
 
 
-def write(verdict: list[str], code: int) -> int:
+def write(verdict: list[str], code: int, end: str = "\n") -> int:
     """Write a verdict to standard output; return its exit code, which is never 0 where the verdict was not written whole."""
     try:
         if sys.stdout is None:  # what Python has there if it was started without one
             raise OSError("it is closed")
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(*verdict, sep="", flush=True)
+        print(*verdict, sep="", end=end, flush=True)
     except OSError as error:
         sys.stdout = None  # or Python would try to write the rest when it ends
         with suppress(OSError):

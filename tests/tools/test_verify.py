@@ -753,6 +753,49 @@ def test_it_runs_alone(tmp_path):
     assert "Exit codes" in verify_offline("--help").stdout
 
 
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("output, expected", [("/dev/null", 0), ("/dev/full", 2)])
+def test_help_that_cannot_be_written_is_no_traceback(environment, output, expected):
+    for arguments in (["--help"], ["evidence", "--help"]):
+        with Path(output).open("w") as file:
+            command = [sys.executable, "-S", str(VERIFIER), *arguments]
+            done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr, "Exception" in done.stderr) == (expected, False, False)
+    assert ("cannot write" in done.stderr) == bool(expected)
+
+
+def test_damaged_files_of_all_kinds_are_no_traceback(run, tmp_path, capsys):
+    """Files of one kind where another is asked for, cut, empty, and no files at all."""
+    bundle = bundles.file_of(evidence.BUNDLE)
+    whole = [
+        checkpoint_note(ENTRIES),
+        proof_file(5),
+        event(5)[1],
+        growth_file(5),
+        bundle,
+        b"",
+        b"{}\n",
+        b"\xff" * 9,
+        b'{"type":[]}\n',
+    ]
+    whole += [
+        bundle.replace(b'"mode":"answer"', b'"mode":"part","part":[1,9223372036854775807]'),
+        bundle[: len(bundle) // 2],
+    ]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "000001.json").mkdir()
+    for data in [*whole, tmp_path, tmp_path / "set", tmp_path / "nothing", "\udcff", "x" * 5000]:
+        for other in (*whole[:5], b"", tmp_path):
+            for arguments in (
+                ["checkpoint", data], ["proof", "--event", other, data], ["consistency", "--old", other, data],
+                ["log", "--old", other, data], ["evidence", "--ask", "action=read", data], ["fraud", data],
+                ["fraud", "--proof", other, "--event", data, bundle], ["fraud", "--proof", data, "--event", other, bundle],
+            ):  # fmt: skip
+                code, said = run(*arguments)
+                assert code in (0, 1, 2, 3), arguments
+                assert said.splitlines()[-1].startswith(("VERIFIED", "FAILED", "MALFORMED", "INCOMPLETE")), said
+
+
 def test_it_ends_with_its_exit_code(tmp_path, monkeypatch):
     (tmp_path / "note").write_bytes(checkpoint_note(ENTRIES)[:-1])
     monkeypatch.setattr("sys.argv", ["verify.py", "checkpoint", "--vkey", vkey_of(), str(tmp_path / "note")])
@@ -921,5 +964,5 @@ def test_it_is_short_and_needs_only_the_standard_library():
     assert len(showing.splitlines()) <= 350, "docs/adr/0022-the-verifier-may-grow.md"
     for name in re.findall(r"^def (\w+)", showing, re.MULTILINE):
         assert not re.search(rf"\b{name}\(", checking) or name == "read", f"checking calls {name}, which only shows"
-    imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    imported = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported <= sys.stdlib_module_names
