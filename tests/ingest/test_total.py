@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from base64 import urlsafe_b64encode
+from uuid import uuid5
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from tlog.core.event import MAX_EVENT_SIZE, check_resource_id, check_user_id
 from tlog.core.making.parsing import parse_event
 from tlog.ingest.reading import encode_event
 from tlog.ingest.total import (
+    NAMESPACE,
     JsonText,
     SetAside,
     event_id,
@@ -477,3 +479,17 @@ def test_deep_values_need_no_deep_stack():
     limit = sys.getrecursionlimit()
     value = nested(limit * 2)
     assert one({"a": value}, actor={"userId": value})["actor"] == {"type": "unknown"}
+
+
+@given(st.text(max_size=8), st.lists(st.text(st.characters(max_codepoint=127), max_size=6), min_size=1, max_size=3))
+def test_texts_take_a_short_way_to_the_same_event_id(space, values):
+    name = canonical(storable([space, *values])).decode()
+    assert event_id(space, *values) == str(uuid5(NAMESPACE, name))
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30T08:00:00Z", "0000-01-01T00:00:00.5Z", "2026-03-01T08:00:60Z", "2026-03-01T24:00:00Z"]
+)
+def test_what_looks_ready_may_be_no_time(text):
+    with pytest.raises(SetAside):
+        to_timestamp(text)

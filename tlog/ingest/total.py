@@ -298,7 +298,7 @@ def event_id(space: str, *values: object, key: bytes | None = None) -> str:
         key: 32 secret bytes, where the values could be guessed: eventIds are public.
 
     """
-    plain = all(type(value) is str and value.isascii() for value in values)
+    plain = all(type(value) is str and value.isascii() for value in (space, *values))
     # Of texts in ASCII, RFC 8785 and Python write the same.
     name = _encode_texts([space, *values]).encode() if plain else canonical(storable([space, *values]))
     return str(uuid5(NAMESPACE, name.decode() if key is None else hmac.new(key, name, hashlib.sha256).hexdigest()))
