@@ -121,7 +121,7 @@ def test_what_a_record_lacks():
         (None, "", "a record is a JSON object"),
         ({**RECORD, "verb": "dance"}, "/verb", "the mapping has no action for this record"),
         ({**RECORD, "verb": None}, "/verb", "the mapping has no action for this record"),
-        ({**RECORD, "id": ""}, "", "there is no value to make the eventId of"),
+        ({**RECORD, "id": ""}, "/id", "there is no value to make the eventId of"),
         ({**RECORD, "at": None}, "/at", "there is no time"),
         ({**RECORD, "at": "yesterday"}, "/at", "this is no date and time that can be read"),
     ],
@@ -185,8 +185,14 @@ def test_event_ids(rule, values):
 def test_a_uuid_is_taken_as_it_is():
     record = {**RECORD, "id": "0190F3C2-5F6E-7D3A-9B1C-2F4E6A8C0D1E"}
     assert mapped(record, event__eventId={"uuid": "/id"})["eventId"] == "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e"
-    with pytest.raises(SetAside):
-        mapped({**record, "id": None}, event__eventId={"first": [{"uuid": "/id"}, ["/none"]]})
+    for rule, pointer in (
+        ({"first": [{"uuid": "/id"}, ["/none"]]}, "/none"),
+        ({"uuid": "/id"}, "/id"),
+        (["/id"], "/id"),
+    ):
+        with pytest.raises(SetAside) as caught:
+            mapped({**record, "id": None}, event__eventId=rule)
+        assert caught.value.pointer == pointer
 
 
 # --- Several records, several events ------------------------------------------------------------------------------------

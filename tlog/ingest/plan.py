@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     """The members of one event, compiled."""
 
     event_id: IdRule
+    event_id_pointer: str
     times: list[_Time]
     action: Rule
     action_pointer: str
@@ -86,7 +87,7 @@ def make_event(plan: Plan, record: Any, element: Any, position: int, place: str)
         raise SetAside(_NO_ACTION, _located(plan.action_pointer, place))
     used = plan.event_id(*scope)
     if used is None:
-        raise SetAside(_NO_ID)
+        raise SetAside(_NO_ID, _located(plan.event_id_pointer, place))
     event = {
         "eventId": used,
         "timestamp": _timestamp(plan.times, scope, place),
@@ -198,6 +199,7 @@ def compile_plan(compiler: Compiler, event: object, space: str, key: bytes | Non
     outcome, operation = members.get("outcome"), members.get("operation")
     return Plan(
         event_id=_Ids(space, key).compile(compiler, members["eventId"], "/event/eventId"),
+        event_id_pointer=_pointer_in(members["eventId"]),
         times=_times(compiler, members["timestamp"], "/event/timestamp"),
         action=compiler.rule(members["action"], "/event/action", _ACTIONS),
         action_pointer=_pointer_in(members["action"]),
@@ -287,10 +289,10 @@ def _pointer_in(rule: object) -> str:
     """Return the pointer of a rule for messages: of several candidates the last one's, which is the most general."""
     if isinstance(rule, str):
         return "" if rule == POSITION else rule
-    if not isinstance(rule, dict) or "value" in rule:
-        return ""
-    inner = rule.get("from", rule.get("first", rule.get("join")))
-    return _pointer_in(inner[-1] if isinstance(inner, list) else inner)
+    if isinstance(rule, dict):
+        inner = next((rule[name] for name in ("from", "first", "join", "uuid") if name in rule), None)
+        return _pointer_in(inner[-1] if isinstance(inner, list) else inner)
+    return _pointer_in(rule[0]) if isinstance(rule, list) else ""
 
 
 class _Ids(NamedTuple):
