@@ -240,6 +240,11 @@ def test_okta():
     assert related(event) == [("UserGroup", "00g1"), ("user", "b.toth@clinic.example"), ("User", "00u1")]
 
 
+def test_an_okta_event_hook():
+    hook = {"eventType": "com.okta.event_hook", "data": {"events": [foreign.OKTA]}}
+    assert load_mapping("okta").map(hook, 0) == load_mapping("okta").map(foreign.OKTA, 0)
+
+
 @pytest.mark.parametrize("target", [None, [], ...])
 def test_okta_without_target(target):
     event = only("okta", changed(foreign.OKTA, target=target, eventType="user.session.end", outcome__result="SKIPPED"))
