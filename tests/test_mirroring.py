@@ -14,6 +14,8 @@ ELSEWHERE = {
     # The errors and the place of a log have no behaviour but what commands and the service make of them.
     "errors.py": "lifecycle/test_opening.py::test_exit_codes_tell_refusals_apart",
     "location.py": "lifecycle/test_opening.py::test_secrets_are_closed_to_others",
+    # The pages of a bundle are what its receiver verifies.
+    "answering/pages.py": "answering/test_evidence.py::test_evidence_equals_brute_force_and_verifies",
     # Proof and event file of one event: made by a command, verified by the next.
     "answering/prove.py": "cli/test_app.py::test_prove_and_verify",
     # Parts of the full check, which is attacked as a whole.
@@ -45,7 +47,6 @@ ELSEWHERE = {
     "ingest/plan.py": "ingest/test_mapping.py::test_what_is_refused",
     "ingest/importing.py": "cli/test_app.py::test_one_bad_event_imports_nothing",
     # Making and running a log are the halves of its life that opening stands between.
-    "lifecycle/journal.py": "server/test_app.py::test_every_question_is_journaled_before_its_answer",
     "lifecycle/making.py": "lifecycle/test_opening.py::test_interrupted_creation_is_completed",
     "lifecycle/running.py": "writing/test_indexer.py::test_only_who_leads_makes_the_index_again",
     "postgres/basebackup.py": "keeping/test_backup.py::test_damaged_base_backup_is_found",

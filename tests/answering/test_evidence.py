@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import random
 
+import msgspec
 import pytest
-from questions import QUESTIONS, brute_force, random_question
-from support import append, sample_events, verify_offline
+from questions import QUESTIONS, brute_force, random_question, resources_of, varied_events
+from support import append, control_draft, sample_events, verify_offline
 
 from tlog.answering.evidence import make_evidence
-from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence
+from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
+from tlog.answering.query import event_document
+from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence, verify_part
 from tlog.core.question import parse_question
+from tlog.core.verify import verify_event
 from tlog.errors import DamagedLogError, MalformedInputError
 
 pytestmark = pytest.mark.anyio
 
 
-async def filled(log, counts=((1, 700), (2, 200))):
+async def filled(log, rng, counts=((1, 700), (2, 200))):
     """Append, index, append more; return the indexed events as they were sent."""
     sent = []
     for seed, count in counts:
-        raws = sample_events(count, seed=seed)
+        raws = varied_events(rng, count, seed=seed)
         sent += map(json.loads, raws)
         receipts = await append(log, raws)
         await log.wait_indexed(receipts[-1].index + 1, 20)
@@ -35,7 +39,7 @@ async def evidence(log, members, **options):
 async def test_evidence_equals_brute_force_and_verifies(opened):
     rng = random.Random(3)
     async with opened(index=True) as log:
-        sent = await filled(log)
+        sent = await filled(log, rng)
         proved = 0
         for _ in range(QUESTIONS):
             members = random_question(rng, sent)
@@ -49,7 +53,10 @@ async def test_evidence_equals_brute_force_and_verifies(opened):
             assert [entry.eventId for _, entry in reversed(result.answers)] == brute_force(sent, members)
             if question.countable():
                 counted = verify_evidence(log.verifier, question, await evidence(log, members, mode="count"))
-                assert (counted.count, counted.answers) == (len(result.answers), None)
+                of_it = [index for index, _ in result.answers if result.matched.get(index, "resource") == "resource"]
+                assert (counted.count, counted.answers) == (len(of_it), None)
+                if "resourceId" in members:
+                    assert counted.named == len(result.answers) - len(of_it)
             proved += 1
         assert proved > QUESTIONS / 2
 
@@ -58,7 +65,7 @@ async def test_the_offline_verifier_agrees(opened, directory):
     """A sample of questions through tools/verify.py as a stranger would run it; what it prints names every answer."""
     rng = random.Random(5)
     async with opened(index=True) as log:
-        sent = await filled(log)
+        sent = await filled(log, rng)
         asked = 0
         while asked < 25:
             members = random_question(rng, sent)
@@ -74,36 +81,123 @@ async def test_the_offline_verifier_agrees(opened, directory):
             expected = brute_force(sent, members)
             lines = [line for line in verdict["details"] if line.startswith("entry")]
             assert len(lines) == len(expected)
-            assert verdict["checked"]["disclosures"] == 2 * len(expected)
+            groups = [len(resources_of(event)) + 1 for event in sent if event["eventId"] in expected]
+            assert verdict["checked"]["disclosures"] == sum(groups)
             if question.countable():
                 path.write_bytes(format_evidence(await evidence(log, members, mode="count")))
                 done = verify_offline(
                     "evidence", "--vkey", log.verifier.vkey(), *offline_options(members), "--count", path
                 )
                 assert done.returncode == 0, done.stdout
-                assert (f"exactly {len(expected):,} event" if expected else "no event") in done.stdout
+                named = len(expected) - sum(applies_as_main(event, members) for event in sent)
+                told = f"exactly {len(expected):,} event" if expected else "no event"
+                if "resourceId" in members:
+                    told = (
+                        f"exactly {len(expected) - named:,} events of the resource, and {named:,} entries that name it"
+                    )
+                assert told in done.stdout
+
+
+def applies_as_main(event, members):
+    asked = members.get("resourceType"), members.get("resourceId")
+    return resources_of(event)["resource"] == asked
 
 
 def offline_options(members):
     """The command line of verify.py for a question."""
-    names = {"userId": "actor", "action": "action", "outcome": "outcome"}
-    options = []
-    for name, ask in names.items():
-        if name in members:
-            options += ["--ask", f"{ask}={members[name]}"]
-    if "resourceId" in members:
-        options += ["--ask", f"resource={members['resourceType']}:{members['resourceId']}"]
-    elif "resourceType" in members:
-        options += ["--ask", f"resourceType={members['resourceType']}"]
-    for name, option in {
-        "from": "--from",
-        "to": "--to",
-        "loggedFrom": "--logged-from",
-        "loggedTo": "--logged-to",
-    }.items():
-        if name in members:
-            options += [option, members[name]]
-    return options
+    return [option for name, value in members.items() for option in ("--ask", f"{name}={value}")]
+
+
+async def test_erasing_one_of_ten_leaves_the_others_readable_and_every_proof_valid(opened, database):
+    """Whoever is erased is gone from every answer; what the other nine were shown stays, and so does each proof."""
+    event = json.loads(sample_events(1)[0])
+    event["relatedResources"] = [{"type": "patient_record", "id": f"P-{number}", "role": "hit"} for number in range(10)]
+    asked = [{"resourceType": "patient_record", "resourceId": f"P-{number}"} for number in range(10)]
+    async with opened(index=True) as log:
+        receipts = await append(log, [*sample_events(40, seed=2), json.dumps(event).encode()])
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        index = receipts[-1].index
+
+        async def prove(members):
+            bundle = parse_evidence(format_evidence(await evidence(log, members, disclose=True)))
+            return verify_evidence(log.verifier, parse_question(members), bundle)
+
+        before = [await prove(members) for members in asked]
+        with database.connect_admin() as connection:
+            connection.execute("UPDATE tlog.disclosure SET related[4] = NULL WHERE index = %s", (index,))
+        after = [await prove(members) for members in asked]
+        document = event_document((await log.reader.find([event["eventId"]]))[0])
+        leaf = (await log.reader.find([event["eventId"]]))[0]
+        proof = await prove_inclusion(log.reader, leaf.leaf, await checkpoint_of(log.reader, None))
+        shown = verify_event(log.verifier, event_file(leaf, disclose=True), proof.text())
+        members = {"resourceType": event["resource"]["type"], "resourceId": event["resource"]["id"]}
+        assert (await prove(members)).answers[-1][0] == index
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert old.matched == new.matched == {index: f"related/{number}"}
+        assert new.answers == old.answers
+        body = old.bodies[index].pop("related/3")
+        assert json.loads(body) == event["relatedResources"][3]
+        assert new.bodies == old.bodies
+        assert json.loads(new.bodies[index]["related/4"]) == event["relatedResources"][4]
+    assert document["log"]["erased"] == ["related/3"]
+    assert "P-3" not in msgspec.json.encode(document).decode()
+    assert (shown.index, "related/3" in shown.bodies, len(shown.bodies)) == (index, False, 11)
+
+
+async def test_a_count_about_a_resource_is_two_numbers(opened):
+    """What happened to a patient, and what only names them: questions about them, searches, orders."""
+    patient = {"type": "patient_record", "id": "P-77"}
+    events = [json.loads(raw) for raw in sample_events(60)]
+    for event in events[:7]:
+        event["resource"] = patient
+    for event in events[20:31]:
+        event["relatedResources"] = [patient]
+    members = {"resourceType": "patient_record", "resourceId": "P-77"}
+    async with opened(index=True) as log:
+        receipts = await append(log, [json.dumps(event).encode() for event in events])
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        counted = await evidence(log, members, mode="count")
+        assert (counted.manifest.answers, counted.manifest.postings, counted.disclosure) == (7, 18, "none")
+        proved = verify_evidence(log.verifier, parse_question(members), counted)
+        assert (proved.count, proved.named) == (7, 11)
+        assert len(counted.buckets) == 2
+        combined = {**members, "userId": "nobody"}
+        assert len((await evidence(log, combined)).buckets) == 3
+        with pytest.raises(MalformedInputError, match="mode answer"):
+            await evidence(log, {**members, "from": "2026-01-01"}, mode="count")
+        assert (await evidence(log, {**members, "from": "2026-01-01"})).manifest.answers == 18
+
+
+async def test_evidence_about_a_resource_with_few_events_is_small(opened):
+    patient = {"type": "patient_record", "id": "P-77"}
+    events = [json.loads(raw) for raw in sample_events(3_000)]
+    for event in events[::500]:
+        event["resource"] = patient
+    for event in events[250::500]:
+        event["relatedResources"] = [patient]
+    async with opened(index=True) as log:
+        receipts = await append(log, [json.dumps(event).encode() for event in events])
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        bundle = await evidence(log, {"resourceType": "patient_record", "resourceId": "P-77"}, disclose=True)
+        assert bundle.manifest.answers == 12
+        assert len(format_evidence(bundle)) < 40_000
+
+
+async def test_control_entries_are_proved_where_they_are_asked_for(opened):
+    async with opened(index=True) as log:
+        receipts = await append(log, sample_events(20))
+        await log.appender.append([control_draft(log, "n.varga"), control_draft(log, "a.nemeth")])
+        await log.wait_indexed(receipts[-1].index + 3, 20)
+        about = {"resourceType": "user", "resourceId": "n.varga"}
+        for members, answers, buckets in (({"control": "order"}, 2, 0), ({"control": "order", **about}, 1, 1)):
+            bundle = await evidence(log, members, disclose=True)
+            proved = verify_part(log.verifier, parse_question(members), bundle)[0]
+            assert (len(proved.answers), len(bundle.buckets)) == (answers, buckets)
+            assert proved.unknown() == [index for index, _ in proved.answers]
+        bundle = await evidence(log, about)
+        proved = verify_part(log.verifier, parse_question(about), bundle)[0]
+        # Not an event, so no answer, but named: somebody ordered something about them.
+        assert (proved.answers, len(proved.apart), bundle.manifest.postings) == ([], 1, 1)
 
 
 async def test_evidence_with_a_false_key_is_not_handed_out(opened):

@@ -7,10 +7,10 @@ import random
 
 import msgspec
 import pytest
-from questions import QUESTIONS, brute_force, random_question
-from support import append, sample_events
+from questions import QUESTIONS, brute_force, random_question, resources_of, varied_events
+from support import append, control_draft, sample_events
 
-from tlog.answering.query import event_document, parse_cursor
+from tlog.answering.query import answer_document, decode_entry, event_document, parse_cursor
 from tlog.core.making.posting import RUN_POSTINGS
 from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError
@@ -36,7 +36,7 @@ async def test_answers_equal_brute_force(opened):
     async with opened(index=True, interval=60) as log:
         sent = []
         for seed, count in ((1, 700), (2, 300), (3, 200)):
-            raws = sample_events(count, seed=seed)
+            raws = varied_events(rng, count, seed=seed)
             sent += map(json.loads, raws)
             receipts = await append(log, raws)
             if seed == 1:
@@ -49,6 +49,67 @@ async def test_answers_equal_brute_force(opened):
             if limit == 1 and len(expected) > 40:
                 limit = 50
             assert await whole_answer(log, members, limit) == expected, members
+
+
+async def test_a_resource_is_found_under_every_event_that_names_it(opened):
+    """A search with ten hits is an answer about each of them, and says in which place it names it."""
+    event = json.loads(sample_events(1)[0])
+    event["resource"] = {"type": "search", "id": "S-1"}
+    event["relatedResources"] = [{"type": "patient_record", "id": f"P-{number}", "role": "hit"} for number in range(10)]
+    async with opened(index=True) as log:
+        receipts = await append(log, [json.dumps(event).encode(), *sample_events(30, seed=2)])
+        for indexed in (False, True):
+            if indexed:
+                await log.wait_indexed(receipts[-1].index + 1, 20)
+            for group, (kind, name) in resources_of(event).items():
+                question = parse_question({"resourceType": kind, "resourceId": name})
+                answer = await log.searcher.ask(question)
+                documents = json.loads(msgspec.json.encode(answer_document(answer, question)))["events"]
+                assert [each["eventId"] for each in documents] == [event["eventId"]]
+                place = documents[0].pop("log")
+                assert documents[0] == {"outcome": "unknown", **event}
+                assert answer.matched == [group]
+                assert (place["appendedBy"], place["erased"]) == ("local", [])
+                assert place["matched"] == ("resource" if group == "resource" else "related")
+
+
+async def test_what_is_erased_is_absent_and_named(opened):
+    event = json.loads(sample_events(1)[0])
+    event["relatedResources"] = [{"type": "patient_record", "id": f"P-{number}"} for number in range(3)]
+    async with opened() as log:
+        await append(log, [json.dumps(event).encode()])
+        found = (await log.searcher.ask(parse_question({}))).events[0]
+    first, _, third = found.related
+    document = json.loads(msgspec.json.encode(event_document(found._replace(actor=None, related=[first, None, third]))))
+    assert document["log"]["erased"] == ["actor", "related/1"]
+    assert document["relatedResources"] == [event["relatedResources"][0], event["relatedResources"][2]]
+    assert not {"appendedBy", "matched"} & document["log"].keys()
+    assert "actor" not in document
+    document = event_document(found._replace(resource=None, related=[None] * 3))
+    assert document["log"]["erased"] == ["resource", "related/0", "related/1", "related/2"]
+    assert (document["resource"], "relatedResources" in document) == ({"type": event["resource"]["type"]}, False)
+
+
+async def test_control_entries_answer_where_they_are_asked_for(opened):
+    async with opened(index=True) as log:
+        receipts = await append(log, sample_events(20))
+        await log.appender.append([control_draft(log, "n.varga"), control_draft(log, "a.nemeth")])
+        about = {"resourceType": "user", "resourceId": "n.varga"}
+        for indexed in (False, True):
+            if indexed:
+                await log.wait_indexed(receipts[-1].index + 3, 20)
+            for members, matched in (({"control": "order"}, [None] * 2), ({"control": "order", **about}, ["related"])):
+                question = parse_question(members)
+                answer = await log.searcher.ask(question)
+                documents = json.loads(msgspec.json.encode(answer_document(answer, question)))["events"]
+                assert [each["log"].get("matched") for each in documents] == matched
+                assert [each["type"] for each in documents] == ["order"] * len(matched)
+                assert documents[-1]["entry"]["kind"] == "erase"
+                assert documents[-1]["disclosed"] == {}
+            # They are no events.
+            assert (await log.searcher.ask(parse_question(about))).events == []
+            assert len((await log.searcher.ask(parse_question({}))).events) == 20
+            assert (await log.searcher.ask(parse_question({"control": "intake"}))).events == []
 
 
 async def test_an_answer_may_take_many_runs_of_a_segment(opened):
@@ -101,6 +162,8 @@ async def test_what_is_stored_wrong_is_named_by_its_index(opened):
     index = found.leaf.index
     with pytest.raises(DamagedLogError, match=f"entry {index} is stored as an event"):
         event_document(found._replace(leaf=found.leaf._replace(entry=b"{}")))
+    with pytest.raises(DamagedLogError, match=f"entry {index} is stored, but is none"):
+        decode_entry(index, b"[]")
     with pytest.raises(DamagedLogError, match=f"disclosure of entry {index} is damaged"):
         event_document(found._replace(resource=found.resource[:-1]))
 

@@ -1,11 +1,15 @@
 """Answers, and what proves them: pages of events, evidence bundles, proof files, exports.
 
-A *question* names an actor, a resource, an action, an outcome or a time. An *answer* is complete as of a position of the
-log: what is indexed is found in the segments, what is younger by the index keys that the entries carry. An answer tells;
-*evidence* proves, to people who were not there, that these events and no others answer the question.
+A *question* names an actor, a resource, an action, a time and more (`tlog.core.question`). An *answer* is complete as of a
+position of the log: what is indexed is found in the segments, what is younger by the index keys that the entries carry. About a
+resource it has what happened to it, and what names it beside something else. An answer tells; *evidence* proves, to people who
+were not there, that these events and no others answer the question.
 
     `query`  answers a page at a time, newest first
+    `lookup`  the entries that have an index key, from the segments, in either order
     `evidence`  an evidence bundle for a question
+    `pages`  what such a bundle shows of the segments
+    `sets`  as many bundles as a large answer takes
     `prove`  inclusion and consistency proofs, and event files
     `export`  all events of an answer as NDJSON or CSV; the sealed log as static files
 

@@ -102,9 +102,7 @@ def event_file(event: FoundEvent, *, disclose: bool) -> bytes:
         disclose: whether to include the personal data, where it was not erased.
 
     """
-    groups = {"actor": event.actor, "resource": event.resource}
-    given = {group: disclosure for group, disclosure in groups.items() if disclose and disclosure is not None}
-    return format_event_file(EventFile(event.leaf.entry, given))
+    return format_event_file(EventFile(event.leaf.entry, event.disclosures() if disclose else {}))
 
 
 def _damage(checkpoint: SealedCheckpoint, error: TlogError) -> str:

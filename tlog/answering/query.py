@@ -1,9 +1,10 @@
 """Answers to questions: newest first, complete as of the moment they are asked, over indexed and not yet indexed entries.
 
 Segments answer for what is indexed; the entries after the newest epoch are searched by the keys they carry, of which
-every process keeps those it has seen. Without an index key in the question (neither resource, actor nor action) entries
-are looked through one by one. Either way one page of an answer looks at a bounded number of entries and says where the
-next page goes on.
+every process keeps those it has seen. A question about a resource looks under two keys: events about the resource have the one,
+what only names it has the other, and an answer says which. Without an index key in the question (such as of a resource, an
+actor or an action) entries are looked through one by one. Either way one page of an answer looks at a bounded number of entries
+and says where the next page goes on.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from tlog.core.commitment import SALT_SIZE
+from tlog.answering.lookup import indexed_falling
+from tlog.core.commitment import SALT_SIZE, group_names
+from tlog.core.entry import Commitments, OtherEntry
 from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
-from tlog.core.making.posting import READ_AT_ONCE, LoggedKeys, find_posting, from_bytes
+from tlog.core.making.posting import READ_AT_ONCE, LoggedKeys
 from tlog.core.question import Matcher
-from tlog.core.segment import POSTING_SIZE, parse_table, posting
 from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
@@ -29,14 +31,12 @@ if TYPE_CHECKING:
 
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.question import Question
-    from tlog.storage.index import Epoch
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
 
 DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
-_RUNS_AT_ONCE: Final = 4
 _MAX_UNINDEXED: Final = 4 << 20
 _FORGOTTEN: Final = READ_AT_ONCE >> 3  # so few are copied when more come that it takes no time
 
@@ -45,6 +45,7 @@ class StoredEvent(Struct, frozen=True, gc=False):
     """What answers need of a stored event's entry, read quickly; verifiers read `tlog.core.entry.EventEntry`."""
 
     action: str
+    commitments: Commitments
     eventId: str  # noqa: N815 - the format's name
     keys: list[str]
     loggedAt: str  # noqa: N815 - the format's name
@@ -52,11 +53,14 @@ class StoredEvent(Struct, frozen=True, gc=False):
     resourceType: str  # noqa: N815 - the format's name
     timestamp: str
     type: Literal["event"]
+    operation: str | UnsetType = UNSET
     source: Source | UnsetType = UNSET
 
 
 _EVENT: Final = msgspec.json.Decoder(StoredEvent)
-_RESOURCE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_EVENT_END: Final = b'"type":"event","v":1}'
+_OTHER: Final = msgspec.json.Decoder(OtherEntry)
+_BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 
 
@@ -97,13 +101,15 @@ def _digest(question: Question) -> bytes:
 
 
 class Answer(NamedTuple):
-    """One page of an answer: the events, newest first, where it goes on (None: nowhere), and as of when it is.
+    """One page of an answer: what was found, newest first, where it goes on (None: nowhere), and as of when it is.
 
-    `entries` are what the rows of `events` hold as entries, read.
+    `entries` are what the rows of `events` hold as entries, read: events, or control entries where those were asked for.
+    `matched` are the groups of each in which the resource asked for is, None where no resource was.
     """
 
     events: list[FoundEvent]
-    entries: list[StoredEvent]
+    entries: list[StoredEvent | OtherEntry]
+    matched: list[str | None]
     next: Cursor | None
     size: int
     position: Position
@@ -135,29 +141,30 @@ class Searcher:
                 raise MalformedInputError(message, "/cursor")
             start, end = await window(view, question, size)
             end = end if cursor is None else min(end, cursor.before)
-            search = _Search(Matcher(question, keys), limit)
-            indexes = self._indexes(view, position, keys[0], start, end) if keys else _downwards(start, end)
+            search = _Search(question, Matcher(question, keys), limit)
+            looked_under = [keys[kind] for kind in question.looked_under()]
+            indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
             async for portion in _portions(indexes, limit + 1):
                 if not await search.look_at(view, portion):
                     break
             before = search.next_before
             following = None if before is None else Cursor(size, before)
-            return Answer(search.found, search.entries, following, size, position)
+            return Answer(search.found, search.entries, search.matched, following, size, position)
 
     async def _indexes(
-        self, view: View, position: Position, key: bytes, start: int, end: int
+        self, view: View, position: Position, keys: Sequence[bytes], start: int, end: int
     ) -> AsyncIterator[Sequence[int]]:
-        """Yield the indexes of all entries in [start, end) that have `key`, falling, some at a time."""
+        """Yield the indexes of all entries in [start, end) that have one of `keys`, falling, some at a time."""
         epoch = position.epoch
         indexed = 0 if epoch is None else epoch.size
-        young = await self._young_indexes(view, indexed, position.size, key)
-        yield [index for index in reversed(young) if start <= index < end]
+        young = await self._young_indexes(view, indexed, position.size, keys)
+        yield sorted((index for index in young if start <= index < end), reverse=True)
         if epoch is not None:
-            async for found in _indexed(view, epoch, key, start, min(end, indexed)):
+            async for found in indexed_falling(view, epoch, keys, start, min(end, indexed)):
                 yield found
 
-    async def _young_indexes(self, view: View, indexed: int, size: int, key: bytes) -> list[int]:
-        """Return the indexes of the entries in [indexed, size) that have `key`, rising."""
+    async def _young_indexes(self, view: View, indexed: int, size: int, keys: Sequence[bytes]) -> set[int]:
+        """Return the indexes of the entries in [indexed, size) that have one of `keys`."""
         if size - indexed > _MAX_UNINDEXED:
             message = f"the index lags the log by {size - indexed} entries; ask again later"
             raise OverloadedError(message)
@@ -169,7 +176,7 @@ class Searcher:
             while self._young.end < size:
                 stop = min(size, self._young.end + READ_AT_ONCE)
                 self._young.extend(await view.keys_text(self._young.end, stop), stop - self._young.end)
-            return [index for index in self._young.find(key) if indexed <= index < size]
+            return {index for key in keys for index in self._young.find(key) if indexed <= index < size}
 
 
 async def window(view: View, question: Question, size: int) -> tuple[int, int]:
@@ -183,12 +190,14 @@ async def window(view: View, question: Question, size: int) -> tuple[int, int]:
 class _Search:
     """What was found so far, and how many entries were looked at for it."""
 
-    def __init__(self, matcher: Matcher, limit: int) -> None:
+    def __init__(self, question: Question, matcher: Matcher, limit: int) -> None:
+        self._for_control = question.control is not UNSET
         self._matcher = matcher
         self._limit = limit
         self._looked_at = 0
         self.found: list[FoundEvent] = []
-        self.entries: list[StoredEvent] = []
+        self.entries: list[StoredEvent | OtherEntry] = []
+        self.matched: list[str | None] = []
         self.next_before: int | None = None
 
     async def look_at(self, view: View, indexes: list[int]) -> bool:
@@ -199,12 +208,16 @@ class _Search:
             if row is None:
                 message = f"entry {index} is missing; run 'tlog fsck'"
                 raise DamagedLogError(message)
-            if row.leaf.event_id is not None and self._matcher.matches(entry := decode_event(index, row.leaf.entry)):
+            if (row.leaf.event_id is None) != self._for_control:
+                continue
+            entry = decode_other(index, row.leaf.entry) if self._for_control else decode_event(index, row.leaf.entry)
+            if self._matcher.matches(entry):
                 if len(self.found) == self._limit:
                     self.next_before = self.found[-1].leaf.index
                     return False
                 self.found.append(row)
                 self.entries.append(entry)
+                self.matched.append(self._matcher.matched(entry))
         self._looked_at += len(indexes)
         if self._looked_at >= _MAX_LOOKED_AT:
             self.next_before = indexes[-1]
@@ -232,35 +245,13 @@ async def _portions(found: AsyncIterator[Sequence[int]], first: int) -> AsyncIte
         yield waiting
 
 
-async def _indexed(view: View, epoch: Epoch, key: bytes, start: int, end: int) -> AsyncIterator[list[int]]:
-    """Yield the indexes of the indexed entries in [start, end) that have `key`, falling, a run of pages at a time."""
-    asked = [
-        (segment, segment_id, max(start - segment.start, 0), min(end, segment.end) - segment.start)
-        for segment, segment_id in zip(parse_table(epoch.table)[::-1], epoch.segment_ids[::-1], strict=True)
-        if segment.start < end and segment.end > start
-    ]
-    # The first run of each segment in one go: for most keys that is all there is.
-    runs = await view.find_last_runs([(segment_id, posting(key, high)) for _, segment_id, _, high in asked], 1)
-    found = {run.asked_at: run for run in runs}
-    for number, (segment, segment_id, low, high) in enumerate(asked):
-        waiting = [found[number]] if number in found else []
-        while waiting:
-            run = waiting.pop()
-            postings = from_bytes(run.pages)
-            first, last = find_posting(postings, key, low, high)
-            yield [segment.start + int(offset) for offset in postings.offsets[first:last][::-1]]
-            if first > 0:
-                break
-            if not waiting and run.number > 0:
-                waiting = await view.find_last_runs([(segment_id, run.pages[:POSTING_SIZE])], _RUNS_AT_ONCE)
-
-
 def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
     """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`."""
     position = answer.position
-    events = zip(answer.events, answer.entries, strict=True)
     return {
-        "events": [_event_document(found, entry, position) for found, entry in events],
+        "events": [
+            _document(*each, position) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
+        ],
         "count": len(answer.events),
         "next": None if answer.next is None else answer.next.text(question),
         "asOf": {
@@ -287,48 +278,93 @@ def decode_event(index: int, entry: bytes) -> StoredEvent:
         raise DamagedLogError(message) from None
 
 
-def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
-    """Return an event of the log as a value for msgspec to encode: its members as sent, and under `log` where it is.
+def decode_entry(index: int, entry: bytes) -> StoredEvent | OtherEntry:
+    """Return the members of the stored entry `index`, read without the strictness of a verifier.
 
-    Members whose disclosure was erased are absent, and `log.erased` names the groups. With a position, `log.state` says
-    whether the entry was pending, sealed, or indexed then.
+    Raises:
+        DamagedLogError: it is none.
+
+    """
+    return decode_event(index, entry) if entry.endswith(_EVENT_END) else decode_other(index, entry)
+
+
+def decode_other(index: int, entry: bytes) -> OtherEntry:
+    """Return the members that every stored entry has, read without the strictness of a verifier.
+
+    Raises:
+        DamagedLogError: it has them not.
+
+    """
+    try:
+        return _OTHER.decode(entry)
+    except msgspec.MsgspecError:
+        message = f"entry {index} is stored, but is none; run 'tlog fsck'"
+        raise DamagedLogError(message) from None
+
+
+def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
+    """Return an event of the log as a value for msgspec to encode: its members as sent, and under `log` what the log says.
+
+    What was erased is absent, and `log.erased` names its groups. With a position, `log.state` says whether the entry was
+    pending, sealed, or indexed then.
 
     Raises:
         DamagedLogError: the stored entry is no event.
 
     """
-    return _event_document(found, decode_event(found.leaf.index, found.leaf.entry), position)
+    return _document(found, decode_event(found.leaf.index, found.leaf.entry), None, position)
 
 
-def _event_document(found: FoundEvent, entry: StoredEvent, position: Position | None) -> dict[str, Any]:
-    index, actor, resource = found.leaf.index, found.actor, found.resource
-    document: dict[str, Any] = {
-        "eventId": entry.eventId,
-        "timestamp": entry.timestamp,
-        "action": entry.action,
-        "outcome": entry.outcome,
-    }
-    if actor is not None:
-        document["actor"] = msgspec.Raw(actor[SALT_SIZE:])
-    # Of an erased resource its public type is left.
-    document["resource"] = {"type": entry.resourceType}
-    if resource is not None:
-        try:
-            document |= _RESOURCE.decode(resource[SALT_SIZE:])
-        except msgspec.MsgspecError:
-            message = f"the disclosure of entry {index} is damaged; run 'tlog fsck'"
-            raise DamagedLogError(message) from None
-    if entry.source is not UNSET:
-        document["source"] = {"id": entry.source.id, "seq": entry.source.seq}
-    place = document["log"] = {
+def _document(
+    found: FoundEvent, entry: StoredEvent | OtherEntry, matched: str | None, position: Position | None
+) -> dict[str, Any]:
+    index, disclosed = found.leaf.index, found.disclosures()
+    bodies = {group: _decode_body(index, disclosure) for group, disclosure in disclosed.items()}
+    place: dict[str, Any] = {
         "index": index,
         "loggedAt": entry.loggedAt,
         "leafHash": found.leaf.leaf_hash,  # which msgspec encodes in base64
         "chainHash": found.leaf.chain_hash,
-        "erased": [group for group, data in (("actor", actor), ("resource", resource)) if data is None],
     }
+    if isinstance(entry, OtherEntry):
+        groups = entry.groups()
+        document = {"type": entry.type, "entry": msgspec.Raw(found.leaf.entry), "disclosed": bodies}
+    else:
+        related = entry.commitments.related
+        groups = group_names(0 if related is UNSET else len(related))
+        if (appended_by := bodies.get("actor", {}).pop("appendedBy", None)) is not None:
+            place["appendedBy"] = appended_by
+        document = _event_document(entry, bodies)
+    place["erased"] = [group for group in groups if group not in bodies]
+    if matched is not None:
+        place["matched"] = matched.partition("/")[0]
     if position is not None:
         place["state"] = _state(index, position)
+    return {**document, "log": place}
+
+
+def _decode_body(index: int, disclosure: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _BODY.decode(disclosure[SALT_SIZE:])
+    except msgspec.MsgspecError:
+        message = f"the disclosure of entry {index} is damaged; run 'tlog fsck'"
+        raise DamagedLogError(message) from None
+
+
+def _event_document(entry: StoredEvent, bodies: dict[str, dict[str, msgspec.Raw]]) -> dict[str, Any]:
+    document: dict[str, Any] = {"eventId": entry.eventId, "timestamp": entry.timestamp, "action": entry.action}
+    if entry.operation is not UNSET:
+        document["operation"] = entry.operation
+    document["outcome"] = entry.outcome
+    if "actor" in bodies:
+        document["actor"] = bodies["actor"]
+    # Of an erased resource its public type is left.
+    document["resource"] = {"type": entry.resourceType}
+    document |= bodies.get("resource", {})
+    if related := [body for group, body in bodies.items() if group.startswith("related/")]:
+        document["relatedResources"] = related
+    if entry.source is not UNSET:
+        document["source"] = {"id": entry.source.id, "seq": entry.source.seq}
     return document
 
 

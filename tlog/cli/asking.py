@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -16,17 +16,21 @@ from tlog.cli.events import SEAL_SECONDS
 from tlog.cli.options import (
     DEFAULT_DATA,
     ActionName,
+    ActorKind,
+    ControlType,
     Data,
     DatabaseUrl,
     From,
     Json,
     LoggedFrom,
     LoggedTo,
+    OperationName,
     OutcomeName,
     ResourceKind,
     ResourceName,
     ResourceNumber,
     SignerSocket,
+    SourceName,
     To,
     TokenFile,
     Url,
@@ -35,12 +39,15 @@ from tlog.cli.options import (
     read_question,
     read_token,
 )
-from tlog.cli.output import exit_on_error, open_output, refuse, run, say, show_progress
-from tlog.errors import MalformedInputError, NotFoundError
+from tlog.cli.output import exit_on_error, open_output, refuse, run, say, show_progress, visible
+from tlog.errors import MalformedInputError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tlog.answering.evidence import Mode
+    from tlog.cli.evidence import EvidenceOutput
+    from tlog.client import Client
     from tlog.core.question import Question
     from tlog.location import Location
     from tlog.storage.reading import ReadStore
@@ -87,6 +94,10 @@ def query(  # noqa: PLR0917 - the options of a command line
     resource_id: ResourceNumber = None,
     action: ActionName = None,
     outcome: OutcomeName = None,
+    operation: OperationName = None,
+    actor_type: ActorKind = None,
+    source_id: SourceName = None,
+    control: ControlType = None,
     from_: From = None,
     to: To = None,
     logged_from: LoggedFrom = None,
@@ -100,9 +111,10 @@ def query(  # noqa: PLR0917 - the options of a command line
     json_output: Json = False,
 ) -> None:
     """Ask who did what: events that match everything given, newest first. The question itself is logged."""
-    asked = read_question(
-        user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to
-    )
+    members = {"userId": user, "actorType": actor_type, "resourceType": resource_type, "resourceId": resource_id}
+    members |= {"action": action, "operation": operation, "outcome": outcome, "sourceId": source_id, "control": control}
+    members |= {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to}
+    asked = read_question(resource, members)
     if url is not None:
         from tlog.client import Client
 
@@ -121,17 +133,28 @@ def _print_answer(answer: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("logged at", "user", "action", "resource", "outcome", "eventId")
+    matched = any("matched" in each["log"] for each in answer["events"])
+    table = Table(
+        "logged at", "user", "action", "resource", "outcome", "eventId", *(["asked for as"] if matched else [])
+    )
     for each in answer["events"]:
-        where = each["resource"]
-        names = each.get("actor", {}).get("userId", "(erased)"), f"{where['type']}:{where.get('id', '(erased)')}"
-        cells = each["log"]["loggedAt"], names[0], each["action"], names[1], each["outcome"], each["eventId"]
-        table.add_row(*map(escape, cells))
+        cells = [each["log"]["loggedAt"], *_cells(each), *([each["log"]["matched"]] if matched else [])]
+        table.add_row(*(escape(visible(cell)) for cell in cells))
     Console().print(table)
     more = ", and there are more" if answer["next"] is not None else ""
     say(f"{answer['count']} events{more}; as of tree size {answer['asOf']['size']:,}")
     for each in answer["notLookedAt"]:
         say(f"not looked at: {each}")
+
+
+def _cells(event: dict[str, Any]) -> list[str]:
+    """Return who did what to what, and how it ended, of an event; of a control entry what type it is of."""
+    if "entry" in event:
+        return ["(the log)", event["type"], "", "", ""]
+    actor, where = event.get("actor"), event["resource"]
+    user = "(erased)" if actor is None else actor.get("userId", "(unknown)")
+    what = event["action"] if "operation" not in event else f"{event['action']} ({event['operation']})"
+    return [user, what, f"{where['type']}:{where.get('id', '(erased)')}", event["outcome"], event["eventId"]]
 
 
 def export(  # noqa: PLR0917 - the options of a command line
@@ -140,7 +163,11 @@ def export(  # noqa: PLR0917 - the options of a command line
         typer.Option(help="Write the whole sealed log into this directory: checkpoint, tiles, entry bundles."),
     ] = None,
     evidence: Annotated[
-        Path | None, typer.Option(help="Write proof of the complete answer to this file; verify.py checks it offline.")
+        Path | None,
+        typer.Option(
+            help="Write proof of the complete answer to this file, or a set of files into this new directory if one is too "
+            "small; verify.py checks it offline."
+        ),
     ] = None,
     ndjson: Annotated[
         Path | None, typer.Option(help="Write the events that answer to this file, - for stdout.")
@@ -154,6 +181,10 @@ def export(  # noqa: PLR0917 - the options of a command line
     resource_id: ResourceNumber = None,
     action: ActionName = None,
     outcome: OutcomeName = None,
+    operation: OperationName = None,
+    actor_type: ActorKind = None,
+    source_id: SourceName = None,
+    control: ControlType = None,
     from_: From = None,
     to: To = None,
     logged_from: LoggedFrom = None,
@@ -178,24 +209,79 @@ def export(  # noqa: PLR0917 - the options of a command line
     if static is not None:
         _export_static(location, static, json_output=json_output)
         return
-    asked = read_question(
-        user, resource, resource_type, resource_id, action, outcome, from_, to, logged_from, logged_to
-    )
+    members = {"userId": user, "actorType": actor_type, "resourceType": resource_type, "resourceId": resource_id}
+    members |= {"action": action, "operation": operation, "outcome": outcome, "sourceId": source_id, "control": control}
+    members |= {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to}
+    asked = read_question(resource, members)
     form, path = next(iter(given.items()))
-    options = {"mode": "count" if count else "answer", "disclose": str(disclose).lower()} if form == "evidence" else {}
+    remote = None if url is None else (url, read_token(token_file))
+    if form == "evidence":
+        _export_evidence(location, remote, asked, path, count=count, disclose=disclose, json_output=json_output)
+        return
     size = 0
     with open_output(path) as file:
-        if url is not None:
+        if remote is not None:
             from tlog.client import Client
 
-            with Client(url, read_token(token_file)) as client:
-                size = exit_on_error(lambda: sum(map(file.write, client.export(form, asked.document(), **options))))
+            with Client(*remote) as client:
+                size = exit_on_error(lambda: sum(map(file.write, client.export(form, asked.document()))))
         else:
-            size = run(_export_locally(location, form, asked, options, file.write))
+            size = run(_export_locally(location, form, asked, file.write))
+    _say_written(path, size, {}, json_output=json_output)
+
+
+def _export_evidence(
+    location: Location,
+    remote: tuple[str, str | None] | None,
+    asked: Question,
+    path: Path,
+    *,
+    count: bool,
+    disclose: bool,
+    json_output: bool,
+) -> None:
+    """Write the evidence that answers a question; a number that no count alone proves is counted from the events."""
+    from tlog.cli.evidence import EvidenceOutput
+
+    counted = count and not asked.countable()
+    mode: Mode = "count" if count and not counted else "answer"
+    if counted:
+        say("a count alone does not prove this number, so the evidence holds the events, by which they are counted")
+
+    def write() -> EvidenceOutput:
+        with EvidenceOutput(path) as output:
+            if remote is None:
+                run(_make_evidence(location, asked, output, mode, disclose=disclose))
+                return output
+            from tlog.client import Client
+
+            with Client(*remote) as client:
+                _fetch_evidence(client, asked, output, mode, disclose=disclose)
+            return output
+
+    output = exit_on_error(write)
+    more = {"answers": output.answers, "bundles": output.files}
+    _say_written(path, output.size, more, json_output=json_output)
+    if counted:
+        say(f"{output.answers:,} answer")
+
+
+def _fetch_evidence(client: Client, asked: Question, output: EvidenceOutput, mode: Mode, *, disclose: bool) -> None:
+    options = {"mode": mode, "disclose": str(disclose).lower()}
+    rest = b""
+    for data in client.export("evidence", asked.document(), **options):
+        # Each bundle is a line, whether one comes or a set.
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            output.take(line + b"\n")
+
+
+def _say_written(path: Path, size: int, more: dict[str, int], *, json_output: bool) -> None:
     if json_output:
-        print(json.dumps({"file": str(path), "bytes": size}))
+        print(json.dumps({"file": str(path), "bytes": size, **more}))
     elif str(path) != "-":
-        print(f"wrote {size:,} bytes to {path}")
+        bundles = f", a set of {more['bundles']} bundles: all of them are needed" if more.get("bundles", 1) > 1 else ""
+        print(f"wrote {size:,} bytes to {path}{bundles}")
 
 
 def _local_principal() -> str:
@@ -211,38 +297,46 @@ async def _query_locally(location: Location, question: Question, limit: int) -> 
     from tlog.lifecycle.running import running
 
     async with open_log(location) as log, running(log):
-        asked = {"ask": "events", **question.document(), "limit": str(limit)}
-        await journal(log, _local_principal(), "command-line", "read", asked)
+        asked = {"ask": "events", "limit": str(limit)}
+        await journal(log, _local_principal(), "command-line", "read", asked, question=question)
         answer = await log.searcher.ask(question, limit=limit)
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer_document(answer, question)))
         return document
 
 
-async def _export_locally(
-    location: Location, form: str, question: Question, options: dict[str, str], write: Callable[[bytes], int]
-) -> int:
-    from tlog.answering.evidence import make_evidence
+async def _export_locally(location: Location, form: str, question: Question, write: Callable[[bytes], int]) -> int:
     from tlog.answering.export import export_events
+    from tlog.lifecycle.journal import journal
+    from tlog.lifecycle.opening import open_log
+    from tlog.lifecycle.running import running
+
+    async with open_log(location) as log, running(log):
+        asked = {"ask": "export", "format": form}
+        await journal(log, _local_principal(), "command-line", "export", asked, question=question)
+        return sum([write(part) async for part in export_events(log.searcher, question, form)])
+
+
+async def _make_evidence(
+    location: Location, question: Question, output: EvidenceOutput, mode: Mode, *, disclose: bool
+) -> None:
+    from tlog.answering.evidence import make_evidence
+    from tlog.answering.sets import make_set
     from tlog.core.evidence import format_evidence
     from tlog.lifecycle.journal import journal
     from tlog.lifecycle.opening import open_log
     from tlog.lifecycle.running import running
 
     async with open_log(location) as log, running(log):
-        asked = {"ask": "export", "format": form, **question.document(), **options}
-        await journal(log, _local_principal(), "command-line", "export", asked)
-        if form != "evidence":
-            return sum([write(part) async for part in export_events(log.searcher, question, form)])
+        asked = {"ask": "export", "disclose": str(disclose).lower(), "format": "evidence", "mode": mode}
+        await journal(log, _local_principal(), "command-line", "export", asked, question=question, evidence=True)
         await log.wait_indexed((await log.reader.state()).size, SEAL_SECONDS)
-        bundle = await make_evidence(
-            log.reader,
-            log.verifier,
-            log.bucket_keys,
-            question,
-            mode="count" if options["mode"] == "count" else "answer",
-            disclose=options["disclose"] == "true",
-        )
-        return write(format_evidence(bundle))
+        stores = log.reader, log.verifier, log.bucket_keys
+        try:
+            output.take(format_evidence(await make_evidence(*stores, question, mode=mode, disclose=disclose)))
+        except TooLargeError:
+            async with aclosing(make_set(*stores, question, disclose=disclose)) as parts:
+                async for part in parts:
+                    output.take(format_evidence(part))
 
 
 def _export_static(location: Location, directory: Path, *, json_output: bool) -> None:

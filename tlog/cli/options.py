@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tlog.cli.output import exit_on_error, refuse
+from tlog.cli.output import exit_on_error, refuse, say
 from tlog.core.note import parse_vkey
 from tlog.location import DataDirectory, Location
 
@@ -69,6 +69,17 @@ ResourceNumber = Annotated[
     str | None, typer.Option(help="With --resource-type, if a type with a colon makes TYPE:ID ambiguous.")
 ]
 ActionName = Annotated[str | None, typer.Option(help="read, create, update, delete, export, login, …")]
+ActorKind = Annotated[str | None, typer.Option("--actor-type", help="unknown: events whose actor nobody knows.")]
+OperationName = Annotated[
+    str | None, typer.Option(help="What was done in the word of the source, such as TerminateInstances.")
+]
+SourceName = Annotated[str | None, typer.Option("--source-id", help="Which producer sent it: its source's id.")]
+ControlType = Annotated[
+    str | None,
+    typer.Option(
+        "--control", help="Instead of events what the log says itself: control entries of this type, such as order."
+    ),
+]
 OutcomeName = Annotated[str | None, typer.Option(help="success, failure or unknown.")]
 From = Annotated[str | None, typer.Option("--from", help="Happened at this time or later: 2026-03-01[T08:00:00Z].")]
 To = Annotated[str | None, typer.Option(help="Happened before this time.")]
@@ -78,14 +89,11 @@ DEFAULT_DATA: Final = Path("tlog-data")
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 DEFAULT_DRAIN: Final = 1.0  # seconds
-# What may be asked with --ask, and which member of a question that is; --ask resource=TYPE:ID is two of them.
-_ASKS: Final = {
-    "actor": "userId",
-    "action": "action",
-    "outcome": "outcome",
-    "resourceType": "resourceType",
-    "resourceId": "resourceId",
-}
+# What may be asked with --ask: the members of a question; --ask resource=TYPE:ID is two of them.
+_ASKS: Final = (
+    *("action", "actorType", "control", "from", "loggedFrom", "loggedTo", "operation", "outcome", "resourceId"),
+    *("resourceType", "sourceId", "to", "userId"),
+)
 
 
 def locate(
@@ -95,44 +103,25 @@ def locate(
     return Location(DataDirectory(data), database, admin, signer)
 
 
-def read_question(  # noqa: PLR0917 - the options of a command line
-    user: str | None,
-    resource: str | None,
-    resource_type: str | None,
-    resource_id: str | None,
-    action: str | None,
-    outcome: str | None,
-    from_: str | None,
-    to: str | None,
-    logged_from: str | None,
-    logged_to: str | None,
-) -> Question:
-    """Return the question that the options ask, or end with what is wrong with them."""
-    members = {
-        "userId": user,
-        "resourceType": resource_type,
-        "resourceId": resource_id,
-        "action": action,
-        "outcome": outcome,
-        "from": from_,
-        "to": to,
-        "loggedFrom": logged_from,
-        "loggedTo": logged_to,
-    }
+def read_question(resource: str | None, members: Mapping[str, str | None]) -> Question:
+    """Return the question that `--resource` and the options of its other members ask, or end with what is wrong with them."""
     if resource is not None:
-        if resource_type is not None or resource_id is not None:
+        if members["resourceType"] is not None or members["resourceId"] is not None:
             refuse("--resource has type and ID already; leave out --resource-type and --resource-id")
-        members |= _split_resource(
-            resource,
-            "--resource takes TYPE:ID with exactly one colon, such as patient_record:P-1001; for all of a type there is "
-            "--resource-type, and with --resource-id it takes a type or an ID that has a colon",
-        )
+        members = {
+            **members,
+            **_split_resource(
+                resource,
+                "--resource takes TYPE:ID with exactly one colon, such as patient_record:P-1001; for all of a type there is "
+                "--resource-type, and with --resource-id it takes a type or an ID that has a colon",
+            ),
+        }
     return _parse_question(members)
 
 
 def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
     """Return the question that `--ask NAME=VALUE` and options for times ask, or end with what is wrong with them."""
-    members: dict[str, str | None] = {}
+    members: dict[str, str] = {}
     for ask in asks:
         name, _, value = ask.partition("=")
         if name == "resource":
@@ -142,15 +131,21 @@ def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
                 "ID that has a colon is asked for as resourceType and resourceId",
             )
         elif name in _ASKS and value:
-            given = {_ASKS[name]: value}
+            given = {name: value}
         else:
             refuse(f"--ask takes one of resource, {', '.join(_ASKS)}, as in --ask action=read")
         for twice in given.keys() & members.keys():
             refuse(f"--ask gives '{twice}' twice; a question has one of each")
         members |= given
-    question = _parse_question({**members, **times})
-    if not question.keys(lambda ident: ident):
-        refuse("ask for a resource, an actor or an action: evidence is of those only")
+    for name, time in times.items():
+        if time is not None and name in members:
+            refuse(f"'{name}' is given with --ask and as an option; a question has one of each")
+    question = _parse_question({**times, **members})
+    if not question.looked_under():
+        refuse(
+            "ask for a resource, an actor, a source, an operation, an action or a type of control entries: evidence is of "
+            "those only"
+        )
     return question
 
 
@@ -162,10 +157,13 @@ def _split_resource(text: str, message: str) -> dict[str, str]:
 
 
 def _parse_question(members: Mapping[str, str | None]) -> Question:
-    from tlog.core.question import parse_question
+    from tlog.core.question import hashed_members, parse_question
 
     given = {name: value for name, value in members.items() if value is not None}
-    return exit_on_error(lambda: parse_question(given))
+    question = exit_on_error(lambda: parse_question(given))
+    for name in hashed_members(given, question):
+        say(f"no event can have this {name}: asked for by its hash, {question.document()[name]}, as importers keep it")
+    return question
 
 
 def read_token(file: Path | None) -> str | None:

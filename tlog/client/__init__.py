@@ -115,10 +115,13 @@ class Client:
     def export(self, form: str, question: Mapping[str, str], **parameters: str) -> Iterator[bytes]:
         """Yield the bytes of all that answers a question, as "ndjson", "csv" or "evidence"; evidence is not verified.
 
-        An error in the midst means that what was yielded is incomplete.
+        Evidence is one bundle, or, where that is too small, a set of them: each bundle is a line. An error in the midst means
+        that what was yielded is incomplete.
         """
         params = {"format": form, **question, **parameters}
-        with self._reaching(), self._http.stream("GET", "/v1/audit/export", params=params) as response:
+        headers = {"Accept": "application/json, application/x-ndjson"} if form == "evidence" else {}
+        request = self._http.stream("GET", "/v1/audit/export", params=params, headers=headers)
+        with self._reaching(), request as response:
             if not response.is_success:
                 response.read()
                 self._raise(response)

@@ -1,32 +1,48 @@
 """The read journal: who asked what of the events, logged as an event itself before the answer leaves.
 
 A journal entry is a normal event: the actor is the API key's principal, or the local user of the command line, the
-resource is the log, `details.query` the question in canonical JSON. Questions about public data (checkpoints, tiles, proofs
-by index) are not journaled.
+resource is the log, `details.query` the question in canonical JSON, without the ids. Whom a question was about stands only where
+it can be erased, in the entry's related resources, each of which has a disclosure of its own: the resource asked for, the user
+asked for, and where evidence is made the index buckets whose keys are handed out. So "who asked about this patient" is a question
+like any other. Questions about public data (checkpoints, tiles, proofs by index) are not journaled.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+from unicodedata import normalize
 from uuid import uuid4
 
 import msgspec
+from msgspec import UNSET
 
 from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
 from tlog.core.making.parsing import parse_batch
+from tlog.core.pseudonym import bucket_of
 from tlog.writing.drafting import LOG, draft_events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from tlog.core.question import Question
     from tlog.lifecycle.opening import Log
 
-RESOURCE_TYPE = "log"
+RESOURCE_TYPE: Final = "log"
+BUCKET_TYPE: Final = "index_bucket"
+_USER_TYPE: Final = "user"
+_IDS: Final = {"resourceId", "userId"}
 
 
 async def journal(
-    log: Log, principal: str, role: str, action: Literal["read", "export"], question: Mapping[str, object]
+    log: Log,
+    principal: str,
+    role: str,
+    action: Literal["read", "export"],
+    asked: Mapping[str, object],
+    *,
+    question: Question | None = None,
+    evidence: bool = False,
 ) -> None:
     """Append the journal entry of one question; returns when it is durable, so that the answer may leave.
 
@@ -35,19 +51,55 @@ async def journal(
         principal: who asks.
         role: with what right, such as the ID of an API key.
         action: "read" for an answer, "export" for a bulk one.
-        question: what was asked, a JSON object.
+        asked: how it was asked, a JSON object that names nobody.
+        question: what was asked.
+        evidence: whether the answer hands out the keys of the buckets that the question needs.
 
     Raises:
         OverloadedError: the journal entry cannot be logged now, so the question must not be answered now.
 
     """
-    event = {
+    members = {} if question is None else question.document()
+    query = {**asked, **{name: value for name, value in members.items() if name not in _IDS}}
+    event: dict[str, object] = {
         "eventId": str(uuid4()),
         "timestamp": format_logged_at(log.clock()).decode(),
         "actor": {"userId": principal, "role": role},
         "action": action,
         "resource": {"type": RESOURCE_TYPE, "id": log.verifier.name},
-        "details": {"query": canonical(dict(question)).decode()},
+        "details": {"query": canonical(query).decode()},
         "outcome": "success",
     }
-    await log.appender.append(draft_events(parse_batch([msgspec.json.encode(event)]), log.bucket_keys, LOG))
+    if question is not None:
+        bits = log.bucket_keys.bits if evidence else None
+        if related := related_resources(question, log.verifier.name, bits):
+            event["relatedResources"] = related
+    parsed = parse_batch([msgspec.json.encode(event)], reserved=True)
+    await log.appender.append(draft_events(parsed, log.bucket_keys, LOG))
+
+
+def related_resources(question: Question, origin: str, bits: int | None) -> list[dict[str, str]]:
+    """Return whom and what a question is about, as the related resources of its journal entry, none of them twice.
+
+    Args:
+        question: what was asked.
+        origin: the log's name, which is the journal entry's main resource and not named a second time.
+        bits: of the log's bucket keys if the answer hands some out, else None.
+
+    """
+    related: dict[tuple[str, str], dict[str, str]] = {}
+    for kind, ident in _asked_for(question, bits):
+        # Spelled in another way, a name is the same name (`tlog.core.pseudonym`).
+        related.setdefault((kind, normalize("NFC", ident)), {"type": kind, "id": ident})
+    related.pop((RESOURCE_TYPE, normalize("NFC", origin)), None)
+    return list(related.values())
+
+
+def _asked_for(question: Question, bits: int | None) -> Iterator[tuple[str, str]]:
+    if question.resourceId is not UNSET and question.resourceType is not UNSET:
+        yield question.resourceType, question.resourceId
+    if question.userId is not UNSET:
+        yield _USER_TYPE, question.userId
+    if bits is not None:
+        for bucket in sorted({bucket_of(ident, bits) for ident in question.idents().values()}):
+            yield BUCKET_TYPE, str(bucket)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tlog.server.guard.turns import Turns
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from tlog.server.guard.cors import Cors
     from tlog.server.observe.checks import Checks
     from tlog.server.observe.metrics import Metrics
+
+# Each set of evidence holds one of the few connections, and a snapshot, for as long as it is sent.
+_SETS: Final = 2
 
 
 @dataclass
@@ -26,3 +30,4 @@ class Service:
     cors: Cors
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)
+    sets: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SETS))

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from tlog.client import Client
+from tlog.core.making.drafts import DraftEntry
 from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import fold_perfect, leaf_hash
+from tlog.core.pseudonym import public_text
 from tlog.core.segment import PAGE_SIZE
 from tlog.demo.hospital import hospital_day
 from tlog.postgres.server import _alive
@@ -87,6 +89,12 @@ def page_tiles(pages: bytes) -> dict[tuple[int, int], bytes]:
 async def append(log: Log, raws: Sequence[bytes]) -> Receipts:
     """Append events in this process."""
     return await log.appender.append(draft_events(parse_batch(raws), log.bucket_keys, LOCAL))
+
+
+def control_draft(log: Log, user: str) -> DraftEntry:
+    """Return the draft of a control entry about somebody, of a type that this version has no other use for."""
+    keys = f'"{public_text("control", "order")}","{log.bucket_keys.related_text("user", user)}"'
+    return DraftEntry(None, f'{{"keys":[{keys}],"kind":"erase","loggedAt":"'.encode(), b'","type":"order","v":1}')
 
 
 async def fill(log: Log, count: int, *, seed: int = 1) -> Receipts:

@@ -5,16 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
+import unicodedata
 from urllib.parse import quote
 
 import httpx2
 import pytest
 from questions import brute_force
-from support import sample_events, start_server, tlog, verify_offline
+from support import append, sample_events, start_server, tlog, verify_offline
 
+from tlog.answering import evidence, sets
+from tlog.core.evidence import parse_evidence
+from tlog.core.evidence_set import verify_evidence_set
+from tlog.core.question import parse_question
+from tlog.errors import VerificationError
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.server.app import create_app
+from tlog.server.guard.auth import Authenticator, new_token
 
+WIDE = {**os.environ, "COLUMNS": "300"}
 FORMULA = '=HYPERLINK("http://x")'
 
 
@@ -76,8 +86,14 @@ def test_every_question_is_in_the_journal(served):
     logged = questions_logged(served)
     assert logged[0] == {"ask": "events", "limit": "20", "resourceType": "log"}
     assert logged[1] == {"ask": "event", "eventId": served.sent[0]["eventId"]}
-    assert logged[2] == {"ask": "export", "format": "evidence", "userId": "somebody"}
-    assert logged[3] == {"ask": "events", "from": "2026-03-17T00:00:00Z", "userId": "somebody"}
+    # Whom they were about is in related resources, which can be erased.
+    assert logged[2] == {"ask": "export", "format": "evidence"}
+    assert logged[3] == {"ask": "events", "from": "2026-03-17T00:00:00Z"}
+    about = {"resourceType": "user", "resourceId": "somebody"}
+    named = served.http.get("/v1/audit/events", params=about).json()["events"]
+    assert [event["log"]["matched"] for event in named[-2:]] == ["related"] * 2
+    kinds = [[each["type"] for each in event["relatedResources"]] for event in named[-2:]]
+    assert kinds == [["user", "index_bucket"], ["user"]]
     journaled = served.http.get("/v1/audit/events", params={"resourceType": "log", "limit": 1}).json()["events"][0]
     assert (journaled["actor"]["userId"], journaled["action"]) == ("test", "read")
 
@@ -104,12 +120,12 @@ def test_evidence_over_http_is_verified_offline(served, directory, found):
         response = served.http.get(where, params={"userId": user, "disclose": "true", **query})
         assert response.status_code == 200, response.text
         path.write_text(response.json()["evidence"] if "proof" in query else response.text)
-        done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"actor={user}", "--json", path)
+        done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"userId={user}", "--json", path)
         verdict = json.loads(done.stdout)
         assert verdict["verdict"] == "verified"
         entries = [line for line in verdict["details"] if line.startswith("entry")]
         assert len(entries) == len(brute_force(served.sent, {"userId": user}))
-    done = verify_offline("evidence", "--vkey", served.vkey, "--ask", "actor=another", path)
+    done = verify_offline("evidence", "--vkey", served.vkey, "--ask", "userId=another", path)
     assert (done.returncode, "another question" in done.stdout) == (1, True)
 
 
@@ -182,15 +198,109 @@ def test_questions_on_the_command_line(served, directory):
             path = directory / f"out{form}"
             tlog("export", form, path, "--user", user, *where, **(remote if "--url" in where else {}))
             assert path.stat().st_size > 500
-        done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"actor={user}", directory / "out--evidence")
+        done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"userId={user}", directory / "out--evidence")
         assert done.returncode == 0, done.stdout
     done = tlog("export", "--count", "--evidence", directory / "count", "--user", user, "--data", served.data)
-    done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"actor={user}", "--count", directory / "count")
+    done = verify_offline("evidence", "--vkey", served.vkey, "--ask", f"userId={user}", "--count", directory / "count")
     assert f"exactly {answer['count']} events" in done.stdout
     assert tlog("export", check=False).returncode == 2
     assert tlog("query", "--action", "look", "--data", served.data, check=False).returncode == 2
     logged = questions_logged(served)
-    assert {"ask": "events", "limit": "50", "userId": user} in logged
+    assert {"ask": "events", "limit": "50"} in logged
+    assert user not in json.dumps(logged)
+
+
+def test_a_cursor_is_not_journaled(served):
+    """It holds a hash of the question, which would confirm a guess of whom that was about."""
+    params = {"userId": served.sent[0]["actor"]["userId"], "action": served.sent[0]["action"], "limit": 1}
+    following = served.http.get("/v1/audit/events", params={"action": "read", "limit": 1}).json()["next"]
+    assert served.http.get("/v1/audit/events", params={"action": "read", "limit": 1, "cursor": following}).is_success
+    assert served.http.get("/v1/audit/events", params=params).is_success
+    assert not any("cursor" in each for each in questions_logged(served))
+
+
+def test_new_options_and_columns_on_the_command_line(served):
+    event = json.loads(sample_events(1, seed=77)[0])
+    event |= {"operation": "LookUp", "source": {"id": "ehr-api:77", "seq": 1}}
+    event |= {"relatedResources": [{"type": "lab_result", "id": "L-77"}]}
+    event["actor"] = {"type": "unknown", "address": "gateway.example"}
+    served.append([event])
+    for options in (
+        ("--operation", "LookUp"),
+        ("--source-id", "ehr-api:77"),
+        ("--actor-type", "unknown"),
+        ("--resource", "lab_result:L-77"),
+    ):
+        done = tlog("query", *options, "--data", served.data, "--json")
+        assert [each["eventId"] for each in json.loads(done.stdout)["events"]][-1] == event["eventId"], options
+    table = " ".join(tlog("query", "--resource", "lab_result:L-77", "--data", served.data, env=WIDE).stdout.split())
+    assert "asked for as" in table
+    assert "related" in table
+    assert "(unknown)" in table
+    assert "LookUp" in table
+    assert "asked for as" not in tlog("query", "--operation", "LookUp", "--data", served.data, env=WIDE).stdout
+    for options, code in (
+        (("--actor-type", "user"), 2),
+        (("--actor-type", "unknown", "--user", "x"), 2),
+        (("--control", "event"), 2),
+        (("--operation", "a b"), 2),
+        (("--user", "a\U00010efd"), 3 if unicodedata.category("\U00010efd") == "Cn" else 0),
+        (("--user", "x" * 300), 0),
+    ):
+        done = tlog("query", *options, "--data", served.data, check=False)
+        assert done.returncode == code, (options, done.stderr)
+    assert "sha256:" in done.stderr
+
+
+@pytest.mark.anyio
+async def test_an_answer_too_large_for_one_bundle_is_a_set(opened, monkeypatch):
+    for module in (evidence, sets):
+        monkeypatch.setattr(module, "MAX_POSTINGS", 50)
+    async with opened(index=True) as log:
+        await log.wait_indexed((await append(log, sample_events(400)))[-1].index + 1, 20)
+        key, stored = new_token(log.directory.pepper(), "auditor", ["read"], log.clock())
+
+        async def find(_):
+            return stored
+
+        app = create_app(log, Authenticator(find, log.directory.pepper(), log.clock))
+        asked, lines = (
+            {"format": "evidence", "action": "read"},
+            {"Accept": "application/json, application/x-ndjson;q=0.5"},
+        )
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://log", headers={"Authorization": f"Bearer {key}"}
+        ) as client:
+
+            async def export(headers, **params):
+                return await client.get("/v1/audit/export", params={**asked, **params}, headers=headers)
+
+            for accept in ("*/*", "application/json", "application/x-ndjson;q=0", ""):
+                refused = await export({"Accept": accept})
+                assert (refused.status_code, "'Accept: application/x-ndjson'" in refused.text) == (413, True)
+            answer = await export(lines)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+            bundles = [parse_evidence(line + b"\n") for line in answer.content.splitlines()]
+            question = parse_question({"action": "read"})
+            proved = verify_evidence_set(log.verifier, question, iter(bundles))
+            assert proved.count > 50
+            small = await export(lines, outcome="failure", loggedTo="2020-01-01")
+            assert (small.status_code, small.headers["content-type"]) == (200, "application/json")
+            assert (await export(lines, mode="count")).json()["manifest"]["answers"] >= proved.count
+            # Each holds a connection and a snapshot while it is sent, so there are few at a time.
+            service = app.state.service
+            async with service.sets, service.sets:
+                full = await export(lines)
+                assert (full.status_code, full.headers["retry-after"]) == (503, "10")
+            assert (await export(lines)).status_code == 200
+            monkeypatch.setattr(sets, "begin", broken)
+            assert (await export(lines)).status_code == 500
+            assert not service.sets.locked()
+
+
+async def broken(*_, **__):
+    message = "nothing is right"
+    raise VerificationError(message)
 
 
 def test_verification_runs_aside_and_goes_on_where_it_ended(served):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -14,17 +15,19 @@ from tlog.answering.evidence import Mode, check_provable, make_evidence
 from tlog.answering.export import EventFormat, export_events
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
+from tlog.answering.sets import make_set
 from tlog.core.evidence import format_evidence
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
-from tlog.errors import MalformedInputError, NotFoundError
+from tlog.errors import MalformedInputError, NotFoundError, OverloadedError, TooLargeError
 from tlog.lifecycle.journal import journal
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from starlette.requests import Request
+    from starlette.types import Message, Receive, Scope, Send
 
     from tlog.answering.query import Answer
     from tlog.server.service import Service
@@ -39,6 +42,8 @@ EXPORT: Final = QUESTION | {"disclose", "format", "mode"}
 EVENT_PROOF: Final = frozenset({"disclose"})
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 _MEDIA_TYPES: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+_SET_SECONDS: Final = 60.0  # to take one bundle of a set
+_SETS_AGAIN: Final = 10
 
 
 async def events(request: Request) -> Response:
@@ -55,8 +60,8 @@ async def events(request: Request) -> Response:
             document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
         return msgspec.json.encode(document)
 
-    asked = {"ask": "events", **question.document(), **parameters.other}
-    return _json(await _journaled(request, "read", asked, work))
+    asked = {"ask": "events", **_how(parameters.other)}
+    return _json(await _journaled(request, "read", asked, work, question, evidence=proof))
 
 
 async def access_log(request: Request) -> Response:
@@ -72,12 +77,12 @@ async def access_log(request: Request) -> Response:
         document = answer_document(await _ask(request, parameters, question), question)
         return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
 
-    asked = {"ask": "access-log", **question.document(), **parameters.other}
-    return _json(await _journaled(request, "read", asked, work))
+    asked = {"ask": "access-log", **_how(parameters.other)}
+    return _json(await _journaled(request, "read", asked, work, question))
 
 
 async def export(request: Request) -> Response:
-    """Return everything that answers a question: as a stream of NDJSON or CSV, or as one evidence bundle."""
+    """Return everything that answers a question: as a stream of NDJSON or CSV, or as evidence."""
     parameters = _parameters(request)
     form = parameters.other.get("format", "ndjson")
     _, mode, disclose = _proof_parameters(parameters)
@@ -87,15 +92,14 @@ async def export(request: Request) -> Response:
     question = parse_question(parameters.question)
     if form == "evidence":
         check_provable(question, mode)
-    asked = {"ask": "export", **question.document(), **parameters.other}
+    asked = {"ask": "export", **_how(parameters.other)}
     if form == "evidence":
-        work = partial(_evidence, request, question, mode, disclose=disclose)
-        data = await _journaled(request, "export", asked, work)
-        return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
+        work = partial(_export_evidence, request, question, mode, disclose=disclose)
+        return await _journaled(request, "export", asked, work, question, evidence=True)
     service: Service = request.app.state.service
     # The first page is found while the question is journaled; the others follow as they are sent.
     stream = export_events(service.log.searcher, question, form)
-    first = await _journaled(request, "export", asked, stream.__anext__)
+    first = await _journaled(request, "export", asked, stream.__anext__, question)
 
     async def pages() -> AsyncIterator[bytes]:
         yield first
@@ -150,11 +154,22 @@ def _proof_parameters(parameters: _Parameters) -> tuple[bool, Mode, bool]:
     return _flag(parameters.other, "proof"), mode, _flag(parameters.other, "disclose")
 
 
+def _how(other: dict[str, str]) -> dict[str, str]:
+    """Return what the journal says of how a question was asked.
+
+    A cursor is left out: it holds a hash of the question, by which a guess of whom that was about could be confirmed.
+    """
+    return {name: value for name, value in other.items() if name != "cursor"}
+
+
 async def _journaled(
     request: Request,
     action: Literal["read", "export"],
-    question: dict[str, object],
+    asked: Mapping[str, object],
     answering: Callable[[], Coroutine[Any, Any, Result]],
+    question: Question | None = None,
+    *,
+    evidence: bool = False,
 ) -> Result:
     """Check the key, journal the question while it is being answered, and return the answer once it is journaled.
 
@@ -165,7 +180,8 @@ async def _journaled(
     with service.turns.answer():
         answer = asyncio.create_task(answering())
         try:
-            await journal(service.log, key.principal, f"api-key:{key.key_id}", action, question)
+            role = f"api-key:{key.key_id}"
+            await journal(service.log, key.principal, role, action, asked, question=question, evidence=evidence)
             return await answer
         finally:
             if not answer.cancel() and not answer.cancelled():
@@ -189,6 +205,51 @@ async def _evidence(request: Request, question: Question, mode: Mode, *, disclos
     log = request.app.state.service.log
     bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
     return format_evidence(bundle)
+
+
+async def _export_evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Response:
+    """Return evidence as one bundle; where that is too small, and the client accepts it, as a set with a bundle in each line."""
+    try:
+        data = await _evidence(request, question, mode, disclose=disclose)
+        return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
+    except TooLargeError:
+        if not _accepts(request, _MEDIA_TYPES["ndjson"]):
+            raise
+    return _SetResponse(request.app.state.service, question, disclose=disclose)
+
+
+class _SetResponse(StreamingResponse):
+    """Makes a set of bundles and sends each as a line; whoever does not take one in time gets no more: a snapshot is held."""
+
+    def __init__(self, service: Service, question: Question, *, disclose: bool) -> None:
+        log = service.log
+        self._parts = make_set(log.reader, log.verifier, log.bucket_keys, question, disclose=disclose)
+        self._sets = service.sets
+        super().__init__(self._lines(), headers=_attachment("evidence.ndjson"), media_type=_MEDIA_TYPES["ndjson"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(_SET_SECONDS):
+                await send(message)
+
+        if self._sets.locked():
+            message = "as many sets of evidence as can be are being sent already; ask again later"
+            raise OverloadedError(message, _SETS_AGAIN)
+        async with self._sets, aclosing(self._parts):
+            # Whatever is wrong is said by an answer of its own: none has begun before the first part is there.
+            self._first = await anext(self._parts)
+            await super().__call__(scope, receive, send_in_time)
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        yield format_evidence(self._first)
+        async for part in self._parts:
+            yield format_evidence(part)
+
+
+def _accepts(request: Request, media_type: str) -> bool:
+    """Tell whether a request names a media type among those it accepts (RFC 9110, section 12.5.1)."""
+    ranges = [each.replace(" ", "").lower().split(";") for each in request.headers.get("accept", "").split(",")]
+    return any(name == media_type and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & {*more} for name, *more in ranges)
 
 
 async def find_events(request: Request, question: dict[str, object]) -> FoundEvent:

@@ -1,0 +1,109 @@
+"""Where evidence goes: one bundle into a file; a set of bundles into a new directory, which gets its name when it is complete."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from tlog.cli.output import open_output, refuse, show_progress
+from tlog.errors import OverloadedError
+from tlog.files.destination import write_destination
+from tlog.files.durable import making
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+_MANIFEST: Final = "manifest.json"
+
+
+class _Manifest(msgspec.Struct):
+    answers: int
+
+
+class _Bundle(msgspec.Struct):
+    """What the file names and the manifest of a set need of a bundle."""
+
+    end: int
+    manifest: _Manifest
+    start: int
+    part: tuple[int, int] | None = None
+
+
+_read: Final = msgspec.json.Decoder(_Bundle).decode
+
+
+class EvidenceOutput:
+    """Takes bundles one after the other. Of a set that does not become complete, nothing is left."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the name of the file, or of the directory if a set comes; "-" is standard output."""
+        self.size = 0
+        self.files = 0
+        self.answers = 0
+        self._path = path
+        self._stack = ExitStack()
+        self._directory: Path | None = None
+        self._parts = 1
+        self._manifest: list[dict[str, Any]] = []
+        self._report: Callable[[int, int], None] = lambda *_: None
+
+    def __enter__(self) -> Self:
+        """Return it, unless it is certain already that nothing can be written."""
+        if str(self._path) != "-" and not self._path.parent.is_dir():
+            refuse(f"{self._path}: its directory does not exist")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give a set its name, or leave nothing of it after an error."""
+        with self._stack:
+            if error is not None:
+                self._stack.__exit__(kind, error, traceback)
+            elif self._directory is not None:
+                self._finish(self._directory)
+
+    def take(self, bundle: bytes) -> None:
+        """Take the next bundle, as it stands in its file."""
+        seen = _read(bundle)
+        self.answers += seen.manifest.answers
+        self.files += 1
+        self.size += len(bundle)
+        if seen.part is None:
+            with open_output(self._path) as file:
+                file.write(bundle)
+            return
+        number, self._parts = seen.part
+        if self._directory is None:
+            self._directory = self._begin()
+        name = f"{number:06}.json"
+        write_destination(self._directory / name, bundle)
+        told = {"answers": seen.manifest.answers, "end": seen.end, "file": name, "sha256": sha256(bundle).hexdigest()}
+        self._manifest.append({**told, "start": seen.start})
+        self._report(number, self._parts)
+
+    def _begin(self) -> Path:
+        path = self._path
+        if str(path) == "-":
+            refuse("this answer takes a set of bundles, which is a directory of files: name one with --evidence")
+        if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+            refuse(
+                f"this answer takes a set of bundles, and {path}, where its directory would be, is there already and not "
+                "empty; name a new one with --evidence"
+            )
+        directory = self._stack.enter_context(making(path))
+        directory.mkdir(mode=0o700)
+        self._report = self._stack.enter_context(show_progress("making evidence", "bundles"))
+        return directory
+
+    def _finish(self, directory: Path) -> None:
+        if self.files != self._parts:
+            message = f"the answer ended after {self.files} of {self._parts} bundles; ask again"
+            raise OverloadedError(message)
+        manifest = {"files": self._manifest, "type": "tlog-evidence-set", "v": 1}
+        write_destination(directory / _MANIFEST, msgspec.json.encode(manifest) + b"\n")
