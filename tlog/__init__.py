@@ -33,9 +33,9 @@ A verifier has the log's public key from where it can be believed, and asks: is 
 
 A proof file brings index, hashes and a checkpoint (`parse_inclusion_proof`); the checkpoint, opened with the key, brings
 size and root hash (`open_checkpoint`). For a complete answer the caller states the question too: `parse_question`, and
-`verify_evidence` for the bundle that `parse_evidence` reads. No function answers with a boolean; each raises where
-something is wrong: `MalformedInputError` for input without the form its format asks for, `VerificationError` for evidence
-that does not hold.
+`verify_evidence` for the bundle that `parse_evidence` reads, `verify_evidence_set` for several. No function answers with a
+boolean; each raises where something is wrong: `MalformedInputError` for input without the form its format asks for,
+`VerificationError` for evidence that does not hold.
 
 Left out of these names: making a log and running one, which is what `tlog.cli` and `tlog.lifecycle` are for.
 """
@@ -47,7 +47,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tlog.core.checkpoint import open_checkpoint
-    from tlog.core.evidence import find_fraud, parse_evidence, verify_evidence
+    from tlog.core.evidence import parse_evidence, verify_evidence
+    from tlog.core.evidence_set import verify_evidence_set
+    from tlog.core.fraud import find_clock_fraud, find_false_key, find_fraud
     from tlog.core.merkle import leaf_hash
     from tlog.core.note import parse_vkey
     from tlog.core.proof import verify_consistency, verify_inclusion
@@ -59,6 +61,8 @@ __all__ = [
     "MalformedInputError",
     "TlogError",
     "VerificationError",
+    "find_clock_fraud",
+    "find_false_key",
     "find_fraud",
     "leaf_hash",
     "open_checkpoint",
@@ -69,6 +73,7 @@ __all__ = [
     "parse_vkey",
     "verify_consistency",
     "verify_evidence",
+    "verify_evidence_set",
     "verify_inclusion",
 ]
 
@@ -77,7 +82,9 @@ _MODULES: Final = {
     "MalformedInputError": "tlog.errors",
     "TlogError": "tlog.errors",
     "VerificationError": "tlog.errors",
-    "find_fraud": "tlog.core.evidence",
+    "find_clock_fraud": "tlog.core.fraud",
+    "find_false_key": "tlog.core.fraud",
+    "find_fraud": "tlog.core.fraud",
     "leaf_hash": "tlog.core.merkle",
     "open_checkpoint": "tlog.core.checkpoint",
     "parse_consistency_proof": "tlog.core.tlogproof",
@@ -87,6 +94,7 @@ _MODULES: Final = {
     "parse_vkey": "tlog.core.note",
     "verify_consistency": "tlog.core.proof",
     "verify_evidence": "tlog.core.evidence",
+    "verify_evidence_set": "tlog.core.evidence_set",
     "verify_inclusion": "tlog.core.proof",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -26,15 +27,17 @@ from tlog.cli.options import (
     read_asks,
     read_vkey,
 )
-from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress
+from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress, visible
 from tlog.core.checkpoint import open_checkpoint
-from tlog.errors import MalformedInputError, VerificationError
+from tlog.errors import MalformedInputError, NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tlog.checking.report import CheckEnd, Report
+    from tlog.core.checkpoint import Checkpoint
     from tlog.core.evidence import Evidence, Proved
+    from tlog.core.fraud import ClockFraud
     from tlog.core.note import Verifier
     from tlog.core.question import Question
     from tlog.core.verify import VerifiedEvent
@@ -212,12 +215,12 @@ def verify_log(
 
 
 def verify_evidence(  # noqa: PLR0917 - the options of a command line
-    bundle: Annotated[Path, typer.Argument(help="The evidence bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="The evidence bundle, or the directory of a set of bundles.")],
     ask: Annotated[
         list[str],
         typer.Option(
             metavar="NAME=VALUE",
-            help="resource=TYPE:ID, actor=USERID, action=…, outcome=…, resourceType=…, resourceId=…; repeatable, all apply.",
+            help="resource=TYPE:ID, userId=…, action=… and so on, as in a bundle's question; repeatable, all apply.",
         ),
     ],
     vkey: VKey,
@@ -229,72 +232,123 @@ def verify_evidence(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Verify that these events, and no others, answer a question; the question is yours, not the bundle's."""
     question = read_asks(ask, {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to})
-    proved = exit_on_error(
-        lambda: _verify_answer(read_vkey(vkey), question, bundle.read_bytes(), "count" if count else "answer")
-    )
+    proved = exit_on_error(lambda: _verify_answer(read_vkey(vkey), question, bundle, count=count))
     for line in _describe_answers(proved):
-        print("".join(each if each.isprintable() else "\ufffd" for each in line))
-    exactly = f"exactly {proved.count:,} event{'' if proved.count == 1 else 's'}" if proved.count else "no event"
-    one = proved.count <= 1
-    verb = ("has been logged for" if one else "have been logged for") if count else "answers" if one else "answer"
+        print(visible(line))
     log, size = proved.checkpoint.origin, proved.epoch.size
-    print(f"VERIFIED: {exactly} {verb} the question, of the {size:,} entries that {log} had indexed")
+    print(f"VERIFIED: {_verdict(proved, count=count)}, of the {size:,} entries that {log} had indexed")
     for each in (*question.not_looked_at(), f"entries from {size:,} on, which were indexed later"):
         print(f"not looked at: {each}")
+    if unknown := proved.unknown():
+        print(f"not checked: {_number(len(unknown), 'entry', 'entries')} of a type this version does not know")
+        raise typer.Exit(NotCheckedError.exit_code)
 
 
-def _verify_answer(log: Verifier, question: Question, data: bytes, mode: str) -> Proved:
+def _verify_answer(log: Verifier, question: Question, path: Path, *, count: bool) -> Proved:
     from tlog.core.evidence import parse_evidence, verify_evidence
+    from tlog.core.evidence_set import verify_evidence_set
 
-    bundle = parse_evidence(data)
-    if bundle.mode != mode:
-        message = f"the bundle is of the mode '{bundle.mode}', not '{mode}'"
+    if path.is_dir():
+        if count:
+            message = "a set of bundles proves an answer, not the number alone; leave out --count"
+            raise MalformedInputError(message)
+        files = sorted(each for each in path.iterdir() if re.fullmatch(r"[0-9]{6,}\.json", each.name))
+        return verify_evidence_set(log, question, (parse_evidence(each.read_bytes()) for each in files))
+    bundle = parse_evidence(path.read_bytes())
+    if (bundle.mode == "count") != count:
+        message = f"the bundle is of the mode '{bundle.mode}', not '{'count' if count else 'answer'}'"
         raise VerificationError(message)
     return verify_evidence(log, question, bundle)
 
 
 def _describe_answers(proved: Proved) -> Iterator[str]:
+    from tlog.core.entry import OtherEntry
+
     for index, entry in reversed(proved.answers or ()):
-        yield f"entry {index}: {entry.timestamp} {entry.action} {entry.resourceType}, {entry.outcome}"
+        if isinstance(entry, OtherEntry):
+            yield f"entry {index}: {entry.loggedAt} control entry of the type {entry.type}"
+            continue
+        named = proved.matched.get(index, "resource")
+        operation = f" {entry.operation}" if isinstance(entry.operation, str) else ""
+        where = "" if named == "resource" else f", asked for as {named}"
+        yield f"entry {index}: {entry.timestamp} {entry.action}{operation} {entry.resourceType}, {entry.outcome}{where}"
         for group, body in proved.bodies.get(index, {}).items():
             yield f"  {group} {body.decode()}"
+    for index, other in proved.apart:
+        yield f"entry {index}: {other.loggedAt} control entry of the type {other.type}, which is no event and not counted"
+    for index in proved.alike:
+        yield f"entry {index}: an index key that only begins like one asked for; it is no answer"
+
+
+def _verdict(proved: Proved, *, count: bool) -> str:
+    number = proved.count
+    events = _number(number, "event", "events") if number else "no event"
+    if proved.named is not None:
+        return f"exactly {events} of the resource, and {_number(proved.named, 'entry', 'entries')} naming it"
+    exactly = f"exactly {events}" if number else events
+    if count:
+        return f"{exactly} {'has' if number <= 1 else 'have'} been logged for the question"
+    return f"{exactly} {'answers' if number <= 1 else 'answer'} the question"
+
+
+def _number(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def verify_fraud(
-    bundle: Annotated[Path, typer.Argument(help="The evidence bundle.")],
-    proof: Annotated[Path, typer.Option(help="The event's .tlog-proof file.")],
-    event: Annotated[Path, typer.Option(help="The event's .event.json file.")],
+    bundle: Annotated[Path, typer.Argument(help="The evidence bundle, or a file of the type tlog-clock-fraud.")],
     vkey: VKey,
+    proof: Annotated[Path | None, typer.Option(help="The event's .tlog-proof file.")] = None,
+    event: Annotated[Path | None, typer.Option(help="The event's .event.json file.")] = None,
 ) -> None:
-    """Verify that the log signed an index that leaves out an event: the index's evidence bundle against the event's proof."""
+    """Verify a fraud: an index that leaves out an event, an event with the key of other data, or a clock that went back."""
 
-    def work() -> tuple[VerifiedEvent, str]:
-        from tlog.core.evidence import parse_evidence
+    def work() -> tuple[Checkpoint, str]:
         from tlog.core.verify import verify_event
 
         log = read_vkey(vkey)
+        if proof is None or event is None:
+            return _find_clock_fraud(log, bundle.read_bytes())
         verified = verify_event(log, event.read_bytes(), proof.read_bytes())
-        return verified, _find_fraud(log, parse_evidence(bundle.read_bytes()), verified)
+        return verified.checkpoint, _find_fraud(log, bundle.read_bytes(), verified)
 
-    verified, fraud = exit_on_error(work)
-    checkpoint = verified.checkpoint
+    if (proof is None) != (event is None):
+        refuse("--proof and --event go together; only a clock that went back is convicted without them")
+    checkpoint, fraud = exit_on_error(work)
     print(f"VERIFIED: FRAUD: {fraud}, which {checkpoint.origin} signed in its tree of {checkpoint.size:,} entries")
 
 
-def _find_fraud(log: Verifier, bundle: Evidence, event: VerifiedEvent) -> str:
-    """Return in what way the bundle's index is false about an event, under whichever of the event's keys it looks."""
-    from tlog.core.entry import EventEntry
-    from tlog.core.evidence import find_fraud
-    from tlog.core.pseudonym import KEY_SIZE
-    from tlog.core.strict import parse_base64url
+def _find_clock_fraud(log: Verifier, data: bytes) -> tuple[Checkpoint, str]:
+    from tlog.core.evidence import parse_evidence
+    from tlog.core.fraud import find_clock_fraud, parse_clock_fraud
 
-    if not isinstance(event.entry, EventEntry):
-        message = "the entry is not an event"
+    try:
+        shown: Evidence | ClockFraud = parse_clock_fraud(data)
+    except MalformedInputError:
+        shown = parse_evidence(data)
+    fraud = find_clock_fraud(log, shown)
+    return open_checkpoint(shown.checkpoint.encode(), log), fraud
+
+
+def _find_fraud(log: Verifier, data: bytes, event: VerifiedEvent) -> str:
+    """Return in what way the bundle's index or the event's keys are false, under whichever of the keys the index looks."""
+    from tlog.core.entry import EventEntry, OtherEntry
+    from tlog.core.evidence import parse_evidence
+    from tlog.core.fraud import find_false_key, find_fraud
+
+    bundle, entry = parse_evidence(data), event.entry
+    if not isinstance(entry, EventEntry | OtherEntry):
+        message = "the entry has no index keys, so no index leaves it out"
         raise MalformedInputError(message)
     reasons = []
-    for text in event.entry.keys:
+    for key in entry.index_keys():
         try:
-            return find_fraud(log, bundle, parse_base64url(text.encode(), "an index key", KEY_SIZE), event.index)
+            return find_fraud(log, bundle, key, event.index)
+        except VerificationError as error:
+            reasons.append(str(error))
+    if isinstance(entry, EventEntry):
+        try:
+            return find_false_key(log, bundle, entry, event.bodies)
         except VerificationError as error:
             reasons.append(str(error))
     message = f"no fraud is proved: {'; '.join(dict.fromkeys(reasons))}"

@@ -11,6 +11,7 @@ import typer
 
 from tlog.cli.output import exit_on_error, refuse, say
 from tlog.core.note import parse_vkey
+from tlog.errors import MalformedInputError
 from tlog.location import DataDirectory, Location
 
 if TYPE_CHECKING:
@@ -174,5 +175,19 @@ def read_token(file: Path | None) -> str | None:
 
 
 def read_vkey(text: str) -> Verifier:
-    """Return the public key that `text` is, or that the file after its @ holds."""
-    return parse_vkey(Path(text[1:]).read_text(encoding="utf-8").strip() if text.startswith("@") else text)
+    """Return the public key that `text` is, or that the file after its @ holds.
+
+    Raises:
+        MalformedInputError: it is none.
+        OSError: the file cannot be read.
+
+    """
+    if text.startswith("@"):
+        return parse_vkey(Path(text[1:]).read_bytes().decode(errors="replace").strip())
+    try:
+        return parse_vkey(text)
+    except MalformedInputError as error:
+        if not Path(text).is_file():
+            raise
+        message = f"{error}; did you mean the file, --vkey @{text}?"
+        raise MalformedInputError(message) from None

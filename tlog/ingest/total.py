@@ -171,9 +171,8 @@ def storable(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON valu
     if isinstance(value, dict | list):
         if depth >= MAX_DEPTH:
             return escape_surrogates(json_text(value))
-        if isinstance(value, list):
-            return [storable(child, depth + 1) for child in value]
-        return _storable_members(value, depth + 1)
+        children = isinstance(value, list)
+        return [storable(each, depth + 1) for each in value] if children else _storable_members(value, depth + 1)
     if isinstance(value, int | float):
         if not _is_storable(value):
             return str(json_text(value))
