@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from support import append, sample_events
+from support import append, rich_events
 
 from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
@@ -253,15 +253,23 @@ def tamper_with_export(export: Path, verifier: Verifier, count: int, *, seed: in
             path.write_bytes(data)
 
 
+_ERASURES = (
+    "DELETE FROM tlog.disclosure WHERE index = %s",
+    "UPDATE tlog.disclosure SET actor = NULL WHERE index = %s",
+    "UPDATE tlog.disclosure SET resource = NULL WHERE index = %s",
+    "UPDATE tlog.disclosure SET related[1] = NULL WHERE cardinality(related) > 0 AND index = %s",
+)
+
+
 async def grow_cleanly(
     log: Log, admin: psycopg.Connection[Any], count: int, *, seed: int = 16
 ) -> AsyncIterator[Report]:
     """Append, seal and erase as a log's life goes; yield what a full check says each of the `count` times."""
     rng = random.Random(seed)
     for number in range(count):
-        receipts = await append(log, sample_events(rng.randrange(1, 40), seed=number))
+        receipts = await append(log, rich_events(rng.randrange(1, 40), seed=number))
         if rng.random() < 0.7:
             await log.wait_sealed(receipts[-1].index, 30)
         if rng.random() < 0.3:
-            admin.execute("DELETE FROM tlog.disclosure WHERE index = %s", (rng.randrange(receipts[-1].index + 1),))
+            admin.execute(rng.choice(_ERASURES), (rng.randrange(receipts[-1].index + 1),))
         yield await check(log.location)
