@@ -329,3 +329,15 @@ def test_only_events_have_event_ids_known_or_not():
     assert check([other("event", 2)], [], event_ids=[event_id]).problems == []
     found = check([other("order", 1)], [], event_ids=[event_id])
     assert problems(found) == [("column changed", 0, "a control entry has an event_id")]
+
+
+def test_events_that_only_the_slow_way_takes_are_checked_alike():
+    """A 29 February is more than an expression can tell."""
+    events = [json.dumps({**json.loads(raw), "timestamp": "2024-02-29T10:00:00Z"}).encode() for raw in rich_events(8)]
+    made = draft(parse_batch(events))
+    entries, rows = [entry_of(each) for each in made], [row_of(*each) for each in enumerate(made)]
+    found = check(entries, rows)
+    assert (found.problems, checked(found)) == ([], {"disclosures": GROUPS, "index keys": GROUPS})
+    assert list(found.positions) == list(check(ENTRIES, ROWS).positions)
+    rows[4] = (*rows[4][:3], rows[4][3][::-1])
+    assert {place for _, place, _ in problems(check(entries, rows))} == {4}
