@@ -5,8 +5,9 @@
 
 Every run makes the same bytes. A case is an object with "name", the members its kind needs, and "error": null if a
 verifier has to accept it, "malformed" if it has to refuse the form (exit code 2), "verification" if the form is good
-but the evidence does not hold (exit code 1). Hashes are base64. What is not UTF-8 is carried in a member whose name
-ends in "Base64". Any verifier of these formats may use them; tests/core/test_vectors.py runs them against tlog.
+but the evidence does not hold (exit code 1), "not checked" if something is there that it cannot check (exit code 3). Hashes
+are base64. What is not UTF-8 is carried in a member whose name ends in "Base64". Any verifier of these formats may use
+them; tests/core/test_vectors.py runs them against tlog.
 """
 
 from __future__ import annotations
@@ -16,26 +17,29 @@ import base64
 import json
 import sys
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from tlog.core.checkpoint import Checkpoint, sign_checkpoint
-from tlog.core.entry import EventEntry
+from tlog.core.entry import EventEntry, OtherEntry, parse_entry
 from tlog.core.making.bucket_keys import BucketKeys
-from tlog.core.making.drafts import draft_entries, draft_index, draft_index_keys
+from tlog.core.making.drafts import DraftEntry, draft_entries, draft_index, draft_index_keys, salt_size
 from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.note import Signer, sign_note
 from tlog.core.proof import Node, Subtree, plan_consistency, plan_inclusion, plan_joint, prove
-from tlog.core.pseudonym import action_key, actor_ident, resource_ident
+from tlog.core.pseudonym import actor_ident, public_text, related_ident, resource_ident
 from tlog.core.question import Matcher, parse_question
 from tlog.core.segment import POSTING_SIZE, Segment, format_table, offset_of, posting, split_postings, table_hash
 from tlog.core.tlogproof import ConsistencyProof, InclusionProof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from tlog.core.question import Question
 
 Case = dict[str, object]
 
@@ -47,6 +51,7 @@ WITNESS: Final = Signer("witness.example", sha256(b"tlog vectors: a witness").di
 LOGGED_AT: Final = b"2026-11-24T05:12:00.123456Z"
 MALFORMED: Final = "malformed"
 VERIFICATION: Final = "verification"
+NOT_CHECKED: Final = "not checked"
 
 
 def _b64(data: bytes) -> str:
@@ -634,7 +639,12 @@ def make_tile_paths() -> list[Case]:
 EVENT: Final = b"""{
   "eventId": "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e", "timestamp": "2026-11-24T06:11:59.998+01:00",
   "actor": {"userId": "u-1"}, "action": "read", "resource": {"type": "patient_record", "id": "p-1"},
-  "outcome": "success", "source": {"id": "ehr-api-7", "seq": 1042}
+  "outcome": "success", "source": {"id": "ehr-api-7", "seq": 1042}, "operation": "GetObject",
+  "relatedResources": [{"type": "patient", "id": "p-1", "role": "patient"}, {"type": "user", "id": "u-2"}]
+}"""
+PLAIN: Final = b"""{
+  "eventId": "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e", "timestamp": "2026-11-24T05:11:59.123456789Z",
+  "actor": {"type": "unknown"}, "action": "read", "resource": {"type": "patient_record", "id": "p-1"}
 }"""
 
 
@@ -643,13 +653,13 @@ def _b64url(data: bytes) -> str:
 
 
 def _entry_member_defects(key: str) -> dict[str, dict[str, object]]:
-    """Return members that no event entry has, named for the defect; `...` stands for none at all."""
+    """Return members that no entry of a plain event has, named for the defect; `...` stands for none at all."""
     hash_text = _b64url(bytes(32))
     return {
         "unknown member": {"extra": 1},
-        "unknown type": {"type": "erasure"},
-        "version 2": {"v": 2},
+        "unknown type without its key": {"type": "erasure"},
         "version as text": {"v": "1"},
+        "version that is true": {"v": True},
         "action missing": {"action": ...},
         "action unknown": {"action": "look"},
         "action of another key": {"action": "delete"},
@@ -661,31 +671,89 @@ def _entry_member_defects(key: str) -> dict[str, dict[str, object]]:
         "eventId that is no UUID": {"eventId": "1"},
         "resourceType with a space": {"resourceType": "patient record"},
         "resourceType with non-ASCII": {"resourceType": "\u00e9"},
-        "source null": {"source": None},
-        "source without seq": {"source": {"id": "a"}},
-        "source with negative seq": {"source": {"id": "a", "seq": -1}},
-        "source with seq 2^53": {"source": {"id": "a", "seq": 2**53}},
+        "operation without its key": {"operation": "GetObject"},
+        "source without its key": {"source": {"id": "ehr-api-7", "seq": 1042}},
         "timestamp with offset": {"timestamp": "2026-11-24T06:11:59.998+01:00"},
-        "timestamp with seven digits": {"timestamp": "2026-11-24T05:11:59.9980000Z"},
+        "timestamp with ten digits": {"timestamp": "2026-11-24T05:11:59.9980000000Z"},
+        "timestamp in small letters": {"timestamp": "2026-11-24t05:11:59z"},
         "timestamp that does not exist": {"timestamp": "2026-02-30T05:11:59Z"},
         "timestamp in hour 24": {"timestamp": "2026-02-28T24:00:00Z"},
         "loggedAt without fraction": {"loggedAt": "2026-11-24T05:12:00Z"},
         "loggedAt with three digits": {"loggedAt": "2026-11-24T05:12:00.123Z"},
+        "loggedAt with nine digits": {"loggedAt": "2026-11-24T05:12:00.123456789Z"},
         "loggedAt with offset": {"loggedAt": "2026-11-24T05:12:00.123456+00:00"},
         "loggedAt that does not exist": {"loggedAt": "2026-02-30T05:12:00.123456Z"},
         "commitment missing": {"commitments": {"actor": hash_text}},
+        "commitment of another group": {"commitments": {"actor": hash_text, "case": hash_text, "resource": hash_text}},
+        "related commitment without a key": {
+            "commitments": {"actor": hash_text, "related": [hash_text], "resource": hash_text}
+        },
+        "no related commitments": {"commitments": {"actor": hash_text, "related": [], "resource": hash_text}},
         "commitment of 31 bytes": {"commitments": {"actor": _b64url(bytes(31)), "resource": hash_text}},
         "commitment with padding": {"commitments": {"actor": hash_text + "=", "resource": hash_text}},
         "commitment with padding bits": {"commitments": {"actor": hash_text[:-1] + "B", "resource": hash_text}},
         "commitment in standard base64": {"commitments": {"actor": "+" + hash_text[1:], "resource": hash_text}},
+        "no keys": {"keys": []},
         "two keys": {"keys": [_b64url(bytes(16)), key]},
-        "four keys": {"keys": [_b64url(bytes([n]) * 16) for n in range(3)] + [key]},
+        "four keys": {"keys": [_b64url(bytes(16)), _b64url(b"\x01" * 16), key, _b64url(b"\x02" * 16)]},
         "key of 15 bytes": {"keys": [_b64url(bytes(15)), _b64url(b"\x01" * 16), key]},
         "keys that begin alike": {"keys": [_b64url(bytes(16)), _b64url(bytes(8) + b"\x01" * 8), key]},
         "key with padding bits": {
             "keys": [_b64url(bytes(16)), _b64url(b"\x01" * 16), key[:-1] + chr(ord(key[-1]) + 1)]
         },
         "keys in another order": {"keys": [key, _b64url(bytes(16)), _b64url(b"\x01" * 16)]},
+    }
+
+
+def _full_entry_defects(keys: list[str], commitments: dict[str, Any]) -> dict[str, dict[str, object]]:
+    """Return members that no entry of an event has which has an operation, a source and two related resources."""
+    return {
+        "operation of another key": {"operation": "PutObject"},
+        "operation with a space and its key": {
+            "operation": "Get Object", "keys": [*keys[:3], public_text("operation", "Get Object"), *keys[4:]],
+        },
+        "key of the source before that of the operation": {"keys": [*keys[:3], keys[4], keys[3], *keys[5:]]},
+        "source of another key": {"source": {"id": "ehr-api-8", "seq": 1042}},
+        "source null": {"source": None},
+        "source without seq": {"source": {"id": "ehr-api-7"}},
+        "source with negative seq": {"source": {"id": "ehr-api-7", "seq": -1}},
+        "source with seq 2^53": {"source": {"id": "ehr-api-7", "seq": 2**53}},
+        "key of a related resource missing": {"keys": keys[:-1]},
+        "key of a related resource twice": {"keys": [*keys[:-1], keys[-2]]},
+        "related commitment missing": {"commitments": commitments | {"related": commitments["related"][:1]}},
+        "33 related commitments": {"commitments": commitments | {"related": commitments["related"][:1] * 33}},
+    }  # fmt: skip
+
+
+def _unknown_entries() -> dict[str, tuple[bytes, str | None]]:
+    """Return entries of types and versions that no program knows yet, each with its error."""
+    control, key = public_text("control", "order"), _b64url(bytes(16))
+    good: dict[str, object] = {
+        "keys": [control, key], "loggedAt": LOGGED_AT.decode(), "note": [{"n": 1.5}], "type": "order", "v": 1,
+    }  # fmt: skip
+
+    def other(error: str | None = MALFORMED, **members: object) -> tuple[bytes, str | None]:
+        kept = {name: value for name, value in (good | members).items() if value is not ...}
+        return _json(kept), error
+
+    return {
+        "good of an unknown type": other(None),
+        "good of an unknown type without keys": other(None, keys=...),
+        "good of an unknown version": other(None, v=2),
+        "good of an unknown type with 40 keys": other(
+            None, keys=[control, *(_b64url(bytes([n]) * 16) for n in range(39))]
+        ),
+        "good of an unknown type with a group": other(None, commitments={"resource": _b64url(bytes(32))}),
+        "unknown type with the key of another one": other(keys=[public_text("control", "outcome"), key]),
+        "unknown type with its key in another place": other(keys=[key, control]),
+        "unknown type with no keys in the list": other(keys=[]),
+        "unknown type with 41 keys": other(keys=[control, *(_b64url(bytes([n]) * 16) for n in range(40))]),
+        "unknown type with keys that begin alike": other(keys=[control, key, _b64url(bytes(8) + b"\x01" * 8)]),
+        "unknown type with keys inside": other(note=[{"keys": []}]),
+        "unknown type without loggedAt": other(loggedAt=...),
+        "unknown type with another group": other(commitments={"case": _b64url(bytes(32))}),
+        "unknown type with a version that is true": other(v=True),
+        "unknown type with a number in another form": (other()[0].replace(b"1.5", b"1.50"), MALFORMED),
     }
 
 
@@ -715,29 +783,39 @@ def _entry_text_defects(good: bytes) -> dict[str, bytes]:
 def make_entries() -> list[Case]:
     """Return entries: entry, and of a good one the leafHash."""
     keys = BucketKeys(b"".join(sha256(b"tlog vectors: bucket %d" % bucket).digest() for bucket in range(16)))
-    good = draft_entries(parse_batch([EVENT]), keys, bytes(range(32)))[0].entry(LOGGED_AT)
-    control = draft_index_keys(keys.bits, keys.root()).entry(LOGGED_AT)
-    fields = json.loads(good)
+    good, plain = (
+        draft_entries(parse_batch([event]), keys, bytes(range(64)), "key-1")[0].entry(LOGGED_AT)
+        for event in (EVENT, PLAIN)
+    )
+    control = draft_index_keys(keys.bits, keys.root(), ORIGIN).entry(LOGGED_AT)
+    fields, few = json.loads(good), json.loads(plain)
 
     def case(name: str, data: bytes, error: str | None = MALFORMED) -> Case:
         says: Case = {"leafHash": _b64(leaf_hash(data))} if error is None else {}
         return {"name": name, **_carried("entry", data), **says, "error": error}
 
-    def changed(members: dict[str, object]) -> bytes:
-        kept = {name: value for name, value in (fields | members).items() if value is not ...}
+    def changed(members: dict[str, object], of: dict[str, object] = few) -> bytes:
+        kept = {name: value for name, value in (of | members).items() if value is not ...}
         return json.dumps(kept, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
     return [
         case("good", good, None),
-        case("good without source", changed({"source": ...}), None),
-        case("good with another outcome", changed({"outcome": "unknown"}), None),
+        case("good and plain", plain, None),
+        case("good with another outcome", changed({"outcome": "success"}), None),
         case("good index-keys", control, None),
-        *(case(name, changed(members)) for name, members in _entry_member_defects(fields["keys"][2]).items()),
+        case("good of another version", changed({"v": 2}), None),
+        *(case(name, changed(members)) for name, members in _entry_member_defects(few["keys"][2]).items()),
+        *(
+            case(name, changed(members, fields))
+            for name, members in _full_entry_defects(fields["keys"], fields["commitments"]).items()
+        ),
+        *(case(name, data, error) for name, (data, error) in _unknown_entries().items()),
         *(case(name, wrong) for name, wrong in _entry_text_defects(good).items()),
-        case("index-keys with 25 bits", draft_index_keys(25, keys.root()).entry(LOGGED_AT)),
-        case("index-keys with negative bits", draft_index_keys(-1, keys.root()).entry(LOGGED_AT)),
-        case("index-keys with a root of 31 bytes", draft_index_keys(4, bytes(31)).entry(LOGGED_AT)),
-        case("index-keys without loggedAt", draft_index_keys(4, bytes(32)).entry(b"")),
+        case("index-keys with 25 bits", draft_index_keys(25, keys.root(), ORIGIN).entry(LOGGED_AT)),
+        case("index-keys with negative bits", draft_index_keys(-1, keys.root(), ORIGIN).entry(LOGGED_AT)),
+        case("index-keys with a root of 31 bytes", draft_index_keys(4, bytes(31), ORIGIN).entry(LOGGED_AT)),
+        case("index-keys without loggedAt", draft_index_keys(4, bytes(32), ORIGIN).entry(b"")),
+        case("index-keys without origin", control.replace(f'"origin":"{ORIGIN}",'.encode(), b"")),
         case("index-keys with an unknown member", control.replace(b',"root"', b',"more":1,"root"')),
     ]
 
@@ -752,18 +830,29 @@ def _minute(number: int) -> bytes:
     return b"2026-11-24T05:%02d:00.000000Z" % number
 
 
+# What the events of the log below have besides, by number.
+MORE: Final[dict[int, Members]] = {
+    2: {"operation": "GetObject", "relatedResources": [{"type": "patient", "id": "p-1"}]},
+    3: {"source": {"id": "app-1", "seq": 7}, "relatedResources": [{"type": "record", "id": "r-1", "role": "before"}]},
+    5: {
+        "operation": "GetObject",
+        "relatedResources": [{"type": "patient", "id": "p-2"}, {"type": "user", "id": "u-0"}],
+    },
+}
+SIZE: Final = 7
+
+
 def _event(number: int) -> bytes:
     """Return event `number` of the log below: two users, three resources, two actions."""
-    return _json(
-        {
-            "eventId": f"0190f3c2-5f6e-7d3a-9b1c-{number:012d}",
-            "timestamp": _minute(number).decode(),
-            "actor": {"userId": f"u-{number % 2}"},
-            "action": "export" if number % 3 else "read",
-            "resource": {"type": "record", "id": f"r-{number % 3}"},
-            "outcome": "success",
-        }
-    )
+    event = {
+        "eventId": f"0190f3c2-5f6e-7d3a-9b1c-{number:012d}",
+        "timestamp": _minute(number).decode(),
+        "actor": {"userId": f"u-{number % 2}"},
+        "action": "export" if number % 3 else "read",
+        "resource": {"type": "record", "id": f"r-{number % 3}"},
+        "outcome": "success",
+    }
+    return _json(event | MORE.get(number, {}))
 
 
 def _json(value: object) -> bytes:
@@ -771,21 +860,32 @@ def _json(value: object) -> bytes:
 
 
 class _Log:
-    """Entry 0, five events, and an epoch over all six in two segments of one page each; `change` edits what is signed."""
+    """Entry 0, five events, an order about patient p-1, and an epoch over all seven in two segments of one page each.
+
+    `change` edits what is signed.
+    """
 
     def __init__(self, **change: Callable[[Any], Any]) -> None:
-        salts = [sha256(b"tlog vectors: salts %d" % number).digest() for number in range(1, 6)]
         events = parse_batch([_event(number) for number in range(1, 6)])
-        self.drafts = draft_entries(events, BUCKETS, b"".join(salts))
-        entries = [draft_index_keys(BUCKETS.bits, BUCKETS.root()).entry(_minute(0))]
+        salts = b"".join(
+            sha256(b"tlog vectors: salt %d" % number).digest()[:16] for number in range(salt_size(events) // 16)
+        )
+        self.drafts = draft_entries(events, BUCKETS, salts, "key-1")
+        entries = [draft_index_keys(BUCKETS.bits, BUCKETS.root(), ORIGIN).entry(_minute(0))]
         entries += [draft.entry(_minute(number)) for number, draft in enumerate(self.drafts, 1)]
+        named = _b64url(BUCKETS.key(related_ident("patient", "p-1")))
+        keys = [public_text("control", "order"), named]
+        entries.append(_json({"keys": keys, "loggedAt": _minute(6).decode(), "type": "order", "v": 1}))
         entries = change.get("entries", list)(entries)
-        self.pages = change.get("pages", list)([_page(entries, 0, 4), _page(entries, 4, 6)])
+        self.pages = change.get("pages", list)([_page(entries, 0, 4), _page(entries, 4, SIZE)])
         counts = [len(page) // POSTING_SIZE for page in self.pages]
-        rows = [Segment(0, 4, counts[0], leaf_hash(self.pages[0])), Segment(4, 6, counts[1], leaf_hash(self.pages[1]))]
+        rows = [
+            Segment(0, 4, counts[0], leaf_hash(self.pages[0])),
+            Segment(4, SIZE, counts[1], leaf_hash(self.pages[1])),
+        ]
         self.segments = change.get("segments", list)(rows)
         self.table = format_table(self.segments)
-        epoch = draft_index([segment.end for segment in self.segments], table_hash(self.table)).entry(_minute(6))
+        epoch = draft_index([segment.end for segment in self.segments], table_hash(self.table)).entry(_minute(SIZE))
         self.entries = [*entries, change.get("epoch", bytes)(epoch)]
         self.tree = _Tree(self.entries)
 
@@ -798,38 +898,56 @@ class _Log:
         entries = [[index, self.entries[index].decode()] for index in indexes]
         return {"entries": entries, "hashes": _b64(b"".join(self.tree.joint(sorted(indexes))))}
 
+    def found(self, question: Question, start: int, end: int) -> list[list[int]]:
+        """Return for each key that a question is looked up under the indexes to which its postings in a window point."""
+        keys, found = question.keys(BUCKETS.key), []
+        for kind in question.looked_under():
+            indexes = []
+            for row, page in zip(self.segments, self.pages, strict=True):
+                low, high = row.bounds(keys[kind], start, end)
+                indexes += [row.start + offset_of(item) for item in split_postings(page) if low <= item < high]
+            found.append(indexes)
+        return found
+
     def bundle(
-        self, members: Members, window: tuple[int, int] = (0, 6), *, mode: str = "answer", disclose: bool = False
+        self,
+        members: Members,
+        window: tuple[int, int] = (0, SIZE),
+        *,
+        mode: str = "answer",
+        disclose: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> Members:
-        """Return a bundle about a question that is looked up under its first key."""
+        """Return a bundle about a question."""
         question = parse_question(members)
-        key = question.keys(BUCKETS.key)[0]
         start, end = window
         met = [number for number, row in enumerate(self.segments) if row.start < end and row.end > start]
-        found = []
-        for number in met:
-            row, page = self.segments[number], self.pages[number]
-            low, high = row.bounds(key, start, end)
-            found += [row.start + offset_of(item) for item in split_postings(page) if low <= item < high]
-        matcher, read = Matcher(question, question.keys(BUCKETS.key)), msgspec.json.Decoder(EventEntry).decode
-        answers = [index for index in found if matcher.matches(read(self.entries[index]))]
-        edges = {at for at in (0, start - 1, start, end - 1, end) if 0 <= at < 6}  # noqa: PLR2004 - the epoch's size
-        needed = sorted({6, *edges, *(found if mode == "answer" else ())})
-        shown = [[index, self.disclosed(index)] for index in (answers if disclose else ())]
+        by_key = self.found(question, start, end)
+        found = sorted(index for indexes in by_key for index in indexes)
+        matcher = Matcher(question, question.keys(BUCKETS.key))
+        answers = [index for index in found if self.answers(matcher, index)]
+        number, of = part or (1, 1)
+        edges = {0} | ({start - 1, start} if number == 1 else set()) | ({end - 1, end} if number == of else set())
+        needed = sorted({SIZE, *(at for at in edges if 0 <= at < SIZE), *(() if mode == "count" else found)})
+        shown = [(index, self.disclosed(index)) for index in (answers if disclose else ())]
         return {
+            "absent": [],
             "buckets": [_bucket(ident) for ident in question.idents().values()],
             "checkpoint": self.note(),
+            "disclosure": "full" if disclose else "none",
             "disclosures": shown,
             "end": end,
-            "epoch": 6,
+            "epoch": SIZE,
             **self.shown(needed),
             "manifest": {
-                "answers": len(answers) if mode == "answer" else len(found),
-                "disclosures": 2 * len(shown),
+                "answers": len(by_key[0]) if mode == "count" else len(answers),
+                "disclosures": sum(len(groups) for _, groups in shown),
                 "postings": len(found),
             },
             "mode": mode,
+            **({} if part is None else {"part": list(part)}),
             "question": question.document(),
+            "rosters": [],
             "segments": [{"hashes": "", "runs": [[0, _b64(self.pages[number])]]} for number in met],
             "start": start,
             "table": _b64(self.table),
@@ -837,9 +955,25 @@ class _Log:
             "v": 1,
         }
 
+    def answers(self, matcher: Matcher, index: int) -> bool:
+        """Tell whether an entry answers, read without the strictness of a verifier: it may be a defect."""
+        if self.entries[index].endswith(b'"type":"event","v":1}'):
+            return matcher.matches(msgspec.json.decode(self.entries[index], type=EventEntry))
+        entry = parse_entry(self.entries[index])
+        return isinstance(entry, OtherEntry) and matcher.matches(entry)
+
+    def parts(self, members: Members, cuts: Sequence[int]) -> list[Members]:
+        """Return the set of a question, its window divided at `cuts`."""
+        windows = list(pairwise((0, *cuts, SIZE)))
+        return [
+            self.bundle(members, window, mode="part", part=(number, len(windows)))
+            for number, window in enumerate(windows, 1)
+        ]
+
     def disclosed(self, index: int) -> Members:
-        draft = self.drafts[index - 1]
-        groups = {"actor": draft.actor or b"", "resource": draft.resource or b""}
+        draft: DraftEntry = self.drafts[index - 1]
+        related = {f"related/{place}": data for place, data in enumerate(draft.related)}
+        groups = {"actor": draft.actor, "resource": draft.resource, **related}
         return {group: {"body": data[16:].decode(), "salt": _b64url(data[:16])} for group, data in groups.items()}
 
     def clock_fraud(self, *indexes: int) -> Members:
@@ -870,6 +1004,11 @@ def _replace(index: int, old: bytes, new: bytes) -> Callable[[list[bytes]], list
     return change
 
 
+def _kept(text: str) -> str:
+    """Return an id that breaks the rules of ids as importers keep it."""
+    return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
 def make_questions() -> list[Case]:
     """Return questions: question as it is asked, and the document of a good one."""
     full: Members = {
@@ -877,9 +1016,11 @@ def make_questions() -> list[Case]:
         "from": "2026-03-01T00:00:00Z",
         "loggedFrom": "2026-03-02T00:00:00Z",
         "loggedTo": "2026-03-03T00:00:00Z",
+        "operation": "GetObject",
         "outcome": "success",
         "resourceId": "P:1",
         "resourceType": "patient_record",
+        "sourceId": "ehr-api:7/a",
         "to": "2026-03-04T00:00:00.5Z",
         "userId": "\u00e9",
     }
@@ -888,6 +1029,29 @@ def make_questions() -> list[Case]:
         "good of nothing": ({}, {}),
         "good of a date": ({"to": "2026-03-01"}, {"to": "2026-03-01T00:00:00Z"}),
         "good with an offset": ({"to": "2026-03-01T08:00:00.50+01:00"}, {"to": "2026-03-01T07:00:00.50Z"}),
+        "good of an unknown actor": ({"actorType": "unknown"}, {"actorType": "unknown"}),
+        "good of control entries": (
+            {"control": "order", "resourceType": "user", "resourceId": "u", "loggedFrom": "2026-03-01"},
+            {"control": "order", "resourceType": "user", "resourceId": "u", "loggedFrom": "2026-03-01T00:00:00Z"},
+        ),
+        "good with nine fraction digits": (
+            {"to": "2026-03-01T08:00:00.123456789+01:00"},
+            {"to": "2026-03-01T07:00:00.123456789Z"},
+        ),
+        "good in small letters": ({"to": "2026-03-01t08:00:00z"}, {"to": "2026-03-01T08:00:00Z"}),
+        "good of an id in another form": ({"userId": "e\u0301"}, {"userId": "\u00e9"}),
+        "good of an id that is too long": (
+            {"userId": "u" * 257},
+            {"userId": _kept("u" * 257)},
+        ),
+        "good of an id with a newline": (
+            {"userId": "a\n"},
+            {"userId": _kept("a\n")},
+        ),
+        "good of a resourceId of 2049 bytes": (
+            {"resourceType": "x", "resourceId": "\u4e2d" * 683},
+            {"resourceType": "x", "resourceId": _kept("\u4e2d" * 683)},
+        ),
         "good with equal bounds": (
             {"from": "2026-03-01", "to": "2026-03-01"},
             {"from": "2026-03-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
@@ -901,16 +1065,28 @@ def make_questions() -> list[Case]:
         "resourceType with a space": {"resourceType": "patient record"},
         "resourceId without its type": {"resourceId": "x"},
         "empty resourceId": {"resourceType": "x", "resourceId": ""},
-        "resourceId of 1025 characters": {"resourceType": "x", "resourceId": "y" * 1025},
         "empty userId": {"userId": ""},
-        "userId with a newline": {"userId": "a\n"},
-        "userId of 257 characters": {"userId": "u" * 257},
+        "operation with a space": {"operation": "Get Object"},
+        "empty operation": {"operation": ""},
+        "sourceId that begins with a dot": {"sourceId": ".a"},
+        "actorType of somebody": {"actorType": "user"},
+        "actorType beside userId": {"actorType": "unknown", "userId": "u"},
+        "control in capitals": {"control": "Order"},
+        "control of 33 letters": {"control": "o" * 33},
+        "control of events": {"control": "event"},
+        "control of epochs": {"control": "index"},
+        "control of entry 0": {"control": "index-keys"},
+        "control beside userId": {"control": "order", "userId": "u"},
+        "control beside a type alone": {"control": "order", "resourceType": "user"},
+        "control beside from": {"control": "order", "from": "2026-03-01"},
         "date that does not exist": {"from": "2026-02-30"},
         "time in hour 24": {"from": "2026-02-28T24:00:00Z"},
         "time without a zone": {"from": "2026-02-28T00:00:00"},
-        "time of seven fraction digits": {"from": "2026-02-28T00:00:00.0000000Z"},
+        "time of ten fraction digits": {"from": "2026-02-28T00:00:00.0000000000Z"},
+        "leap second": {"from": "2026-12-31T23:59:60Z"},
         "time before the year 1": {"from": "0001-01-01T00:00:00+01:00"},
         "bounds reversed": {"from": "2026-03-02", "to": "2026-03-01"},
+        "bounds reversed in the ninth digit": {"from": "2026-03-02T00:00:00.000000001Z", "to": "2026-03-02"},
         "bounds of the log reversed": {"loggedFrom": "2026-03-02", "loggedTo": "2026-03-01"},
         "from more than 24 hours after loggedTo": {"from": "2026-03-02T00:00:00.1Z", "loggedTo": "2026-03-01"},
     }
@@ -918,7 +1094,9 @@ def make_questions() -> list[Case]:
         {"name": name, "question": asked, "document": document, "error": None}
         for name, (asked, document) in good.items()
     ]
-    return cases + [{"name": name, "question": asked, "error": MALFORMED} for name, asked in wrong.items()]
+    cases += [{"name": name, "question": asked, "error": MALFORMED} for name, asked in wrong.items()]
+    unassigned = {"userId": "a\U0010ffff\u0301"}
+    return [*cases, {"name": "id with a character that is not assigned", "question": unassigned, "error": NOT_CHECKED}]
 
 
 def make_evidence() -> list[Case]:
@@ -944,30 +1122,70 @@ def make_evidence() -> list[Case]:
     def rows(*edits: Members) -> Callable[[list[Segment]], list[Segment]]:
         return lambda segments: [row._replace(**edit) for row, edit in zip(segments, edits, strict=True)]
 
-    r1, r2 = (_b64url(BUCKETS.key(resource_ident("record", name))).encode() for name in ("r-1", "r-2"))
-    read, export = (_b64url(action_key(action)).encode() for action in ("read", "export"))
+    def key(ident: bytes) -> bytes:
+        return _b64url(BUCKETS.key(ident)).encode()
+
+    r0, r1, r2 = (key(resource_ident("record", name)) for name in ("r-0", "r-1", "r-2"))
+    p1, p2 = (key(related_ident("patient", name)) for name in ("p-1", "p-2"))
+    u1 = key(actor_ident("u-1"))
+    read, export = (public_text("action", action).encode() for action in ("read", "export"))
+    patient: Members = {"resourceType": "patient", "resourceId": "p-2"}
+    ordered: Members = {"resourceType": "patient", "resourceId": "p-1"}
     false_key = _Log(entries=_replace(2, r2, r1)).bundle(record, disclose=True)
-    no_edge = [0, 3, 4, 5, 6]  # but 2, the last one before the window
+    false_name = _Log(entries=_replace(2, p1, p2)).bundle(patient, disclose=True)
+    no_edge = [0, 3, 4, 5, SIZE]  # but 2, the last one before the window
+    origin, other = f'"origin":"{ORIGIN}"'.encode(), f'"origin":"{ORIGIN}2"'.encode()
     return [
         case("good", user, bundle, None, answers=[1, 3, 5]),
-        case("good with disclosures", record, log.bundle(record, disclose=True), None, answers=[1, 4]),
-        case("good of two keys", user | record, log.bundle(user | record), None, answers=[1]),
+        case("good with disclosures", record, log.bundle(record, disclose=True), None, answers=[1, 3, 4]),
+        case("good of what is only named", patient, log.bundle(patient, disclose=True), None, answers=[5]),
+        case("good of two keys", user | record, log.bundle(user | record), None, answers=[1, 3]),
         case("good in a window", timed, log.bundle(timed, (3, 5)), None, answers=[3]),
         case("good of nothing", {"userId": "u-9"}, log.bundle({"userId": "u-9"}), None, answers=[]),
         case("good of an action", {"action": "read"}, log.bundle({"action": "read"}), None, answers=[3]),
+        case("good of an operation", (asked := {"operation": "GetObject"}), log.bundle(asked), None, answers=[2, 5]),
+        case("good of a source", (asked := {"sourceId": "app-1"}), log.bundle(asked), None, answers=[3]),
+        case("good of nobody known", (asked := {"actorType": "unknown"}), log.bundle(asked), None, answers=[]),
+        case("good of no control entry", (asked := {"control": "outcome"}), log.bundle(asked), None, answers=[]),
         case("good count", user, count, None, count=3),
+        case("good count about a resource", record, log.bundle(record, mode="count"), None, count=2, named=1),
+        case(
+            "good count of control entries",
+            (asked := {"control": "order"}),
+            log.bundle(asked, mode="count"),
+            None,
+            count=1,
+        ),
         case("good count in a window", timed, log.bundle(timed, (3, 5), mode="count"), None, count=1),
         case("question of another bundle", {"userId": "u-0"}, bundle, VERIFICATION),
         case("question edited", {"userId": "u-0"}, bundle | {"question": {"userId": "u-0"}}, VERIFICATION),
-        case("window too wide", timed, log.bundle(timed, (0, 6)), VERIFICATION),
-        case("window too wide of a count", timed, log.bundle(timed, (0, 6), mode="count"), VERIFICATION),
+        case("control entry under a key", ordered, log.bundle(ordered), NOT_CHECKED),
+        case("control entry asked for", (asked := ordered | {"control": "order"}), log.bundle(asked), NOT_CHECKED),
+        forged("event of another version", NOT_CHECKED, entries=_replace(3, b'"v":1}', b'"v":2}')),
+        case("part of a set", user, log.bundle(user, mode="part", part=(1, 1)), NOT_CHECKED),
+        case("part of a set that is wrong", user, log.bundle(user, (1, 7), mode="part", part=(1, 1)), VERIFICATION),
+        case("key of the resource alone", record, log.bundle(record) | _one_bucket(log, record), VERIFICATION),
+        case(
+            "what names the resource left out",
+            record,
+            log.bundle(record)
+            | log.shown([0, 1, 4, 6, SIZE])
+            | {"manifest": {"answers": 2, "disclosures": 0, "postings": 2}},
+            VERIFICATION,
+        ),
+        forged("entry 0 of another log", VERIFICATION, entries=_replace(0, origin, other)),
+        forged("key at the place of another kind", VERIFICATION, entries=_replace(2, r2, u1)),
+        forged("resource named twice", VERIFICATION, record, entries=_replace(3, r0, r1)),
+        case("false key of what is named", patient, false_name, VERIFICATION),
+        case("window too wide", timed, log.bundle(timed, (0, SIZE)), VERIFICATION),
+        case("window too wide of a count", timed, log.bundle(timed, (0, SIZE), mode="count"), VERIFICATION),
         case("window that begins late", timed, log.bundle(timed, (4, 5)), VERIFICATION),
         case("window that ends early", timed, log.bundle(timed, (3, 4)), VERIFICATION),
         case("window that ends late", timed, log.bundle(timed, (3, 6)), VERIFICATION),
-        case("window without a reason", user, log.bundle(user, (0, 5)), VERIFICATION),
+        case("window without a reason", user, log.bundle(user, (0, 6)), VERIFICATION),
         case("edge of the window missing", timed, log.bundle(timed, (3, 5)) | log.shown(no_edge), VERIFICATION),
         forged("clock that went back", VERIFICATION, entries=_replace(3, _minute(3), b"2026-11-24T05:00:59.999999Z")),
-        forged("epoch above its own index", VERIFICATION, segments=rows({}, {"end": 7})),
+        forged("epoch above its own index", VERIFICATION, segments=rows({}, {"end": SIZE + 1})),
         case("false key", record, false_key, VERIFICATION),
         forged("posting of another", VERIFICATION, pages=_stray),
         changed("answers miscounted", {"manifest": bundle["manifest"] | {"answers": 2}}, VERIFICATION),
@@ -983,12 +1201,30 @@ def make_evidence() -> list[Case]:
         forged("key of another action", MALFORMED, {"action": "read"}, entries=_replace(1, export, read)),
         forged("empty segment under another root", MALFORMED, segments=rows({}, {"count": 0})),
         forged("segments that overlap", MALFORMED, segments=rows({}, {"start": 3})),
-        forged("epoch whose ends fall", MALFORMED, epoch=lambda data: data.replace(b"[4,6]", b"[7,6]")),
+        forged("epoch whose ends fall", MALFORMED, epoch=lambda data: data.replace(b"[4,7]", b"[8,7]")),
         changed("version that is true", {"v": True}, MALFORMED),
         changed("number with a fraction", {"start": 0.0}, MALFORMED),
-        changed("epoch as text", {"epoch": "6"}, MALFORMED),
+        changed("epoch as text", {"epoch": "7"}, MALFORMED),
         changed("unknown member", {"x": 1}, MALFORMED),
-        changed("unknown mode", {"mode": "part"}, MALFORMED),
+        changed("unknown mode", {"mode": "whole"}, MALFORMED),
+        changed("part without its place", {"mode": "part"}, MALFORMED),
+        changed("place of a part in an answer", {"part": [1, 1]}, MALFORMED),
+        changed("part 0", {"mode": "part", "part": [0, 1]}, MALFORMED),
+        changed("part beyond", {"mode": "part", "part": [2, 1]}, MALFORMED),
+        changed("unknown disclosure", {"disclosure": "some"}, MALFORMED),
+        changed("absent row", {"absent": [[1, "actor", 6]]}, MALFORMED),
+        changed("roster", {"rosters": [{"hashes": "", "runs": []}]}, MALFORMED),
+        changed(
+            "disclosures where it says none", {"disclosures": log.bundle(user, disclose=True)["disclosures"]}, MALFORMED
+        ),
+        changed("full disclosure of a count", {"disclosure": "full"}, MALFORMED, count),
+        case("count of a source", (asked := {"sourceId": "app-1"}), log.bundle(asked, mode="count"), MALFORMED),
+        case(
+            "count of control entries about a resource",
+            (asked := ordered | {"control": "order"}),
+            log.bundle(asked, mode="count"),
+            MALFORMED,
+        ),
         changed("list that is an object", {"disclosures": {}}, MALFORMED),
         changed("manifest that is true", {"manifest": bundle["manifest"] | {"disclosures": False}}, MALFORMED),
         case("white space", user, json.dumps(bundle, sort_keys=True).encode() + b"\n", MALFORMED),
@@ -1000,6 +1236,45 @@ def _stray(pages: list[bytes]) -> list[bytes]:
     """Return pages of which the second one points from u-1 to event 4, which is by u-0."""
     item = posting(BUCKETS.key(actor_ident("u-1")), 0)
     return [pages[0], b"".join(sorted([*split_postings(pages[1]), item]))]
+
+
+def _one_bucket(log: _Log, asked: Members) -> Members:
+    return {"buckets": log.bundle(asked)["buckets"][:1]}
+
+
+def make_evidence_sets() -> list[Case]:
+    """Return sets: vkey, question, parts (bundles, in the order of their files), and what a good one proves (answers)."""
+    log, record = _Log(), {"resourceType": "record", "resourceId": "r-1"}
+    whole, other = log.parts(record, (2, 4)), log.parts(record, (3, 4))
+
+    def case(name: str, parts: Sequence[Members], error: str | None, asked: Members = record, **says: object) -> Case:
+        texts = [(_json(part) + b"\n").decode() for part in parts]
+        about: Case = {"name": name, "vkey": LOG.verifier.vkey(), "question": asked}
+        return about | {"parts": texts, **says, "error": error}
+
+    def with_part(place: int, **members: object) -> list[Members]:
+        return [part | members if number == place else part for number, part in enumerate(whole)]
+
+    back = _Log(entries=_replace(3, _minute(3), b"2026-11-24T05:00:59.999999Z")).parts(record, (2, 4))
+    return [
+        case("good", whole, None, answers=[1, 3, 4]),
+        case("good in one part", log.parts(record, ()), None, answers=[1, 3, 4]),
+        case("good of nothing", log.parts({"userId": "u-9"}, (4,)), None, {"userId": "u-9"}, answers=[]),
+        case("last part missing", whole[:-1], NOT_CHECKED),
+        case("control entry in a part", log.parts({"control": "order"}, (4,)), NOT_CHECKED, {"control": "order"}),
+        case("gap", [whole[0], *other[1:]], VERIFICATION),
+        case("overlap", [other[0], *whole[1:]], VERIFICATION),
+        case("part of another question", with_part(1, question={"userId": "u-1"}), VERIFICATION),
+        case("parts of another question", whole, VERIFICATION, {"userId": "u-1"}),
+        case("part of another number of parts", with_part(1, part=[2, 4]), VERIFICATION),
+        case("part of another disclosure", with_part(1, disclosure="full"), VERIFICATION),
+        case("part of another table", with_part(1, table=_b64(log.table[:56])), VERIFICATION),
+        case("empty window", log.parts(record, (2, 2)), VERIFICATION),
+        case("entry at an inner edge", with_part(1, **log.shown([0, 2, 3, SIZE])), VERIFICATION),
+        case("answer left out of a part", with_part(1, **log.shown([0, SIZE])), VERIFICATION),
+        case("clock that went back between parts", back, VERIFICATION),
+        case("list that is empty in a part", with_part(1, part=[]), MALFORMED),
+    ]
 
 
 def make_clock_frauds() -> list[Case]:
@@ -1046,6 +1321,7 @@ KINDS: Final[dict[str, Callable[[], list[Case]]]] = {
     "entries": make_entries,
     "questions": make_questions,
     "evidence": make_evidence,
+    "evidence-sets": make_evidence_sets,
     "clock-frauds": make_clock_frauds,
 }
 

@@ -309,11 +309,14 @@ def with_keys(index, keys, log=None, **members):
     return signed(log)
 
 
+TWO = {"resourceType": "record", "resourceId": "R:2"}  # whose keys are in different pages of the first segment
+
+
 def test_the_pages_of_both_keys_are_there_once_and_no_others():
     for mode in ("answer", "count"):
-        bundle = LOG.bundle(RECORD, mode=mode)
+        bundle = LOG.bundle(TWO, mode=mode)
         assert len(bundle["buckets"]) == 2
-        keys = bundles.keys_of(RECORD)
+        keys = bundles.keys_of(TWO)
         both = [LOG.index.prove(0, [key], (0, 121), count=mode == "count")[0]["runs"] for key in keys]
         assert all(len(runs) < 3 for runs in both)
         pages = len(LOG.index.pages(0))
@@ -323,10 +326,10 @@ def test_the_pages_of_both_keys_are_there_once_and_no_others():
             numbers = sorted({*pages_of(bundle["segments"][0]), extra})
             other = change(bundle, "segments", 0, to=LOG.index.range_proof(0, numbers))
             if numbers == pages_of(bundle["segments"][0]):
-                assert verify(other, RECORD).count
+                assert verify(other, TWO).count
             else:
                 with pytest.raises(VerificationError, match="not the fewest"):
-                    verify(other, RECORD)
+                    verify(other, TWO)
 
 
 def pages_of(segment):
@@ -340,13 +343,13 @@ def pages_of(segment):
 
 def test_each_page_of_both_keys_is_needed():
     for mode in ("answer", "count"):
-        bundle = LOG.bundle(RECORD, mode=mode)
+        bundle = LOG.bundle(TWO, mode=mode)
         numbers = pages_of(bundle["segments"][0])
         for left_out in numbers:
             others = [number for number in numbers if number != left_out]
             other = change(bundle, "segments", 0, to=LOG.index.range_proof(0, others))
             with pytest.raises(VerificationError):
-                verify(other, RECORD)
+                verify(other, TWO)
 
 
 def test_a_bucket_that_holds_both_keys_is_shown_twice():

@@ -17,14 +17,22 @@ from offline import verify as offline
 
 import tlog
 from tlog.core.entry import parse_entry
-from tlog.core.evidence import find_clock_fraud, parse_clock_fraud, parse_evidence, verify_evidence
+from tlog.core.evidence import Proved, parse_evidence, verify_evidence
+from tlog.core.evidence_set import verify_evidence_set
+from tlog.core.fraud import find_clock_fraud, parse_clock_fraud
 from tlog.core.note import open_note
 from tlog.core.question import parse_question
 from tlog.core.tile import Tile, parse_tile_path
+from tlog.errors import NotCheckedError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = sorted(VECTORS.glob("*.json"))
-ERRORS = {None: None, "malformed": tlog.MalformedInputError, "verification": tlog.VerificationError}
+ERRORS = {
+    None: None,
+    "malformed": tlog.MalformedInputError,
+    "verification": tlog.VerificationError,
+    "not checked": NotCheckedError,
+}
 
 
 def unbase64(text: str) -> bytes:
@@ -85,10 +93,25 @@ def run_questions(case: dict[str, Any]) -> None:
 def run_evidence(case: dict[str, Any]) -> None:
     bundle = parse_evidence(carried(case, "bundle"))
     proved = verify_evidence(tlog.parse_vkey(case["vkey"]), parse_question(case["question"]), bundle)
+    check_knowledge(proved)
     if case["mode"] == "count":
-        assert (proved.count, proved.answers) == (case["count"], None)
+        assert (proved.count, proved.named, proved.answers) == (case["count"], case.get("named"), None)
     else:
         assert [index for index, _ in proved.answers] == case["answers"]
+
+
+def check_knowledge(proved: Proved) -> None:
+    """What a program does with an answer that holds entries it does not know."""
+    if proved.unknown():
+        message = "entries of a type this version does not know"
+        raise NotCheckedError(message)
+
+
+def run_evidence_sets(case: dict[str, Any]) -> None:
+    parts = (parse_evidence(part.encode()) for part in case["parts"])
+    proved = verify_evidence_set(tlog.parse_vkey(case["vkey"]), parse_question(case["question"]), parts)
+    check_knowledge(proved)
+    assert [index for index, _ in proved.answers] == case["answers"]
 
 
 def run_clock_frauds(case: dict[str, Any]) -> None:
@@ -107,6 +130,7 @@ RUN = {
     "entries": run_entries,
     "questions": run_questions,
     "evidence": run_evidence,
+    "evidence-sets": run_evidence_sets,
     "clock-frauds": run_clock_frauds,
 }
 CASES = [(file.stem, case) for file in FILES for case in json.loads(file.read_bytes())]
@@ -122,7 +146,7 @@ def test_verdict(kind: str, case: dict[str, Any]):
             RUN[kind](case)
 
 
-EXIT_CODES = {None: 0, "malformed": 2, "verification": 1}
+EXIT_CODES = {None: 0, "malformed": 2, "verification": 1, "not checked": 3}
 OFFLINE = [(kind, case) for kind, case in CASES if kind in ("evidence", "clock-frauds")]
 
 
@@ -139,7 +163,25 @@ def test_offline_verdict(kind: str, case: dict[str, Any], tmp_path: Path, capsys
     assert code == EXIT_CODES[case["error"]], verdict
     if code == 0 and kind == "evidence":
         count = case["count"] if case["mode"] == "count" else len(case["answers"])
-        assert verdict["summary"].startswith(f"exactly {count} events" if count else "no event")
+        said = verdict["summary"]
+        assert said.startswith(f"exactly {count} " if count else "no "), said
+        assert "named" not in case or f"and {case['named']} entries that name it" in said
+
+
+SETS = [case for kind, case in CASES if kind == "evidence-sets"]
+
+
+@pytest.mark.parametrize("case", SETS, ids=[case["name"] for case in SETS])
+def test_offline_set(case: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number, part in enumerate(case["parts"], 1):
+        (tmp_path / f"{number:06d}.json").write_text(part, "utf-8")
+    arguments = ["evidence", "--vkey", case["vkey"], *options_of(case["question"]), "--json", str(tmp_path)]
+    code = offline.main(arguments)
+    verdict = json.loads(capsys.readouterr().out)
+    assert code == EXIT_CODES[case["error"]], verdict
+    assert code or verdict["summary"].startswith(
+        f"exactly {len(case['answers'])} events" if case["answers"] else "no event"
+    )
 
 
 ENTRIES = [case for kind, case in CASES if kind == "entries"]
@@ -159,16 +201,21 @@ QUESTIONS = [case for kind, case in CASES if kind == "questions" and case["name"
 
 @pytest.mark.parametrize("case", QUESTIONS, ids=[case["name"] for case in QUESTIONS])
 def test_offline_question(case: dict[str, Any]):
-    asked = case["question"]
-    names = {"userId": "actor"}
+    asked, keyed = case["question"], {}
+    if case["error"] is None and not parse_question(asked).keys(lambda _: b""):
+        keyed = {"action": "read"}  # the program asks only what the index has
     arguments = SimpleNamespace(
-        ask=[f"{names.get(name, name)}={value}" for name, value in asked.items() if name not in offline.TIMES],
-        **{option: asked.get(name) for name, option in offline.TIMES.items()},
+        ask=[f"{name}={value}" for name, value in (asked | keyed).items()],
+        **dict.fromkeys(offline.TIMES.values()),
     )
     if case["error"] is None:
-        assert offline.parse_question(arguments) == case["document"]
+        question, said = offline.parse_question(arguments)
+        assert question == case["document"] | keyed
+        kept = [name for name, value in question.items() if value.startswith("sha256:")]
+        assert [line.split()[1] for line in said] == kept
     else:
-        with pytest.raises(offline.MalformedError):
+        refusal = {"malformed": offline.MalformedError, "not checked": offline.IncompleteError}[case["error"]]
+        with pytest.raises(refusal):
             offline.parse_question(arguments)
 
 
@@ -219,4 +266,4 @@ def test_the_check_notices_every_kind_of_difference(tmp_path, capsys):
 
 
 def test_the_vectors_stay_small():
-    assert sum(file.stat().st_size for file in FILES) < 400_000
+    assert sum(file.stat().st_size for file in FILES) < 700_000
