@@ -13,7 +13,7 @@ from typer.main import get_command
 from tlog import errors
 from tlog.cli.app import app
 from tlog.core.event import Actor, Details, Event, Recipient, RelatedResource, Resource, Source
-from tlog.core.pseudonym import action_key
+from tlog.core.pseudonym import public_key
 from tlog.ingest import cloudtrail
 from tlog.server.describe.openapi import describe
 
@@ -55,7 +55,7 @@ def test_worked_example():
     a, b = sha256(b"\0a"), sha256(b"\0b")
     chain_a = sha256(b"\2" + bytes(32) + a)
     expected = [a, b, sha256(b"\1" + a + b), chain_a, sha256(b"\2" + chain_a + b), sha256(b"\x10" + bytes(16) + b"{}")]
-    expected.append(action_key("read"))
+    expected.append(public_key("action", "read"))
     assert [bytes.fromhex(value) for _, value in table("reference/formats.md", "## Worked example")] == expected
 
 

@@ -405,7 +405,7 @@ def test_members_that_no_bundle_has_are_refused_by_both(tmp_path):
     parts = ("buckets", "segments")
     stray = [good | {"note": "x"}, *(good | {part: [each | {"note": "x"} for each in good[part]]} for part in parts)]
     file = tmp_path / "bundle.json"
-    arguments = ["evidence", "--vkey", bundles.vkey(), "--ask", "actor=user-3", str(file)]
+    arguments = ["evidence", "--vkey", bundles.vkey(), "--ask", "userId=user-3", str(file)]
     for bundle, code in ((good, 0), *((each, 2) for each in stray)):
         file.write_bytes(bundles.file_of(bundle))
         assert verify.main(arguments) == code
