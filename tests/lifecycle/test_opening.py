@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_creating_twice_is_creating_once(location):
     first = await create_log(location, ORIGIN)
-    again = await create_log(location, "example.com/another-name")
+    again = await create_log(location, ORIGIN)
     assert first == again
     async with open_log(location) as log:
         assert (await log.reader.state()).size == 1

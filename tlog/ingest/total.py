@@ -166,13 +166,12 @@ def storable(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON valu
         depth: how many containers are around it in the event.
 
     """
-    if isinstance(value, str):
-        return escape_surrogates(value)
+    if isinstance(value, str) or (isinstance(value, dict | list) and depth >= MAX_DEPTH):
+        return escape_surrogates(value if isinstance(value, str) else json_text(value))
     if isinstance(value, dict | list):
-        if depth >= MAX_DEPTH:
-            return escape_surrogates(json_text(value))
-        children = isinstance(value, list)
-        return [storable(each, depth + 1) for each in value] if children else _storable_members(value, depth + 1)
+        if isinstance(value, dict):
+            return _storable_members(value, depth + 1)
+        return [storable(child, depth + 1) for child in value]
     if isinstance(value, int | float):
         if not _is_storable(value):
             return str(json_text(value))

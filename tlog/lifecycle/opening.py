@@ -253,6 +253,12 @@ async def open_log(
     # Keys, anchor, database, privileges, in this order: a missing anchor is not to look like a missing privilege.
     check_log_here(location)
     signer = signer_of(location, clock)
+    if directory.has_verifier() and signer.verifier.name != directory.verifier().name:
+        message = (
+            f"the signing key in {directory.root} belongs to the log {signer.verifier.name}, the public key beside it to "
+            f"{directory.verifier().name}; bring back this log's own key"
+        )
+        raise KeyMismatchError(message)
     await asyncio.to_thread(signer.read)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_of(location))
