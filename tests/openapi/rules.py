@@ -32,7 +32,7 @@ IN_WORDS = (
     "the resource types log and index_bucket are the log's own",
     "this related resource stands in the list before",
     "this is the event's main resource",
-    "a character that Unicode has not assigned cannot stand in an id",
+    "a character that Unicode [0-9.]+ has not assigned cannot stand in an id",
     "expected at most 2048 bytes of UTF-8",
     "nested deeper than 32 levels",
     "an event has at most 65535 bytes",

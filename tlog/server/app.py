@@ -19,7 +19,7 @@ from tlog.server.describe import openapi
 from tlog.server.describe.problems import SECURITY_HEADERS, on_error
 from tlog.server.endpoints import audit, health, read, verification
 from tlog.server.endpoints.append import append_events
-from tlog.server.guard.admission import KEY_ID, Admission
+from tlog.server.guard.admission import KEY_ID, Admission, asking
 from tlog.server.guard.cors import Cors
 from tlog.server.guard.parameters import check_path, taking
 from tlog.server.observe.checks import Checks
@@ -58,11 +58,11 @@ def create_app(
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),
-            _route("/v1/audit/export", audit.export, audit.EXPORT),
-            _route("/v1/audit/verify", verification.verify, verification.VERIFY),
-            _route("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log, audit.ACCESS_LOG),
-            _route("/v1/audit/events/{event_id:uuid}", audit.event),
-            _route("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof, audit.EVENT_PROOF),
+            _asking("/v1/audit/export", audit.export, audit.EXPORT),
+            _asking("/v1/audit/verify", verification.verify, verification.VERIFY),
+            _asking("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log, audit.ACCESS_LOG),
+            _asking("/v1/audit/events/{event_id:uuid}", audit.event),
+            _asking("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof, audit.EVENT_PROOF),
             _route("/v1/proof/inclusion", read.inclusion, read.INCLUSION),
             _route("/v1/proof/consistency", read.consistency, read.CONSISTENCY),
             _route("/v1/log", read.describe),
@@ -89,12 +89,17 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], parame
     return Route(path, taking(endpoint, parameters))
 
 
-_ask = taking(audit.events, audit.EVENTS)
+def _asking(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:
+    """Return the route of an endpoint for keys with the scope `read`."""
+    return Route(path, asking(taking(endpoint, parameters)))
+
+
+_list_events = asking(taking(audit.events, audit.EVENTS))
 
 
 async def _events(request: Request) -> Response:
     """Answer a question; an append goes past routing (`_Observed`). One route, so that its 405 names both methods in Allow."""
-    return await (append_events if request.method == "POST" else _ask)(request)
+    return await (append_events if request.method == "POST" else _list_events)(request)
 
 
 class _Observed:

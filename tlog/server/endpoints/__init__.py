@@ -12,10 +12,10 @@ about events leaves before the question is journaled.
     `verification`  `GET /v1/audit/verify`: is everything still as it was logged
     `health`  `/livez`, `/readyz`, `/metrics`
 
-One that answers a single event. `find_events` asks the guard first, and returns once the question is journaled:
+One that answers a single event. The guard has asked for the key (`asking`), `find_events` returns once the question is journaled:
 
     async def event(request: Request) -> Response:
-        found = await find_events(request, {"ask": "event"})     # errors: 401, 403, 429, 404
+        found = await find_events(request, {"ask": "event"})     # errors: 404, 503
         return _json(msgspec.json.encode(event_document(found)))
 
 A new endpoint is a function here, a line in `tlog.server.app` with the query parameters that it takes, and its

@@ -49,8 +49,8 @@ class _Drafted(NamedTuple):
 async def append_events(request: Request) -> Response:
     """Append the events of a request; answer once they are durable, with `?wait=sealed` once they are sealed."""
     service: Service = request.app.state.service
-    wait = _wait_sealed(parse_query(request.scope["query_string"], PARAMETERS))
     key = await service.admission.admit_append(request)
+    wait = _wait_sealed(parse_query(request.scope["query_string"], PARAMETERS))
     kind = media_type(request.headers)
     with service.admission.body() as grow:
         body = await read_body(request, grow)

@@ -21,6 +21,7 @@ from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError, OverloadedError, TooLargeError
 from tlog.lifecycle.journal import journal
+from tlog.server.guard.admission import key_of
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
@@ -171,12 +172,12 @@ async def _journaled(
     *,
     evidence: bool = False,
 ) -> Result:
-    """Check the key, journal the question while it is being answered, and return the answer once it is journaled.
+    """Journal the question while it is being answered, and return the answer once it is journaled.
 
     What is not answered in the end, for instance because nothing was found, was asked all the same.
     """
     service: Service = request.app.state.service
-    key = await service.admission.admit(request, "read")
+    key = key_of(request)
     with service.turns.answer():
         answer = asyncio.create_task(answering())
         try:

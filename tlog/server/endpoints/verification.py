@@ -31,7 +31,6 @@ _MAX_WAIT: Final = 60
 async def verify(request: Request) -> Response:
     """Return the result of the last check, starting one if none runs; `?full=true` starts a full one."""
     service: Service = request.app.state.service
-    await service.admission.admit(request, "read")
     given = query_of(request)
     full = given.get("full", "false")
     if full not in ("true", "false"):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 from tlog.errors import OverloadedError, RateLimitedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.auth import Authenticator, Scope
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # More than a service can append, so it is in nobody's way; a key that needs a bound gets its own.
 DEFAULT_RATE: Final = 100_000
 KEY_ID: Final = "tlog.key_id"
+_KEY: Final = "tlog.key"
 MAX_BODIES_SIZE: Final = 256 << 20
 _MAX_BUCKETS: Final = 4096
 
@@ -53,6 +55,22 @@ class Bucket:
     def charge(self, count: int) -> None:
         """Take more, whether it is there or not."""
         self._left -= count
+
+
+def asking(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint, asked only by keys with the scope `read`: before anything of the request is judged."""
+
+    async def admitted(request: Request) -> Response:
+        request.scope[_KEY] = await request.app.state.service.admission.admit(request, "read")
+        return await endpoint(request)
+
+    return admitted
+
+
+def key_of(request: Request) -> ApiKey:
+    """Return the key of a request to an endpoint that `asking` made."""
+    key: ApiKey = request.scope[_KEY]
+    return key
 
 
 class Admission:
