@@ -113,7 +113,9 @@ class Place(Struct, rename="camel", kw_only=True):
     ) = UNSET
     erased: Annotated[list[str], Meta(description="Groups of personal data that were erased")]
     matched: (
-        Annotated[str, Meta(description="The group that was asked for: 'resource', or 'related/0' and so on")]
+        Annotated[
+            Literal["resource", "related"], Meta(description="What of it was asked for: what was acted on, or named")
+        ]
         | UnsetType
     ) = UNSET
     state: Literal["pending", "sealed", "indexed"] | UnsetType = UNSET
