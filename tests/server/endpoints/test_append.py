@@ -102,3 +102,10 @@ def test_a_clock_that_is_far_ahead_is_warned_of(http):
     assert (warning["pointer"], "24 hours ahead" in warning["detail"]) == ("/timestamp", True)
     answer = http.post("/v1/audit/events", json=far, headers={"Prefer": "return=minimal"})
     assert answer.json()["warnings"] == 1
+
+
+def test_an_event_that_stands_twice_in_a_request_has_one_proof(http):
+    (event,) = fresh()
+    first, second = http.post("/v1/audit/events?wait=sealed", json=[event, event]).json()["receipts"]
+    assert first["proof"] == second["proof"]
+    assert (first["entry"], "duplicate" in first, second["duplicate"]) == (second["entry"], False, True)
