@@ -29,7 +29,6 @@ ELSEWHERE = {
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.
     "cli/asking.py": "server/endpoints/test_audit.py::test_questions_on_the_command_line",
-    "cli/events.py": "cli/test_app.py::test_append_from_standard_input",
     "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
     "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",
@@ -45,7 +44,6 @@ ELSEWHERE = {
     "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end",
     # What a mapping file says of an event, refused and followed as a whole.
     "ingest/plan.py": "ingest/test_mapping.py::test_what_is_refused",
-    "ingest/importing.py": "cli/test_app.py::test_one_bad_event_imports_nothing",
     # Making and running a log are the halves of its life that opening stands between.
     "lifecycle/making.py": "lifecycle/test_opening.py::test_interrupted_creation_is_completed",
     "lifecycle/running.py": "writing/test_indexer.py::test_only_who_leads_makes_the_index_again",

@@ -89,7 +89,7 @@ def test_one_bad_event_imports_nothing(data, tmp_path):
     [
         (b"x" * 70_000, "line 1: longer than the 65535 bytes"),
         (b"\x1f\x8bdamaged", "gzip data is damaged"),
-        (b"[1, 2]\n", "line 1: expected `object`, got `array`"),
+        (b"[1, 2]\n", "record 1: expected an object, got a number"),
     ],
     ids=["long line", "damaged gzip", "not an object"],
 )

@@ -4,6 +4,7 @@
     `configuration`  options from the environment and from a file
     `options`   options that several commands share, their defaults, and what they stand for
     `output`    what every command does with its result: run, print, show progress, end with a message and an exit code
+    `progress`  how far an import is: a bar, lines, or lines of JSON
     `running`   demo, init, serve, seal, signer: commands that make a log and keep it going
     `events`    append, import: commands that bring events in
     `asking`    query, prove, export: commands that answer

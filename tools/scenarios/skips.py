@@ -54,6 +54,7 @@ CONDITIONS: Final[Mapping[str, Callable[[], bool]]] = {
     "no-go": lambda: shutil.which("go") is None,
     "no-postgresql-15": _no_postgresql,
     "no-shared-data": lambda: not (_SHARED / "data" / "cloudtrail").exists(),
+    "no-shared-cases": lambda: not (_SHARED / "cases").exists(),
     "no-shared-vectors": lambda: not (_SHARED / "vectors" / "inclusion").exists(),
     "not-root": lambda: os.geteuid() != 0,
     "outside-ci": lambda: os.environ.get("CI") != "true",
