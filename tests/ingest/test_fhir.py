@@ -148,7 +148,13 @@ def test_no_requestor_is_nobody(agents):
             ("Patient", "p"),
             [("List", "l"), ("Entity", "mrn")],
         ),
-        ([{"name": "only a name"}, {"what": {"reference": "List/l"}}], ("List", "l"), []),
+        (
+            [{"name": "only a name"}, {"query": "eA=="}, {"what": {"reference": "List/l"}}],
+            ("List", "l"),
+            [("Entity", "only a name")],
+        ),
+        ([{"what": {"display": "X-ray"}, "type": {"display": "Report"}}], ("Report", "X-ray"), []),
+        ([{"what": {"type": "Patient"}, "role": {"code": 1}, "name": "A. Kiss"}], ("Patient", "A. Kiss"), []),
         ({"what": {"reference": "List/l"}}, ("List", "l"), []),
     ],
 )

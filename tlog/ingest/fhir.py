@@ -198,17 +198,15 @@ def _recipient(agent: dict[str, Any]) -> dict[str, Any]:
 
 def _resources(record: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the main resource, and what else the record names: each entity and agent under each of its names."""
-    entities = [list(_names(entity)) for entity in _objects(record.get("entity"))]
-    named = [names for names in entities if names]
-    main = next((names[0] for names in named if names[0]["type"] == "Patient"), None)
-    others = [name for names in named for name in names]
+    entities = [(entity, list(_names(entity))) for entity in _objects(record.get("entity"))]
+    leading = [names[0] for entity, names in entities if names and _object(entity.get("what"))]
+    main = next((name for name in leading if name["type"] == "Patient"), leading[0] if leading else _observer(record))
+    others = [name for _, names in entities for name in names]
     for agent in _objects(record.get("agent")):
         role = first_text(_concept(agent.get("type")), *(_concept(each) for each in _objects(agent.get("role"))))
         own = _actor(agent)["userId"] if agent is _requestor(record) else None  # stands in actor.userId
         names = (name for name in _agent_names(agent) if name["id"] != own)
         others += [{**name, "role": None if role is None else role[:64]} for name in names]
-    if main is None:
-        main = next((names[0] for names in named), None) or _observer(record)
     return main, [name for name in others if name != main]
 
 
@@ -216,13 +214,16 @@ def _names(entity: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield an entity as a resource under each of its names, the first one for the main resource."""
     what, role = _object(entity.get("what")), _object(entity.get("role"))
     kind = first_text(
-        what.get("type"), "Patient" if role.get("code") == _PATIENT_ROLE else None, _kind(entity.get("type"))
+        what.get("type"), "Patient" if text_of(role.get("code")) == _PATIENT_ROLE else None, _kind(entity.get("type"))
     )
     known = {
         "name": first_text(entity.get("name"), what.get("display")),
         "role": (first_text(role.get("display"), role.get("code")) or "")[:64] or None,
     }
-    yield from ({**resource, **known} for resource in _references(what, kind or "Entity"))
+    found = list(_references(what, kind or "Entity"))
+    if not found and known["name"] is not None:  # described, but not referred to
+        found = [{"type": kind or "Entity", "id": known.pop("name")}]
+    yield from ({**known, **resource} for resource in found)
 
 
 def _agent_names(agent: dict[str, Any]) -> Iterator[dict[str, Any]]:
