@@ -7,6 +7,7 @@ those of CloudFormation. docs/reference/cloudtrail-mapping.md has both in words.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from tlog.ingest.total import text_of
@@ -152,6 +153,7 @@ def find_related(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found + list(_of_identity(record.get("userIdentity")))
 
 
+@lru_cache(maxsize=65_536)
 def type_of(name: str, service: str) -> str | None:
     """Return the type of what a member of this name holds: None if the name does not say that it holds an id."""
     lowered = name.lower()
@@ -178,7 +180,7 @@ def _walk(value: object, service: str) -> Iterator[dict[str, Any]]:
 
 def _named(name: str, text: str, service: str) -> Iterator[dict[str, Any]]:
     kind = type_of(name, service)
-    is_arn = _ARN.fullmatch(text) is not None
+    is_arn = text.startswith("arn:") and _ARN.fullmatch(text) is not None
     if text and (is_arn or kind is not None):
         kind = kind or UNKNOWN_TYPE
         yield {"type": kind, "id": f"arn:aws:s3:::{text}" if kind == _BUCKET and not is_arn else text}

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from tlog.core.canonical import MAX_DEPTH, MAX_INTEGER, canonical, sent_float
 from tlog.core.event import (
     MAX_EVENT_SIZE,
@@ -46,6 +48,7 @@ _MAX_IP: Final = 45
 _MAX_EMAIL: Final = 320
 _MAX_ACTOR: Final = MAX_EVENT_SIZE - 512  # the log adds salt and appendedBy to its disclosure
 _MAX_RELATED_BYTES: Final = 48_000
+_RELATED_FRAME: Final = len('{"id":"","name":"","role":"","type":""},')
 _SHORTEST_CUT: Final = 64
 _SHORTEST_LEFT_OUT: Final = 80  # what is left of a member has about so many bytes
 _FREE: Final = frozenset(("fieldsAccessed", "newValues", "oldValues"))
@@ -65,6 +68,7 @@ _NUMBER: Final = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", r
 _NANOSECOND_DIGITS: Final = 9
 
 
+_quick: Final = msgspec.json.Encoder().encode
 _encode_texts: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -110,6 +114,8 @@ class JsonText(str):
 
 def text_of(value: object) -> str | None:
     """Return a value as text that is not empty, or None. Numbers and booleans count as text: their JSON text."""
+    if type(value) is str:
+        return value or None
     if isinstance(value, str):
         return str(value) or None
     if isinstance(value, bool | int | float):
@@ -166,27 +172,36 @@ def storable(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON valu
         depth: how many containers are around it in the event.
 
     """
-    if isinstance(value, str) or (isinstance(value, dict | list) and depth >= MAX_DEPTH):
-        return escape_surrogates(value if isinstance(value, str) else json_text(value))
-    if isinstance(value, dict | list):
-        if isinstance(value, dict):
-            return _storable_members(value, depth + 1)
-        return [storable(child, depth + 1) for child in value]
+    if value is None or type(value) is bool or (type(value) is str and value.isascii()):
+        return value
+    if isinstance(value, str):
+        return escape_surrogates(value)
     if isinstance(value, int | float):
-        if not _is_storable(value):
-            return str(json_text(value))
-        # As RFC 8785 writes it: then no text of the event is longer than its canonical text.
-        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER else value
-    return value
+        return _storable_number(value)
+    if depth >= MAX_DEPTH:
+        return escape_surrogates(json_text(value))
+    return _storable_container(value, depth + 1)
+
+
+def _storable_container(value: Any, depth: int) -> Any:  # noqa: ANN401 - any JSON container
+    return [storable(child, depth) for child in value] if isinstance(value, list) else _storable_members(value, depth)
+
+
+def _storable_number(value: float) -> float | str:
+    if not _is_storable(value):
+        return str(json_text(value))
+    # As RFC 8785 writes it: then no text of the event is longer than its canonical text.
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER else value
 
 
 def _storable_members(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, child in value.items():
-        kept = escape_surrogates(name)
+        kept = name if name.isascii() else escape_surrogates(name)
         while kept in members or (kept != name and kept in value):
             kept += "~"
-        members[kept] = storable(child, depth)
+        # Most are ASCII, and need no call.
+        members[kept] = child if type(child) is str and child.isascii() else storable(child, depth)
     return members
 
 
@@ -452,11 +467,14 @@ def _finish_related(value: object, main: Mapping[str, Any], kept: dict[str, Any]
 
 
 def _identity(resource: Mapping[str, Any]) -> tuple[str, str]:
-    return resource["type"], unicodedata.normalize("NFC", resource["id"])
+    text = resource["id"]
+    return resource["type"], text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _split(related: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return the related resources of each event: at most 32, and no more than fit."""
+    if len(related) <= MAX_RELATED and sum(map(_longest, related)) <= _MAX_RELATED_BYTES:
+        return [related]
     parts: list[list[dict[str, Any]]] = [[]]
     size = 0
     for resource in related:
@@ -470,6 +488,11 @@ def _split(related: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
         parts[-1].append(resource)
         size += length
     return parts
+
+
+def _longest(resource: Mapping[str, str]) -> int:
+    """Return how many bytes a related resource has at most: no character has more than six, as an escape."""
+    return _RELATED_FRAME + 6 * sum(map(len, resource.values()))
 
 
 def _holds(value: object, wanted: object) -> bool:
@@ -559,8 +582,8 @@ def _cut(text: str, most: int) -> str:
 
 
 def _size(value: Any) -> int:  # noqa: ANN401 - any JSON value
-    """Return how many bytes the canonical text has; if Python's text is short, the length of that."""
-    length = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    """Return how many bytes the canonical text has; if another text is short, the length of that."""
+    length = len(_quick(value))
     return length if length <= _WITHOUT_FLOATS else len(canonical(value))
 
 
