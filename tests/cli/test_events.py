@@ -399,7 +399,7 @@ def originals():
     texts += [json.dumps({"Events": [{"CloudTrailEvent": json.dumps(each)} for each in trail]})]
     texts += [json.dumps({"place": "", "pointer": "", "record": each, "rule": ""}) for each in trail[:1]]
     files = [text.encode() for text in texts] + [b"\n".join(raws), b"[" + b",".join(raws) + b"]"]
-    return files + [gzip.compress(file) for file in files]
+    return files + [gzip.compress(file, mtime=0) for file in files]
 
 
 def test_no_damage_is_a_traceback(run, service, tmp_path):

@@ -31,7 +31,9 @@ def test_each_line_that_is_not_blank_is_an_item_with_its_place():
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(LINES), b"\xef\xbb\xbf" + LINES, gzip.compress(b"\xef\xbb\xbf" + LINES)]
+    "data",
+    [gzip.compress(LINES), b"\xef\xbb\xbf" + LINES, gzip.compress(b"\xef\xbb\xbf" + LINES)],
+    ids=["gzip", "byte order mark", "both"],
 )
 def test_compressed_files_and_byte_order_marks_make_no_difference(data):
     assert read(data) == ITEMS

@@ -228,6 +228,7 @@ def test_envelopes_are_opened_to_a_bound():
 @pytest.mark.parametrize(
     "data",
     [b"\x1f\x8bdamaged", gzip.compress(LINES)[:-9], gzip.compress(LINES)[:-8] + bytes(8), gzip.compress(LINES) + b"x"],
+    ids=["header", "cut", "checksum", "garbage after it"],
 )
 def test_damaged_gzip_is_one_error(data):
     with pytest.raises(DamagedFileError, match=shapes.DAMAGED_GZIP):
