@@ -173,7 +173,9 @@ def canonical(value: object, depth: int = 0) -> str:
     """Return a JSON value as RFC 8785 writes it."""
     require(depth < 32 or not isinstance(value, dict | list), "nested deeper than 32 levels", ValueError)
     if isinstance(value, dict):
-        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        names = (
+            sorted(value) if all(map(str.isascii, value)) else sorted(value, key=lambda name: name.encode("utf-16-be"))
+        )
         return "{" + ",".join(f"{TEXT(name)}:{canonical(value[name], depth + 1)}" for name in names) + "}"
     if isinstance(value, list):
         return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
@@ -747,12 +749,8 @@ def fold(hashes: list[bytes]) -> bytes:
 
 # --- Questions: what the reader wants to know, from the command line, never from a bundle -------------------------------
 GROUPS = "actor", "resource"  # and related/0, related/1, …
-PUBLIC = {
-    "action": "action",
-    "operation": "operation",
-    "source": "sourceId",
-    "control": "control",
-}  # kind, member asked for
+# Which member of a question asks for a public key, by the kind of the key.
+PUBLIC = {"action": "action", "operation": "operation", "source": "sourceId", "control": "control"}
 TIMES = {"from": "since", "to": "to", "loggedFrom": "logged_from", "loggedTo": "logged_to"}
 # The values that entries can have. Under another one nothing is in the index, and the proof of that would be right.
 VALUES = {
@@ -814,9 +812,7 @@ def check_question(question: dict[str, str]) -> None:
     paired = "resourceId" not in question or "resourceType" in question
     require(paired, "resourceId needs resourceType: both together name a resource", MalformedError)
     alone = not {"actorType", "userId"} <= question.keys()
-    require(
-        alone, "actorType=unknown asks for events without a userId, so it does not stand beside userId", MalformedError
-    )
+    require(alone, "actorType=unknown asks for events without a userId, so not beside userId", MalformedError)
     beside = question.keys() - {"control", "loggedFrom", "loggedTo"}
     alone = "control" not in question or beside in (set(), {"resourceId", "resourceType"})
     require(alone, "control stands beside resourceType with resourceId, loggedFrom and loggedTo only", MalformedError)
@@ -871,10 +867,8 @@ def idents_of(question: dict[str, str]) -> dict[str, bytes]:
 
 def looked_under(question: dict[str, str]) -> list[str]:
     """Return the kinds of the index keys under which the question is looked up."""
-    kinds = [
-        *idents_of(question),
-        *(each for each in ("source", "operation", "control", "action") if PUBLIC[each] in question),
-    ]
+    public = [kind for kind in ("source", "operation", "control", "action") if PUBLIC[kind] in question]
+    kinds = [*idents_of(question), *public]
     return [kind for kind in kinds if kind in ("resource", "related")] or kinds[:1]
 
 
@@ -947,17 +941,12 @@ class Evidence:
         require(modes, "the mode of a bundle is answer, count, or part with the member part", MalformedError)
         some = bundle["disclosure"] == "full" and bundle["mode"] != "count"
         right = some or (bundle["disclosure"] == "none" and not bundle["disclosures"])
-        require(
-            right, "disclosure is full or none; without it, as in a count, there are no disclosures", MalformedError
-        )
+        require(right, "disclosure is full or none, as of a count; with none there are no disclosures", MalformedError)
         self.bundle = bundle
         self.part, self.parts = bundle.get("part", (1, 1))
         require(1 <= self.part <= self.parts, "a part is one of those that there are", MalformedError)
-        require(
-            1 <= len(bundle.get("times", [...])) <= 1000,
-            "there are 1 to 1,000 times, or no member times",
-            MalformedError,
-        )
+        some = "times" not in bundle or 1 <= len(bundle["times"]) <= 1000
+        require(some, "there are 1 to 1,000 times, or no member times", MalformedError)
         self.buckets: dict[int, bytes] = {}  # those whose proofs were checked
         self.checkpoint, self.entries, self.leaves = open_entries(bundle, key)
 
@@ -965,7 +954,8 @@ class Evidence:
         """Check the index epoch and its table, and which parts of it the window meets."""
         bundle = self.bundle
         self.epoch = self.entries.get(bundle["epoch"], {"type": None})
-        require(self.epoch["type"] == "index", "the index epoch's entry is not there")
+        known = self.epoch["type"] == "index" and self.epoch["known"]
+        require(known, "the index epoch's entry is not there")
         table = decode(bundle["table"], "the segment table")
         self.segments = [Segment(*row) for row in struct.iter_unpack(">QQQ32s", table)]
         ends = [each.end for each in self.segments]
@@ -975,10 +965,8 @@ class Evidence:
         empty = all(each.postings or each.root == EMPTY_ROOT for each in self.segments)
         require(empty, "a segment without postings has another root than that of nothing", MalformedError)
         committed = parse_base64url(self.epoch["table"], "the hash of the table", HASH)
-        require(
-            committed == sha256(TABLE, table) and ends == self.epoch["ends"],
-            "the epoch commits to another segment table",
-        )
+        same = committed == sha256(TABLE, table) and ends == self.epoch["ends"]
+        require(same, "the epoch commits to another segment table")
         require(ends[-1] <= bundle["epoch"], "the index epoch claims to cover entries from its own on")
         self.start, self.end = bundle["start"], bundle["end"]
         require(self.start <= self.end <= ends[-1], "the window is not within the epoch")
@@ -1344,9 +1332,7 @@ def command_evidence(arguments: argparse.Namespace) -> Verdict:
     question, said = parse_question(arguments)
     alone = question.keys() - {"loggedFrom", "loggedTo"}
     countable = {"resourceId", "resourceType"}, {"userId"}, {"actorType"}, {"action"}, {"operation"}, {"control"}
-    one = (
-        "--count is for one resource, userId, actorType, action, operation or control, bounded by the log's clock only"
-    )
+    one = "--count is for one resource, userId, actorType, action, operation or control, and the log's clock only"
     require(arguments.mode == "answer" or alone in countable, one, MalformedError)
     key, path, unchecked = parse_vkey(arguments.vkey), Path(arguments.file), []
     whole = path.is_dir()
@@ -1370,12 +1356,7 @@ def command_evidence(arguments: argparse.Namespace) -> Verdict:
                 answer.add(evidence)
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
-    lines = [
-        f"question  {canonical(question)}",
-        *said,
-        *(line for block in reversed(answer.blocks) for line in block),
-        *answer.apart,
-    ]
+    lines = [f"question  {canonical(question)}", *said, *(line for block in reversed(answer.blocks) for line in block)]
     lines += reported(answer, evidence, unchecked)
     if arguments.require_disclosures and (first["disclosure"] == "none" or answer.missing):
         unchecked.append("the personal data that was required is not in the bundle, or not all of it")
@@ -1388,14 +1369,10 @@ def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[s
     """Return what has to be said beside an answer; add what could not be checked."""
     epoch, question = evidence.epoch, answer.question
     since, until = looks_from(question), question.get("loggedTo")
-    lines = [
-        f"alike     entry {index} shares the first 8 bytes of a key asked for, which answers nothing"
-        for index in answer.alike
-    ]
+    alike = "shares the first 8 bytes of a key asked for, which answers nothing"
+    lines = [*answer.apart, *(f"alike     entry {index} {alike}" for index in answer.alike)]
     if answer.mode == "count":
-        lines.append(
-            "not seen  whether an entry counted only shares the first 8 bytes of the key (2^32 hashes of work)"
-        )
+        lines.append("not seen  whether an entry only shares the first 8 bytes of the key (2^32 hashes of work)")
     if evidence.bundle["disclosure"] == "none" and answer.mode != "count":
         lines.append("withheld  there is no personal data in this bundle")
     if answer.unknown:
