@@ -1510,6 +1510,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     options["evidence"].add_argument(
         "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
     )
+    for stream in (sys.stdout, sys.stderr):  # None if Python was started without one
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return parser.parse_args(argv)
     except (SystemExit, OSError) as ended:  # the usage, or the help, which may not have been written
@@ -1549,7 +1552,6 @@ def write(verdict: list[str], code: int, end: str = "\n") -> int:
     try:
         if sys.stdout is None:  # what Python has there if it was started without one
             raise OSError("it is closed")
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         print(*verdict, sep="", end=end, flush=True)
     except OSError as error:
         sys.stdout = None  # or Python would try to write the rest when it ends

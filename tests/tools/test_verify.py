@@ -764,6 +764,16 @@ def test_help_that_cannot_be_written_is_no_traceback(environment, output, expect
     assert ("cannot write" in done.stderr) == bool(expected)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["evidence", "--help"], ["evidence", "--ask", "userId=é", "\u202e"]], ids=str
+)
+def test_a_terminal_of_an_odd_locale_is_no_traceback(arguments):
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-S", str(VERIFIER), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0 if "--help" in arguments else 2, False)
+
+
 def test_damaged_files_of_all_kinds_are_no_traceback(run, tmp_path, capsys):
     """Files of one kind where another is asked for, cut, empty, and no files at all."""
     bundle = bundles.file_of(evidence.BUNDLE)
