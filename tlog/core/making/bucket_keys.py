@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BITS: Final = 16
 _CACHED_KEYS: Final = 65_536
+_CACHED_TILES: Final = 256
 
 
 class BucketKeys:
@@ -47,6 +48,8 @@ class BucketKeys:
         self.actor_text = lru_cache(maxsize=_CACHED_KEYS)(self._actor_text)
         self.resource_text = lru_cache(maxsize=_CACHED_KEYS)(self._resource_text)
         self.related_text = lru_cache(maxsize=_CACHED_KEYS)(self._related_text)
+        # A question about a resource needs two of them, 256 hashes each.
+        self._lowest_tile = lru_cache(maxsize=_CACHED_TILES)(self._make_lowest_tile)
 
     def __repr__(self) -> str:
         """Return the number of keys only."""
@@ -78,9 +81,12 @@ class BucketKeys:
         return {
             (tile.level, tile.index): self._upper_tiles[tile.level, tile.index]
             if tile.level
-            else b"".join(self._leaf_hashes(tile.index))
+            else self._lowest_tile(tile.index)
             for tile in tiles
         }
+
+    def _make_lowest_tile(self, tile: int) -> bytes:
+        return b"".join(self._leaf_hashes(tile))
 
     def _leaf_hashes(self, tile: int) -> list[bytes]:
         buckets = range(tile * TILE_WIDTH, min((tile + 1) * TILE_WIDTH, 1 << self.bits))
