@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import append, fill, sample_events, verify_offline
+from support import append, control_draft, fill, sample_events, verify_offline
 
 from tlog.answering import export
-from tlog.answering.export import export_static
+from tlog.answering.export import export_events, export_static
+from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +154,14 @@ def test_whatever_a_cell_is_trimming_makes_no_formula_of_it(cell):
     written = read[export._COLUMNS.index("userId")]
     assert written.removeprefix("'").removeprefix("'") == cell.removeprefix("'") or written == cell
     assert not written.strip().strip("\ufeff\u200b\0").startswith(("=", "+", "-", "@"))
+
+
+async def test_control_entries_are_exported_as_lines_only(opened):
+    question = parse_question({"control": "order"})
+    async with opened() as log:
+        await append(log, sample_events(3))
+        await log.appender.append([control_draft(log, "n.varga")])
+        lines = b"".join([part async for part in export_events(log.searcher, question, "ndjson")]).splitlines()
+        assert [json.loads(line)["entry"]["type"] for line in lines] == ["order"]
+        with pytest.raises(MalformedInputError, match="NDJSON"):
+            await anext(export_events(log.searcher, question, "csv"))

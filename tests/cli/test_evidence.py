@@ -13,7 +13,7 @@ from questions import brute_force
 from support import ROOT, sample_events, start_server, tlog, verify_offline
 
 from tlog.cli.evidence import EvidenceOutput
-from tlog.errors import OverloadedError
+from tlog.errors import MalformedInputError, OverloadedError
 
 # `tlog` with bundles of 50 entries instead of 10,000, so that few events take many.
 SMALL_BUNDLES = """
@@ -126,6 +126,12 @@ def test_of_a_set_that_breaks_off_nothing_is_left(directory):
         output.take(bundle((1, 3)))
     with pytest.raises(ZeroDivisionError):
         interrupt(directory / "answer")
+    assert [*directory.iterdir()] == []
+    with pytest.raises(OverloadedError, match="0 of 1 bundles"), EvidenceOutput(directory / "answer"):
+        pass
+    for wrong in (b"{}\n", b"\xff\n", b"<html>\n"):
+        with pytest.raises(MalformedInputError, match="no log"), EvidenceOutput(directory / "answer") as output:
+            output.take(wrong)
     assert [*directory.iterdir()] == []
     with EvidenceOutput(directory / "answer") as output:
         output.take(bundle())

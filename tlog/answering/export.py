@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from unicodedata import category
 
 import msgspec
+from msgspec import UNSET
 
 from tlog.answering import MAX_LIMIT
 from tlog.answering.query import answer_document
@@ -65,7 +66,13 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
         form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas
             neutralised, which is therefore not what was sent and no evidence.
 
+    Raises:
+        MalformedInputError: control entries are asked for as CSV, whose columns are those of events.
+
     """
+    if form == "csv" and question.control is not UNSET:
+        message = "CSV has the columns of events: export control entries as NDJSON"
+        raise MalformedInputError(message, "/format")
     write = _csv if form == "csv" else _ndjson
     if form == "csv":
         yield _csv_line({name: name for name in _COLUMNS})

@@ -268,12 +268,13 @@ def _export_evidence(
 
 def _fetch_evidence(client: Client, asked: Question, output: EvidenceOutput, mode: Mode, *, disclose: bool) -> None:
     options = {"mode": mode, "disclose": str(disclose).lower()}
-    rest = b""
+    parts: list[bytes] = []  # of the next bundle: each is a line, whether one comes or a set
     for data in client.export("evidence", asked.document(), **options):
-        # Each bundle is a line, whether one comes or a set.
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            output.take(line + b"\n")
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            output.take(b"".join([*parts, end, b"\n"]))
+            parts = []
+        parts.append(rest)
 
 
 def _say_written(path: Path, size: int, more: dict[str, int], *, json_output: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from tlog.cli.output import open_output, refuse, show_progress
-from tlog.errors import OverloadedError
+from tlog.errors import MalformedInputError, OverloadedError
 from tlog.files.destination import write_destination
 from tlog.files.durable import making
 
@@ -65,12 +65,21 @@ class EvidenceOutput:
         with self._stack:
             if error is not None:
                 self._stack.__exit__(kind, error, traceback)
-            elif self._directory is not None:
-                self._finish(self._directory)
+            else:
+                self._finish()
 
     def take(self, bundle: bytes) -> None:
-        """Take the next bundle, as it stands in its file."""
-        seen = _read(bundle)
+        """Take the next bundle, as it stands in its file.
+
+        Raises:
+            MalformedInputError: it is none.
+
+        """
+        try:
+            seen = _read(bundle)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            message = "what answered is no log, or one of another version: its evidence cannot be read"
+            raise MalformedInputError(message) from None
         self.answers += seen.manifest.answers
         self.files += 1
         self.size += len(bundle)
@@ -101,9 +110,11 @@ class EvidenceOutput:
         self._report = self._stack.enter_context(show_progress("making evidence", "bundles"))
         return directory
 
-    def _finish(self, directory: Path) -> None:
+    def _finish(self) -> None:
         if self.files != self._parts:
             message = f"the answer ended after {self.files} of {self._parts} bundles; ask again"
             raise OverloadedError(message)
+        if self._directory is None:
+            return
         manifest = {"files": self._manifest, "type": "tlog-evidence-set", "v": 1}
-        write_destination(directory / _MANIFEST, msgspec.json.encode(manifest) + b"\n")
+        write_destination(self._directory / _MANIFEST, msgspec.json.encode(manifest) + b"\n")
