@@ -774,6 +774,12 @@ def test_a_terminal_of_an_odd_locale_is_no_traceback(arguments):
     assert (done.returncode, "Traceback" in done.stderr) == (0 if "--help" in arguments else 2, False)
 
 
+def test_what_is_no_name_of_a_file_is_malformed(run):
+    assert run("checkpoint", "a\0b")[0] == 2
+    assert run("checkpoint", checkpoint_note(ENTRIES), vkey="a\0b")[0] == 2
+    assert run("evidence", "--ask", "action=read", "a\0b")[0] == 2
+
+
 def test_damaged_files_of_all_kinds_are_no_traceback(run, tmp_path, capsys):
     """Files of one kind where another is asked for, cut, empty, and no files at all."""
     bundle = bundles.file_of(evidence.BUNDLE)
