@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import unicodedata
@@ -25,6 +26,7 @@ from tlog.core.event import (
     is_ip,
     to_utc,
 )
+from tlog.core.making.parsing import parse_event, parse_event_slowly
 from tlog.errors import InvalidEventError
 
 if TYPE_CHECKING:
@@ -224,3 +226,36 @@ def test_errors_are_told_as_rule_and_pointer(value: object, kind: type, rule: st
     told, place = explain(error.value)
     assert told.startswith(rule)
     assert place == pointer
+
+
+# Of these characters the NFC form is longer than they are (UAX #15, composition exclusions).
+GROWING = "\u0958\ufb2c\U0001d160\u2adc"
+
+
+@pytest.mark.parametrize("character", GROWING)
+@pytest.mark.parametrize(("check", "most"), [(check_user_id, 256), (check_resource_id, 1024)])
+def test_ids_keep_their_rule_in_the_form_in_which_they_are_asked_for(check, most, character):
+    form = unicodedata.normalize("NFC", character)
+    assert len(form) > 1
+    fitting = min(most // len(form), 2048 // len(form.encode()) if most == 1024 else most)
+    assert check(character * fitting) is None
+    assert "at most" in check(character * (fitting + 1))
+    assert check(unicodedata.normalize("NFC", character * fitting)) is None
+
+
+@pytest.mark.parametrize("place", ["user", "resource"])
+def test_ids_that_grow_are_judged_alike_by_both_ways_of_reading(place):
+    for number, good in ((85, True), (86, False)):
+        text = "\ufb2c" * (number if place == "user" else number * 4)
+        event = {
+            "eventId": "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e", "timestamp": "2026-11-24T05:11:59.998Z", "action": "read",
+            "actor": {"userId": text if place == "user" else "u"},
+            "resource": {"type": "note", "id": text if place == "resource" else "n"},
+        }  # fmt: skip
+        data = json.dumps(event, ensure_ascii=False).encode()
+        for parse in (parse_event, parse_event_slowly):
+            if good:
+                assert parse(data).event.actor.userId
+            else:
+                with pytest.raises(InvalidEventError, match="at most"):
+                    parse(data)

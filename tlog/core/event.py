@@ -255,16 +255,31 @@ def check_id(text: str) -> str | None:
 
 
 def check_user_id(text: str) -> str | None:
-    """Return in words which rule a userId breaks, None if an event can have it."""
-    return _check_length(text, MAX_USER_ID) or check_id(text)
+    """Return in words which rule a userId breaks, None if an event can have it; the NFC form keeps the rule as well."""
+    return _check_length(_longer(text), MAX_USER_ID) or check_id(text)
 
 
 def check_resource_id(text: str) -> str | None:
-    """Return in words which rule the id of a resource breaks, main or related, None if an event can have it."""
-    rule = _check_length(text, MAX_RESOURCE_ID) or check_id(text)
-    if rule is None and not text.isascii() and (size := len(text.encode())) > MAX_RESOURCE_ID_BYTES:
+    """Return in words which rule the id of a resource breaks, main or related, None if an event can have it.
+
+    The NFC form keeps the rule as well: an event is asked for by that.
+    """
+    longer = _longer(text)
+    rule = _check_length(longer, MAX_RESOURCE_ID) or check_id(text)
+    if rule is None and not longer.isascii() and (size := len(longer.encode())) > MAX_RESOURCE_ID_BYTES:
         return f"expected at most {MAX_RESOURCE_ID_BYTES} bytes of UTF-8, got {size}"
     return rule
+
+
+def _longer(text: str) -> str:
+    """Return a text or its NFC form, whichever has more bytes: some characters take up to three times as many there."""
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    form = unicodedata.normalize("NFC", text)
+    try:
+        return form if len(form.encode()) > len(text.encode()) else text
+    except UnicodeEncodeError:
+        return text  # lone surrogates have a rule of their own
 
 
 def is_ip(text: str) -> bool:

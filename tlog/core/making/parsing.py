@@ -14,6 +14,7 @@ Left out: how a request or a file is cut into texts. Whoever reads it does that,
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -309,7 +310,9 @@ def _have_certain_ids(parsed: Sequence[ParsedEvent]) -> bool:
     users = [user for event in events if (user := event.actor.userId) is not UNSET]
     names = [event.resource.id for event in events]
     names += [each.id for event in events if event.relatedResources is not UNSET for each in event.relatedResources]
-    if max(map(len, names)) <= _SHORT_ID and "".join(names).isprintable() and "".join(users).isprintable():
+    joined = "".join((*names, *users))
+    # Each part of a text in NFC is in NFC, so no form of it is longer.
+    if max(map(len, names)) <= _SHORT_ID and joined.isprintable() and unicodedata.is_normalized("NFC", joined):
         return True
     return not any(map(check_user_id, users)) and not any(map(check_resource_id, names))
 
