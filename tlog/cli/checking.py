@@ -282,10 +282,9 @@ def _describe_answers(proved: Proved) -> Iterator[str]:
 
 def _verdict(proved: Proved, *, count: bool) -> str:
     number = proved.count
-    events = _number(number, "event", "events") if number else "no event"
+    exactly = f"exactly {_number(number, 'event', 'events')}" if number else "no event"
     if proved.named is not None:
-        return f"exactly {events} of the resource, and {_number(proved.named, 'entry', 'entries')} naming it"
-    exactly = f"exactly {events}" if number else events
+        return f"{exactly} of the resource, and {_number(proved.named, 'entry', 'entries')} naming it"
     if count:
         return f"{exactly} {'has' if number <= 1 else 'have'} been logged for the question"
     return f"{exactly} {'answers' if number <= 1 else 'answer'} the question"
