@@ -835,10 +835,13 @@ def to_id(text: str, what: str) -> tuple[str, bool]:
         raise MalformedError(f"'{what}' is no text in UTF-8") from None
     strangers = unassigned(text)
     require(not strangers, f"'{what}' has code points whose form is not known: {strangers}", IncompleteError)
-    characters, size = IDS[what]
-    if REFUSED_IN_IDS.search(text) or len(text) > characters or len(data) > size:
+    (characters, size), form = IDS[what], unicodedata.normalize("NFC", text)
+    longer = max(
+        text, form, key=lambda each: len(each.encode())
+    )  # some characters take three times as many bytes in NFC
+    if REFUSED_IN_IDS.search(text) or len(longer) > characters or len(longer.encode()) > size:
         return f"sha256:{hashlib.sha256(data).hexdigest()}", True
-    return unicodedata.normalize("NFC", text), False
+    return form, False
 
 
 def to_utc(text: str, what: str) -> str:
