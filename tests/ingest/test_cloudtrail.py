@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -483,7 +484,8 @@ def test_an_auditors_questions(directory):
     tlog("import", "cloudtrail", *REAL, "--data", data)
     vkey = tlog("keys", "show", "--data", data).stdout.strip()
     mapped = [each for _, parts in real() for each in parts]
-    named = sorted({(each["type"], each["id"]) for event in mapped for each in event.get("relatedResources", ())})
+    counts = Counter((each["type"], each["id"]) for event in mapped for each in event.get("relatedResources", ()))
+    named = sorted(each for each, count in counts.items() if count < 500)  # an answer on one page
     resources = [
         ("AWS::S3::Bucket", "arn:aws:s3:::stratus-red-team-ctlr-bucket-zqfsvooxqj"),
         *named[:: len(named) // 4],
@@ -501,7 +503,8 @@ def test_an_auditors_questions(directory):
     for asked, ask, expected in questions:
         answer = json.loads(tlog("query", *asked, "--limit", "1000", "--data", data, "--json").stdout)
         of_the_trail = {each["eventId"] for each in answer["events"] if each["resource"]["type"] != "log"}
-        assert of_the_trail == {each["eventId"] for each in expected}
+        assert of_the_trail <= {each["eventId"] for each in expected}
+        assert answer["count"] >= 1000 or len(of_the_trail) == len(expected)
         tlog("export", "--evidence", bundle, "--disclose", *asked, "--data", data)
         done = verify_offline("evidence", "--vkey", vkey, *ask, "--json", bundle)
         verdict = json.loads(done.stdout)
