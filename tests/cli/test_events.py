@@ -493,25 +493,24 @@ def test_collected_cases(run, service):
     } == {"i-0aaa", "i-0bbb"}
 
 
-def test_a_real_log(directory, tmp_path):
+def test_a_real_log(directory, tmp_path, capsys):
     """Set aside, imported, repaired, imported again: in a log of its own."""
     data, raws = directory / "data", sample_events(5)
     tlog("init", "--data", data, "--origin", "example.com/events")
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            COMMAND([*map(str, arguments), "--data", str(data), "--json"])
+        return ended.value.code or 0, json.loads(capsys.readouterr().out)
+
     path, aside = write(tmp_path / "a", *raws[:4], raws[4].replace(b'"action"', b'"Action"')), tmp_path / "aside"
-    done = tlog("import", "ndjson", path, "--skip-invalid", aside, "--data", data, "--json", check=False)
-    assert (done.returncode, json.loads(done.stdout)["appended"]) == (3, 4)
+    code, result = run("import", "ndjson", path, "--skip-invalid", aside)
+    assert (code, result["appended"]) == (3, 4)
     aside.write_bytes(aside.read_bytes().replace(b'"Action"', b'"action"'))
-    assert json.loads(tlog("import", "ndjson", aside, "--data", data, "--json").stdout)["appended"] == 1
+    assert run("import", "ndjson", aside)[1]["appended"] == 1
     other = json.loads(raws[0])
     other["action"] = "read" if other["action"] != "read" else "update"
-    done = tlog(
-        "import",
-        "ndjson",
-        write(path, json.dumps(other).encode(), raws[1]),
-        "--skip-invalid",
-        tmp_path / "b",
-        "--data",
-        data,
-        check=False,
-    )
-    assert (done.returncode, json.loads((tmp_path / "b").read_bytes())["record"]) == (3, other)
+    write(path, json.dumps(other).encode(), raws[1])
+    code, result = run("import", "ndjson", path, "--skip-invalid", tmp_path / "b")
+    assert (code, result["duplicates"], result["setAside"]) == (3, 1, 1)
+    assert json.loads((tmp_path / "b").read_bytes())["record"] == other

@@ -223,10 +223,9 @@ def _print_events(read: Read, paths: Sequence[Path], most: int) -> int:
                     if isinstance(each, Problem):
                         complain(str(each))
                         problems += 1
-                    elif isinstance(each, Item):
-                        for event in each.events[: most - shown]:
-                            print(event.decode(errors="backslashreplace"))
-                            shown += 1
+                    for event in (each.events if isinstance(each, Item) else ())[: most - shown]:
+                        print(event.decode(errors="backslashreplace"))
+                        shown += 1
                     if shown == most:
                         return problems
         except DamagedFileError as error:
