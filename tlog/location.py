@@ -46,9 +46,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """The files of one log below `root`."""
+    """The files of one log below `root`; and which user is to run an embedded PostgreSQL that root makes there, if it matters."""
 
     root: Path
+    postgres_user: str | None = None
 
     def __post_init__(self) -> None:
         """Give the directory one name, whatever links and dots lead to it: locks and servers are found by that."""

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from support import ORIGIN, ROOT, sample_events, start_server, tlog
 
-from tlog.postgres import installation
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.postgres.user import server_user
 
 
 def free_port():
@@ -48,12 +48,12 @@ def cluster(request, directory):
     )
     if version < 15:
         pytest.skip(f"the PostgreSQL of this machine is {version}; tlog needs 15")
-    as_user = installation.as_os_user()
+    as_user = server_user().options()
     data, port = directory / "theirs", free_port()
     data.mkdir(mode=0o700)
-    installation.give(data)
+    server_user().give(data, directory=True)
     (directory / "password").write_text("super-secret\n")
-    installation.give(directory / "password")
+    server_user().give(directory / "password")
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "dbadmin", "--auth=scram-sha-256", f"--pwfile={directory / 'password'}", "--data-checksums", "-E", "UTF8", "--locale=C"],
         check=True, capture_output=True, cwd="/", **as_user,

@@ -9,8 +9,8 @@ import pytest
 from unsafe_settings import IN_THE_DATABASE, IN_THE_SERVER
 
 from tlog.errors import UnsafeDatabaseError
-from tlog.postgres import installation
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.postgres.user import server_user
 from tlog.storage.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +84,7 @@ async def test_r20_refuses_a_cluster_without_checksums(directory):
 
     def checksums(switch):
         command = [server.binary("pg_checksums"), switch, "--pgdata", directory / "postgres" / "cluster"]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **installation.as_os_user())
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **server_user().options())
 
     database = Database(server.conninfo(), server.conninfo(user="postgres"))
     checksums("--disable")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlog.cli.checking import anchor_reader
-from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, SignerSocket, locate
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, PostgresUser, SignerSocket, locate
 from tlog.cli.output import run, show_progress
 from tlog.location import utc_now
 
@@ -56,12 +56,13 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(help="A directory that 'tlog backup' wrote.")],
     data: Data = DEFAULT_DATA,
+    postgres_user: PostgresUser = None,
     json_output: Json = False,
 ) -> None:
     """Verify a backup and put it into a data directory that has no database; say what is still to be done."""
     from tlog.keeping.backup import restore as put_back
 
-    done = run(put_back(locate(data).directory, source.absolute()))
+    done = run(put_back(locate(data, postgres_user=postgres_user).directory, source.absolute()))
     if json_output:
         document = {"size": done.size, "anchored": done.anchored, "keys": done.has_keys, "takenAt": done.backup.takenAt}
         print(json.dumps(document))
@@ -89,6 +90,7 @@ def recover(  # noqa: PLR0917 - the options of a command line
         bool, typer.Option("--new-database", help="The database is lost and there is no copy: make a new one.")
     ] = False,
     signer: SignerSocket = None,
+    postgres_user: PostgresUser = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -96,7 +98,7 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     For a database that was restored from a backup and is refused with ROLLBACK. Personal data and API keys are in no mirror.
     """
-    location = locate(data, database, signer, admin=admin_database)
+    location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
 
     async def work(opened: Database | None) -> Recovered:
         from tlog.checking.mirror import open_mirror

@@ -53,6 +53,15 @@ SignerSocket = Annotated[
         help="Socket of the log's own signer ('tlog signer'), instead of the signing key in the data directory.",
     ),
 ]
+PostgresUser = Annotated[
+    str | None,
+    typer.Option(
+        "--postgres-user",
+        metavar="USER",
+        help="Where tlog runs as root: the user, there for that alone, who runs the embedded PostgreSQL. tlog-postgres if "
+        "absent, made if need be.",
+    ),
+]
 Interval = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")]
 Origin = Annotated[
     str | None, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")
@@ -98,10 +107,15 @@ _ASKS: Final = (
 
 
 def locate(
-    data: Path, database: str | None = None, signer: Path | None = None, *, admin: str | None = None
+    data: Path,
+    database: str | None = None,
+    signer: Path | None = None,
+    *,
+    admin: str | None = None,
+    postgres_user: str | None = None,
 ) -> Location:
     """Return where the log is that the options name."""
-    return Location(DataDirectory(data), database, admin, signer)
+    return Location(DataDirectory(data, postgres_user), database, admin, signer)
 
 
 def read_question(resource: str | None, members: Mapping[str, str | None]) -> Question:

@@ -18,6 +18,7 @@ from tlog.cli.options import (
     DatabaseUrl,
     Interval,
     Origin,
+    PostgresUser,
     SignerSocket,
     locate,
 )
@@ -56,6 +57,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
     admin_database: AdminUrl = None,
+    postgres_user: PostgresUser = None,
     drain: Annotated[
         float, typer.Option(min=0, max=600, help="Seconds to go on as 'not ready' after SIGTERM, for load balancers.")
     ] = DEFAULT_DRAIN,
@@ -72,7 +74,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = None,
 ) -> None:
     """Serve the log over HTTP."""
-    location = locate(data, database, signer, admin=admin_database)
+    location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
     if create and origin is None:
         refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
 
@@ -170,15 +172,17 @@ def signer(
     run(work())
 
 
-def init(
+def init(  # noqa: PLR0917 - the options of a command line
     data: Data = DEFAULT_DATA,
     origin: Origin = None,
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
     admin_database: AdminUrl = None,
+    postgres_user: PostgresUser = None,
 ) -> None:
     """Make a log: keys, anchor, database; or bring its database's schema up to this version. A new log needs --origin."""
     from tlog.lifecycle.making import create_log
 
-    verifier = run(create_log(locate(data, database, signer, admin=admin_database), origin))
+    location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
+    verifier = run(create_log(location, origin))
     print(verifier.vkey())

@@ -140,7 +140,7 @@ async def restore(directory: DataDirectory, source: Path) -> Restored:
         message = f"{source / _CLUSTER} has another manifest than when it was made; use another backup"
         raise OperatorError(message)
     directory.create()
-    postgres = EmbeddedPostgres(directory.postgres)
+    postgres = EmbeddedPostgres(directory.postgres, directory.postgres_user)
     await asyncio.to_thread(postgres.restore, source / _CLUSTER)
     await asyncio.to_thread(postgres.start)
     try:

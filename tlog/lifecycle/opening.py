@@ -115,7 +115,7 @@ async def database_of(
     if location.database is not None:
         yield Database(location.database, location.admin)
         return
-    postgres = EmbeddedPostgres(location.directory.postgres)
+    postgres = EmbeddedPostgres(location.directory.postgres, location.directory.postgres_user)
     if not await asyncio.to_thread(postgres.exists):
         if is_log(location) and not replace_lost:
             message = (

@@ -14,7 +14,8 @@ Words:
 - *base backup*: a copy of the cluster that PostgreSQL made while it ran, with a manifest of every file.
 
     `server`  the server's life: made, started or joined, started again, left, backed up, restored
-    `installation`  its programs, and the user who runs them where tlog runs as root
+    `installation`  its programs, where their user reaches them
+    `user`  who runs the server where tlog runs as root, and how files become that user's
     `space`  how much disk must stay free, and the ballast
     `watch`  looks once a second: is there space, does the server run
     `basebackup`  checks a base backup against its manifest

