@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 
+import psycopg
 import pytest
 from support import ORIGIN, fill, sample_events, tlog
 
@@ -289,6 +290,35 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
         assert found == expected
         roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'tlog_%' AND (rolcanlogin OR rolsuper)")
         assert roles.fetchall() == []
+
+
+WIDTH = 1 << 24  # indexes in a partition
+
+
+@pytest.mark.parametrize(
+    "size, made, refused",
+    [
+        (
+            1,
+            (0, 5_000, WIDTH - 1, WIDTH, 2 * WIDTH - 1),
+            (2 * WIDTH, 700 * WIDTH, (1 << 63) - 1, -WIDTH, -(1 << 63), None),
+        ),
+        (5 * WIDTH, (5 * WIDTH, 6 * WIDTH), (3 * WIDTH, 4 * WIDTH, 7 * WIDTH)),
+        (6 * WIDTH - 1, (6 * WIDTH - 1, 6 * WIDTH + 5_000), (7 * WIDTH,)),
+    ],
+)
+async def test_the_appender_makes_partitions_at_the_end_of_the_log_only(location, database, size, made, refused):
+    """S22: else whoever has the service's login fills the catalog with tables; the control is the same call nearer by."""
+    await make(location)
+    with database.connect_admin() as admin:
+        admin.execute("UPDATE tlog.log_state SET size = %s", (size,))
+        admin.execute("SET ROLE tlog_appender")
+        for index in refused:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no partition so far from the end"):
+                admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,))
+        for index in made:
+            end = admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,)).fetchone()[0]
+            assert index < end <= index + WIDTH
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,26 @@ async def test_event_twice_in_one_request_is_one_event(opened):
         assert [(receipt.index, receipt.duplicate) for receipt in receipts] == [(1, False), (1, True)]
 
 
+async def test_repeats_after_a_repeat_are_looked_up_first(opened, postgres):
+    """S18: for each objection of its unique index PostgreSQL writes a line; who repeats himself for ever would fill the disk."""
+    known, fresh, last = sample_events(3)
+
+    def objections():
+        return (postgres._directory / "postgres.log").read_text().count("violates unique constraint")
+
+    async with opened() as log:
+        await append(log, [known])
+        before = objections()
+        for _ in range(5):
+            assert [receipt.duplicate for receipt in await append(log, [known])] == [True]
+        assert objections() == before + 1
+        for event in (fresh, last):
+            assert [receipt.duplicate for receipt in await append(log, [event])] == [False]
+        assert [receipt.duplicate for receipt in await append(log, [last])] == [True]
+        assert objections() == before + 2, "the control: after a group of new events the next one is tried at once"
+        assert [receipt.index for receipt in await append(log, [known, fresh, last])] == [1, 2, 3]
+
+
 def changed(raw, **members):
     return json.dumps({**json.loads(raw), **members}).encode()
 

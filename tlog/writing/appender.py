@@ -10,7 +10,8 @@ while the group before is still being committed, over a second connection (a *la
 if another process appended after all, the group is hashed, packed and written anew.
 
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
-is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not.
+is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not. After a group
+with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ class Appender:
         _foreseen     _commit, _locked,         the state that the next group will continue    None: as above, or others
                       _append_group             if nobody else appends                         append too, or the group
                                                                                                before is being chained
+        _repeated     _commit_carefully         whether the last group that was taken apart    False: no group was, or the
+                                                had an eventId that the log knew               last one had none
     """
 
     def __init__(
@@ -187,6 +190,7 @@ class Appender:
         self._failures = 0
         self._last_end: State | None = None
         self._foreseen: State | None = None
+        self._repeated = False
 
     @property
     def waiting_events(self) -> int:
@@ -320,8 +324,10 @@ class Appender:
     async def _commit(self, store: AppendStore, group: _Group) -> Sequence[Receipts | TlogError]:
         group.drop_cancelled()
         ahead = None
-        if (start := self._foreseen) is not None:
-            self._foreseen = None  # until this group is chained, which says where it ends
+        start, self._foreseen = self._foreseen, None  # until this group is chained, which says where it ends
+        if self._repeated:
+            return await self._commit_carefully(store, group)
+        if start is not None:
             ahead = Ahead(start, [rows.packed for rows in await group.chain(start, self._now())])
             self._foreseen = group.end
             self._chain_ahead()
@@ -378,6 +384,7 @@ class Appender:
         async with store.transaction(group.events) as append:
             await self._check(append)
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
+            self._repeated = bool(known)
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
             conflicts: list[EventConflictError | None] = []

@@ -170,6 +170,11 @@ DECLARE
     name CONSTANT text := format('disclosure_%s', wanted / width);
 BEGIN
     IF to_regclass(format('tlog.%I', name)) IS NULL THEN
+        -- What is appended next lies in the range of the log's size or in the one after it.
+        IF wanted IS NULL OR NOT wanted / width - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
+            RAISE EXCEPTION 'tlog.disclosure gets no partition so far from the end of the log: refused'
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
         EXECUTE format(
             'CREATE TABLE tlog.%I PARTITION OF tlog.disclosure FOR VALUES FROM (%s) TO (%s)', name, first, first + width
         );
