@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -25,12 +26,12 @@ from support import ORIGIN, ROOT, sample_events, start_server, tlog, verify_offl
 from tlog.client import Client
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
-from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, leaf_hash
+from tlog.core.merkle import EMPTY_ROOT, Frontier, fold_perfect, leaf_hash, node_hash
 from tlog.core.proof import plan_consistency, prove, verify_consistency
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
 from tlog.location import DataDirectory, utc_now
 from tlog.signing.anchor import Anchor, Anchored
-from tlog.signing.signer import CheckpointSigner, Proposal
+from tlog.signing.signer import GROWTH_A_SECOND, MAX_GROWTH, CheckpointSigner, Proposal
 from tlog.signing.socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number
 
 if TYPE_CHECKING:
@@ -282,6 +283,93 @@ def test_signer_that_does_not_check_signs_a_fork(start):
         verify_consistency(5, 9, first.root, fork.root, FORKED.proof(5, 9))
 
 
+# --- Growth ---------------------------------------------------------------------------------------------------------
+
+
+def invented(last_size, size, last_root=None):
+    """Return a proposal of any size that continues `last_size`, a power of two: nothing on its right has to exist."""
+    root = last_root = last_root or HONEST.root(last_size)
+    proof, rest = [], (size - 1) // last_size
+    while rest:
+        proof.append(bytes([len(proof)]) * 32)
+        root = node_hash(root, proof[-1])
+        rest >>= 1
+    verify_consistency(last_size, size, last_root, root, proof)
+    return Proposal(ORIGIN, last_size, size, root, bytes(32), 0, proof)
+
+
+BEGINNING = datetime.datetime(2026, 3, 17, tzinfo=datetime.UTC)
+
+
+def growing(root, *, seconds=1, allow_growth=0):
+    """Return a signer that has signed 4 entries, and asks the time again so many seconds later."""
+    directory = make_directory(root)
+    times = iter([BEGINNING, *[BEGINNING + datetime.timedelta(seconds=seconds)] * 2])
+    signer = CheckpointSigner(
+        Anchor(directory.anchor), directory.signing_key(), lambda: next(times), allow_growth=allow_growth
+    )
+    signer.sign(HONEST.proposal(0, 4))
+    return signer
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**62, 4 + MAX_GROWTH + GROWTH_A_SECOND + 1])
+def test_a_size_that_no_log_reaches_is_not_signed(tmp_path, size):
+    """S2: its proof holds, and afterwards nothing could be signed any more; the honest log goes on."""
+    signer = growing(tmp_path)
+    before = signer.read()
+    with pytest.raises(ForkError, match=r"grow by \d+ entries within 1 s.*--allow-growth") as refused:
+        signer.sign(invented(4, size))
+    assert refused.value.exit_code == 7
+    assert signer.read() == before
+    assert signer.sign(HONEST.proposal(4, 9)).size == 9
+
+
+def test_without_the_bound_a_log_is_at_its_end(tmp_path, monkeypatch):
+    """The control."""
+    monkeypatch.setattr("tlog.signing.signer.MAX_GROWTH", 2**63)
+    signer = growing(tmp_path)
+    assert signer.sign(invented(4, 2**63 - 1)).size == 2**63 - 1
+    with pytest.raises(ForkError, match="is signed"):
+        signer.sign(HONEST.proposal(4, 9))
+
+
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_the_bound_grows_with_time(tmp_path, seconds):
+    bound = MAX_GROWTH + GROWTH_A_SECOND * seconds
+    with pytest.raises(ForkError, match=f"more than {bound} are not signed"):
+        growing(tmp_path / "more", seconds=seconds).sign(invented(4, 4 + bound + 1))
+    assert growing(tmp_path / "most", seconds=seconds).sign(invented(4, 4 + bound)).size == 4 + bound
+
+
+def test_before_the_first_signature_no_time_has_passed(tmp_path):
+    directory = make_directory(tmp_path / "new")
+    signer = CheckpointSigner(Anchor(directory.anchor), directory.signing_key(), utc_now)
+    with pytest.raises(ForkError, match="within 0 s"):
+        signer.sign(Proposal(ORIGIN, 0, MAX_GROWTH + 1, bytes(32), bytes(32), 0, []))
+    assert signer.sign(Proposal(ORIGIN, 0, MAX_GROWTH, bytes(32), bytes(32), 0, [])).size == MAX_GROWTH
+
+
+def test_a_clock_that_went_back_gives_no_growth(tmp_path):
+    with pytest.raises(ForkError, match="within 0 s"):
+        growing(tmp_path, seconds=-3600).sign(invented(4, 5 + MAX_GROWTH))
+
+
+def test_growth_that_was_allowed_is_signed_once(start):
+    """`--allow-growth`: by the operator's word, up to the number that was said, and one time."""
+    refused = start()
+    assert refused.client().sign(HONEST.proposal(0, 4)).size == 4
+    answer = refused.ask(invented(4, 2**40))
+    assert answer.exit_code == ForkError.exit_code
+    refused.kill()
+    signer = start("--allow-growth", 2**40)
+    assert isinstance(signer.ask(invented(4, 2**41)), Refused)
+    assert signer.ask(invented(4, 1024)).size == 1024, "an ordinary step does not use it up"
+    assert signer.ask(invented(1024, 2**40, signer.anchored().root)).size == 2**40
+    answer = signer.ask(invented(2**40, 2**41, signer.anchored().root))
+    assert "--allow-growth 1099511627776" in answer.message
+    assert signer.anchored().size == 2**40
+
+
 # --- Crashes, races, clocks -----------------------------------------------------------------------------------------
 
 KILLED_AFTER_ANCHOR = """
@@ -371,8 +459,6 @@ def clock_at(moment):
 
 def test_frozen_clock_and_one_that_goes_back_sign_nothing(start):
     """Threat 29, gate R6: the signer's own clock counts, not what the sealer says; across a restart too."""
-    import datetime  # noqa: PLC0415 - the moments are written into a program as they print
-
     later = datetime.datetime(2090, 1, 1, tzinfo=datetime.UTC)
     frozen = start(program=clock_at(later))
     first = frozen.client().sign(HONEST.proposal(0, 5))

@@ -51,6 +51,25 @@ async def test_nothing_new_is_no_new_checkpoint(opened):
         assert await log.reader.checkpoints(10**9, 100) == before
 
 
+async def test_a_backlog_larger_than_a_signer_signs_at_once_is_sealed_in_steps(opened, monkeypatch):
+    """S2: so a log that was not sealed for long, or never, meets no bound on growth. The control is a sealer without steps."""
+    monkeypatch.setattr("tlog.signing.signer.MAX_GROWTH", 8)
+    monkeypatch.setattr("tlog.signing.signer.GROWTH_A_SECOND", 0)
+    async with opened(sealing="elsewhere") as log:
+        await append(log, sample_events(20))
+        greedy, store = await make_sealer(log)
+        await greedy.recover()
+        with pytest.raises(ForkError, match="would grow by 21 entries"):
+            await greedy.seal()
+        await store.close()
+        monkeypatch.setattr("tlog.writing.sealer.MAX_GROWTH", 8)
+        sealer, store = await make_sealer(log)
+        await sealer.recover()
+        assert [(await sealer.seal()).size for _ in range(3)] == [8, 16, 21]
+        assert await sealer.seal() is None
+        await store.close()
+
+
 async def test_second_sealer_signs_nothing(opened):
     """Threats 26 and 27: the lock is a courtesy; of two that start from one checkpoint exactly one signs.
 

@@ -137,6 +137,15 @@ def signer(
         list[str] | None, typer.Option(help="User who may ask, by name or number; repeatable. Your own if absent.")
     ] = None,
     group: Annotated[str | None, typer.Option(help="Group whose members can reach the socket.")] = None,
+    allow_growth: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=(1 << 63) - 1,
+            help="Sign once a log that grew by up to N entries although the bound on growth forbids it.",
+        ),
+    ] = 0,
 ) -> None:
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
 
@@ -162,7 +171,7 @@ def signer(
         last = (await asyncio.to_thread(anchor.read)).sealed_at
         check_clock(utc_now(), last)
         await serve_signer(
-            CheckpointSigner(anchor, key, SteadyClock(utc_now, last)),
+            CheckpointSigner(anchor, key, SteadyClock(utc_now, last), allow_growth),
             path,
             users={user_number(each) for each in allow_user or [str(os.geteuid())]},
             group=None if group is None else group_number(group),

@@ -1,13 +1,18 @@
 """The signer: signs what extends what it signed before, and nothing else.
 
     anchor read, its note opened → the same tree again? its note again → origin and size go on from there
-    → consistency proof checked with the verifier's code → clock later than last → sign → opened with the verifier's code
+    → consistency proof checked with the verifier's code → growth within bounds → clock later than last → sign
+    → opened with the verifier's code
     → anchor: compare-and-set, on disk → handed out
 
 It owns the log's key and its anchor, and trusts nobody who asks: a proposal needs a proof from what was signed last. The
 sealer asks it in its own process, or over a socket (`tlog.signing.socket`) as another user's process, where whoever takes
 over the service can make the log longer but not sign a second history. It never sees entries; the chain hash is kept for the
 sealer, and nothing is signed over it.
+
+A consistency proof says nothing about how many entries there are on the right of what was signed, so whoever asks could name
+the largest size there is, after which nothing can be signed any more. So growth is bounded by time. A sealer with more to
+sign than the bound goes in steps of `MAX_GROWTH`, so no honest log meets it.
 """
 
 from __future__ import annotations
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
     from tlog.core.note import Signer, Verifier
     from tlog.signing.anchor import Anchor, Anchored
 
+# What one signature may add, and what each second since the last one adds to that: several times what a log takes in.
+MAX_GROWTH: Final = 10_000_000
+GROWTH_A_SECOND: Final = 200_000
+_MICROSECONDS: Final = 1_000_000
 _log: Final = structlog.get_logger()
 _BRING_BACK: Final = "bring back an intact copy of this log's newest anchor, and the log's own key"
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_TREE_SIZE)]
@@ -86,10 +95,21 @@ class Signing(Protocol):
 class CheckpointSigner:
     """Signs with the key and the anchor of this process."""
 
-    def __init__(self, anchor: Anchor, key: Signer, clock: Callable[[], datetime]) -> None:
+    def __init__(self, anchor: Anchor, key: Signer, clock: Callable[[], datetime], allow_growth: int = 0) -> None:
+        """Take what it signs with.
+
+        Args:
+            anchor: what was signed last.
+            key: the signing key.
+            clock: returns the current time, aware.
+            allow_growth: by how many entries the log may grow in one signature that the bound on growth forbids; one such
+                signature uses it up.
+
+        """
         self._anchor = anchor
         self._key = key
         self._clock = clock
+        self._allow_growth = allow_growth
 
     @property
     def verifier(self) -> Verifier:
@@ -126,6 +146,7 @@ class CheckpointSigner:
             return last
         _check_continues(last, proposal)
         now, earliest = to_microseconds(self._clock()), max(last.sealed_at + 1, proposal.logged_at)
+        beyond = self._check_growth(last, proposal.size - last.size, now)
         if now < earliest:
             # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
             _log.error(
@@ -137,7 +158,28 @@ class CheckpointSigner:
         anchored = proposed._replace(note=note, sealed_at=now)
         check_note(anchored, self.verifier)
         self._anchor.advance(last, anchored)
+        if beyond:
+            self._allow_growth = 0
         return anchored
+
+    def _check_growth(self, last: Anchored, growth: int, now: int) -> bool:
+        """Check that the log grows no faster than a log can; return whether only the operator's word allows it.
+
+        Raises:
+            ForkError: it does.
+
+        """
+        seconds = max(now - last.sealed_at, 0) // _MICROSECONDS if last.note else 0
+        bound = MAX_GROWTH + GROWTH_A_SECOND * seconds
+        if growth <= bound:
+            return False
+        if growth <= self._allow_growth:
+            return True
+        message = (
+            f"the log would grow by {growth} entries within {seconds} s, and more than {bound} are not signed; find out who "
+            f"asked for that. If the log really holds them, start 'tlog signer' once with --allow-growth {growth}"
+        )
+        raise ForkError(message)
 
 
 def check_note(anchored: Anchored, log: Verifier) -> None:

@@ -30,7 +30,7 @@ from tlog.errors import (
     RollbackError,
     TlogError,
 )
-from tlog.signing.signer import Proposal, check_note
+from tlog.signing.signer import MAX_GROWTH, Proposal, check_note
 from tlog.storage.rows import SealedCheckpoint
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Sealer:
             _log.info("published the anchored checkpoint", size=anchored.size)
 
     async def seal(self) -> SealedCheckpoint | None:
-        """Seal everything that is committed; return the new checkpoint, None if nothing was new.
+        """Seal everything that is committed, or the first ten million of it; return the new checkpoint, None if nothing was new.
 
         Raises:
             OverloadedError: the database is away, and nothing was signed; or the signer is, and `recover` will tell.
@@ -217,7 +217,9 @@ class Sealer:
         return None if self._tree.size == self._last.size else await self._sign(self._last)
 
     async def take_in(self) -> None:
-        """Read back and check everything that is committed, and extend the tree: the first step of `seal`.
+        """Read back and check what is to be sealed next, and extend the tree: the first step of `seal`.
+
+        That is everything that is committed, but no more than a signer signs at once.
 
         Raises:
             OverloadedError: the database is away.
@@ -228,8 +230,9 @@ class Sealer:
         if state.size < self._tree.size:
             message = f"ROLLBACK: the database went back to {state.size} entries, {self._tree.size} were sealed"
             raise RollbackError(message)
-        await self._tree.extend(state.size)
-        if self._tree.chain_hash != state.chain_hash:
+        signed = 0 if self._last is None else self._last.size
+        await self._tree.extend(min(state.size, signed + MAX_GROWTH))
+        if self._tree.size == state.size and self._tree.chain_hash != state.chain_hash:
             message = f"the chain over the entries below {state.size} does not lead to the log's state; run 'tlog fsck'"
             raise DamagedLogError(message)
 
