@@ -507,6 +507,59 @@ def test_other_users_are_refused(start):
     assert signer.anchored().size == 0
 
 
+def test_whoever_may_not_ask_is_turned_away_at_the_door(start):
+    """S19: told before a question was sent, once a minute in the signer's log; 900 silent ones took places for five seconds each."""
+    signer = start("--allow-user", os.geteuid() + 1)
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.settimeout(4)
+            silent.connect(str(signer.socket))
+            answer = ANSWERS.decode(silent.makefile("rb").readline())
+            assert answer == Refused(f"user {os.geteuid()} may not ask this signer; start it with --allow-user", 4)
+            assert silent.recv(1) == b""
+    assert signer.said.read_text().count("this user may not ask") == 1
+
+
+def test_whoever_may_ask_is_waited_for(signer):
+    """The control of the test before."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.settimeout(0.5)
+        silent.connect(str(signer.socket))
+        with pytest.raises(TimeoutError):
+            silent.recv(1)
+
+
+KNOCKS = """
+import contextlib, os, socket, sys
+os.setgroups([]); os.setgid(65002); os.setuid(65002)
+with contextlib.ExitStack() as stack:
+    for _ in range(200):
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+        connection.connect(sys.argv[1])
+    print("knocked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_knocking_takes_no_place_from_whoever_may_ask(start):
+    """S19: of 65 that wait the oldest goes, which was the honest one who had sent half of his question."""
+    signer = start()
+    signer.socket.parent.chmod(0o711)
+    signer.socket.chmod(0o666)
+    question = msgspec.json.encode(Read()) + b"\n"
+    with socket.socket(socket.AF_UNIX) as honest:
+        honest.settimeout(10)
+        honest.connect(str(signer.socket))
+        honest.sendall(question[:5])
+        command = [sys.executable, "-c", KNOCKS, str(signer.socket)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/") as knocking:
+            assert knocking.stdout.readline() == b"knocked\n"
+            honest.sendall(question[5:])
+            assert isinstance(ANSWERS.decode(honest.makefile("rb").readline()), Signed)
+            knocking.communicate()
+
+
 AS_ANOTHER = """
 import os, sys
 from pathlib import Path

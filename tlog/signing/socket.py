@@ -3,9 +3,10 @@
 `serve_signer` runs in the process that owns key and anchor, `RemoteSigner` in the others.
 
 A connection is one line of JSON in each direction, at most 16 KiB and 5 seconds for the question. Who asks is known from the
-kernel, not from what the question says. Questions are answered one after the other in the order they came, so that whoever
-lost an answer asks again and is told what became of the first question. There is no encryption: nothing secret passes, and a
-UNIX socket does not leave the machine.
+kernel, not from what the question says, and looked at first: whoever may not ask is told so, and takes no place from the
+others. Questions are answered one after the other in the order they came, so that whoever lost an answer asks again and is
+told what became of the first question. There is no encryption: nothing secret passes, and a UNIX socket does not leave the
+machine.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _MAX_LINE: Final = 16 << 10
 _REQUEST_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 _MAX_WAITING: Final = 64
+_REPEAT_SECONDS: Final = 60.0  # between two lines about one user who may not ask: whoever knocks for ever fills no disk
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 _ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError, OverloadedError)}
@@ -138,26 +140,39 @@ class _Desk:
         self._stopped = stopped
         self._waiting: dict[asyncio.StreamWriter, None] = {}  # connections without a question yet, the oldest first
         self._asked = 0
+        self._told: dict[int, float] = {}  # users who may not ask, and when the log said so
         self.turn = asyncio.Lock()
         self.failure = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection, and close it."""
         try:
-            line = await self._question(reader, writer)
-            if line is not None and self._asked < _MAX_WAITING:
-                self._asked += 1
-                try:
-                    async with self.turn:
-                        answer = await self._answer(_user_of(writer), line)
-                finally:
-                    self._asked -= 1
-                writer.write(b"" if answer is None else msgspec.json.encode(answer) + b"\n")
+            user = _user_of(writer)
+            answer = await self._hear(user, reader, writer) if user in self._users else self._turn_away(user)
+            writer.write(b"" if answer is None else msgspec.json.encode(answer) + b"\n")
             writer.close()
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await writer.wait_closed()
         except (OSError, TimeoutError):
             writer.transport.abort()
+
+    async def _hear(self, user: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Answer | None:
+        line = await self._question(reader, writer)
+        if line is None or self._asked >= _MAX_WAITING:
+            return None
+        self._asked += 1
+        try:
+            async with self.turn:
+                return await self._answer(user, line)
+        finally:
+            self._asked -= 1
+
+    def _turn_away(self, user: int) -> Refused:
+        now = time.monotonic()
+        if now - self._told.get(user, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._told[user] = now
+            _log.warning("refused", user=user, reason="this user may not ask")
+        return Refused(f"user {user} may not ask this signer; start it with --allow-user", OperatorError.exit_code)
 
     async def _question(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
         """Return the line that was sent, empty if it is too long; None if none came in time."""
@@ -178,9 +193,6 @@ class _Desk:
             self._waiting.pop(writer, None)
 
     async def _answer(self, user: int, line: bytes) -> _Answer | None:
-        if user not in self._users:
-            _log.warning("refused", user=user, reason="this user may not ask")
-            return Refused(f"user {user} may not ask this signer; start it with --allow-user", OperatorError.exit_code)
         try:
             request = _requests.decode(line)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -327,7 +339,9 @@ class RemoteSigner:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(self._timeout)
             connection.connect(str(self._path))
-            with suppress(BrokenPipeError):  # its answer, if there is one, can be read all the same
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # its answer, if there is one, can be read all the same
                 connection.sendall(line)
             answer = b""
             while not answer.endswith(b"\n") and len(answer) <= _MAX_LINE:
