@@ -28,7 +28,6 @@ ELSEWHERE = {
     "checking/stored_index.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.
-    "cli/asking.py": "server/endpoints/test_audit.py::test_questions_on_the_command_line",
     "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
     "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",

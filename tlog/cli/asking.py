@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -286,7 +286,28 @@ def _say_written(path: Path, size: int, more: dict[str, int], *, json_output: bo
 
 
 def _local_principal() -> str:
-    return f"local:{getpass.getuser()}"
+    """Return who asks, for the journal: the user of this process, as the kernel has it, and beside that whom sudo names.
+
+    Variables such as LOGNAME are whatever the person who asks says. SUDO_USER is that too, unless it was sudo that said so:
+    it stands beside the user and in nobody's place, and only if there is such a user.
+    """
+    import pwd
+
+    own, beside = _user_name(os.getuid()), os.environ.get("SUDO_USER")
+    try:
+        other = pwd.getpwnam(beside).pw_name if beside else own
+    except (KeyError, ValueError):
+        other = own
+    return f"local:{own}" if other == own else f"local:{own} (SUDO_USER {other})"
+
+
+def _user_name(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 async def _query_locally(location: Location, question: Question, limit: int) -> dict[str, Any]:
