@@ -44,7 +44,6 @@ ELSEWHERE = {
     # What a mapping file says of an event, refused and followed as a whole.
     "ingest/plan.py": "ingest/test_mapping.py::test_what_is_refused",
     # Making and running a log are the halves of its life that opening stands between.
-    "lifecycle/making.py": "lifecycle/test_opening.py::test_interrupted_creation_is_completed",
     "lifecycle/running.py": "writing/test_indexer.py::test_only_who_leads_makes_the_index_again",
     "postgres/basebackup.py": "keeping/test_backup.py::test_damaged_base_backup_is_found",
     # These need a disk that fills and a server that ends, both of which admission answers to.

@@ -12,18 +12,15 @@ and compares.
     `checkpoint`  the signed statement of a log's size and root hash
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
-    `proof`  inclusion and consistency: plan, prove, verify
-    `tlogproof`  proof files
+    `proof`, `tlogproof`  inclusion and consistency: plan, prove, verify; proof files
     `commitment`  personal data, in the log without being in it
     `pseudonym`  index keys, under which entries are found
-    `event`  what producers send
-    `entry`  what the tree holds of an event
+    `event`, `entry`  what producers send, and what the tree holds of that
     `eventfile`  an entry, with what was disclosed of it
     `question`  what an auditor asks
     `segment`  the verifiable index, and proofs of what it holds
     `disclosed`  what is disclosed of an entry, and to which key it leads
-    `evidence`  complete answers, proved
-    `evidence_set`  complete answers in many parts
+    `evidence`, `evidence_set`  complete answers, proved, in one part or many
     `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
