@@ -1,8 +1,7 @@
 """All that a verifier has to trust: the log's mathematics and formats, pure.
 
-Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats
-are those of C2SP and RFC 6962 where there is one, else ours (docs/reference/formats.md). Each parser parses, formats again,
-and compares.
+Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats are
+those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, formats again, and compares.
 
     `strict`  numbers and base64 in exactly one form
     `canonical`  JSON, taken strictly and written canonically (RFC 8785)
@@ -12,15 +11,18 @@ and compares.
     `checkpoint`  the signed statement of a log's size and root hash
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
-    `proof`, `tlogproof`  inclusion and consistency: plan, prove, verify; proof files
+    `proof`  inclusion and consistency: plan, prove, verify
+    `tlogproof`  proof files
     `commitment`  personal data, in the log without being in it
     `pseudonym`  index keys, under which entries are found
-    `event`, `entry`  what producers send, and what the tree holds of that
+    `event`  what producers send
+    `entry`  what the tree holds of an event
     `eventfile`  an entry, with what was disclosed of it
     `question`  what an auditor asks
     `segment`  the verifiable index, and proofs of what it holds
     `disclosed`  what is disclosed of an entry, and to which key it leads
-    `evidence`, `evidence_set`  complete answers, proved, in one part or many
+    `evidence`  complete answers, proved
+    `evidence_set`  complete answers in many parts
     `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
@@ -31,11 +33,9 @@ A proof is planned, its hashes are fetched by somebody else, and then it is comp
     >>> from tlog.core.proof import plan_inclusion, prove, verify_inclusion
     >>> leaves, tree = [leaf_hash(entry) for entry in (b"a", b"b", b"c")], Frontier()
     >>> tree.extend(leaves)
-    >>> plan = plan_inclusion(2, 3)
-    >>> [(part.start, part.end) for part in plan]  # the hash of the first two leaves is all it takes
+    >>> [(part.start, part.end) for part in plan_inclusion(2, 3)]  # the hash of the first two leaves is all it takes
     [(0, 2)]
     >>> verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
 
-Left out: making drafts, postings and tiles, which is `making`; where bytes are kept; and whom to believe, which no code
-decides.
+Left out: where bytes are kept; and whom to believe, which no code decides.
 """
