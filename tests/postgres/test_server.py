@@ -18,6 +18,7 @@ from support import ROOT, kill_postgres
 
 from tlog.errors import EmbeddedPostgresError
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.postgres.watch import Watch
 
 
 @pytest.fixture
@@ -184,6 +185,41 @@ def test_what_is_stored_does_not_reach_the_servers_log(server, directory):
     assert "ERROR" in log
     assert "DETAIL" not in log
     assert "STATEMENT" not in log
+
+
+def test_a_large_log_is_begun_anew_while_the_server_runs(server, directory, monkeypatch):
+    """S18: the last 64 MB are kept; what the server says afterwards is at the new beginning."""
+    monkeypatch.setattr("tlog.postgres.server._LARGEST_LOG", 4_096)
+    log, before = directory / "postgres" / "postgres.log", directory / "postgres" / "postgres.log.1"
+
+    def complain(times):
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            for _ in range(times):
+                with pytest.raises(psycopg.Error):
+                    connection.execute("SELECT * FROM nowhere")
+
+    with server:
+        watch = Watch(server)
+        watch.look()
+        assert not before.exists(), "the control: it is still small"
+        for _ in range(3):
+            complain(100)
+            said = log.read_bytes()
+            assert len(said) > 4_096
+            watch.look()
+            assert before.read_bytes() == said
+            assert log.stat().st_size == 0
+        assert stat.S_IMODE(before.stat().st_mode) == 0o600
+        complain(1)
+        assert log.read_bytes().startswith(b"20"), "no hole of zeros where the old end was"
+        assert not list((directory / "postgres").glob("*.new*"))
+
+
+def test_a_log_that_another_process_cut_meanwhile_is_left(server, directory, monkeypatch):
+    sizes = iter([1 << 30, 0])
+    monkeypatch.setattr(server, "_log_size", lambda: next(sizes))
+    server.rotate_log()
+    assert not (directory / "postgres" / "postgres.log.1").exists()
 
 
 def test_a_long_path_gets_a_short_socket(directory):

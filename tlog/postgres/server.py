@@ -45,6 +45,7 @@ _POLL_SECONDS: Final = 0.05
 _DEAD_SECONDS: Final = 2.0
 _SOCKET_PATH_LIMIT: Final = 100
 _LOG_TAIL: Final = 2_000
+_LARGEST_LOG: Final = 64 << 20
 _IN_USE: Final = "shared memory"
 _TOLD_TO_STOP: Final = "shutdown request"
 _STARTS: Final = 3
@@ -216,6 +217,21 @@ class EmbeddedPostgres:
             if not self._ballast.exists() and space.free >= space.reserve + space.ballast_size:
                 self._ballast.make(space.ballast_size)
 
+    def rotate_log(self) -> None:
+        """Begin the server's log anew when it has 64 MB; the one before is kept as `postgres.log.1`.
+
+        The server goes on writing at the end of the same file, so what is in the file is copied, and then cut off. Lines that
+        the server writes in between are lost.
+        """
+        if self._log_size() < _LARGEST_LOG:
+            return
+        with self._starting(), contextlib.suppress(OSError):
+            if self._log_size() >= _LARGEST_LOG:  # not done by another process meanwhile
+                with durable.making(self._log.with_name("postgres.log.1")) as partial:
+                    partial.touch(mode=0o600)
+                    shutil.copyfile(self._log, partial)
+                os.truncate(self._log, 0)
+
     def stop(self) -> None:
         """Leave the server; the last one to leave stops it."""
         if self._users is None:
@@ -272,7 +288,7 @@ class EmbeddedPostgres:
         descriptor = os.open(self._directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for name in ("ballast", "cluster", "binaries"):
+            for name in ("ballast", "cluster", "binaries", "postgres.log.1"):
                 durable.remove_partials(self._directory / name)
             yield
         finally:

@@ -2,7 +2,7 @@
 
 Once a second, in a thread: when too little space is left, appending stops (reading goes on) until there is enough again; when
 the server has ended it is started again, after pauses that grow to a few seconds; when its ballast was thrown off it is made
-anew. Nobody has to do anything but make space.
+anew; when its log is large it is begun anew. Nobody has to do anything but make space.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Watch:
         try:
             self._look_at_space()
             self._look_at_server()
+            self._postgres.rotate_log()
             if not self.trouble:
                 self._postgres.take_ballast()
         except Exception as error:  # noqa: BLE001 - the next look may succeed; a watch that ended would help nobody
