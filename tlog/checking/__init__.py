@@ -22,6 +22,7 @@ Words:
     `stored_index`  what the database stores of the index, against what was logged
     `opinion`  the second opinion
     `mirror`  reads a mirror, from a directory or over HTTP
+    `exchange`  bounds of time and size for what a mirror's owner sends over HTTP
     `mirrored`  the same check, of a mirror
     `report`  what was found: problems by class and place
 

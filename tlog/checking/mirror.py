@@ -16,13 +16,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.request import getproxies, proxy_bypass
 
+import httpcore2
 import httpx2
 
+from tlog.checking.exchange import BoundedBackend, HeadError, TooSlowError
 from tlog.core.bundle import MAX_ENTRY_SIZE, parse_bundle
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.strict import parse_base64, parse_decimal
@@ -39,7 +41,9 @@ _MAX_BUNDLE_SIZE: Final = TILE_WIDTH * (2 + MAX_ENTRY_SIZE)
 _CHAIN_LINES: Final = 3  # tree size, chain hash, and the empty string after the last newline
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _WAIT_SECONDS: Final = 20.0  # for a connection, and between two parts of an answer
-_ANSWER_SECONDS: Final = 120.0  # for a whole one: who sends a byte now and then does not hold us up for ever
+_ANSWER_SECONDS: Final = 120.0  # from connecting on: who sends a byte now and then does not hold us up for ever
+_HEADERS: Final[dict[bytes | str, bytes | str]] = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "tlog"}
+_AWAY: Final = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError)
 _NOT_FOUND: Final = (404, 410)
 _SERVER_ERROR: Final = 500
 _OK: Final = 200
@@ -174,8 +178,9 @@ def open_mirror(where: str) -> Iterator[Mirror]:
     if "://" not in where:
         yield Mirror(_Directory(Path(where)))
         return
-    with httpx2.Client(follow_redirects=False, timeout=_WAIT_SECONDS, headers={"Accept-Encoding": "identity"}) as http:
-        yield Mirror(_Remote(where, http))
+    url, bounds = _check_url(where), BoundedBackend()
+    with _pool_for(httpx2.URL(url), bounds) as http:
+        yield Mirror(_Remote(url, http, bounds))
 
 
 class _Directory:
@@ -211,46 +216,62 @@ class _Directory:
 class _Remote:
     """A mirror's files below a URL."""
 
-    def __init__(self, url: str, http: httpx2.Client) -> None:
-        self.name = self._base = _check_url(url)
+    def __init__(self, url: str, http: httpcore2.ConnectionPool, bounds: BoundedBackend) -> None:
+        self.name = self._base = url
         self._http = http
+        self._bounds = bounds
 
     def read(self, path: str, limit: int) -> bytes | None:
         """See `Source`."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        self._bounds.begin(_ANSWER_SECONDS)
+        waits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _WAIT_SECONDS)}
         try:
-            with self._http.stream("GET", f"{self._base}/{path}") as answer:
-                if answer.status_code in _NOT_FOUND:
+            with self._http.stream("GET", f"{self._base}/{path}", headers=_HEADERS, extensions=waits) as answer:
+                if answer.status in _NOT_FOUND:
                     return None
                 self._check(answer, path)
                 data = bytearray()
-                for part in answer.iter_raw():
+                for part in answer.iter_stream():
                     data += part
                     if len(data) > limit:
                         raise MalformedInputError(_too_large(self.name, path, limit))
-                    if time.monotonic() > deadline:
-                        message = f"{self.name}: {path} did not arrive within {_ANSWER_SECONDS:.0f} s"
-                        raise OverloadedError(message)
                 return bytes(data)
-        except httpx2.TransportError as error:
+        except TooSlowError as error:
+            message = f"{self.name}: {path} did not arrive within {_ANSWER_SECONDS:.0f} s"
+            raise OverloadedError(message) from error
+        except HeadError as error:
+            message = f"{self.name} {error} when asked for {path}"
+            raise MalformedInputError(message) from error
+        except _AWAY as error:
             message = f"{self.name} cannot be reached ({type(error).__name__}); the same call may be repeated"
             raise OverloadedError(message) from error
 
-    def _check(self, answer: httpx2.Response, path: str) -> None:
-        if answer.status_code >= _SERVER_ERROR:
-            message = (
-                f"{self.name}: {path} was answered with status {answer.status_code}; the same call may be repeated"
-            )
+    def _check(self, answer: httpcore2.Response, path: str) -> None:
+        if answer.status >= _SERVER_ERROR:
+            message = f"{self.name}: {path} was answered with status {answer.status}; the same call may be repeated"
             raise OverloadedError(message)
-        if answer.status_code != _OK:
+        if answer.status != _OK:
             # Redirects among them: where they lead is not what was asked for.
-            message = (
-                f"{self.name}: {path} was answered with status {answer.status_code}, and redirects are not followed"
-            )
+            message = f"{self.name}: {path} was answered with status {answer.status}, and redirects are not followed"
             raise NotCheckedError(message)
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
+        if any(name.lower() == b"content-encoding" and value != b"identity" for name, value in answer.headers):
             message = f"{self.name}: {path} is compressed, which was not asked for"
             raise MalformedInputError(message)
+
+
+def _pool_for(url: httpx2.URL, bounds: BoundedBackend) -> httpcore2.ConnectionPool:
+    """Return what connects to a mirror: through the proxy that the environment names, if it names one."""
+    proxy = None if url.host in _LOOPBACK or proxy_bypass(url.host) else getproxies().get(url.scheme)
+    trusted = httpx2.create_ssl_context()
+    if proxy is None or not proxy.startswith(("http://", "https://")):
+        return httpcore2.ConnectionPool(ssl_context=trusted, network_backend=bounds)
+    parts = httpx2.URL(proxy)
+    return httpcore2.HTTPProxy(
+        str(parts.copy_with(userinfo=b"")),
+        proxy_auth=(parts.username, parts.password) if parts.username else None,
+        ssl_context=trusted,
+        network_backend=bounds,
+    )
 
 
 def _check_url(url: str) -> str:
