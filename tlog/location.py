@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from tlog.core.making.bucket_keys import DEFAULT_BITS, BucketKeys
 from tlog.core.merkle import HASH_SIZE
 from tlog.core.note import Signer, Verifier, parse_skey, parse_vkey
-from tlog.errors import KeyMismatchError, MalformedInputError
+from tlog.errors import KeyMismatchError, MalformedInputError, OperatorError
 from tlog.files.durable import write_once
 
 if TYPE_CHECKING:
@@ -76,6 +76,24 @@ class DataDirectory:
         for directory in (self._keys, self.anchor.parent):
             directory.mkdir(mode=0o700, exist_ok=True)
 
+    def check(self) -> None:
+        """Check that the directories that are there are this user's, or root's, and that no other user can write them.
+
+        Raises:
+            OperatorError: one is not; whoever can write it could put something in the place of keys, anchor or database.
+
+        """
+        for path in (self.root, self._keys, self.anchor.parent):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                _check_owner(path, found)
+                if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    message = (
+                        f"{path} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o}); look at what is there, "
+                        "and chmod go-w it, or use a directory of its own below it"
+                    )
+                    raise OperatorError(message)
+
     def has_signing_key(self) -> bool:
         """Tell whether there is a signing key."""
         return (self._keys / "log.skey").exists()
@@ -102,6 +120,7 @@ class DataDirectory:
 
         Raises:
             KeyMismatchError: the key is missing, malformed, or open to other users.
+            OperatorError: its file is somebody else's.
 
         """
         try:
@@ -129,6 +148,7 @@ class DataDirectory:
 
         Raises:
             KeyMismatchError: the keys are missing, incomplete, or open to other users.
+            OperatorError: their file is somebody else's.
 
         """
         path = self._keys / "index.keys"
@@ -143,6 +163,7 @@ class DataDirectory:
 
         Raises:
             KeyMismatchError: the key is missing or open to other users.
+            OperatorError: its file is somebody else's.
 
         """
         return _read_secret(self._keys / "pepper")
@@ -197,9 +218,20 @@ def _keep_or_write(path: Path, data: bytes, mode: int) -> None:
         write_once(path, data, mode)
 
 
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if found.st_uid not in {os.geteuid(), 0}:
+        message = (
+            f"{path} belongs to the user number {found.st_uid}, and tlog runs as number {os.geteuid()}; run tlog as the owner. "
+            "If files were copied, look who could change them meanwhile, and chown them"
+        )
+        raise OperatorError(message)
+
+
 def _read_secret(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
+        _check_owner(path, found)
+        mode = found.st_mode
         if mode & _OTHERS:
             message = (
                 f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}); chmod 0400 it and check who read it"

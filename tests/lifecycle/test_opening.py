@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sqlite3
 import stat
 import subprocess
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -72,6 +74,56 @@ async def test_secrets_are_closed_to_others(location):
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
     assert stat.S_IMODE(location.directory.anchor.parent.stat().st_mode) == 0o700
     assert parse_skey((keys / "log.skey").read_text().strip()).verifier == location.directory.verifier()
+
+
+def written_by_others(location):
+    location.directory.root.chmod(0o777)
+
+
+def written_by_the_group(location):
+    (location.directory.root / "keys").chmod(0o770)
+
+
+def anchor_written_by_others(location):
+    location.directory.anchor.parent.chmod(0o702)
+
+
+@pytest.mark.parametrize("damage", [written_by_others, written_by_the_group, anchor_written_by_others])
+async def test_a_directory_that_others_can_write_is_refused(location, damage):
+    """S23: whoever can write it can put another key, anchor or database in place."""
+    await create_log(location, ORIGIN)
+    location.directory.check()  # the control
+    damage(location)
+    for refused in (open_log(location).__aenter__, lambda: create_log(location)):
+        with pytest.raises(OperatorError, match="can be written by other users") as caught:
+            await refused()
+        assert caught.value.exit_code == 4
+
+
+async def test_a_directory_or_a_key_of_somebody_else_is_refused(location, monkeypatch):
+    """S23: whoever owns a file can change it, whatever its mode says."""
+    await create_log(location, ORIGIN)
+    me = os.geteuid()
+    owner = {"root": me, "key": me}
+    real = Path.stat
+
+    def stat_of(path, **options):
+        found = real(path, **options)
+        whose = {location.directory.root: "root", location.directory.root / "keys" / "log.skey": "key"}.get(path)
+        return found if whose is None else os.stat_result((*found[:4], owner[whose], *found[5:]))
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    location.directory.check()
+    location.directory.signing_key()
+    owner["root"] = me + 1
+    with pytest.raises(OperatorError, match=f"belongs to the user number {me + 1}.*run tlog as the owner"):
+        location.directory.check()
+    owner["key"] = me + 1
+    with pytest.raises(OperatorError, match=r"log\.skey belongs to the user number"):
+        location.directory.signing_key()
+    owner.update(root=0, key=0)
+    location.directory.check()
+    assert location.directory.signing_key().verifier == location.directory.verifier(), "root may do anything anyway"
 
 
 async def test_bad_origin_is_refused_before_anything_is_made(location):

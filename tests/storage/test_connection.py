@@ -14,7 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tlog.errors import MalformedInputError, OverloadedError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.database import Database
+from tlog.storage.connection import translated
+from tlog.storage.database import Database, snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +139,22 @@ async def test_the_role_of_a_pool_holds_after_reset_role(database):
         await connection.execute("RESET ROLE")
         cursor = await connection.execute("SELECT session_user, current_user")
         assert await cursor.fetchone() == ("tlog", "tlog_reader")
+
+
+async def test_a_reader_has_a_minute_for_a_statement_and_a_full_check_has_no_bound(database):
+    """S23. The control is a role that writes: what it began is to end."""
+    log = Database(database.service)
+    for role, bound in (("tlog_reader", "1min"), ("tlog_appender", "0")):
+        async with await log.connect(role) as connection:
+            cursor = await connection.execute("SHOW statement_timeout")
+            assert await cursor.fetchone() == (bound,)
+    async with await log.connect("tlog_reader") as connection:
+        async with snapshot(connection):
+            cursor = await connection.execute("SHOW statement_timeout")
+            assert await cursor.fetchone() == ("0",)
+        await connection.execute("SET statement_timeout = 50")
+        with pytest.raises(OverloadedError, match="QueryCanceled"), translated():
+            await connection.execute("SELECT pg_sleep(30)")
 
 
 @pytest.mark.parametrize("lacking", [without_membership, without_role])

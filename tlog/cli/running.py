@@ -158,6 +158,7 @@ def signer(
         from tlog.signing.socket import group_number, serve_signer, user_number
 
         directory = locate(data).directory
+        directory.check()
         key = directory.signing_key()
         if key.verifier != directory.verifier():
             message = f"the two keys in {data}/keys do not belong together; bring back this log's own"

@@ -51,6 +51,7 @@ async def create_log(location: Location, origin: str | None = None) -> Verifier:
 
     """
     directory = location.directory
+    directory.check()
     if directory.has_verifier() and origin is not None:
         check_origin_of(directory, origin)
     if location.signer_socket is not None:

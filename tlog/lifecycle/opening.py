@@ -164,13 +164,14 @@ def is_log(location: Location) -> bool:
 
 
 def check_log_here(location: Location, origin: str | None = None) -> None:
-    """Check that there is a log, and, if a name is given, that it is this log's.
+    """Check that there is a log, that it is nobody else's to change, and, if a name is given, that it is this log's.
 
     Raises:
-        OperatorError: there is none, or it has another name.
+        OperatorError: there is none, it has another name, or another user owns its directories or can write them.
 
     """
     directory = location.directory
+    directory.check()
     if not (is_log(location) or directory.has_verifier() or directory.has_signing_key()):
         raise _no_log(directory)
     if origin is not None and directory.has_verifier():
