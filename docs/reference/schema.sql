@@ -75,6 +75,8 @@ CREATE TABLE tlog.api_key (
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
     rate integer,
+    buckets integer,
+    CONSTRAINT api_key_buckets_check CHECK ((buckets > 0)),
     CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT api_key_rate_check CHECK ((rate > 0))
 );

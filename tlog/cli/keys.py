@@ -28,6 +28,10 @@ def create_token(  # noqa: PLR0917 - the options of a command line
     rate: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Events a second it may append, or requests, on average.")
     ] = None,
+    buckets: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_536, help="Index buckets that its evidence may open in a day; 500 otherwise."),
+    ] = None,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
@@ -43,7 +47,8 @@ def create_token(  # noqa: PLR0917 - the options of a command line
 
         now = utc_now()
         scopes, expires_at = {each.value for each in scope}, now + timedelta(days=days)
-        token, key = new_token(location.directory.pepper(), principal, scopes, now, expires_at, rate=rate)
+        pepper = location.directory.pepper()
+        token, key = new_token(pepper, principal, scopes, now, expires_at, rate=rate, buckets=buckets)
         async with database_of(location) as opened:
             await ApiKeyStore(opened).add(key)
         return token, key.key_id
@@ -76,6 +81,7 @@ def list_tokens(
                     "expires": None if key.expires_at is None else key.expires_at.isoformat(),
                     "revoked": None if key.revoked_at is None else key.revoked_at.isoformat(),
                     "rate": key.rate,
+                    "buckets": key.buckets,
                 }
                 for key in await ApiKeyStore(opened).list()
             ]
@@ -87,10 +93,10 @@ def list_tokens(
     if json_output:
         print(json.dumps(keys))
         return
-    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate")
+    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate", "buckets")
     for key in keys:
-        cells = key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"], key["revoked"], key["rate"]
-        table.add_row(*(str(cell or "-") for cell in cells))
+        cells = key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"], key["revoked"]
+        table.add_row(*(str(cell or "-") for cell in (*cells, key["rate"], key["buckets"])))
     Console().print(table)
 
 

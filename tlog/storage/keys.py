@@ -1,22 +1,28 @@
-"""API keys at rest: who may do what, until when. Secrets are never stored, only their keyed digests."""
+"""API keys at rest: who may do what, until when. Secrets are never stored, only their keyed digests.
+
+A digest is over the secret and over everything else that its row says of the key, under the pepper, which is not in the
+database: a row that was edited or inserted by somebody who does not have both is no key.
+"""
 
 from __future__ import annotations
 
+import hmac
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from tlog.core.canonical import canonical
 from tlog.storage.connection import translated
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tlog.storage.database import Database
 
 
 class ApiKey(NamedTuple):
-    """One API key: `digest` is HMAC-SHA256(pepper, secret), `principal` the actor its uses are logged under.
+    """One API key: `digest` is `digest_of` its secret and itself, `principal` the actor its uses are logged under.
 
-    `rate` is events per second, None for the service's own limit.
+    `rate` is events per second, `buckets` the different index buckets that it may have opened in a day; None for the service's
+    own limits.
     """
 
     key_id: str
@@ -27,6 +33,28 @@ class ApiKey(NamedTuple):
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     rate: int | None = None
+    buckets: int | None = None
+
+
+def bound_members(key: ApiKey) -> bytes:
+    """Return the canonical JSON of what a key's digest is bound to: all members but the digest and `revoked_at`.
+
+    Raises:
+        ValueError: a time has no time zone; `tlog.storage` never reads such a one.
+
+    """
+    members = {**key._asdict(), "created_at": _moment(key.created_at), "expires_at": _moment(key.expires_at)}
+    del members["digest"], members["revoked_at"]
+    return canonical(members)
+
+
+def digest_of(pepper: bytes, secret: str, members: bytes) -> bytes:
+    """Return the 32-byte digest of a key: HMAC-SHA256(pepper, secret || `bound_members`)."""
+    return hmac.digest(pepper, secret.encode() + members, "sha256")
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 class ApiKeyStore:

@@ -173,18 +173,22 @@ SELECT pg_catalog.pg_try_advisory_lock(%(lock)s);
 
 -- name: add_api_key
 -- Adds an API key, for the administrator.
-INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate)
-VALUES (%(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s);
+INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate, buckets)
+VALUES (
+    %(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s, %(buckets)s
+);
 
 -- name: read_api_key
 -- Returns one API key, for the service, which checks each request's.
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
 -- name: list_api_keys
 -- Returns all API keys, oldest first, for the administrator.
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate FROM tlog.api_key ORDER BY created_at;
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets
+FROM tlog.api_key
+ORDER BY created_at;
 
 -- name: revoke_api_key
 -- Marks an API key as revoked, for the administrator; changes no row if there is no such key that is still good.

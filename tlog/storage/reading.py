@@ -192,10 +192,13 @@ class ReadStore:
             return 0 if row is None else int(row[0])
 
     async def api_key(self, key_id: str) -> ApiKey | None:
-        """Return an API key, None if there is none of this ID."""
+        """Return an API key, None if there is none of this ID, or none that anybody made: with times that are no times here."""
         async with self._reading() as connection:
-            cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
-            row = await cursor.fetchone()
+            try:
+                cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
+                row = await cursor.fetchone()
+            except psycopg.DataError:
+                return None
             return None if row is None else ApiKey(*row)
 
     @asynccontextmanager

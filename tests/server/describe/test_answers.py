@@ -126,7 +126,7 @@ def test_answers_to_questions(http):
 def test_every_member_of_an_event_comes_back(http):
     event = read(http.get(f"/v1/audit/events/{WHOLE['eventId']}"), LoggedEvent)
     answered = msgspec.to_builtins(event)
-    assert re.fullmatch("[0-9a-f]{16}", answered.pop("log")["appendedBy"])
+    assert re.fullmatch("[0-9a-f]{24}", answered.pop("log")["appendedBy"])
     assert answered == WHOLE
     named = read(http.get("/v1/audit/resource/patient_record/P-whole/access-log"), AccessLog).access_log
     assert [(each.event_id, each.log.matched) for each in named] == [(WHOLE["eventId"], "related")]

@@ -1,9 +1,13 @@
 """API keys: bearer tokens with scopes, looked up by a public ID and compared in constant time.
 
-A token is `tlog_<key ID>_<secret>`. Stored is HMAC-SHA256(pepper, token); who reads the database cannot use a key, and
-who guesses cannot learn from timing. A key once read is remembered for a few seconds, so a revocation takes effect
-within that time. Key IDs nobody has are remembered too, and only so many new ones are looked up in a second: who invents
-them keeps neither the database busy nor known keys waiting.
+A token is `tlog_<key ID>_<secret>`. Stored is a digest of the secret and of all that the key may do, under the pepper
+(`tlog.storage.keys`): who reads the database cannot use a key, who writes there can neither make one nor change what it
+may do, and who guesses cannot learn from timing. A key once read is remembered for a few seconds, so a revocation takes
+effect within that time.
+
+A key ID ends in a tag that only the pepper makes, so an ID that somebody invented is refused without a look-up: who invents
+them keeps neither the database busy nor keys waiting that were not seen yet. Old IDs whose keys are gone are remembered too,
+and only so many new ones are looked up in a second.
 """
 
 from __future__ import annotations
@@ -13,15 +17,15 @@ import hmac
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from tlog.core.event import MAX_USER_ID, NO_CONTROL
 from tlog.errors import ForbiddenError, MalformedInputError, OverloadedError, UnauthorizedError
-from tlog.storage.keys import ApiKey
+from tlog.storage.keys import ApiKey, bound_members, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
-    from datetime import datetime
 
 Scope = Literal["append", "read", "admin"]
 CACHE_SECONDS: Final = 5.0
@@ -29,12 +33,25 @@ _CACHED_KEYS: Final = 1024
 LOOKUPS_PER_SECOND: Final = 100
 _KEY_ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
-_TOKEN: Final = re.compile(r"tlog_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
+_TAG_BYTES: Final = 4
+_NUMBER_DIGITS: Final = 2 * _KEY_ID_BYTES
+_TOKEN: Final = re.compile(r"tlog_([0-9a-f]{24})_([A-Za-z0-9_-]{43})")
 
 
-def digest_of(pepper: bytes, token: str) -> bytes:
-    """Return the 32-byte digest under which a token is stored."""
-    return hmac.digest(pepper, token.encode(), "sha256")
+class _Known(NamedTuple):
+    """A key that was read, when, and what its digest is bound to."""
+
+    read_at: float
+    key: ApiKey
+    members: bytes
+
+
+_NOBODY: Final = _Known(-CACHE_SECONDS, ApiKey("", bytes(32), "", [], datetime.min.replace(tzinfo=UTC)), b"")
+
+
+def tagged(pepper: bytes, number: str) -> str:
+    """Return the key ID of a number, 16 hexadecimal digits: the number, and 8 digits of its HMAC-SHA256 under the pepper."""
+    return number + hmac.digest(pepper, number.encode(), "sha256")[:_TAG_BYTES].hex()
 
 
 def new_token(
@@ -45,6 +62,7 @@ def new_token(
     expires_at: datetime | None = None,
     *,
     rate: int | None = None,
+    buckets: int | None = None,
 ) -> tuple[str, ApiKey]:
     """Return a fresh token, to be shown once, and the key to store for it.
 
@@ -55,9 +73,9 @@ def new_token(
     if re.fullmatch(NO_CONTROL, principal) is None or len(principal) > MAX_USER_ID:
         message = f"a principal is 1 to {MAX_USER_ID} characters without control characters, such as service:ehr-api"
         raise MalformedInputError(message)
-    key_id = secrets.token_hex(_KEY_ID_BYTES)
-    token = f"tlog_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    return token, ApiKey(key_id, digest_of(pepper, token), principal, sorted(scopes), now, expires_at, rate=rate)
+    key_id, secret = tagged(pepper, secrets.token_hex(_KEY_ID_BYTES)), secrets.token_urlsafe(_SECRET_BYTES)
+    key = ApiKey(key_id, b"", principal, sorted(scopes), now, expires_at, rate=rate, buckets=buckets)
+    return f"tlog_{key_id}_{secret}", key._replace(digest=digest_of(pepper, secret, bound_members(key)))
 
 
 class Authenticator:
@@ -74,16 +92,17 @@ class Authenticator:
         self._pepper = pepper
         self._clock = clock
         self._timer = timer
-        self._known: dict[str, tuple[float, ApiKey]] = {}
+        self._known: dict[str, _Known] = {}
         self._unknown: dict[str, float] = {}
         self._lookups = (0.0, 0)  # the second that began then, and how many IDs were looked up in it
-        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._reading: dict[str, asyncio.Task[_Known]] = {}
 
     async def check(self, authorization: str | None, scope: Scope) -> ApiKey:
         """Return the key that an `Authorization` header presents, if it is valid and has `scope` (admin has all).
 
         Raises:
-            UnauthorizedError: there is no bearer token, or it is malformed, or its key unknown, wrong, expired or revoked.
+            UnauthorizedError: there is no bearer token, or it is malformed, or its key unknown, wrong,
+                changed in the database, expired or revoked.
             ForbiddenError: the key lacks the scope.
             OverloadedError: too many unknown keys are tried, so this one cannot be looked up now.
 
@@ -98,11 +117,11 @@ class Authenticator:
                 "this API key is malformed; send it as 'tlog token create' printed it: 'Authorization: Bearer tlog_…'"
             )
             raise UnauthorizedError(message, presented=True)
-        key = await self._cached(match[1])
-        presented = digest_of(self._pepper, match[0])
+        key_id, secret = match.groups()
+        _, key, members = await self._cached(key_id)
+        presented = digest_of(self._pepper, secret, members)
         # Compared even for an unknown key ID, so that both answers take the same time.
-        right = hmac.compare_digest(presented, bytes(32) if key is None else key.digest)
-        if key is None or not right or not _is_valid(key, self._clock()):
+        if not hmac.compare_digest(presented, key.digest) or not _is_valid(key, self._clock()):
             # One answer for all of these: which key IDs there are is nobody's business.
             message = "this API key is unknown, expired or revoked; 'tlog token list' shows those there are"
             raise UnauthorizedError(message, presented=True)
@@ -110,22 +129,25 @@ class Authenticator:
             raise ForbiddenError(scope)
         return key
 
-    async def _cached(self, key_id: str) -> ApiKey | None:
+    async def _cached(self, key_id: str) -> _Known:
         now = self._timer()
-        read_at, key = self._known.get(key_id, (-CACHE_SECONDS, None))
-        if now - read_at < CACHE_SECONDS:
-            return key
-        if key is None and now - self._unknown.get(key_id, -CACHE_SECONDS) < CACHE_SECONDS:
-            return None
+        known = self._known.get(key_id, _NOBODY)
+        if now - known.read_at < CACHE_SECONDS:
+            return known
+        if known is _NOBODY:
+            # Seen lately, a key has the right tag: it was read.
+            right = hmac.compare_digest(tagged(self._pepper, key_id[:_NUMBER_DIGITS]), key_id)
+            if not right or now - self._unknown.get(key_id, -CACHE_SECONDS) < CACHE_SECONDS:
+                return _NOBODY
         # Hundreds of requests may find it too old in the same moment; one of them reads it for all.
         reading = self._reading.get(key_id)
         if reading is None:
-            if key is None:
+            if known is _NOBODY:
                 self._count_lookup(now)
             reading = self._reading[key_id] = asyncio.create_task(self._read(key_id, now))
         return await asyncio.shield(reading)
 
-    async def _read(self, key_id: str, now: float) -> ApiKey | None:
+    async def _read(self, key_id: str, now: float) -> _Known:
         try:
             key = await self._find(key_id)
         finally:
@@ -136,9 +158,9 @@ class Authenticator:
         if key is None:
             self._known.pop(key_id, None)
             self._unknown[key_id] = now
-        else:
-            self._known[key_id] = now, key
-        return key
+            return _NOBODY
+        self._known[key_id] = known = _Known(now, key, bound_members(key))
+        return known
 
     def _count_lookup(self, now: float) -> None:
         began, count = self._lookups

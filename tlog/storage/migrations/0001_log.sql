@@ -71,13 +71,14 @@ CREATE TABLE tlog.checkpoint (
 
 CREATE TABLE tlog.api_key (
     key_id text PRIMARY KEY,
-    digest bytea NOT NULL CHECK (octet_length(digest) = 32), -- HMAC-SHA256(pepper, secret), never the secret
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32), -- HMAC-SHA256(pepper, secret and the other members)
     principal text NOT NULL,
     scopes text[] NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     revoked_at timestamptz,
-    rate integer CHECK (rate > 0) -- events in a second, on average; null for the service's own limit
+    rate integer CHECK (rate > 0), -- events in a second, on average; null for the service's own limit
+    buckets integer CHECK (buckets > 0) -- different index buckets opened in a day; null for the service's own limit
 );
 
 -- The verifiable index: segments as runs of pages, the trees over the pages, and the epochs that use them.
