@@ -110,21 +110,28 @@ class Conflict(NamedTuple):
         event_id: the eventId in question.
         pointer: RFC 6901 pointer to it in the request.
         within: whether both contents are in this request; the log holds the other one otherwise.
+        first: the ID of the API key with which somebody else appended it, or what else appended it; None if nobody else.
 
     """
 
     event_id: str
     pointer: str
     within: bool
+    first: str | None = None
 
     def rule(self) -> str:
-        """Return in words what is wrong, and what to do."""
-        where = "stands twice in this request" if self.within else "is already logged"
-        return f"eventId {self.event_id} {where} with other content; a new event needs a new eventId"
+        """Return in words what is wrong, and what to do: the same for what somebody else appended, whatever its content is."""
+        if self.within:
+            where = "stands twice in this request with other content"
+        else:
+            where = "is already logged, with other content or by another key"
+        return f"eventId {self.event_id} {where}; a new event needs a new eventId"
 
 
 class EventConflictError(TlogError):
-    """At least one eventId that the log, or the request itself, already holds with other content; the first stands for all.
+    """At least one eventId that the log, or the request itself, already holds, with other content or from somebody else.
+
+    The first stands for all.
 
     Attributes:
         conflicts: all of them, in the request's order, at least one.

@@ -271,6 +271,10 @@ GRANT SELECT ON TABLE public.tlog_migration TO PUBLIC;
 
 GRANT SELECT ON TABLE tlog.api_key TO tlog_reader;
 
+GRANT SELECT(key_id) ON TABLE tlog.api_key TO tlog_appender;
+
+GRANT SELECT(principal) ON TABLE tlog.api_key TO tlog_appender;
+
 GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;

@@ -12,7 +12,7 @@ from tlog.core.making.drafts import draft_index_keys
 from tlog.core.making.parsing import parse_batch
 from tlog.storage.rows import FoundEvent, Leaf
 from tlog.writing.drafting import LOCAL, draft_events
-from tlog.writing.duplicates import same_content, sort_out
+from tlog.writing.duplicates import Sender, appended_by, same_content, sort_out, strangers
 
 KEYS = BucketKeys(bytes(32))
 LOGGED_AT = b"2026-03-17T10:00:00.000000Z"
@@ -84,8 +84,13 @@ def test_every_member_counts(change):
     "erased, change, same",
     [
         ({"actor": None}, {"actor": {**EVENT["actor"], "role": "other"}}, True),
-        ({"actor": None}, {"actor": {"userId": "somebody.else"}}, False),  # the key of the actor is left
-        ({"actor": None}, {"metadata": {"ward": "other"}}, False),
+        # Who appended it is gone with the actor, so nothing is compared that is not public.
+        ({"actor": None}, {"actor": {"userId": "somebody.else"}}, True),
+        ({"actor": None}, {"metadata": {"ward": "other"}}, True),
+        ({"actor": None}, {"resource": {"type": "patient_record", "id": "other"}}, True),
+        ({"actor": None}, {"action": "delete"}, False),
+        ({"actor": None}, {"source": {"id": "other", "seq": 1}}, False),
+        ({"actor": None}, {"relatedResources": RELATED[:2]}, False),
         ({"resource": None}, {"metadata": {"ward": "other"}}, True),
         ({"resource": None}, {"actor": {**EVENT["actor"], "role": "other"}}, False),
         ({"related": [None] * 3}, {"relatedResources": [{**each, "role": "other"} for each in RELATED]}, True),
@@ -149,3 +154,69 @@ def test_all_conflicts_of_a_request_are_named():
     ]
     assert "is already logged" in str(error)
     assert "stands twice in this request" in error.conflicts[1].rule()
+
+
+# --- S4 and S6: who may learn that an event is known -------------------------------------------------------------------
+
+OWN, OTHERS = "1" * 24, "2" * 24
+PRINCIPALS = {OWN: "service:a", OTHERS: "service:a", "3" * 24: "service:b"}
+SENDERS = {
+    "the key itself": (Sender(OWN, "service:a"), True),
+    "another key of the principal": (Sender(OTHERS, "service:a"), True),
+    "a key of somebody else": (Sender("3" * 24, "service:b"), False),
+    "a key of nobody": (Sender("4" * 24, None), False),
+    "a key that reads": (Sender("3" * 24, "service:b", reads=True), True),
+    "the command line": (Sender(""), False),
+}
+
+
+@pytest.mark.parametrize("where", ["in the log", "in the group"])
+@pytest.mark.parametrize("case", SENDERS)
+def test_s4_only_who_may_know_learns_whether_a_guess_is_right(case, where):
+    sender, told = SENDERS[case]
+    first = draft(appended_by=OWN)
+    known = {first.event_id: stored(first)} if where == "in the log" else {}
+    fresh = {first.event_id: first} if where == "in the group" else {}
+
+    def answer(guess):
+        added, conflict = sort_out([guess], known, fresh, sender, PRINCIPALS)
+        assert added == []
+        return conflict and conflict.conflicts[0]
+
+    right, wrong = answer(draft(appended_by=sender.appended_by)), answer(draft(actor={"userId": "a guess"}))
+    assert (right is None) == told
+    assert wrong is not None
+    if told:
+        assert wrong.first == (OWN if "reads" in case else None)
+    else:
+        assert right == wrong, "one answer for both"
+        assert wrong.first == OWN
+
+
+def test_s4_after_erasure_everybody_gets_the_first_receipt_of_what_looks_the_same():
+    first = draft(appended_by=OWN)
+    known = {first.event_id: stored(first, actor=None, resource=None, related=())}
+    for sender, _ in SENDERS.values():
+        for guess in (
+            draft(),
+            draft(actor={"userId": "a guess"}),
+            draft(resource={"type": "patient_record", "id": "x"}),
+        ):
+            assert sort_out([guess], known, {}, sender, PRINCIPALS) == ([], None)
+        _, conflict = sort_out([draft(outcome="unknown")], known, {}, sender, PRINCIPALS)
+        assert conflict.conflicts[0].first is None, "nobody knows"
+
+
+def test_s6_who_else_appended_is_asked_for():
+    first, own = draft(appended_by=OTHERS), draft(appended_by=OWN)
+    assert strangers(Sender(OWN, "service:a"), [own], {first.event_id: stored(first)}) == {OTHERS}
+    assert strangers(Sender(OTHERS, "service:a"), [own], {first.event_id: stored(first)}) == set()
+    assert strangers(Sender(OWN, "service:a"), [own], {first.event_id: stored(first, actor=None)}) == set()
+    assert strangers(Sender(OWN, "service:a"), [own], {}) == set()
+
+
+@pytest.mark.parametrize(
+    "damaged", [None, b"", bytes(16) + b"{", bytes(16) + b'{"appendedBy":1}', bytes(16) + b'{"a":"\xff"}']
+)
+def test_a_damaged_actor_says_of_nobody_that_he_appended(damaged):
+    assert appended_by(damaged) is None

@@ -46,6 +46,11 @@ class Append:
         """Return the events among `event_ids` that the log has."""
         return await find_events(self._connection, event_ids)
 
+    async def principals(self, key_ids: Collection[str]) -> dict[str, str]:
+        """Return whose API keys these are, those that were revoked too; left out is what is no key."""
+        cursor = await self._connection.execute(QUERIES["read_principals"], {"key_ids": [*key_ids]})
+        return dict(await cursor.fetchall())
+
     async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
         """Write rows that continue the state, and the state after them.
 

@@ -184,6 +184,10 @@ SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, ra
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
+-- name: read_principals
+-- Returns whose API keys these are, for the appender, which tells who may learn that an event is known.
+SELECT key_id, principal FROM tlog.api_key WHERE key_id = ANY(%(key_ids)s);
+
 -- name: list_api_keys
 -- Returns all API keys, oldest first, for the administrator.
 SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets

@@ -28,7 +28,7 @@ from tlog.core.chain import CHAIN_START
 from tlog.core.entry import to_microseconds
 from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
-from tlog.writing.duplicates import sort_out
+from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
 
@@ -51,6 +51,7 @@ _log: Final = structlog.get_logger()
 class _Request(NamedTuple):
     drafts: Sequence[DraftEntry]
     done: asyncio.Future[Receipts]
+    sender: Sender
 
 
 class _Place(NamedTuple):
@@ -208,20 +209,24 @@ class Appender:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
 
-    async def append(self, drafts: Sequence[DraftEntry]) -> Receipts:
+    async def append(self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
+
+        Args:
+            drafts: what to append.
+            sender: who sends them, which decides what is told of those that are known.
 
         Raises:
             OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
                 closing.
-            EventConflictError: one of the eventIds is logged with other content.
+            EventConflictError: one of the eventIds is logged with other content, or by somebody else.
 
         """
         if not drafts:
             return Receipts.of([])
         self.check_room(len(drafts))
         self._now()  # a clock that is not to be believed refuses the request here, before the request waits
-        request = _Request(drafts, asyncio.get_running_loop().create_future())
+        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender)
         if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
             self._waiting.append(_Group())
         self._waiting[-1].add(request)
@@ -385,11 +390,12 @@ class Appender:
             await self._check(append)
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             self._repeated = bool(known)
+            principals = await _principals(append, group, known)
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
             conflicts: list[EventConflictError | None] = []
             for request in group.requests:
-                added, conflict = sort_out(request.drafts, known, fresh)
+                added, conflict = sort_out(request.drafts, known, fresh, request.sender, principals)
                 conflicts.append(conflict)
                 if conflict is None:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
@@ -405,6 +411,14 @@ class Appender:
             conflict or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
             for request, conflict in zip(group.requests, conflicts, strict=True)
         ]
+
+
+async def _principals(append: Append, group: _Group, known: dict[str | None, FoundEvent]) -> dict[str, str | None]:
+    """Return whose API keys are those with which what is in a group was sent, and what is known of it was logged."""
+    sent = {request.sender.appended_by: request.sender.principal for request in group.requests}
+    others = {first for request in group.requests for first in strangers(request.sender, request.drafts, known)}
+    unknown = others - sent.keys()
+    return {**sent, **(await append.principals(unknown) if unknown else {})}
 
 
 def _receipt(

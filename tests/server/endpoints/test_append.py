@@ -6,7 +6,7 @@ import json
 
 import httpx2
 import pytest
-from support import sample_events, start_server
+from support import sample_events, start_server, tlog
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,54 @@ def test_an_event_that_stands_twice_in_a_request_has_one_proof(http):
     first, second = http.post("/v1/audit/events?wait=sealed", json=[event, event]).json()["receipts"]
     assert first["proof"] == second["proof"]
     assert (first["entry"], "duplicate" in first, second["duplicate"]) == (second["entry"], False, True)
+
+
+# --- S4 and S6: whose events are known --------------------------------------------------------------------------------
+
+
+def make_key(server, principal, *options):
+    done = tlog("token", "create", "--data", server.data, "--principal", principal, "--json", "--scope", *options)
+    return json.loads(done.stdout)
+
+
+def post(server, key, events):
+    headers = {"Authorization": f"Bearer {key['token']}"}
+    return httpx2.post(server.url + "/v1/audit/events", json=events, headers=headers, timeout=30)
+
+
+def counted(server, name, key):
+    lines = httpx2.get(server.url + "/metrics").text.splitlines()
+    found = [line.rpartition(" ")[2] for line in lines if line.startswith(f'{name}{{key="{key["keyId"]}"')]
+    return float(found[0]) if found else 0.0
+
+
+def test_s4_a_key_learns_nothing_of_the_events_of_others(server):
+    first, sister, other = (make_key(server, who, "append") for who in ("a", "a", "b"))
+    reader = make_key(server, "c", "append", "--scope", "read")
+    event = fresh()[0]
+    assert post(server, first, event).status_code == 201
+    guess = {**event, "actor": {"userId": "a guess"}}
+    right, wrong = post(server, other, event), post(server, other, guess)
+    assert (right.status_code, wrong.status_code) == (409, 409)
+    assert right.json() == wrong.json()
+    for key in (first, sister, reader):
+        assert (post(server, key, event).status_code, post(server, key, guess).status_code) == (200, 409)
+    assert counted(server, "tlog_conflicts_total", other) == 2
+    assert counted(server, "tlog_repeats_total", sister) == 1
+    # S6: it is an alarm, with the IDs of both.
+    lines = [line for line in server.said.read_text().splitlines() if "events of others sent again" in line]
+    assert sum(other["keyId"] in line and first["keyId"] in line for line in lines) == 2
+    assert not any(sister["keyId"] in line.split("first")[0] for line in lines)
+    for place in (event["eventId"], event["actor"]["userId"]):
+        assert place not in server.said.read_text()
+
+
+def test_s4_what_is_known_costs_ten(server):
+    key = make_key(server, "slow", "append", "--rate", "30")
+    events = fresh(10)
+    assert [post(server, key, events).status_code for _ in range(3)] == [201, 200, 429]
+    control = make_key(server, "slow", "append", "--rate", "30")
+    assert [post(server, control, fresh(10)).status_code for _ in range(3)] == [201] * 3
+    wrong = [{**event, "action": "export"} for event in events]
+    another = make_key(server, "slow", "append", "--rate", "30")
+    assert [post(server, another, each).status_code for each in (wrong, wrong)] == [409, 429]

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+import structlog
 from starlette.responses import Response
 
 from tlog.answering.prove import prove_inclusion
@@ -19,6 +20,7 @@ from tlog.server.endpoints.bodies import MAX_EVENTS, explained, read_body, split
 from tlog.server.guard.fields import JSON, NDJSON, media_type, prefers_minimal
 from tlog.server.guard.parameters import parse_query
 from tlog.writing.drafting import draft_events
+from tlog.writing.duplicates import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import InvalidEventError
     from tlog.server.service import Service
+    from tlog.storage.keys import ApiKey
     from tlog.writing.receipts import Receipt, Receipts
 
 WAIT_SECONDS: Final = 10.0
@@ -36,6 +39,8 @@ _SECONDS: Final = len("2026-11-24T05:11:59")  # of a timestamp: what decides whe
 _AHEAD: Final = (
     "the timestamp is more than 24 hours ahead of the log's clock; a question with 'from' alone may leave the event out"
 )
+_MAX_NAMED: Final = 20
+_log: Final = structlog.get_logger()
 _timestamp: Final = attrgetter("timestamp")
 
 
@@ -67,10 +72,14 @@ async def append_events(request: Request) -> Response:
         raise MalformedInputError(message)
     service.admission.charge(key, len(drafts))
     try:
-        receipts = await service.log.appender.append(drafts)
+        receipts = await service.log.appender.append(drafts, sender_of(key))
     except EventConflictError as error:
+        _report_conflicts(service, key, error)
         raise error if batch else EventConflictError([error.conflicts[0]._replace(pointer="/eventId")]) from None
-    service.metrics.appended(receipts)
+    service.metrics.appended(receipts, key.key_id)
+    if receipts.duplicates:
+        service.admission.charge_known(key, receipts.duplicates)
+        _log.info("events sent again", key=key.key_id, events=receipts.duplicates)
     status = 201 if receipts.duplicates < len(receipts) else 200
     if prefers_minimal(request.headers):
         document = _minimal_document(receipts, len(ahead)) | (await _sealed(service, receipts) if wait else {})
@@ -78,6 +87,23 @@ async def append_events(request: Request) -> Response:
     documents = _receipt_documents(receipts, ahead)
     document = await _sealed_document(service, receipts, documents) if wait else {"receipts": documents}
     return Response(msgspec.json.encode(document), status, media_type=JSON)
+
+
+def sender_of(key: ApiKey) -> Sender:
+    """Return whom a key's requests come from: what is told of known events depends on it."""
+    return Sender(key.key_id, key.principal, reads=not {"read", "admin"}.isdisjoint(key.scopes))
+
+
+def _report_conflicts(service: Service, key: ApiKey, error: EventConflictError) -> None:
+    """Charge, count and log conflicts; that somebody else appended an event first is an alarm, with both IDs."""
+    count = len(error.conflicts)
+    service.admission.charge_known(key, count)
+    service.metrics.conflicted(count, key.key_id)
+    firsts = sorted({conflict.first for conflict in error.conflicts if conflict.first is not None})
+    if firsts:
+        _log.warning("events of others sent again", key=key.key_id, first=firsts[:_MAX_NAMED], events=count)
+    else:
+        _log.info("events in conflict", key=key.key_id, events=count)
 
 
 async def _draft(portions: Iterable[Sequence[bytes]], service: Service, appended_by: str) -> _Drafted:

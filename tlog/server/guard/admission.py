@@ -5,7 +5,8 @@ is there room in the queue. A refusal here has cost no body, no parsing and, for
 
 A rate is events per second, averaged; a request that brings no event counts as one. It is kept for each key in this process:
 of several services each has its own count. A request is let in while anything is left and charged whole afterwards, so a
-batch larger than the rate is possible, and paid for by waiting.
+batch larger than the rate is possible, and paid for by waiting. An event that the log knows already costs ten, whether it is
+a repeat or a conflict: a key is not to look for events of others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # More than a service can append, so it is in nobody's way; a key that needs a bound gets its own.
 DEFAULT_RATE: Final = 100_000
+# Of an event that is in the log already.
+KNOWN_COST: Final = 10
 KEY_ID: Final = "tlog.key_id"
 _KEY: Final = "tlog.key"
 MAX_BODIES_SIZE: Final = 256 << 20
@@ -120,6 +123,10 @@ class Admission:
     def charge(self, key: ApiKey, events: int) -> None:
         """Charge a key for the events of a request that was let in, beyond the one it has paid for."""
         self._bucket(key).charge(events - 1)
+
+    def charge_known(self, key: ApiKey, events: int) -> None:
+        """Charge a key for events, charged already, that the log or the request itself had."""
+        self._bucket(key).charge(events * (KNOWN_COST - 1))
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:

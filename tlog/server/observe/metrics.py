@@ -22,6 +22,13 @@ class Metrics:
         self._duplicates = Counter(
             "tlog_events_duplicate", "Events that were in the log already", registry=self._registry
         )
+        self._repeats = Counter("tlog_repeats", "Events sent again, by API key", ["key"], registry=self._registry)
+        self._conflicts = Counter(
+            "tlog_conflicts",
+            "Events refused because the log has their eventId, with other content or by another key, by API key",
+            ["key"],
+            registry=self._registry,
+        )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         self._by_status: dict[int, Counter] = {}
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
@@ -41,11 +48,16 @@ class Metrics:
         for name, (what, read) in gauges.items():
             Gauge(name, what, registry=self._registry).set_function(read)
 
-    def appended(self, receipts: Receipts) -> None:
+    def appended(self, receipts: Receipts, key_id: str) -> None:
         """Count acknowledged events."""
         self._appended.inc(len(receipts) - receipts.duplicates)
         if receipts.duplicates:
             self._duplicates.inc(receipts.duplicates)
+            self._repeats.labels(key_id).inc(receipts.duplicates)
+
+    def conflicted(self, events: int, key_id: str) -> None:
+        """Count events that were refused because their eventIds are known."""
+        self._conflicts.labels(key_id).inc(events)
 
     def responded(self, status: int) -> None:
         """Count an answer."""

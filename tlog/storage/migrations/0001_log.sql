@@ -189,6 +189,7 @@ GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_indexer, tlog_rea
 
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
 GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
+GRANT SELECT (key_id, principal) ON tlog.api_key TO tlog_appender;
 GRANT EXECUTE ON FUNCTION tlog.ensure_disclosure_partition(bigint) TO tlog_appender;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf TO tlog_sealer;
