@@ -794,7 +794,7 @@ def test_service_with_a_signer_of_its_own(moved, monkeypatch, directory):
     tlog("export", "--static", directory / "export", "--data", data)
     done = verify_offline("log", "--vkey", server.vkey, directory / "export")
     assert done.returncode == 0, done.stdout
-    tlog("init", "--data", data, "--origin", "example.com/signed")
+    tlog("init", "--data", data, "--origin", "example.com/served")
     new = open_checkpoint((directory / "export" / "checkpoint").read_bytes(), again.directory.verifier())
     assert new.size > open_checkpoint(old, again.directory.verifier()).size
     again.kill()
