@@ -32,7 +32,7 @@ from tlog.errors import ForkError, MalformedInputError, OperatorError, Overloade
 from tlog.location import DataDirectory, utc_now
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.signer import GROWTH_A_SECOND, MAX_GROWTH, CheckpointSigner, Proposal
-from tlog.signing.socket import NotSigned, Read, Refused, RemoteSigner, Signed, group_number, user_number
+from tlog.signing.socket import NotSigned, Read, Refused, RemoteSigner, Signed, _open_to, group_number, user_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -660,6 +660,29 @@ def test_socket_of_a_living_signer_is_not_taken(start):
     signer.kill()
     assert signer.socket.exists()
     assert start().client().read().size == 0, "a dead one's is"
+
+
+@pytest.mark.parametrize("planted", ["link", "socket of another", "nothing"])
+def test_only_the_signers_own_socket_is_opened_to_the_group(tmp_path, monkeypatch, planted):
+    """S7: a link in its place would have the file it leads to opened; the control is the socket itself."""
+    path, target = tmp_path / "signer.sock", tmp_path / "target"
+    target.touch(mode=0o600)
+    if planted == "link":
+        path.symlink_to(target)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+        path.chmod(0o600)
+    if planted == "nothing":
+        _open_to(path, os.getegid())
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        return
+    me = os.geteuid()
+    if planted == "socket of another":
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(OperatorError, match="somebody put another file"):
+        _open_to(path, os.getegid())
+    assert {stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(target.stat().st_mode)} == {0o600}
 
 
 @pytest.mark.parametrize("number_of", [user_number, group_number])

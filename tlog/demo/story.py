@@ -331,7 +331,7 @@ def _size(note: bytes) -> int:
 def _copy_with_owner(source: str, target: str) -> str:
     shutil.copy2(source, target)
     status = Path(source).stat()
-    os.chown(target, status.st_uid, status.st_gid)
+    os.lchown(target, status.st_uid, status.st_gid)
     return target
 
 
@@ -340,4 +340,4 @@ def _give_like(model: Path, root: Path) -> None:
     for path in (root, *root.rglob("*")):
         if path.is_dir():
             status = (model / path.relative_to(root)).stat()
-            os.chown(path, status.st_uid, status.st_gid)
+            os.lchown(path, status.st_uid, status.st_gid)

@@ -274,9 +274,25 @@ def _listen(path: Path, group: int | None) -> socket.socket:
     finally:
         os.umask(mask)
     if group is not None:
-        os.chown(path, -1, group)
-        path.chmod(0o660)
+        _open_to(path, group)
     return listener
+
+
+def _open_to(path: Path, group: int) -> None:
+    """Let a group reach the socket that was just made; what somebody put in its place meanwhile is left alone."""
+    # A socket cannot be opened, but held; and what /proc names by the descriptor is what is held.
+    held = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(held)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            message = (
+                f"somebody put another file at {path}; choose a --socket in a directory that only the signer can write"
+            )
+            raise OperatorError(message)
+        os.chown(f"/proc/self/fd/{held}", -1, group)
+        os.chmod(f"/proc/self/fd/{held}", 0o660)  # noqa: PTH101 - see above
+    finally:
+        os.close(held)
 
 
 # --- The processes that ask -----------------------------------------------------------------------------------------
