@@ -118,6 +118,7 @@ DAMAGE = {
     "file changed for a link": ("PG_VERSION", link, "PG_VERSION is missing or no plain file"),
     "file added": ("recovery.signal", lambda path: path.write_bytes(b""), "recovery.signal is not in its manifest"),
     "link added": ("pg_tblspc/1", lambda path: path.symlink_to("/"), "pg_tblspc/1 is not in its manifest"),
+    "link among the WAL": ("pg_wal/1", lambda path: path.symlink_to("/etc"), "pg_wal/1 is a link"),
     "settings changed": ("postgresql.auto.conf", lambda path: path.write_bytes(b"a = 1"), "postgresql.auto.conf was changed"),
     "manifest changed": ("backup_manifest", flip, "backup_manifest is"),
     "manifest missing": ("backup_manifest", os.unlink, "backup_manifest is missing"),

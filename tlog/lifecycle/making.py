@@ -16,11 +16,10 @@ from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.note import Signer
 from tlog.errors import (
     AnchorMissingError,
-    KeyMismatchError,
     MalformedInputError,
     RollbackError,
 )
-from tlog.lifecycle.opening import _check_origin, check_log, check_origin_of, database_of, signer_of
+from tlog.lifecycle.opening import _check_origin, check_log, check_origin_of, database_of, no_signing_key, signer_of
 from tlog.location import SEED_SIZE, DataDirectory, Location, utc_now
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.storage.appending import AppendStore
@@ -58,11 +57,7 @@ async def create_log(location: Location, origin: str | None = None) -> Verifier:
         return await _upgrade(location)
     anchor = Anchor(directory.anchor)
     if (anchor.exists() or directory.has_verifier()) and not directory.has_signing_key():
-        message = (
-            f"the log in {directory.root} has no signing key there: if a signer of its own has it, say --signer SOCKET; "
-            "else bring back keys/log.skey"
-        )
-        raise KeyMismatchError(message)
+        raise no_signing_key(directory)
     if not directory.has_signing_key():
         _check_name(origin)
     async with _database_for(location) as database:

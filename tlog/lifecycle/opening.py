@@ -205,6 +205,14 @@ def _no_log(directory: DataDirectory) -> OperatorError:
     )
 
 
+def no_signing_key(directory: DataDirectory) -> KeyMismatchError:
+    """Return what a log without a signing key is refused with."""
+    return KeyMismatchError(
+        f"the log in {directory.root} has no signing key there: if a signer of its own has it, say --signer SOCKET; "
+        "else bring back keys/log.skey"
+    )
+
+
 def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Signing:
     """Return what signs for a log: its own signer, or the key and the anchor of its data directory.
 
@@ -215,6 +223,8 @@ def signer_of(location: Location, clock: Callable[[], datetime] = utc_now) -> Si
     directory = location.directory
     anchor = Anchor(directory.anchor)
     if location.signer_socket is None:
+        if not directory.has_signing_key():
+            raise no_signing_key(directory)
         return CheckpointSigner(anchor, directory.signing_key(), clock)
     if directory.has_signing_key() or anchor.exists():
         message = (

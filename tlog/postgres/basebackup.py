@@ -68,10 +68,10 @@ def verify_files(directory: Path) -> list[WalRange]:
     for top, directories, names in os.walk(directory):
         for name in (*names, *(each for each in directories if os.path.islink(os.path.join(top, each)))):  # noqa: PTH114, PTH118 - os.walk gives texts
             path = os.path.relpath(os.path.join(top, name), directory)  # noqa: PTH118 - see above
-            if os.path.islink(os.path.join(top, name)):  # noqa: PTH114, PTH118 - see above
-                raise EmbeddedPostgresError(_damage(path, "is a link"))
             if path not in listed and not path.startswith(_NOT_LISTED):
                 raise EmbeddedPostgresError(_damage(path, "is not in its manifest"))
+            if os.path.islink(os.path.join(top, name)):  # noqa: PTH114, PTH118 - see above
+                raise EmbeddedPostgresError(_damage(path, "is a link"))
     return [WalRange(each.timeline, each.start, each.end) for each in manifest.wal]
 
 
