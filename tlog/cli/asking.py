@@ -102,6 +102,13 @@ def query(  # noqa: PLR0917 - the options of a command line
     to: To = None,
     logged_from: LoggedFrom = None,
     logged_to: LoggedTo = None,
+    could_know: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE:ID",
+            help="Instead: whose evidence opened the index bucket of TYPE:ID, such as user:nurse-17, and so could tell of it.",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Show so many at most, the newest.")] = 50,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
@@ -114,18 +121,55 @@ def query(  # noqa: PLR0917 - the options of a command line
     members = {"userId": user, "actorType": actor_type, "resourceType": resource_type, "resourceId": resource_id}
     members |= {"action": action, "operation": operation, "outcome": outcome, "sourceId": source_id, "control": control}
     members |= {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to}
+    name = None if could_know is None else _read_name(could_know, resource, resource_type, resource_id)
     asked = read_question(resource, members)
     if url is not None:
         from tlog.client import Client
 
         with Client(url, read_token(token_file)) as client:
-            answer = exit_on_error(lambda: client.ask(asked.document(), limit=limit))
+            answer = exit_on_error(lambda: _query_remotely(client, asked, name, limit))
     else:
-        answer = run(_query_locally(locate(data, database, signer), asked, limit))
+        answer = run(_query_locally(locate(data, database, signer), asked, name, limit))
     if json_output:
         print(json.dumps(answer, ensure_ascii=False))
     else:
         _print_answer(answer)
+
+
+def _read_name(could_know: str, *resource: str | None) -> tuple[str, str]:
+    """Return type and ID of `--could-know`, which stands for a resource itself."""
+    if any(each is not None for each in resource):
+        refuse("--could-know asks for resources of its own; leave out --resource, --resource-type and --resource-id")
+    kind, _, ident = could_know.partition(":")
+    if not kind or not ident:
+        refuse("--could-know takes TYPE:ID, such as patient_record:P-1001, or user:USERID for a person")
+    return kind, ident
+
+
+def _questions(asked: Question, name: tuple[str, str] | None, bits: int) -> list[Question]:
+    """Return the questions to ask: with a name, which journal entries say that a bucket of the name was opened."""
+    from tlog.core.question import parse_question
+    from tlog.lifecycle.journal import BUCKET_TYPE, buckets_about
+
+    if name is None:
+        return [asked]
+    opened = [{"resourceType": BUCKET_TYPE, "resourceId": str(bucket)} for bucket in buckets_about(*name, bits)]
+    return [parse_question({**asked.document(), **each}) for each in opened]
+
+
+def _merged(answers: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+    """Return the answers to several questions as one: what is in any of them, newest first."""
+    events = {each["log"]["index"]: each for answer in answers for each in answer["events"]}
+    newest = [events[index] for index in sorted(events, reverse=True)[:limit]]
+    following = next((answer["next"] for answer in answers if answer["next"] is not None), None)
+    missing = sorted({each for answer in answers for each in answer["notLookedAt"]})
+    return {**answers[-1], "events": newest, "count": len(newest), "next": following, "notLookedAt": missing}
+
+
+def _query_remotely(client: Client, asked: Question, name: tuple[str, str] | None, limit: int) -> dict[str, Any]:
+    bits = 0 if name is None else int(client.log()["bucketBits"])
+    answers = [client.ask(each.document(), limit=limit) for each in _questions(asked, name, bits)]
+    return answers[0] if name is None else _merged(answers, limit)
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
@@ -310,7 +354,9 @@ def _user_name(number: int) -> str:
         return str(number)
 
 
-async def _query_locally(location: Location, question: Question, limit: int) -> dict[str, Any]:
+async def _query_locally(
+    location: Location, asked: Question, name: tuple[str, str] | None, limit: int
+) -> dict[str, Any]:
     import msgspec
 
     from tlog.answering.query import answer_document
@@ -319,11 +365,13 @@ async def _query_locally(location: Location, question: Question, limit: int) -> 
     from tlog.lifecycle.running import running
 
     async with open_log(location) as log, running(log):
-        asked = {"ask": "events", "limit": str(limit)}
-        await journal(log, _local_principal(), "command-line", "read", asked, question=question)
-        answer = await log.searcher.ask(question, limit=limit)
-        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer_document(answer, question)))
-        return document
+        how = {"ask": "events", "limit": str(limit)}
+        answers: list[dict[str, Any]] = []
+        for question in _questions(asked, name, log.bucket_keys.bits):
+            await journal(log, _local_principal(), "command-line", "read", how, question=question)
+            answer = await log.searcher.ask(question, limit=limit)
+            answers.append(msgspec.json.decode(msgspec.json.encode(answer_document(answer, question))))
+        return answers[0] if name is None else _merged(answers, limit)
 
 
 async def _export_locally(location: Location, form: str, question: Question, write: Callable[[bytes], int]) -> int:

@@ -25,6 +25,7 @@ from tlog.cli.options import (
 from tlog.cli.output import refuse, run, say
 from tlog.errors import KeyMismatchError
 from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now
+from tlog.server.guard.public import Public
 
 if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
@@ -72,6 +73,12 @@ def serve(  # noqa: PLR0917 - the options of a command line
             "'*' for all, an intranet's log through a visitor's browser included. None if absent.",
         ),
     ] = None,
+    public: Annotated[
+        Public,
+        typer.Option(
+            help="What needs no key: heads of the log; hashes and proofs too; or entries, without names, too."
+        ),
+    ] = "all",
 ) -> None:
     """Serve the log over HTTP."""
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
@@ -106,6 +113,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             access_log=access_log,
             prepare=find_or_make,
             cors_origin=cors_origin,
+            public=public,
             on_ready=ready,
         )
 

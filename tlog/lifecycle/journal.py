@@ -19,7 +19,7 @@ from msgspec import UNSET
 from tlog.core.canonical import canonical
 from tlog.core.entry import format_logged_at
 from tlog.core.making.parsing import parse_batch
-from tlog.core.pseudonym import bucket_of
+from tlog.core.pseudonym import actor_ident, bucket_of, related_ident, resource_ident
 from tlog.writing.drafting import LOG, draft_events
 
 if TYPE_CHECKING:
@@ -76,6 +76,14 @@ async def journal(
             event["relatedResources"] = related
     parsed = parse_batch([msgspec.json.encode(event)], reserved=True)
     await log.appender.append(draft_events(parsed, log.bucket_keys, LOG))
+
+
+def buckets_about(kind: str, ident: str, bits: int) -> list[int]:
+    """Return the numbers of the buckets by whose keys a name is recognised in entries: a resource's, or with "user" a person's."""
+    idents = [resource_ident(kind, ident), related_ident(kind, ident)]
+    if kind == _USER_TYPE:
+        idents.append(actor_ident(ident))
+    return sorted({bucket_of(each, bits) for each in idents})
 
 
 def related_resources(question: Question, origin: str, bits: int | None) -> list[dict[str, str]]:

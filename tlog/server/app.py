@@ -22,6 +22,7 @@ from tlog.server.endpoints.append import append_events
 from tlog.server.guard.admission import KEY_ID, Admission, asking
 from tlog.server.guard.cors import Cors
 from tlog.server.guard.parameters import check_path, taking
+from tlog.server.guard.public import unless_public
 from tlog.server.observe.checks import Checks
 from tlog.server.observe.metrics import Metrics
 from tlog.server.service import Service
@@ -33,13 +34,18 @@ if TYPE_CHECKING:
 
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.auth import Authenticator
+    from tlog.server.guard.public import Public
     from tlog.server.observe.accesslog import AccessLog
 
 _APPENDS: Final = "/v1/audit/events"
 
 
 def create_app(
-    log: Log, authenticator: Authenticator, access_log: AccessLog | None = None, cors_origin: str | None = None
+    log: Log,
+    authenticator: Authenticator,
+    access_log: AccessLog | None = None,
+    cors_origin: str | None = None,
+    public: Public = "all",
 ) -> Starlette:
     """Return the ASGI application of an open log.
 
@@ -48,13 +54,14 @@ def create_app(
         authenticator: knows its API keys.
         access_log: where each request is logged, None for nowhere.
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
+        public: what needs no key.
 
     Raises:
         MalformedInputError: `cors_origin` is not an origin.
 
     """
     admission = Admission(log, authenticator)
-    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock), Cors(cors_origin))
+    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock), Cors(cors_origin, public), public)
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),
@@ -63,13 +70,13 @@ def create_app(
             _asking("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log, audit.ACCESS_LOG),
             _asking("/v1/audit/events/{event_id:uuid}", audit.event),
             _asking("/v1/audit/events/{event_id:uuid}/proof", audit.event_proof, audit.EVENT_PROOF),
-            _route("/v1/proof/inclusion", read.inclusion, read.INCLUSION),
-            _route("/v1/proof/consistency", read.consistency, read.CONSISTENCY),
-            _route("/v1/log", read.describe),
-            _route("/v1/checkpoints", read.checkpoints, read.CHECKPOINTS),
-            _route("/checkpoint", read.checkpoint),
-            _route("/chain", read.chain),
-            _route("/tile/{path:path}", read.tile),
+            _shared("/v1/proof/inclusion", read.inclusion, read.INCLUSION),
+            _shared("/v1/proof/consistency", read.consistency, read.CONSISTENCY),
+            _shared("/v1/log", read.describe),
+            _shared("/v1/checkpoints", read.checkpoints, read.CHECKPOINTS),
+            _shared("/checkpoint", read.checkpoint),
+            _shared("/chain", read.chain),
+            _shared("/tile/{path:path}", read.tile),
             _route("/livez", health.livez),
             _route("/readyz", health.readyz),
             _route("/metrics", health.metrics),
@@ -87,6 +94,11 @@ def create_app(
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:
     """Return the route of an endpoint that takes these query parameters and no others."""
     return Route(path, taking(endpoint, parameters))
+
+
+def _shared(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:
+    """Return the route of an endpoint of the public half, which asks for a key where that is not public."""
+    return Route(path, unless_public(taking(endpoint, parameters)))
 
 
 def _asking(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:

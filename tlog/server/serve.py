@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from tlog.location import Location, Sealing
+    from tlog.server.guard.public import Public
     from tlog.server.service import Service
 
 _BACKLOG: Final = 1024
@@ -45,6 +46,7 @@ async def serve(
     access_log: bool = True,
     prepare: Callable[[], Awaitable[None]] | None = None,
     cors_origin: str | None = None,
+    public: Public = "all",
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -62,6 +64,7 @@ async def serve(
         access_log: whether to log each request on standard error.
         prepare: awaited once the address is taken, before the log is opened.
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
+        public: what needs no key.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -75,7 +78,7 @@ async def serve(
             with ExitStack() as stack:
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
-                app = create_app(log, authenticator, lines, cors_origin)
+                app = create_app(log, authenticator, lines, cors_origin, public)
                 await _serve(app, listener, drain, on_ready)
 
 

@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tlog.server.guard.opened import OpenedBuckets
 from tlog.server.guard.turns import Turns
 
 if TYPE_CHECKING:
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.admission import Admission
     from tlog.server.guard.cors import Cors
+    from tlog.server.guard.public import Public
     from tlog.server.observe.checks import Checks
     from tlog.server.observe.metrics import Metrics
 
@@ -28,6 +30,12 @@ class Service:
     metrics: Metrics
     checks: Checks
     cors: Cors
+    public: Public
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)
+    opened: OpenedBuckets = field(init=False)
     sets: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SETS))
+
+    def __post_init__(self) -> None:
+        """Count by the log's clock."""
+        self.opened = OpenedBuckets(self.log.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import time
@@ -18,6 +19,8 @@ from support import append, sample_events, start_server, tlog, verify_offline
 from tlog.answering import evidence, sets
 from tlog.core.evidence import parse_evidence
 from tlog.core.evidence_set import verify_evidence_set
+from tlog.core.making.bucket_keys import DEFAULT_BITS
+from tlog.core.pseudonym import bucket_of, related_ident, resource_ident
 from tlog.core.question import parse_question
 from tlog.errors import VerificationError
 from tlog.postgres.server import EmbeddedPostgres
@@ -334,3 +337,80 @@ def test_verification_runs_aside_and_goes_on_where_it_ended(served):
     postgres.administer(change)
     mended = verify()
     assert (mended["verified"], mended["checkedFrom"]) == (True, 0)
+
+
+# --- S1: what a bundle opens -------------------------------------------------------------------------------------------
+
+
+def _bucket(kind, ident):
+    return {bucket_of(make(kind, ident), DEFAULT_BITS) for make in (resource_ident, related_ident)}
+
+
+def decoy_for(victim):
+    """Return an id that nobody has, whose bucket is one of the victim's: found by trying."""
+    wanted = _bucket("patient_record", victim)
+    return next(name for name in map("decoy-{}".format, itertools.count()) if wanted & _bucket("patient_record", name))
+
+
+def test_s1_who_could_know_of_a_victim_who_was_never_named(served):
+    made = tlog("token", "create", "--data", served.data, "--principal", "curious", "--scope", "read", "--json")
+    token = json.loads(made.stdout)["token"]
+    asked = {
+        "resourceType": "patient_record",
+        "resourceId": decoy_for("P-victim"),
+        "format": "evidence",
+        "mode": "count",
+    }
+    answer = httpx2.get(
+        served.url + "/v1/audit/export", params=asked, headers={"Authorization": f"Bearer {token}"}, timeout=60
+    )
+    assert answer.json()["manifest"]["answers"] == 0
+    served.seal()
+
+    def who(*options, **environment):
+        done = tlog("query", *options, "--json", "--limit", "1000", **environment)
+        return [event["actor"]["userId"] for event in json.loads(done.stdout)["events"]]
+
+    remote = {"env": {"TLOG_TOKEN": served.token, "PATH": "/usr/bin:/bin"}}
+    # The journal names the decoy; nobody would look for it. By name the victim is in no question.
+    assert "curious" not in who("--resource", "patient_record:P-victim", "--data", served.data)
+    for options, environment in ((("--data", served.data), {}), (("--url", served.url), remote)):
+        assert who("--could-know", "patient_record:P-victim", *options, **environment).count("curious") == 1
+        assert "curious" not in who("--could-know", "patient_record:P-other", *options, **environment)
+        assert "curious" not in who("--could-know", "user:P-victim", *options, **environment)
+    for wrong in (("--could-know", "x"), ("--could-know", "a:b", "--resource", "a:b")):
+        done = tlog("query", *wrong, "--data", served.data, check=False)
+        assert (done.returncode, "--could-know" in done.stderr) == (2, True)
+
+
+def test_s1_buckets_of_a_day_have_an_end(served):
+    made = tlog(
+        *("token", "create", "--data", served.data, "--principal", "auditor", "--scope", "read", "--buckets", "3"),
+        "--json",
+    )
+    key = json.loads(made.stdout)
+    listed = json.loads(tlog("token", "list", "--data", served.data, "--json").stdout)
+    assert {each["keyId"]: each["buckets"] for each in listed}[key["keyId"]] == 3
+    before = _disclosed(served)
+
+    def ask(**params):
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        return httpx2.get(served.url + "/v1/audit/events", params=params, headers=headers, timeout=60)
+
+    one, two = ({"resourceType": "t", "resourceId": each} for each in ("one", "two"))
+    assert ask(**one, proof="true").status_code == 200  # two buckets
+    assert ask(**one, proof="true").status_code == 200  # the same
+    refused = ask(**two, proof="true")
+    assert (refused.status_code, "index buckets in a day" in refused.json()["detail"]) == (429, True)
+    assert int(refused.headers["retry-after"]) > 1
+    headers = {"Authorization": f"Bearer {key['token']}"}
+    bundle = {**two, "format": "evidence"}
+    assert httpx2.get(served.url + "/v1/audit/export", params=bundle, headers=headers).status_code == 429
+    assert ask(**two).status_code == 200, "an answer without evidence opens none"
+    assert ask(userId="one", proof="true").status_code == 200  # the third
+    assert _disclosed(served) - before == 3
+
+
+def _disclosed(served):
+    lines = httpx2.get(served.url + "/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith("tlog_buckets_disclosed_total ")).split()[1])

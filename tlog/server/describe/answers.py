@@ -240,6 +240,13 @@ class LogDescription(Struct, rename="camel", kw_only=True):
     cors_origin: Annotated[
         str | None, Meta(description="Whose web pages may read the public half; '*': all; null: none")
     ]
+    public: Annotated[
+        Literal["checkpoint", "proofs", "all"],
+        Meta(description="What needs no key: heads; hash tiles and proofs too; entry bundles too"),
+    ]
+    bucket_bits: Annotated[
+        Number, Meta(description="How many bits name a bucket of the index, as the first entry says")
+    ]
     openapi: str
 
 

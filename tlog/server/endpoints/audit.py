@@ -17,6 +17,7 @@ from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
 from tlog.answering.sets import make_set
 from tlog.core.evidence import format_evidence
+from tlog.core.pseudonym import bucket_of
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError, OverloadedError, TooLargeError
@@ -54,6 +55,7 @@ async def events(request: Request) -> Response:
     question = parse_question(parameters.question)
     if proof:
         check_provable(question, mode)
+        _open_buckets(request, question)
 
     async def work() -> bytes:
         document = answer_document(await _ask(request, parameters, question), question)
@@ -93,6 +95,7 @@ async def export(request: Request) -> Response:
     question = parse_question(parameters.question)
     if form == "evidence":
         check_provable(question, mode)
+        _open_buckets(request, question)
     asked = {"ask": "export", **_how(parameters.other)}
     if form == "evidence":
         work = partial(_export_evidence, request, question, mode, disclose=disclose)
@@ -161,6 +164,18 @@ def _how(other: dict[str, str]) -> dict[str, str]:
     A cursor is left out: it holds a hash of the question, by which a guess of whom that was about could be confirmed.
     """
     return {name: value for name, value in other.items() if name != "cursor"}
+
+
+def _open_buckets(request: Request, question: Question) -> None:
+    """Let a key open the buckets whose keys the evidence for a question holds.
+
+    Raises:
+        RateLimitedError: it has opened as many today as it may.
+
+    """
+    service: Service = request.app.state.service
+    buckets = {bucket_of(ident, service.log.bucket_keys.bits) for ident in question.idents().values()}
+    service.metrics.opened(service.opened.open(key_of(request), buckets))
 
 
 async def _journaled(

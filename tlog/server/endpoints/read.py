@@ -116,6 +116,8 @@ async def describe(request: Request) -> Response:
             "checkpoint": "/checkpoint",
             "chain": "/chain",
             "corsOrigin": service.cors.origin,
+            "public": service.public,
+            "bucketBits": service.log.bucket_keys.bits,
             "openapi": "/openapi.json",
         }
     )

@@ -7,8 +7,10 @@ has cost least: first without a byte of the body, then without the database, the
     `auth`  API keys: bearer tokens with scopes, compared in constant time
     `parameters`  query parameters and paths: nothing unknown, nothing twice, nothing that is no UTF-8
     `fields`  header fields: what a body is in, which answer is wanted
+    `public`  what needs no key
     `cors`  which web pages may read the public half in a browser
     `admission`  key, rate, disk and queue, decided before the body is read
+    `opened`  which index buckets a key's evidence has opened today
     `turns`  batches are drafted one after the other, and give way to answers
 
 Words:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from tlog.errors import MalformedInputError
+from tlog.server.guard.public import Public, is_public
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -24,9 +25,12 @@ _Fields = list[tuple[bytes, bytes]]
 
 
 class Cors:
-    """Answers browsers for one log; `origin` is whose pages may read: an origin, "*" for all, None for none."""
+    """Answers browsers for one log.
 
-    def __init__(self, origin: str | None) -> None:
+    `origin` is whose pages may read: an origin, "*" for all, None for none; `public` what anybody may.
+    """
+
+    def __init__(self, origin: str | None, public: Public = "all") -> None:
         """Prepare.
 
         Raises:
@@ -37,10 +41,11 @@ class Cors:
             message = "an origin is scheme and host as a browser sends them, such as https://audit.example.com, or '*' for all"
             raise MalformedInputError(message)
         self.origin = origin
+        self._public = public
 
     def fields(self, path: str, headers: Headers) -> _Fields:
         """Return the header fields that the answer to a request gets besides its own."""
-        if self.origin is None or not _is_shared(path):
+        if self.origin is None or not self._is_shared(path):
             return []
         if self.origin == "*":
             return [(b"access-control-allow-origin", b"*")]
@@ -54,7 +59,7 @@ class Cors:
         """Return the header fields of the answer to a preflight request, None if it is none or there is nothing to allow."""
         if method != "OPTIONS" or "origin" not in headers or "access-control-request-method" not in headers:
             return None
-        if self.origin is None or not _is_shared(path) or self.origin not in ("*", headers["origin"]):
+        if self.origin is None or not self._is_shared(path) or self.origin not in ("*", headers["origin"]):
             return None
         return [
             (b"access-control-allow-methods", b"GET, HEAD"),
@@ -62,6 +67,5 @@ class Cors:
             (b"access-control-max-age", _PREFLIGHT_SECONDS),
         ]
 
-
-def _is_shared(path: str) -> bool:
-    return path in _SHARED or path.startswith(_SHARED_BELOW)
+    def _is_shared(self, path: str) -> bool:
+        return (path in _SHARED or path.startswith(_SHARED_BELOW)) and is_public(self._public, path)

@@ -29,6 +29,9 @@ class Metrics:
             ["key"],
             registry=self._registry,
         )
+        self._opened = Counter(
+            "tlog_buckets_disclosed", "Index buckets whose keys evidence handed out", registry=self._registry
+        )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         self._by_status: dict[int, Counter] = {}
         waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
@@ -58,6 +61,10 @@ class Metrics:
     def conflicted(self, events: int, key_id: str) -> None:
         """Count events that were refused because their eventIds are known."""
         self._conflicts.labels(key_id).inc(events)
+
+    def opened(self, buckets: int) -> None:
+        """Count buckets that a key had not opened yet today."""
+        self._opened.inc(buckets)
 
     def responded(self, status: int) -> None:
         """Count an answer."""
