@@ -51,7 +51,6 @@ ELSEWHERE = {
     "postgres/watch.py": "server/guard/test_admission.py::test_an_embedded_server_that_was_killed_is_started_again",
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
-    "server/endpoints/health.py": "server/test_app.py::test_description_health_metrics_and_docs",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
     "server/observe/accesslog.py": "server/endpoints/test_audit.py::test_access_log",
     "server/observe/checks.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",

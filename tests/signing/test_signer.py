@@ -795,7 +795,8 @@ def test_service_with_a_signer_of_its_own(moved, monkeypatch, directory):
         # Away: events are taken in, nothing is sealed, and it shows.
         signer.kill()
         server.append([json.loads(raw) for raw in sample_events(20, seed=3)])
-        wait_until(lambda: "does not answer" in ready(server.url).get("sealing", ""))
+        wait_until(lambda: ready(server.url).get("sealing") == "waiting")
+        assert "does not answer" in server.said.read_text(), "why is for the operator"
         assert ready(server.url)["ready"] is True
         assert "\ntlog_sealer_waiting 1.0" in httpx2.get(f"{server.url}/metrics").text
         report = json.loads(tlog("fsck", "--data", data, "--json", check=False).stdout)

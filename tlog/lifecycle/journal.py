@@ -79,7 +79,7 @@ async def journal(
 
 
 def buckets_about(kind: str, ident: str, bits: int) -> list[int]:
-    """Return the numbers of the buckets by whose keys a name is recognised in entries: a resource's, or with "user" a person's."""
+    """Return the numbers of the buckets whose keys recognise a name in entries: a resource's, or with "user" a person's."""
     idents = [resource_ident(kind, ident), related_ident(kind, ident)]
     if kind == _USER_TYPE:
         idents.append(actor_ident(ident))

@@ -313,6 +313,7 @@ def test_verification_runs_aside_and_goes_on_where_it_ended(served):
         return response.json()
 
     at_once = verify(wait=0)
+    assert questions_logged(served)[1] == {"ask": "verify", "full": "false"}
     assert at_once["running"] is not None
     assert at_once["verified"] is None
     first = verify()
@@ -321,7 +322,7 @@ def test_verification_runs_aside_and_goes_on_where_it_ended(served):
     served.append([json.loads(raw) for raw in sample_events(30, seed=9)])
     second = verify()
     assert (second["verified"], second["checkedFrom"]) == (True, first["treeSize"])
-    assert second["totalEvents"] == first["totalEvents"] + 30
+    assert second["totalEvents"] == first["totalEvents"] + 30 + 1, "the question is an event too"
     assert second["fullCheckAt"] == first["fullCheckAt"]
     postgres = EmbeddedPostgres(served.data / "postgres")
     change = (
@@ -337,6 +338,36 @@ def test_verification_runs_aside_and_goes_on_where_it_ended(served):
     postgres.administer(change)
     mended = verify()
     assert (mended["verified"], mended["checkedFrom"]) == (True, 0)
+
+
+def test_s16_a_full_check_is_for_administrators_and_each_one_is_journaled(served):
+    made = tlog("token", "create", "--data", served.data, "--principal", "looker", "--scope", "read", "--json")
+    headers = {"Authorization": f"Bearer {json.loads(made.stdout)['token']}"}
+
+    def verify(**params):
+        return httpx2.get(served.url + "/v1/audit/verify", params={"wait": 0, **params}, headers=headers)
+
+    refused = verify(full="true")
+    assert (refused.status_code, 'scope="admin"' in refused.headers["www-authenticate"]) == (403, True)
+    assert verify().status_code == 200
+    found = served.http.get("/v1/audit/events", params={"userId": "looker"}).json()["events"]
+    assert [json.loads(each["details"]["query"]) for each in found] == [{"ask": "verify", "full": "false"}]
+    assert served.http.get("/v1/audit/verify", params={"full": "true", "wait": 0}).status_code == 200
+
+
+ID = "0190f3c2-5f6e-7d3a-9b1c-2f4e6a8c0d1e"
+NEED_KEYS = ["events", "export", "verify", "resource/t/i/access-log", f"events/{ID}", f"events/{ID}/proof"]
+
+
+@pytest.mark.parametrize("path", NEED_KEYS)
+@pytest.mark.parametrize("query", ["nothing=1", "userId=%ff", "limit=0&limit=0", "action=look", "full=yes", "%zz"])
+def test_s20_who_has_no_key_is_not_told_what_is_wrong_with_a_question(served, path, query):
+    url = f"{served.url}/v1/audit/{path}?{query}"
+    for headers in ({}, {"Authorization": "Bearer x"}):
+        answer = httpx2.get(url, headers=headers)
+        assert (answer.status_code, answer.json().get("pointer")) == (401, None)
+    control = served.http.get(url)
+    assert control.status_code in (400, 404), control.text
 
 
 # --- S1: what a bundle opens -------------------------------------------------------------------------------------------

@@ -270,12 +270,20 @@ class Readiness(Struct, kw_only=True):
     """Whether a service should get traffic, and what it waits for."""
 
     ready: bool
-    reason: Annotated[str, Meta(description="Why it should not")] | UnsetType = UNSET
+    reason: (
+        Annotated[Literal["stopping", "database", "no-checkpoint"], Meta(description="Why it should not")] | UnsetType
+    ) = UNSET
     size: Annotated[Number, Meta(description="Size of the latest checkpoint")] | UnsetType = UNSET
     leading: Annotated[bool, Meta(description="Whether this service seals")] | UnsetType = UNSET
-    sealing: Annotated[str, Meta(description="What sealing waits for")] | UnsetType = UNSET
-    indexing: Annotated[str, Meta(description="What indexing waits for")] | UnsetType = UNSET
-    appending: Annotated[str, Meta(description="Why nothing is appended")] | UnsetType = UNSET
+    sealing: (
+        Annotated[Literal["waiting"], Meta(description="Sealing waits; the service's log says for what")] | UnsetType
+    ) = UNSET
+    indexing: (
+        Annotated[Literal["stopped"], Meta(description="Indexing stopped; the service's log says why")] | UnsetType
+    ) = UNSET
+    appending: (
+        Annotated[Literal["no-space"], Meta(description="Nothing is appended; the disk is nearly full")] | UnsetType
+    ) = UNSET
 
 
 ANSWERS = (

@@ -1,4 +1,7 @@
-"""Health and metrics: is the process alive, should it get traffic, how is it doing. No personal data, no secrets."""
+"""Health and metrics: is the process alive, should it get traffic, how is it doing. No personal data, no secrets.
+
+Everybody may ask, so the answer has codes only; what went wrong, and where, is in the service's log.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ async def readyz(request: Request) -> Response:
     """Answer 200 if the database answers and a checkpoint is published, 503 otherwise, and once the service stops."""
     service: Service = request.app.state.service
     if service.stopping:
-        return _ready(503, {"ready": False, "reason": "the service is stopping"})
+        return _ready(503, {"ready": False, "reason": "stopping"})
     try:
         latest = await service.log.reader.latest_checkpoint()
-    except TlogError as error:
-        return _ready(503, {"ready": False, "reason": str(error)})
+    except TlogError:
+        return _ready(503, {"ready": False, "reason": "database"})
     if latest is None:
-        return _ready(503, {"ready": False, "reason": "no checkpoint is published yet"})
+        return _ready(503, {"ready": False, "reason": "no-checkpoint"})
     status = service.log.background.status
     document: dict[str, object] = {"ready": True, "size": latest.size, "leading": status.sealing}
     if status.seal_error:
-        document["sealing"] = status.seal_error
+        document["sealing"] = "waiting"
     if status.index_error:
-        document["indexing"] = status.index_error
+        document["indexing"] = "stopped"
     watch = service.log.database.watch
     if watch is not None and watch.trouble:
-        document["appending"] = watch.trouble
+        document["appending"] = "no-space"
     return _ready(200, document)
 
 
