@@ -161,6 +161,31 @@ def test_a_handshake_that_is_none_is_left():
         source.checkpoint()
 
 
+class Line:
+    """A connection on which the same arrives again and again, before TLS and after."""
+
+    def read(self, *_):
+        return EARLY_HINTS
+
+    def start_tls(self, *given):
+        self.given = given
+        return self
+
+
+def test_the_bounds_hold_below_tls_as_well():
+    bounds, line = BoundedBackend(), Line()
+    bounds.begin(60)
+    secured = exchange._BoundedStream(line, bounds).start_tls("context", "mirror.example", timeout=20)
+    assert line.given == ("context", "mirror.example", 20)
+    assert secured.read(100) == EARLY_HINTS
+    with pytest.raises(exchange.HeadError, match="one informational answer after the other"):
+        secured.read(100)
+    bounds.begin(0)
+    for wait in (lambda: secured.read(100), lambda: secured.start_tls("context")):
+        with pytest.raises(TooSlowError):
+            wait()
+
+
 def test_a_proxy_of_the_environment_is_asked(monkeypatch):
     """With a password of its own, and not for this machine."""
     asked = []

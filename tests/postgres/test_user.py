@@ -98,6 +98,7 @@ def test_without_root_it_is_the_own_user(monkeypatch, tmp_path):
     for given in (None, "alice"):
         assert server_user(given) == ServerUser("alice", 4242, 4242, other=False)
     assert server_user().options() == {}
+    server_user().take(-1)  # which is no file
     (tmp_path / "link").symlink_to(tmp_path)
     server_user().give(tmp_path / "link")  # changes nothing
     with pytest.raises(EmbeddedPostgresError, match="only root can"):
