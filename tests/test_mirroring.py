@@ -60,7 +60,6 @@ ELSEWHERE = {
     # Stores are statements with a name: they are tested where something is written and read back.
     "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
-    "storage/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",
     "storage/statements.py": "writing/test_appender.py::test_same_event_again_gets_its_first_receipt",

@@ -11,8 +11,6 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-import msgspec
-
 from tlog.core.merkle import MAX_TREE_SIZE
 from tlog.errors import MalformedInputError
 
@@ -97,7 +95,10 @@ class CanonicalFile(Generic[_Content]):
 
     def __init__(self, kind: type[_Content], what: str) -> None:
         """Prepare; `what` names the kind in messages, with its article."""
+        import msgspec  # noqa: PLC0415 - the help of the command line needs this module, and at once
+
         self._what = what
+        self._refusals = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
         self._decode = msgspec.json.Decoder(kind).decode
         self._encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -114,7 +115,7 @@ class CanonicalFile(Generic[_Content]):
         """
         try:
             content = self._decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except self._refusals:
             message = f"not {self._what} of this format"
             raise MalformedInputError(message) from None
         if self.format(content) != data:
