@@ -7,7 +7,6 @@ clock is read last, under the lock that orders entries. Parsing is strict: parse
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -18,7 +17,15 @@ from tlog.core.bundle import MAX_ENTRY_SIZE
 from tlog.core.canonical import canonical, parse_strict
 from tlog.core.commitment import COMMITMENT_SIZE, MAX_RELATED, group_names, group_order
 from tlog.core.event import PATTERNS, Action, Outcome, ResourceType, Source, Timestamp, Uuid, to_utc
+from tlog.core.logged_at import (
+    LoggedAt,
+    format_logged_at,
+    from_microseconds,
+    parse_logged_at,
+    to_microseconds,
+)
 from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
+from tlog.core.outcome import Report, parse_report
 from tlog.core.pseudonym import DISTINCT_SIZE, KEY_SIZE, MAX_BITS, public_key
 from tlog.core.strict import parse_base64url
 from tlog.errors import MalformedInputError
@@ -26,13 +33,29 @@ from tlog.errors import MalformedInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Times of entries are of their format as well.
+__all__ = [
+    "Commitments",
+    "Entry",
+    "EventEntry",
+    "IndexEntry",
+    "IndexKeysEntry",
+    "OtherEntry",
+    "OutcomeEntry",
+    "format_logged_at",
+    "from_microseconds",
+    "is_unknown",
+    "parse_entry",
+    "parse_logged_at",
+    "to_microseconds",
+]
+
 MAX_KEYS: Final = 40
 _PERSONAL: Final = ("actor", "resource")
 _KNOWN: Final = {("event", 1), ("index-keys", 1), ("index", 1)}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LOGGED_AT_FORM: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"
-_LOGGED_AT: Final = re.compile(_LOGGED_AT_FORM)
-LoggedAt = Annotated[str, Meta(pattern=_LOGGED_AT_FORM)]
+_OUTCOME: Final = ("outcome", 1)
+_OUTCOME_MEMBERS: Final = {"keys", "kind", "loggedAt", "report", "type", "v"}
+_KIND: Final = re.compile("[a-z-]{1,32}")
 
 
 class Commitments(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, gc=False, kw_only=True):
@@ -173,6 +196,18 @@ class OtherEntry(Struct, frozen=True, gc=False, kw_only=True):
         return _index_keys(self.keys)
 
 
+class OutcomeEntry(OtherEntry, frozen=True, gc=False, kw_only=True):
+    """The control entry in which the log says what it did; `report` is None if this program does not know the kind."""
+
+    kind: str
+    report: Report | None = None
+
+
+def is_unknown(entry: Entry) -> bool:
+    """Tell whether an entry is of a type, version or kind that this program does not know."""
+    return isinstance(entry, OtherEntry) and not (isinstance(entry, OutcomeEntry) and entry.report is not None)
+
+
 Entry = EventEntry | IndexKeysEntry | IndexEntry | OtherEntry
 
 
@@ -284,7 +319,20 @@ def _parse_other(data: bytes) -> OtherEntry:
             raise MalformedInputError(message)
     if "commitments" in value:
         entry.groups()
-    return entry
+    return _outcome(value, entry) if (entry.type, entry.v) == _OUTCOME else entry
+
+
+def _outcome(value: Mapping[str, Any], entry: OtherEntry) -> OutcomeEntry:
+    """Return the outcome that an entry of that type is, whose other members are checked."""
+    kind, report = value.get("kind"), value.get("report")
+    if value.keys() != _OUTCOME_MEMBERS or not isinstance(kind, str) or not isinstance(report, dict):
+        message = "an outcome has keys, a kind, a loggedAt, a report, a type and a version, and nothing else"
+        raise MalformedInputError(message)
+    if _KIND.fullmatch(kind) is None:
+        message = "the kind of an outcome is 1 to 32 of a-z and -"
+        raise MalformedInputError(message)
+    parsed = parse_report(kind, report)
+    return OutcomeEntry(keys=entry.keys, kind=kind, loggedAt=entry.loggedAt, report=parsed, type=entry.type, v=entry.v)
 
 
 def _has_inner_keys(value: Mapping[str, Any]) -> bool:
@@ -305,36 +353,3 @@ def _check_index_entry(entry: IndexEntry) -> None:
     if not entry.ends or entry.ends[-1] != entry.size or any(a >= b for a, b in pairwise(entry.ends)):
         message = "the ends of an index epoch rise, and the last one is its size"
         raise MalformedInputError(message)
-
-
-def format_logged_at(moment: datetime) -> bytes:
-    """Return an aware time as the 27 characters of `loggedAt`, microseconds in UTC."""
-    # The first 26 characters of 2026-11-24T05:12:00.123456+00:00; strftime takes longer and leaves out zeros of the year.
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return in_utc.isoformat(timespec="microseconds")[:26].encode() + b"Z"
-
-
-def parse_logged_at(text: str) -> datetime:
-    """Return the aware time that a `loggedAt` of exactly 27 characters says.
-
-    Raises:
-        MalformedInputError: another form, or a time that does not exist.
-
-    """
-    try:
-        if _LOGGED_AT.fullmatch(text) is not None:
-            return datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    message = "loggedAt is a UTC time with six fraction digits"
-    raise MalformedInputError(message)
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Return microseconds since 1970-01-01T00:00:00Z, the form in which the database keeps times exactly."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """Return the aware time of `to_microseconds`."""
-    return _EPOCH + timedelta(microseconds=microseconds)

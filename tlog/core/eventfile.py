@@ -6,9 +6,9 @@ and body of each disclosure that was given. Parsing is strict: parse, format aga
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from tlog.core.commitment import SALT_SIZE, group_order
 from tlog.core.strict import CanonicalFile, encode_base64url, parse_base64url
@@ -16,10 +16,16 @@ from tlog.errors import MalformedInputError
 
 
 class EventFile(NamedTuple):
-    """What a verifier holds of an event: the entry's bytes, and salt || body of the disclosures it was given, by group."""
+    """What a verifier holds of an event: the entry's bytes, and salt || body of the disclosures it was given, by group.
+
+    `absent` are the groups that would be given and are not there, each with the index of the outcome that explains it;
+    `missing` those that nothing explains.
+    """
 
     entry: bytes
     disclosures: dict[str, bytes]
+    absent: tuple[tuple[str, int], ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class DisclosureText(Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
@@ -55,9 +61,9 @@ def disclosure_text(data: bytes) -> DisclosureText:
 
 
 class _Content(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The members of the file. `disclosed` says what it claims to disclose, `absent` why something of that is not there."""
+    """The members of the file. `disclosed` says what it claims to disclose, `absent` which entry explains what is absent."""
 
-    absent: Annotated[list[int], Meta(max_length=0)]
+    absent: list[tuple[str, int]]
     disclosed: list[str]
     disclosures: dict[str, DisclosureText]
     entry: str
@@ -74,11 +80,18 @@ def parse_event_file(data: bytes) -> EventFile:
 
     """
     content = _FILE.parse(data)
-    groups = sorted(content.disclosures, key=group_order)
-    if content.disclosed != groups:
-        message = "the disclosures of an event file are not those that it claims to have, in the order of the groups"
+    given = sorted(content.disclosures, key=group_order)
+    absent = [group for group, _ in content.absent]
+    claimed = sorted(set(content.disclosed), key=group_order)
+    if content.disclosed != claimed or not {*given, *absent} <= {*claimed}:
+        message = "the groups of an event file are not those that it claims to disclose, in the order of the groups"
         raise MalformedInputError(message, "/disclosed")
-    return EventFile(content.entry.encode(), {group: content.disclosures[group].data(group) for group in groups})
+    if absent != sorted({*absent} - {*given}, key=group_order):
+        message = "an event file explains something as absent that is there, or not in the order of the groups"
+        raise MalformedInputError(message, "/absent")
+    missing = tuple(group for group in content.disclosed if group not in {*given, *absent})
+    disclosures = {group: content.disclosures[group].data(group) for group in given}
+    return EventFile(content.entry.encode(), disclosures, tuple(content.absent), missing)
 
 
 def format_event_file(event: EventFile) -> bytes:
@@ -88,11 +101,13 @@ def format_event_file(event: EventFile) -> bytes:
         MalformedInputError: an entry or body is not UTF-8, or there is no such group.
 
     """
-    groups = sorted(event.disclosures, key=group_order)
+    absent = sorted(event.absent, key=lambda each: group_order(each[0]))
+    claimed = {*event.disclosures, *event.missing, *(group for group, _ in absent)}
+    groups = sorted(claimed, key=group_order)
     try:
         entry = event.entry.decode()
     except UnicodeDecodeError:
         message = "an entry is not UTF-8"
         raise MalformedInputError(message) from None
-    disclosures = {group: disclosure_text(event.disclosures[group]) for group in groups}
-    return _FILE.format(_Content(absent=[], disclosed=groups, disclosures=disclosures, entry=entry))
+    disclosures = {group: disclosure_text(event.disclosures[group]) for group in event.disclosures}
+    return _FILE.format(_Content(absent=absent, disclosed=groups, disclosures=disclosures, entry=entry))

@@ -21,9 +21,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
 from tlog.core.commitment import SALT_SIZE, check_disclosure, group_order
 from tlog.core.disclosed import disclosed_ident
-from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, OtherEntry, parse_entry
+from tlog.core.entry import EventEntry, IndexEntry, IndexKeysEntry, OtherEntry, OutcomeEntry, is_unknown, parse_entry
 from tlog.core.eventfile import DisclosureText  # noqa: TC001 - msgspec reads the annotation
 from tlog.core.merkle import HASH_SIZE, leaf_hash
+from tlog.core.outcome import Lost, Seen
 from tlog.core.proof import verify_joint
 from tlog.core.pseudonym import DISTINCT_SIZE, bucket_of, check_assigned, index_key
 from tlog.core.question import Matcher, Question
@@ -84,12 +85,13 @@ class Bracket(_Object, kw_only=True, frozen=True):
 
 
 _Nothing = Annotated[list[int], Meta(max_length=0)]
+_MAX_NAMED: Final = 1_000
 
 
 class Evidence(_Object, kw_only=True, frozen=True):
     """An evidence bundle. Each member has to be there, but `part` and `times`."""
 
-    absent: _Nothing
+    absent: list[tuple[int, str, int]]
     buckets: list[KeyPath]
     checkpoint: str
     disclosure: Literal["full", "none"]
@@ -137,6 +139,8 @@ class Proved(NamedTuple):
         answers: rising (index, entry); None where only numbers are proved.
         matched: by index, which group of an answer is the resource asked for; empty where none is.
         bodies: what is disclosed, by index and group.
+        absent: (index, group, outcome) of what would be disclosed and is not there, as that outcome's entry explains.
+        withheld: the evidence claims to disclose nothing.
         apart: (index, entry) of control entries that have a key asked for by a question that does not ask for them.
         alike: indexes of entries of which a key only begins like one asked for; they are no answers.
         doubt: why something shown could not be checked; "" in what `verify_evidence` and `verify_evidence_set` return.
@@ -153,6 +157,8 @@ class Proved(NamedTuple):
     answers: list[tuple[int, EventEntry | OtherEntry]] | None = None
     matched: Mapping[int, str] = {}
     bodies: Mapping[int, dict[str, bytes]] = {}
+    absent: Sequence[tuple[int, str, int]] = ()
+    withheld: bool = False
     apart: Sequence[tuple[int, OtherEntry]] = ()
     alike: Sequence[int] = ()
     doubt: str = ""
@@ -160,7 +166,7 @@ class Proved(NamedTuple):
     def unknown(self) -> list[int]:
         """Return the indexes of entries of a type or version that this program does not know: with them, knowledge is partial."""
         met = [*(self.answers or ()), *self.apart]
-        return sorted(index for index, entry in met if isinstance(entry, OtherEntry))
+        return sorted(index for index, entry in met if is_unknown(entry))
 
 
 _FILE: Final = CanonicalFile(Evidence, "an evidence bundle")
@@ -184,7 +190,9 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     8. The entries under these postings are there, and have the key; of them those count to which everything asked applies.
     9. Disclosures match the commitments of their entries, are what their groups have, and lead to the keys of their entries as
        far as that can be seen: what the question is about, and whatever is in a bucket whose key is there.
-    10. The manifest counts right.
+    10. If the bundle claims to disclose, each group of each answer is disclosed, or an outcome among the entries explains why it
+       is absent. Of how many entries that speaks, and what lies between, is compared as far as the bundle shows it.
+    11. The manifest counts right.
 
     Raises:
         MalformedInputError: a member has not the form it must have, or the index has or counts nothing of what is asked.
@@ -218,7 +226,7 @@ def verify_part(log: Verifier, question: Question, bundle: Evidence) -> tuple[Pr
     keys = question.keys(bucket_keys.index_key)
     used = {bundle.epoch} | _check_window(bundle, question, entries, epoch.size)
     log_id = leaf_hash(bundle.entries[0][1].encode())
-    proved = Proved(checkpoint, epoch, bundle.start, bundle.end, log_id, count=0)
+    proved = Proved(checkpoint, epoch, bundle.start, bundle.end, log_id, 0, withheld=bundle.disclosure == "none")
     lookups = {kind: keys[kind] for kind in question.looked_under()}
     if bundle.mode == "count":
         numbers = _count(bundle, segments, lookups)
@@ -240,11 +248,18 @@ def verify_part(log: Verifier, question: Question, bundle: Evidence) -> tuple[Pr
             apart.append((index, entry))
     bodies = _bodies(bundle, dict(answers))
     doubt = _check_disclosed(question, keys, bucket_keys, answers, bodies)
+    if bundle.disclosure == "full":
+        _check_absent(bundle, entries, answers, bodies)
+    said_by = {by for _, _, by in bundle.absent}
     disclosed = sum(map(len, bodies.values()))
-    _check_rest(bundle, used | found.keys(), Manifest(answers=len(answers), disclosures=disclosed, postings=len(found)))
+    _check_rest(
+        bundle,
+        used | found.keys() | said_by,
+        Manifest(answers=len(answers), disclosures=disclosed, postings=len(found)),
+    )
     matched = {index: group for index, entry in answers if (group := matcher.matched(entry)) is not None}
     proved = proved._replace(count=len(answers), answers=answers, matched=matched, bodies=bodies)
-    return proved._replace(apart=apart, alike=alike, doubt=doubt), entries
+    return proved._replace(apart=apart, alike=alike, absent=bundle.absent, doubt=doubt), entries
 
 
 def require(condition: object, message: str) -> None:
@@ -329,8 +344,10 @@ def _check_form(question: Question, bundle: Evidence) -> None:
     if (bundle.mode == "part") != (bundle.part is not UNSET) or not 1 <= number <= of:
         message = "a bundle of the mode part says which one it is, [k, n] with k from 1 to n, and no other does"
         raise MalformedInputError(message)
-    if (bundle.disclosure == "none" and bundle.disclosures) or (bundle.disclosure == "full" and bundle.mode == "count"):
-        message = "the bundle has disclosures where it says 'none', or says 'full' of a count"
+    if (bundle.disclosure == "none" and (bundle.disclosures or bundle.absent)) or (
+        bundle.disclosure == "full" and bundle.mode == "count"
+    ):
+        message = "the bundle has disclosures or reasons of absent ones where it says 'none', or says 'full' of a count"
         raise MalformedInputError(message)
     require(bundle.question == question, "the bundle answers another question than the one asked")
 
@@ -452,6 +469,56 @@ def _bodies(bundle: Evidence, answers: Mapping[int, EventEntry | OtherEntry]) ->
             check_disclosure(answers[index].commitment(group), disclosure, group)
             bodies[index][group] = disclosure[SALT_SIZE:]
     return bodies
+
+
+def _check_absent(
+    bundle: Evidence,
+    entries: Mapping[int, Entry],
+    answers: Sequence[tuple[int, EventEntry | OtherEntry]],
+    bodies: Mapping[int, Mapping[str, bytes]],
+) -> None:
+    """Check that what the bundle claims to disclose is there, or explained by an outcome that nothing in it contradicts."""
+    rows = [(index, group_order(group)) for index, group, _ in bundle.absent]
+    require(rows == sorted(set(rows)), "the reasons of absent disclosures do not rise by index and group")
+    seen = _seen(entries, bodies)
+    said_by = {by: _lost(entries.get(by), by, seen) for _, _, by in bundle.absent}
+    explained = {(index, group) for index, group, by in bundle.absent if said_by[by].covers(index, by)}
+    claimed = [(index, group) for index, entry in answers for group in entry.groups()]
+    missing = [each for each in claimed if each not in explained and each[1] not in bodies.get(each[0], {})]
+    if missing:
+        raise VerificationError(describe_missing(missing))
+    unasked = explained.difference(claimed).union(each for each in explained if each[1] in bodies.get(each[0], {}))
+    require(not unasked and len(explained) == len(rows), "a reason is given for something that is not absent")
+
+
+def describe_missing(missing: Sequence[tuple[int, str]]) -> str:
+    """Return the message that names what is absent, (index, group), and that nothing explains: all counted, 1,000 named."""
+    named = ", ".join(f"entry {index} {group}" for index, group in missing[:_MAX_NAMED])
+    more = f", and {len(missing) - _MAX_NAMED:,} more" if len(missing) > _MAX_NAMED else ""
+    return f"MISSING: {len(missing):,} disclosures are absent, and no outcome explains it: {named}{more}"
+
+
+def _seen(entries: Mapping[int, Entry], bodies: Mapping[int, object]) -> Seen:
+    """Return what of the log a bundle shows, for whoever judges an explanation."""
+    shown = sorted(entries.items())
+    return Seen(
+        [index for index, _ in shown],
+        [index for index, entry in shown if isinstance(entry, EventEntry | OtherEntry) and entry.groups()],
+        [index for index, entry in shown if entry.type == "event"],
+        sorted(bodies),
+    )
+
+
+def _lost(entry: Entry | None, index: int, seen: Seen) -> Lost:
+    """Return what the outcome that is to explain something says."""
+    if not isinstance(entry, OutcomeEntry) or not isinstance(entry.report, Lost):
+        message = (
+            f"MISSING: entry {index}, which is to explain why something is absent, is no outcome of the kind 'lost'"
+        )
+        raise VerificationError(message)
+    contradiction = entry.report.contradicted(index, seen)
+    require(not contradiction, f"MISSING: {contradiction}, so it explains nothing")
+    return entry.report
 
 
 def _check_disclosed(

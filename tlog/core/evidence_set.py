@@ -46,8 +46,9 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
         first = first or bundle
         _check_place(bundle, first, parts)
         proved, entries = verify_part(log, question, bundle)
-        # Entry 0 and the epoch's entry are in every part; what else is there lies between them.
-        logged = [entries[index].loggedAt for index in sorted(entries.keys() - {0, bundle.epoch})]
+        # Entry 0 and the epoch's entry are in every part, and outcomes may lie anywhere; what else is there lies between them.
+        outside = {by for _, _, by in bundle.absent if not bundle.start <= by < bundle.end}
+        logged = [entries[index].loggedAt for index in sorted(entries.keys() - {0, bundle.epoch} - outside)]
         rises = not logged or latest <= logged[0]
         require(
             rises, "the log's clock went back from one part to the next, which convicts the log: see 'verify.py fraud'"
@@ -94,6 +95,7 @@ def _join(parts: Sequence[Proved]) -> Proved:
         answers=[answer for part in parts for answer in part.answers or ()],
         matched={index: group for part in parts for index, group in part.matched.items()},
         bodies={index: bodies for part in parts for index, bodies in part.bodies.items()},
+        absent=[each for part in parts for each in part.absent],
         apart=[each for part in parts for each in part.apart],
         alike=[index for part in parts for index in part.alike],
         doubt=next((part.doubt for part in parts if part.doubt), ""),

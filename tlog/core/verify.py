@@ -15,6 +15,7 @@ from tlog.core.commitment import SALT_SIZE, check_disclosure
 from tlog.core.disclosed import disclosed_ident
 from tlog.core.entry import Entry, EventEntry, IndexKeysEntry, OtherEntry, parse_entry
 from tlog.core.eventfile import parse_event_file
+from tlog.core.evidence import describe_missing
 from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_consistency, verify_inclusion
 from tlog.core.strict import encode_base64
@@ -22,16 +23,22 @@ from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
 from tlog.errors import InconsistentRootsError, VerificationError
 
 if TYPE_CHECKING:
+    from tlog.core.eventfile import EventFile
     from tlog.core.note import Verifier
 
 
 class VerifiedEvent(NamedTuple):
-    """What was proved: this entry has this index in the tree of this checkpoint, and these bodies are its own."""
+    """What was proved: this entry has this index in the tree of this checkpoint, and these bodies are its own.
+
+    `absent` are groups that the event file explains by an outcome, (group, index of that entry), which is not in the file: that
+    they are explained is not proved.
+    """
 
     entry: Entry
     index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     checkpoint: Checkpoint
     bodies: dict[str, bytes]
+    absent: tuple[tuple[str, int], ...] = ()
 
 
 def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> VerifiedEvent:
@@ -43,6 +50,7 @@ def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> Verifie
     3. Compute the leaf hash from the entry's bytes (RFC 6962 section 2.1).
     4. Check the inclusion proof from that leaf hash to the checkpoint's root hash (RFC 9162 section 2.1.3.2).
     5. Check each disclosure against its commitment in the entry, and that it is what an event of the entry's type has there.
+    6. Check that what the event file claims to disclose is there, or that it names a later entry that explains why it is not.
 
     Raises:
         MalformedInputError: one of the files has not the form it must have.
@@ -64,8 +72,21 @@ def verify_event(log: Verifier, event_file: bytes, proof_file: bytes) -> Verifie
         check_disclosure(entry.commitment(group), disclosure, group)
         if isinstance(entry, EventEntry):
             disclosed_ident(entry, group, disclosure[SALT_SIZE:])
+    _check_absent(entry, proof.index, event)
     bodies = {group: disclosure[SALT_SIZE:] for group, disclosure in event.disclosures.items()}
-    return VerifiedEvent(entry, proof.index, checkpoint, bodies)
+    return VerifiedEvent(entry, proof.index, checkpoint, bodies, event.absent)
+
+
+def _check_absent(entry: Entry, index: int, event: EventFile) -> None:
+    """Check that what is claimed is of the entry, and that nothing of it is missing."""
+    groups = entry.groups() if isinstance(entry, EventEntry | OtherEntry) else []
+    claimed = [*event.missing, *(group for group, _ in event.absent)]
+    if not set(claimed) <= set(groups):
+        message = "the event file speaks of a disclosure that the entry does not commit to"
+        raise VerificationError(message)
+    missing = [*event.missing, *(group for group, by in event.absent if by <= index)]
+    if missing:
+        raise VerificationError(describe_missing([(index, group) for group in missing]))
 
 
 def verify_growth(log: Verifier, old_note: bytes, proof_file: bytes) -> tuple[Checkpoint, Checkpoint]:
