@@ -106,6 +106,17 @@ PARTITION BY RANGE (index);
 
 ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
 
+CREATE TABLE tlog.explanation (
+    entry_index bigint NOT NULL,
+    kind text NOT NULL,
+    start_index bigint NOT NULL,
+    end_index bigint NOT NULL,
+    CONSTRAINT explanation_check CHECK ((end_index > start_index)),
+    CONSTRAINT explanation_start_index_check CHECK ((start_index >= 0))
+);
+
+ALTER TABLE tlog.explanation OWNER TO tlog_owner;
+
 CREATE TABLE tlog.index_epoch (
     size bigint NOT NULL,
     entry_index bigint NOT NULL,
@@ -211,6 +222,9 @@ ALTER TABLE ONLY tlog.api_key
 ALTER TABLE ONLY tlog.checkpoint
     ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (size);
 
+ALTER TABLE ONLY tlog.explanation
+    ADD CONSTRAINT explanation_pkey PRIMARY KEY (entry_index);
+
 ALTER TABLE ONLY tlog.index_epoch
     ADD CONSTRAINT index_epoch_entry_index_key UNIQUE (entry_index);
 
@@ -288,6 +302,9 @@ GRANT UPDATE(actor) ON TABLE tlog.disclosure TO tlog_eraser;
 GRANT UPDATE(resource) ON TABLE tlog.disclosure TO tlog_eraser;
 
 GRANT UPDATE(related) ON TABLE tlog.disclosure TO tlog_eraser;
+
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.explanation TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.explanation TO tlog_reader;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_epoch TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.index_epoch TO tlog_reader;

@@ -1,17 +1,22 @@
 """Checking the disclosures of a range: against the commitments of their entries, and against the index keys at their places.
 
-Whole ranges are compared at once; only where a comparison fails is looked at group by group, to name what is wrong. A group that
-was erased is no damage: it is counted. A group that is disclosed has to be what the entry commits to, and has to lead to the key
-that stands at its place (docs/reference/formats.md, "Disclosure"), or questions about somebody would not find the entry.
+Whole ranges are compared at once; only where a comparison fails is looked at group by group, to name what is wrong. An entry of
+which nothing is disclosed is noted: whether an outcome explains that, the whole log shows (`tlog.checking.absent`). A group that
+is absent while another one of its entry is there is MISSING. A group that is disclosed has to be what the entry commits to, and
+has to lead to the key that stands at its place (docs/reference/formats.md, "Disclosure"), or questions about somebody would not
+find the entry.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
+from tlog.checking.absent import ABSENT, UNEXPLAINED, pack_groups
 from tlog.checking.facts import ACTION, ACTOR, KEYS, MORE_KEYS, RELATED, RESOURCE, RESOURCE_TYPE
 from tlog.checking.report import Place
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all, group_names
@@ -61,6 +66,11 @@ class DisclosureCheck:
     def __init__(self, facts: RangeFacts, bucket_keys: BucketKeys | None) -> None:
         self._facts = facts
         self._bucket_keys = bucket_keys
+        self._absent: list[tuple[int, int]] = []
+
+    def finish(self) -> None:
+        """Give the facts of the range what is known at its end only."""
+        self._facts.absent = np.array(self._absent, ABSENT)
 
     def take(self, first: int, said: Sequence[EventFacts | None], rows: Sequence[DisclosureRow]) -> None:
         """Check the disclosures of consecutive entries.
@@ -78,8 +88,11 @@ class DisclosureCheck:
         ]
         if [index for index, _ in holders] != [row[0] for row in rows]:
             rows = self._rows_of(first, said, holders, rows)
+        present = [index for index, _ in holders]
         if not self._all_disclosed(holders, rows):
+            present = [row[0] for row in rows if _is_something_there(row)]
             rows = [self._disclosed(*pair) for pair in zip(holders, rows, strict=True)]
+        self._note_present(first, present)
         if self._bucket_keys is None:
             return
         events = holders
@@ -105,6 +118,15 @@ class DisclosureCheck:
                 self._add(first + n, "a control entry has a disclosure")
         return found
 
+    def _note_present(self, first: int, present: Sequence[int]) -> None:
+        """Note for the outcomes from entry `first` on what is disclosed before each, and at the end what is so at all."""
+        facts = self._facts
+        for number, said in enumerate(facts.lost):
+            if said.own >= first:
+                before = present[: bisect_left(present, said.own)]
+                facts.lost[number] = said._replace(last_present=max((facts.last_present, *before[-1:])))
+        facts.last_present = max((facts.last_present, *present[-1:]))
+
     # --- Commitments -------------------------------------------------------------------------------------------------
 
     def _all_disclosed(self, holders: Sequence[Said], rows: Sequence[DisclosureRow]) -> bool:
@@ -129,24 +151,32 @@ class DisclosureCheck:
         return True
 
     def _disclosed(self, holder: Said, row: DisclosureRow) -> DisclosureRow:
-        """Return what of a row is what the entry commits to; count what is erased, name what is wrong."""
+        """Return what of a row is what the entry commits to; note what is absent, name what is wrong."""
         index, said = holder
         texts, related = split_texts(said[RELATED]), row[3] or []
+        if not _is_something_there(row):
+            has = pack_groups(actor=bool(said[ACTOR]), resource=bool(said[RESOURCE]), related=len(texts))
+            self._absent.append((index, has))
+            return index, None, None, None
         if related and len(related) != len(texts):
             what = f"the entry commits to {len(texts)} related resources, {len(related)} are there"
             self._add(index, what)
-            related = []
+            texts, related = [], []
         related = related or [None] * len(texts)
         good: list[bytes | None] = []
+        missing: list[str] = []
         groups = zip(group_names(len(texts)), (said[ACTOR], said[RESOURCE], *texts), (*row[1:3], *related), strict=True)
         for group, logged, data in groups:
+            if data is None and logged:
+                missing.append(group)
             good.append(data if self._is_disclosed(index, group, logged, data) else None)
+        if missing:
+            self._facts.checked["missing"] += len(missing)
+            self._facts.add("MISSING", Place("entry", index), f"{', '.join(missing)}: {UNEXPLAINED}")
         return index, good[0], good[1], good[2:]
 
     def _is_disclosed(self, index: int, group: str, logged: bytes, data: object) -> bool:
         if data is None:
-            if logged:
-                self._facts.checked[f"undisclosed {group.partition('/')[0]}"] += 1
             return False
         if not isinstance(data, bytes):  # an array in an array: whoever may alter tables can store one
             self._add(index, f"the {group} disclosure is not one text")
@@ -221,6 +251,10 @@ class DisclosureCheck:
 
     def _add(self, index: int, what: str) -> None:
         self._facts.add("disclosure mismatch", Place("entry", index), what)
+
+
+def _is_something_there(row: DisclosureRow) -> bool:
+    return any(data is not None for data in (*row[1:3], *(row[3] or ())))
 
 
 def _user_id(disclosure: bytes) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from tlog.checking.absent import ABSENT
 from tlog.checking.report import Place, Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tlog.checking.absent import Statement
     from tlog.checking.report import Damage
     from tlog.core.entry import IndexEntry, IndexKeysEntry
     from tlog.core.making.matching import EventFacts
@@ -68,8 +70,9 @@ class RangeFacts:
     """What a range of entries is found to be.
 
     `full_tiles` has for each tile of level 0 that is full at the end of the range the hash it folds to, `open_tile` the hashes
-    of the tile that is not full. `subtrees` are the perfect subtrees of the block up to the end. What this program
-    cannot judge is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables lack.
+    of the tile that is not full. `subtrees` are the perfect subtrees of the block up to the end. `absent` are the entries of
+    which nothing is disclosed, `last_present` is the last one of which something is, `lost` are the outcomes of that kind. What
+    this program cannot judge is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables lack.
     """
 
     start: int
@@ -93,6 +96,9 @@ class RangeFacts:
     epochs: list[tuple[int, IndexEntry]] = field(default_factory=list)
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     positions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    absent: NDArray[np.void] = field(default_factory=lambda: np.empty(0, ABSENT))
+    lost: list[Statement] = field(default_factory=list)
+    last_present: int = -1
     event_ids: bytes = b""
     event_indexes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     read_leaves: int = 0

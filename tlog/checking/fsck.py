@@ -6,7 +6,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
 
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
     join.py    ranges put together     disclosed.py  … and their disclosures             stored_index.py, opinion.py
-    facts.py   what ranges are         event_ids.py  ids logged twice
+    facts.py   what ranges are         event_ids.py  ids logged twice                    absent.py       what is MISSING
     mirrored.py  the same of an exported directory or a remote log
 
 A check can start where an earlier one ended (`CheckEnd`): then it looks only at the entries since, in seconds on a large log,
@@ -19,13 +19,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tlog.checking.absent import Absences
 from tlog.checking.event_ids import EventIds
 from tlog.checking.join import Join
 from tlog.checking.mirrored import fsck_mirror
 from tlog.checking.opinion import SecondOpinion
 from tlog.checking.replay import Replay
 from tlog.checking.report import CheckEnd, Place, Problem, Report, counted, parse_check_end
-from tlog.checking.stored_index import check_stored_index
+from tlog.checking.stored_index import check_explanations, check_stored_index
 from tlog.checking.workers import check_ranges, plan
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import (
@@ -100,6 +101,7 @@ async def fsck(
                     bucket_keys=bucket_keys,
                     replay=replay,
                     event_ids=EventIds(Path(directory)),
+                    absences=Absences(Path(directory)),
                     since=since,
                 )
                 check = _Check(snapshot, database, report, join, bucket_keys)
@@ -159,6 +161,7 @@ class _Check:
         join.compare_tiles({(level, index): hashes async for level, index, hashes in self._scan.upper_tiles()})
         if not partial:
             await check_stored_index(self._scan, report, join.epochs)
+            await check_explanations(self._scan, report, join.lost)
         join.judge_suspects({each.size: each.root for each in checkpoints})
         for each in checkpoints:
             join.checkpoint(each)

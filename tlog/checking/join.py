@@ -22,6 +22,7 @@ from tlog.errors import TlogError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tlog.checking.absent import Absences, Statement
     from tlog.checking.event_ids import EventIds
     from tlog.checking.facts import RangeFacts
     from tlog.checking.replay import Replay
@@ -44,6 +45,7 @@ class Join:
         bucket_keys: what entry 0 has to commit to, if known.
         replay: derives the index again.
         event_ids: finds those that were logged twice.
+        absences: judges what is not disclosed; None where nothing is ever disclosed.
         since: where an earlier check ended, whose end the first range continues.
 
     """
@@ -56,6 +58,7 @@ class Join:
         bucket_keys: BucketKeys | None,
         replay: Replay,
         event_ids: EventIds,
+        absences: Absences | None = None,
         since: CheckEnd | None = None,
     ) -> None:
         self._report = report
@@ -63,6 +66,9 @@ class Join:
         self._bucket_keys = bucket_keys
         self._replay = replay
         self._event_ids = event_ids
+        self._absences = absences
+        self._last_event = self._last_present = -1
+        self.lost: list[Statement] = []
         self._partial = since is not None
         self._chain: bytes = CHAIN_START
         self._logged_at = b""
@@ -126,12 +132,24 @@ class Join:
         self._logged_at = facts.logged_at or self._logged_at
         self.size = facts.end
         self._event_ids.add(facts.event_ids, facts.event_indexes)
+        self._absent(facts)
         if facts.start == 0 and facts.end:
             self._first_entry(facts)
         if not self._partial:
             self._replay.take(facts.keys, facts.positions, facts.end - facts.start)
             for index, entry in facts.epochs:
                 self._epoch(index, entry)
+
+    def _absent(self, facts: RangeFacts) -> None:
+        """Take over what is not disclosed, and the outcomes that may explain it; what is before the range is known here."""
+        if self._absences is not None:
+            self._absences.add(facts.absent)
+        for said in facts.lost:
+            last_event = max(said.last_event, self._last_event)
+            last_present = max(said.last_present, self._last_present)
+            self.lost.append(said._replace(last_event=last_event, last_present=last_present))
+        self._last_event = max((self._last_event, *facts.event_indexes[-1:].tolist()))
+        self._last_present = max(self._last_present, facts.last_present)
 
     def _note_gaps(self, facts: RangeFacts) -> None:
         """Report missing rows, a gap that goes on as one."""
@@ -278,6 +296,8 @@ class Join:
         if self._unknown_ids:
             what = "with characters that the Unicode tables of this Python lack; a newer Python has them"
             self._report.leave(f"the index keys of {counted(self._unknown_ids, 'id')} {what}")
+        if self._absences is not None:
+            self._absences.judge(self._report, self.lost)
         for index in self._event_ids.twice():
             self._report.add("duplicate id", Place("entry", index), "an earlier entry has the same eventId")
 

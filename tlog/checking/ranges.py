@@ -6,19 +6,22 @@ range cannot know (the tree before it, the index, other ranges' eventIds) it ret
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from msgspec import UNSET
 
+from tlog.checking.absent import Statement
 from tlog.checking.disclosed import DisclosureCheck
 from tlog.checking.facts import ACTION, EVENT_ID, KEYS, LOGGED_AT, Pair, RangeFacts, Watched
 from tlog.checking.report import Place
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
-from tlog.core.entry import EventEntry, IndexEntry, OtherEntry, parse_entry
+from tlog.core.entry import EventEntry, IndexEntry, OtherEntry, OutcomeEntry, is_unknown, parse_entry
 from tlog.core.making.matching import EventFacts, match_events
 from tlog.core.making.posting import NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
+from tlog.core.outcome import Lost
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
 from tlog.errors import TlogError
 
@@ -115,6 +118,7 @@ class RangeCheck:
             self._close_tile(facts.end // TILE_WIDTH)
             stored = self._stored_tile or self._tile
             facts.open_tile = [Pair(*both) for both in zip(self._tile, stored, strict=True)]
+        self._disclosures.finish()
         facts.subtrees = self._subtrees(len(self._tile))
         facts.keys, facts.positions = decode_keys(b"".join(self._texts))
         self._distinct()
@@ -213,8 +217,16 @@ class RangeCheck:
             self._event_ids(events, [event_ids[index - first] for index, _ in events])
         if self._columns:
             self._disclosures.take(first, said, disclosures)
+            self._note_events(first)
         self._texts += [each[KEYS] + _KEYS_END if each is not None and each[KEYS] else NO_KEYS for each in said]
         facts.checked["events"] += len(events)
+
+    def _note_events(self, first: int) -> None:
+        """Note for the outcomes from entry `first` on which event is the last one before each."""
+        for number, said in enumerate(self.facts.lost):
+            if said.own >= first:
+                before = self._indexes[: bisect_left(self._indexes, said.own)]
+                self.facts.lost[number] = said._replace(last_event=max((-1, *before[-1:])))
 
     def _slowly(self, index: int, data: bytes, event_id: bytes | None) -> EventFacts | None:
         """Return what `match_event` would, with an empty action for a control entry; None of what is malformed."""
@@ -230,7 +242,9 @@ class RangeCheck:
         if event_id is not None and (not isinstance(entry, OtherEntry) or entry.type != "event"):
             facts.add("column changed", place, "a control entry has an event_id")
         if isinstance(entry, OtherEntry):
-            facts.unknown_entries += 1
+            facts.unknown_entries += is_unknown(entry)
+            if isinstance(entry, OutcomeEntry) and isinstance(entry.report, Lost):
+                facts.lost.append(Statement(index, entry.loggedAt, entry.report, -1, -1))
         elif isinstance(entry, IndexEntry):
             facts.epochs.append((index, entry))
         elif index == 0:

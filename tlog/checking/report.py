@@ -24,6 +24,7 @@ Damage = Literal[
     "index drift",
     "index keys wrong",
     "index wrong",
+    "MISSING",
     "order",
     "page damaged",
     "ROLLBACK",
@@ -54,7 +55,6 @@ Kind = Literal[
 ]
 _REMEMBERED: Final = 1_000
 _SHOWN: Final = 20
-_GROUPS: Final = {"actor": "actor", "resource": "resource", "related": "related resource"}
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
@@ -97,6 +97,14 @@ class Problem(NamedTuple):
     damage: Damage
     place: Place
     what: str
+
+
+class Explained(NamedTuple):
+    """So many entries without disclosures are explained by an outcome: the index of its entry, and its loggedAt."""
+
+    by: int
+    logged_at: str
+    entries: int
 
 
 class CheckEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +157,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     more_problems: int = 0
     unchecked: list[str] = field(default_factory=list)
+    explained: list[Explained] = field(default_factory=list)
     lacks: str = ""
 
     @property
@@ -187,15 +196,19 @@ class Report:
         ]
         if checked["second opinions"]:
             lines.append(f"pymerkle agrees on the root hash and {checked['second opinions']:,} inclusion proofs")
-        numbers = [(checked[f"undisclosed {group}"], noun) for group, noun in _GROUPS.items()]
-        if any(number for number, _ in numbers):
-            groups = ", ".join(counted(number, noun) for number, noun in numbers if number)
-            lines.append(f"not disclosed: {groups} (erased, or recovered from a mirror)")
+        lines += [
+            f"{counted(each.entries, 'event')} without disclosures: LOST, said by entry {each.by} at {each.logged_at}"
+            for each in self.explained
+        ]
         if self.lacks:
             lines.append(f"no part of this check: {self.lacks}")
         lines += [f"not checked: {what}" for what in self.unchecked]
-        lines += [f"{problem.damage}: {problem.place}: {problem.what}" for problem in self.problems[:_SHOWN]]
-        hidden = len(self.problems) + self.more_problems - _SHOWN
+        # What is missing is named one by one: whose data it was is for somebody to find out.
+        shown = [each for n, each in enumerate(self.problems) if n < _SHOWN or each.damage == "MISSING"]
+        lines += [f"{problem.damage}: {problem.place}: {problem.what}" for problem in shown]
+        if missing := checked["missing"]:
+            lines.append(f"MISSING: {counted(missing, 'disclosure')} in all")
+        hidden = len(self.problems) + self.more_problems - len(shown)
         if hidden > 0:
             lines.append(f"… and {hidden:,} more problems (--json lists the first {_REMEMBERED:,})")
         verdicts = {0: "verified: everything agrees", 1: "FAILED: the log was damaged", 3: "INCOMPLETE"}
@@ -212,6 +225,10 @@ class Report:
             "checked": dict(self.checked),
             "unchecked": self.unchecked,
             "lacks": self.lacks,
+            "explained": [
+                {"by": each.by, "entries": each.entries, "kind": "lost", "loggedAt": each.logged_at}
+                for each in self.explained
+            ],
             "brokenAt": self.broken_at,
             "problems": [{**problem._asdict(), "place": str(problem.place)} for problem in self.problems],
             "moreProblems": self.more_problems,

@@ -12,8 +12,9 @@ from tlog.core.segment import POSTING_SIZE, Segment, parse_table, table_hash
 from tlog.errors import TlogError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from tlog.checking.absent import Statement
     from tlog.checking.report import Report
     from tlog.storage.scan import Scan
 
@@ -58,6 +59,15 @@ async def check_stored_index(scan: Scan, report: Report, epochs: Mapping[int, by
             _drift(
                 report, Place("segment", segment_id), "the segment's pages do not lead to the root hash in the table"
             )
+
+
+async def check_explanations(scan: Scan, report: Report, statements: Sequence[Statement]) -> None:
+    """Compare what is kept of what outcomes explain with the outcomes themselves, as far as the newest stored epoch reaches."""
+    size = max((epoch.size for epoch in await scan.epochs()), default=0)
+    said = {(each.own, "lost", each.lost.start, each.lost.end) for each in statements if each.own < size}
+    kept = {(each.by, each.kind, each.start, each.end) for each in await scan.explanations()}
+    for explanation in sorted(said ^ kept):
+        _drift(report, Place("entry", explanation[0]), "what is kept of what this entry explains is not what it says")
 
 
 async def _stored_pages(

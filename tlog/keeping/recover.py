@@ -8,12 +8,15 @@ the mirror needs no trust:
     → one pass over the mirror and the database's rows: every tile and row compared; root and chain hash as anchored
     → nothing was written until here
     → missing rows, some thousands in a transaction, each bundle compared again with what was checked
+    → an outcome that says what is lost
     → rows read back and checked as before a signature, tiles made, anchored checkpoint published
 
 A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
 for every 256 missing entries. Left out: recovering a part. Nothing could ever be signed on top of an incomplete log.
 
-A mirror has no disclosures, no API keys, no older checkpoints and no pending entries; these do not come back.
+A mirror has no disclosures: the log says so in an outcome `lost`, appended before the anchored checkpoint is published. So a
+recovery that is broken off is still refused, and a repeated one says it once. Nor has a mirror API keys, older checkpoints or
+pending entries; these do not come back.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import EventEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
+from tlog.core.making.outcome import draft_outcome
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
+from tlog.core.outcome import Lost
 from tlog.core.tile import TILE_WIDTH, Tile, tile_width
 from tlog.errors import (
     DamagedLogError,
@@ -37,14 +42,18 @@ from tlog.errors import (
     UnsafeDatabaseError,
     VerificationError,
 )
+from tlog.location import utc_now
 from tlog.signing.anchor import Anchored
 from tlog.storage.appending import AppendStore, DuplicateEventIdError
+from tlog.storage.explanations import explanations_of
 from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
 from tlog.storage.sealing import SealStore
+from tlog.writing.receipts import chain_drafts
 from tlog.writing.sealer import GrowingTree, check_anchored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from tlog.checking.mirror import Mirror
     from tlog.core.note import Verifier
@@ -60,11 +69,13 @@ class Recovered(NamedTuple):
     """What a recovery did, or would do.
 
     The log had `start` entries and has `size` now; `events` of the new ones are events, all of them without disclosures.
+    Entry `said_by`, appended after them, says so; None where nothing was lost.
     """
 
     start: int
     size: int
     events: int
+    said_by: int | None = None
 
 
 class _Missing(NamedTuple):
@@ -82,6 +93,7 @@ async def recover(
     log: Verifier,
     *,
     dry_run: bool = False,
+    clock: Callable[[], datetime] = utc_now,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recovered:
     """Bring back the entries of the anchored tree that the database lacks.
@@ -92,6 +104,7 @@ async def recover(
         read_anchor: reads what was signed last.
         log: the log's public key. Nothing is signed here.
         dry_run: check everything, write nothing.
+        clock: the time of the outcome.
         progress: called with (steps done, steps in all).
 
     Raises:
@@ -126,9 +139,11 @@ async def recover(
             missing = await _check(mirror, anchored, log, store, state, steps)
         if lacking and not dry_run:
             await _write(AppendStore(database), mirror, missing, state, steps)
+        said_by = None
         if sealed.size < anchored.size and not dry_run:
+            said_by = await _say_lost(AppendStore(database), sealed.size, anchored.size, clock)
             await _publish(store, sealed, anchored, steps)
-        return Recovered(state.size, state.size + lacking, missing.events)
+        return Recovered(state.size, state.size + lacking, missing.events, said_by)
     finally:
         await store.close()
 
@@ -358,6 +373,28 @@ async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[b
         message = f"the database holds rows after its {state.size} entries, or their eventIds; run 'tlog fsck'"
         raise UnsafeDatabaseError(message) from None
     return end
+
+
+async def _say_lost(store: AppendStore, start: int, end: int, clock: Callable[[], datetime]) -> int | None:
+    """Append the outcome that says from where in [start, end) on disclosures were lost, unless it is there; return its index.
+
+    What was recovered is what has no disclosures up to `end`, which an earlier recovery, broken off, may have begun.
+    """
+    try:
+        async with store.transaction(1) as append:
+            first, lost = await append.undisclosed(start, end)
+            if not lost:
+                return None
+            later = await append.controls(end, append.state.size)
+            said = [each.by for each in explanations_of(later) if (each.start, each.end) == (first, end)]
+            if said or len(later) < append.state.size - end:
+                return said[0] if said else None  # after events nobody would believe it
+            draft = draft_outcome(Lost(start=first, end=end, n=lost))
+            rows = chain_drafts(append.state, [draft], to_microseconds(clock()))
+            await append.insert([rows.packed], rows.end)
+            return rows.start.size
+    finally:
+        await store.close()
 
 
 async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps: _Steps) -> None:

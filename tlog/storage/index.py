@@ -10,6 +10,7 @@ from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
 from tlog.storage.binary_copy import copy_in, copy_out
 from tlog.storage.connection import Connection, translated
+from tlog.storage.explanations import Explanation, explanations_of, publish_explanations, read_controls
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 
@@ -128,17 +129,26 @@ class IndexStore(LeadingStore):
         with translated():
             return await copy_out(self._connection, "copy_segment_runs", values)
 
-    async def publish(self, epoch: Epoch) -> None:
-        """Store an epoch."""
+    async def publish(self, epoch: Epoch, explanations: Sequence[Explanation] = ()) -> None:
+        """Store an epoch, and what the outcomes explain that are new in it."""
         values = epoch._asdict()
         values["segment_table"] = values.pop("table")
         with translated():
-            await self._connection.execute(QUERIES["publish_epoch"], values)
+            async with self._connection.transaction():
+                await self._connection.execute(QUERIES["publish_epoch"], values)
+                await publish_explanations(self._connection, explanations)
+
+    async def outcomes(self, start: int, end: int) -> list[Explanation]:
+        """Return what the outcomes among the entries [start, end) explain."""
+        with translated():
+            return explanations_of(await read_controls(self._connection, start, end))
 
     async def clear(self) -> None:
         """Forget all epochs, so that the index is made again from the entries."""
         with translated():
-            await self._connection.execute(QUERIES["delete_all_epochs"])
+            async with self._connection.transaction():
+                await self._connection.execute(QUERIES["delete_all_epochs"])
+                await self._connection.execute(QUERIES["delete_explanations"])
 
     async def collect_garbage(self, kept: Iterable[int]) -> int:
         """Delete the epochs that nobody is answered from any more, and the segments that no epoch has, except `kept`.

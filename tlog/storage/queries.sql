@@ -508,6 +508,40 @@ SELECT EXISTS (
     WHERE index >= %(start)s AND index < %(end)s AND (event_id IS NOT NULL OR position('"keys":["'::bytea IN entry) > 0)
 );
 
+-- name: find_undisclosed
+-- Returns from where in [start, end) on nothing is disclosed, and how many entries from there on name commitments, for recovery,
+-- which brings back no disclosures.
+WITH present AS (
+    SELECT coalesce(max(index) + 1, %(start)s) AS first
+    FROM tlog.disclosure
+    WHERE
+        index >= %(start)s AND index < %(end)s
+        AND (actor IS NOT NULL OR resource IS NOT NULL OR cardinality(array_remove(related, NULL)) > 0)
+)
+SELECT present.first, count(leaf.index)
+FROM present LEFT JOIN tlog.leaf
+    ON
+        leaf.index >= present.first AND leaf.index < %(end)s
+        AND (leaf.event_id IS NOT NULL OR position('"commitments":{'::bytea IN leaf.entry) > 0)
+GROUP BY present.first;
+
+-- name: read_controls
+-- Returns the control entries of [start, end), for whoever looks for outcomes among them.
+SELECT index, entry FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NULL ORDER BY index;
+
+-- name: read_explanations
+-- Returns what outcomes explain, for answers and for the full check: index of the outcome, its kind, and [start, end).
+SELECT entry_index, kind, start_index, end_index FROM tlog.explanation ORDER BY entry_index;
+
+-- name: publish_explanations
+-- Adds what outcomes explain, for the indexer.
+INSERT INTO tlog.explanation (entry_index, kind, start_index, end_index)
+SELECT * FROM unnest(%(entries)s::bigint[], %(kinds)s::text[], %(starts)s::bigint[], %(ends)s::bigint[]);
+
+-- name: delete_explanations
+-- Deletes what outcomes explain, for the indexer, which makes that again from the entries.
+DELETE FROM tlog.explanation;
+
 -- name: read_indexed_size
 -- Returns up to which entry there are segments that are written whole, for the progress of reindexing.
 SELECT coalesce(max(end_index), 0) FROM tlog.index_segment WHERE root_hash IS NOT NULL;

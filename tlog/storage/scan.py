@@ -16,6 +16,7 @@ import psycopg
 from tlog.core.segment import Segment
 from tlog.storage.connection import Connection, translated
 from tlog.storage.database import Database, snapshot
+from tlog.storage.explanations import Explanation, read_explanations
 from tlog.storage.index import Epoch
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import Leaf, SealedCheckpoint, State
@@ -116,6 +117,11 @@ class Scan:
     async def epochs(self) -> list[Epoch]:
         """Return all stored index epochs by size; there are few."""
         return [Epoch(*row) async for rows in self._rows("scan_epochs") for row in rows]
+
+    async def explanations(self) -> list[Explanation]:
+        """Return what is kept of what outcomes explain."""
+        with translated():
+            return await read_explanations(self._connection)
 
     async def segments(self) -> AsyncIterator[tuple[int, Segment]]:
         """Yield all finished segments with their IDs."""

@@ -7,6 +7,8 @@ a missing one is made again, to the same bytes. From old to young the log is til
 young end, which is cut so that little is written anew at each epoch (`tlog.core.making.tiling`). The keys of the young end
 are held in memory until its base segment is complete.
 
+Beside the index, what outcomes explain of absent disclosures is kept for answers, up to the same entry.
+
 Nothing here has to be trusted: the epoch's entry commits to the table, and everyone who holds the entries can derive it
 again (`Replay`), which `tlog fsck` does.
 """
@@ -30,6 +32,7 @@ from tlog.core.making.posting import (
     count_entries,
     keys_text,
 )
+from tlog.core.pseudonym import public_text
 from tlog.core.segment import Segment, format_table, parse_table, table_hash
 from tlog.errors import MalformedInputError
 from tlog.storage.index import Epoch
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from tlog.core.making.drafts import DraftEntry
     from tlog.core.making.tiling import Tiling
+    from tlog.storage.explanations import Explanation
     from tlog.storage.index import IndexStore
     from tlog.writing.receipts import Receipts
 
@@ -47,6 +51,7 @@ _EPOCHS_BETWEEN_COLLECTIONS: Final = 16
 _MERGE_SECONDS: Final = 0.2
 _MERGE_PAUSE: Final = 2.0  # of how long a step of a merge took
 _MAX_FRESH: Final = 4 * READ_AT_ONCE
+_OUTCOME: Final = public_text("control", "outcome").encode()
 _log: Final = structlog.get_logger()
 
 
@@ -113,6 +118,7 @@ class Indexer:
         self._done: list[Stored] = []  # merged and base segments
         self._young: list[Stored] = []
         self._keys = LoggedKeys(0)
+        self._explanations: list[Explanation] = []  # of entries from the last epoch on
         self._size = 0  # of the last epoch
         self._last_epoch = float("-inf")
         self._new_keys = 0
@@ -133,7 +139,7 @@ class Indexer:
         if epoch is not None and not await self._take_up(epoch):
             _log.warning("the stored index is not the one that was logged; it is made again from the entries")
             await self._store.clear()
-            self._done, self._young, self._size = [], [], 0
+            self._done, self._young, self._size, self._explanations = [], [], 0, []
         self._keys = LoggedKeys(self._done[-1].segment.end if self._done else 0)
         await self._read_keys(self._size)
         self._new_keys = 0
@@ -175,6 +181,8 @@ class Indexer:
             stop = min(end, start + READ_AT_ONCE, start // base * base + base)
             text = self._fresh.give(start, stop) or await self._store.keys_text(start, stop)
             self._new_keys += self._keys.extend(text, stop - start)
+            if stop > self._size and _OUTCOME in text:
+                self._explanations += await self._store.outcomes(max(start, self._size), stop)
             if stop % base == 0:
                 self._done.append(await self._write_base(stop - base, stop))
                 self._keys.forget(stop)
@@ -190,7 +198,8 @@ class Indexer:
         draft = draft_index([each.segment.end for each in stored], table_hash(table))
         receipt = (await self._append([draft]))[0]
         epoch = Epoch(size, receipt.index, table, [each.segment_id for each in stored])
-        await self._store.publish(epoch)
+        await self._store.publish(epoch, self._explanations)
+        self._explanations = []
         self._size, self._new_keys, self._merged = size, 0, False
         self._seal()
         self._published += 1

@@ -124,6 +124,15 @@ CREATE TABLE tlog.index_epoch (
     segment_ids bigint[] NOT NULL
 );
 
+-- What outcomes explain of absent disclosures, as the sealed entries say: for answers, so that none of them reads the log for it.
+-- It can be made again, as the index can.
+CREATE TABLE tlog.explanation (
+    entry_index bigint PRIMARY KEY,
+    kind text NOT NULL,
+    start_index bigint NOT NULL CHECK (start_index >= 0),
+    end_index bigint NOT NULL CHECK (end_index > start_index)
+);
+
 -- Append-only means for everyone, the owner and replication mode included.
 CREATE FUNCTION tlog.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -197,11 +206,11 @@ GRANT SELECT, INSERT, UPDATE ON tlog.tile TO tlog_sealer;
 GRANT SELECT, INSERT ON tlog.checkpoint TO tlog_sealer;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.checkpoint TO tlog_indexer;
-GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch TO tlog_indexer;
+GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_indexer;
 GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
-GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch TO tlog_reader;
+GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_reader;
 
 GRANT SELECT, DELETE, UPDATE (actor, resource, related) ON tlog.disclosure TO tlog_eraser;
 
@@ -216,6 +225,7 @@ ALTER TABLE tlog.index_segment OWNER TO tlog_owner;
 ALTER TABLE tlog.index_run OWNER TO tlog_owner;
 ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
 ALTER TABLE tlog.index_epoch OWNER TO tlog_owner;
+ALTER TABLE tlog.explanation OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;

@@ -1,0 +1,64 @@
+"""What outcomes explain of absent disclosures, as answers read it: a cache of the entries that the indexer keeps.
+
+The newest outcomes are not in it; whoever needs them reads the control entries that are not indexed yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tlog.core.entry import OutcomeEntry, parse_entry
+from tlog.core.outcome import Lost
+from tlog.errors import MalformedInputError
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tlog.storage.connection import Connection
+
+
+class Explanation(NamedTuple):
+    """What an outcome explains: the index of its entry, its kind, and the entries [start, end) that it is about."""
+
+    by: int
+    kind: str
+    start: int
+    end: int
+
+    def covers(self, index: int) -> bool:
+        """Tell whether it explains that something of entry `index` is absent."""
+        return self.start <= index < self.end <= self.by
+
+
+def explanations_of(controls: Iterable[tuple[int, bytes]]) -> list[Explanation]:
+    """Return what the outcomes among control entries explain; what is no entry is none of them."""
+    found = []
+    for index, data in controls:
+        try:
+            entry = parse_entry(data)
+        except MalformedInputError:
+            continue
+        if isinstance(entry, OutcomeEntry) and isinstance(entry.report, Lost):
+            found.append(Explanation(index, entry.kind, entry.report.start, entry.report.end))
+    return found
+
+
+async def read_controls(connection: Connection, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Return index and entry of each control entry of [start, end)."""
+    cursor = await connection.execute(QUERIES["read_controls"], {"start": start, "end": end}, binary=True)
+    return await cursor.fetchall()
+
+
+async def read_explanations(connection: Connection) -> list[Explanation]:
+    """Return what is kept."""
+    cursor = await connection.execute(QUERIES["read_explanations"])
+    return [Explanation(*row) for row in await cursor.fetchall()]
+
+
+async def publish_explanations(connection: Connection, explanations: Sequence[Explanation]) -> None:
+    """Add explanations to what is kept."""
+    if explanations:
+        columns = zip(*explanations, strict=True)
+        values = dict(zip(("entries", "kinds", "starts", "ends"), map(list, columns), strict=True))
+        await connection.execute(QUERIES["publish_explanations"], values)
