@@ -34,6 +34,10 @@ class VerificationError(TlogError):
     exit_code = 1
 
 
+class MissingError(VerificationError):
+    """Disclosures that are claimed are absent, and nothing explains it; everything else that was checked holds."""
+
+
 class InconsistentRootsError(VerificationError):
     """Two checkpoints of one log, of which the newer is not shown to continue the older; carries the evidence.
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from msgspec import UNSET
 
 from tlog.answering.pages import COUNT, find_places, prove_pages, read_pages
-from tlog.answering.query import decode_entry, window
+from tlog.answering.query import decode_entry, groups_of, window
 from tlog.core.eventfile import disclosure_text
 from tlog.core.evidence import Evidence, KeyPath, Manifest, format_evidence, format_range, verify_evidence
 from tlog.core.proof import plan_joint, prove
 from tlog.core.question import Matcher
 from tlog.core.strict import encode_base64
 from tlog.core.tile import nodes_from_tiles, tiles_for
-from tlog.errors import DamagedLogError, MalformedInputError, NotFoundError, TooLargeError, VerificationError
+from tlog.errors import (
+    DamagedLogError,
+    MalformedInputError,
+    MissingError,
+    NotFoundError,
+    TooLargeError,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tlog.core.eventfile import DisclosureText
     from tlog.core.making.bucket_keys import BucketKeys
@@ -51,7 +58,8 @@ async def make_evidence(
         bucket_keys: the log's; those of the buckets asked for are in the bundle.
         question: with something in it that has an index key.
         mode: "count" for the number alone, proved without the entries.
-        disclose: whether to include the answering entries' personal data where it was not erased.
+        disclose: whether to include the answering entries' personal data. The bundle claims all of it then; for what is absent it
+            names the outcome that explains it, and if none does, verifiers say MISSING.
 
     Raises:
         MalformedInputError: the question has no index key, or cannot be counted.
@@ -65,7 +73,9 @@ async def make_evidence(
         async with reader.view() as view:
             making = await begin(view, bucket_keys, question, disclose=disclose and mode != COUNT)
             bundle = await making.bundle(view, making.start, making.end, mode)
-        verify_evidence(verifier, question, bundle)
+        # What is MISSING is for whoever verifies the bundle to see: all else is checked before that.
+        with suppress(MissingError):
+            verify_evidence(verifier, question, bundle)
     if len(bundle.entries) > _SURELY_SMALL and (size := len(format_evidence(bundle))) > MAX_SIZE:
         raise TooLargeError(_too_large(f"it has {size} bytes"))
     return bundle
@@ -165,8 +175,9 @@ class Making(NamedTuple):
         6. The window, and the entries around it; of a part those at the ends of the whole.
         7. Of every segment that meets the window the pages that show its postings of the keys looked under.
         8. The entries under these postings; those that answer are counted.
-        9. The disclosures of the entries that answer, where they are asked for and were not erased.
+        9. The disclosures of the entries that answer, where they are asked for.
         10. The manifest counts answers, disclosures and postings.
+        11. For what of the disclosures is absent, the outcome that explains it, where one is sealed.
 
         Raises:
             TooLargeError: there are more postings than a bundle may have.
@@ -185,12 +196,14 @@ class Making(NamedTuple):
         answers = [index for index in postings if self.matcher.matches(decode_entry(index, entries[index]))]
         # 9
         disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
+        # 11
+        absent = self._absent(events, entries, answers)
         # 3: the entries that steps 4, 5 and 6 need are read and proved with those of step 8
-        needed = self._edges(start, end) | {self.epoch.entry_index}
+        needed = self._edges(start, end) | {self.epoch.entry_index} | {by for _, _, by in absent}
         entries |= await view.entries(needed - entries.keys())
         hashes = await _prove_entries(view, sorted(entries), self.checkpoint.size)
         return Evidence(
-            absent=[],
+            absent=absent,
             buckets=self.buckets,
             checkpoint=self.checkpoint.note.decode(),
             disclosure="full" if self.disclose else "none",
@@ -215,6 +228,18 @@ class Making(NamedTuple):
             type="tlog-evidence",
             v=1,
         )
+
+    def _absent(
+        self, events: Mapping[int, FoundEvent], entries: Mapping[int, bytes], answers: Sequence[int]
+    ) -> list[tuple[int, str, int]]:
+        """Return what of answering events is absent and explained by a sealed outcome, whose index comes last."""
+        rows = []
+        for index in answers if events else ():
+            by, there = events[index].lost_by, events[index].disclosures()
+            if by is not None and by < self.checkpoint.size:
+                groups = groups_of(decode_entry(index, entries[index]))
+                rows += [(index, group, by) for group in groups if group not in there]
+        return rows
 
     def _edges(self, start: int, end: int) -> set[int]:
         """Return the indexes of the entries that show where the window is: entry 0, and those at the ends of the whole."""

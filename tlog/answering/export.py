@@ -48,7 +48,7 @@ EventFormat = Literal["ndjson", "csv"]
 _COLUMNS = (
     "index", "eventId", "timestamp", "loggedAt", "action", "operation", "outcome", "userId", "actorType", "role", "email",
     "ipAddress", "address", "userAgent", "resourceType", "resourceId", "resourceName", "relatedResources", "details", "metadata",
-    "sourceId", "sourceSeq", "appendedBy", "erased", "state", "evidence",
+    "sourceId", "sourceSeq", "appendedBy", "lost", "missing", "state", "evidence",
 )  # fmt: skip
 # What makes a spreadsheet take a cell for a formula (OWASP ASVS 1.2.10), in its full-width forms too; and what a reader that
 # trims cells, as many do, takes off first: white space, control and format characters.
@@ -102,7 +102,8 @@ def _csv(document: dict[str, Any]) -> bytes:
             if name in document
         },
         "actorType": actor.get("type"),
-        "erased": " ".join(plain["log"].get("erased", ())),
+        "lost": " ".join(f"{each['group']}:{each['by']}" for each in plain["log"].get("lost", ())),
+        "missing": " ".join(plain["log"].get("missing", ())),
         "resourceType": resource["type"],
         "resourceId": resource.get("id"),
         "resourceName": resource.get("name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tlog.answering.query import decode_entry, groups_of
 from tlog.core.checkpoint import peek_checkpoint
 from tlog.core.eventfile import EventFile, format_event_file
 from tlog.core.proof import plan_consistency, plan_inclusion, prove, verify_consistency, verify_inclusion
@@ -99,10 +100,19 @@ def event_file(event: FoundEvent, *, disclose: bool) -> bytes:
 
     Args:
         event: the row and its disclosures.
-        disclose: whether to include the personal data, where it was not erased.
+        disclose: whether to include the personal data. The file claims all of it then; for what is absent it names the outcome
+            that explains it, and if none does, verifiers say MISSING.
 
     """
-    return format_event_file(EventFile(event.leaf.entry, event.disclosures() if disclose else {}))
+    if not disclose:
+        return format_event_file(EventFile(event.leaf.entry, {}))
+    disclosures = event.disclosures()
+    entry = decode_entry(event.leaf.index, event.leaf.entry)
+    absent = [group for group in groups_of(entry) if group not in disclosures]
+    if event.lost_by is None:
+        return format_event_file(EventFile(event.leaf.entry, disclosures, missing=tuple(absent)))
+    lost = tuple((group, event.lost_by) for group in absent)
+    return format_event_file(EventFile(event.leaf.entry, disclosures, absent=lost))
 
 
 def _damage(checkpoint: SealedCheckpoint, error: TlogError) -> str:

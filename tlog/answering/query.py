@@ -302,11 +302,19 @@ def decode_other(index: int, entry: bytes) -> OtherEntry:
         raise DamagedLogError(message) from None
 
 
+def groups_of(entry: StoredEvent | OtherEntry) -> list[str]:
+    """Return the groups that a stored entry commits to, in their order."""
+    if isinstance(entry, OtherEntry):
+        return entry.groups()
+    related = entry.commitments.related
+    return group_names(0 if related is UNSET else len(related))
+
+
 def event_document(found: FoundEvent, position: Position | None = None) -> dict[str, Any]:
     """Return an event of the log as a value for msgspec to encode: its members as sent, and under `log` what the log says.
 
-    What was erased is absent, and `log.erased` names its groups. With a position, `log.state` says whether the entry was
-    pending, sealed, or indexed then.
+    Of what is absent `log.lost` names the groups and the outcome that explains them, `log.missing` those that nothing explains.
+    With a position, `log.state` says whether the entry was pending, sealed, or indexed then.
 
     Raises:
         DamagedLogError: the stored entry is no event.
@@ -327,15 +335,14 @@ def _document(
         "chainHash": found.leaf.chain_hash,
     }
     if isinstance(entry, OtherEntry):
-        groups = entry.groups()
         document = {"type": entry.type, "entry": msgspec.Raw(found.leaf.entry), "disclosed": bodies}
     else:
-        related = entry.commitments.related
-        groups = group_names(0 if related is UNSET else len(related))
         if (appended_by := bodies.get("actor", {}).pop("appendedBy", None)) is not None:
             place["appendedBy"] = appended_by
         document = _event_document(entry, bodies)
-    place["erased"] = [group for group in groups if group not in bodies]
+    absent = [group for group in groups_of(entry) if group not in bodies]
+    place["lost"] = [] if found.lost_by is None else [{"group": group, "by": found.lost_by} for group in absent]
+    place["missing"] = absent if found.lost_by is None else []
     if matched is not None:
         place["matched"] = matched.partition("/")[0]
     if position is not None:
@@ -358,7 +365,7 @@ def _event_document(entry: StoredEvent, bodies: dict[str, dict[str, msgspec.Raw]
     document["outcome"] = entry.outcome
     if "actor" in bodies:
         document["actor"] = bodies["actor"]
-    # Of an erased resource its public type is left.
+    # Of an absent resource its public type is left.
     document["resource"] = {"type": entry.resourceType}
     document |= bodies.get("resource", {})
     if related := [body for group, body in bodies.items() if group.startswith("related/")]:

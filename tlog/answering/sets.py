@@ -7,6 +7,7 @@ never more than one is held.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +15,10 @@ import msgspec
 
 from tlog.answering.evidence import MAX_POSTINGS, MAX_SIZE, begin, check_provable, proving
 from tlog.answering.lookup import indexed_rising, met
-from tlog.core.commitment import SALT_SIZE
+from tlog.core.commitment import MAX_RELATED, SALT_SIZE, group_names
 from tlog.core.evidence import require, verify_part
+from tlog.core.evidence_set import logged_of
+from tlog.errors import MissingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -31,7 +34,8 @@ _READ_AT_ONCE: Final = 1_000
 _HASH_SIZE: Final = 44  # bytes of one hash in base64, at most
 # An entry has an index and its marks, a disclosure its names and a salt, and a posting its place in a page.
 _AROUND_ENTRY: Final = 100
-_AROUND_DISCLOSURE: Final = 100
+_AROUND_DISCLOSURE: Final = 100  # a row about an absent one is shorter
+_OUTCOMES: Final = 512  # bytes of an outcome that explains, with its proof, for each entry that may need another one
 # Checkpoint, question, bucket keys, entries at the edges; of each segment the pages at the ends of two keys with their proof.
 _FIXED: Final = 512 << 10
 _OF_A_SEGMENT: Final = 6 << 10
@@ -51,7 +55,7 @@ async def make_set(
         verifier: the log's public key.
         bucket_keys: the log's; those of the buckets asked for are in each part.
         question: with something in it that has an index key, and so much that answers that `make_evidence` refused it.
-        disclose: whether to include the answering entries' personal data where it was not erased.
+        disclose: as in `make_evidence`.
 
     Raises:
         MalformedInputError: the question has no index key.
@@ -68,10 +72,13 @@ async def make_set(
         for number, (start, end) in enumerate(pairwise(cuts), 1):
             with proving():
                 bundle = await making.bundle(view, start, end, "part", (number, len(cuts) - 1))
-                _, entries = verify_part(verifier, question, bundle)
-                logged = [entries[index].loggedAt for index in entries.keys() - {0, bundle.epoch}]
-                require(latest <= min(logged, default=latest), "the log's clock went back from one part to the next")
-                latest = max(logged, default=latest)
+                # What is MISSING is for whoever verifies the set to see.
+                with suppress(MissingError):
+                    logged = logged_of(bundle, verify_part(verifier, question, bundle)[1])
+                    require(
+                        latest <= min(logged, default=latest), "the log's clock went back from one part to the next"
+                    )
+                    latest = max(logged, default=latest)
             yield bundle
 
 
@@ -101,6 +108,7 @@ async def _sizes(view: View, indexes: list[int], *, disclose: bool) -> dict[int,
     return {
         event.leaf.index: len(_encode(event.leaf.entry.decode()))
         + _AROUND_ENTRY
+        + (_OUTCOMES + _AROUND_DISCLOSURE * len(group_names(MAX_RELATED)) if event.lost_by is not None else 0)
         + sum(len(_encode(data[SALT_SIZE:].decode())) + _AROUND_DISCLOSURE for data in event.disclosures().values())
         for event in await view.events(indexes)
     }

@@ -72,7 +72,8 @@ class RangeFacts:
     `full_tiles` has for each tile of level 0 that is full at the end of the range the hash it folds to, `open_tile` the hashes
     of the tile that is not full. `subtrees` are the perfect subtrees of the block up to the end. `absent` are the entries of
     which nothing is disclosed, `last_present` is the last one of which something is, `lost` are the outcomes of that kind. What
-    this program cannot judge is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables lack.
+    this program cannot judge is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables
+    lack.
     """
 
     start: int

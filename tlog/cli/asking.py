@@ -196,9 +196,9 @@ def _cells(event: dict[str, Any]) -> list[str]:
     if "entry" in event:
         return ["(the log)", event["type"], "", "", ""]
     actor, where = event.get("actor"), event["resource"]
-    user = "(erased)" if actor is None else actor.get("userId", "(unknown)")
+    user = "(absent)" if actor is None else actor.get("userId", "(unknown)")
     what = event["action"] if "operation" not in event else f"{event['action']} ({event['operation']})"
-    return [user, what, f"{where['type']}:{where.get('id', '(erased)')}", event["outcome"], event["eventId"]]
+    return [user, what, f"{where['type']}:{where.get('id', '(absent)')}", event["outcome"], event["eventId"]]
 
 
 def export(  # noqa: PLR0917 - the options of a command line

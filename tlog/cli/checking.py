@@ -177,6 +177,10 @@ def verify_proof(
     verified = exit_on_error(lambda: verify_event(read_vkey(vkey), event.read_bytes(), proof.read_bytes()))
     checkpoint = verified.checkpoint
     print(f"VERIFIED: entry {verified.index} of {checkpoint.origin}, in its tree of {checkpoint.size:,} entries")
+    if verified.absent:
+        for group, by in verified.absent:
+            print(f"not checked: {group}: LOST, as entry {by} says, which is not in this file")
+        raise typer.Exit(NotCheckedError.exit_code)
 
 
 def verify_consistency(
@@ -237,6 +241,8 @@ def verify_evidence(  # noqa: PLR0917 - the options of a command line
         print(visible(line))
     log, size = proved.checkpoint.origin, proved.epoch.size
     print(f"VERIFIED: {_verdict(proved, count=count)}, of the {size:,} entries that {log} had indexed")
+    if proved.withheld and not count:
+        print("WITHHELD: no names in this bundle; ask for --disclose")
     for each in (*question.not_looked_at(), f"entries from {size:,} on, which were indexed later"):
         print(f"not looked at: {each}")
     if unknown := proved.unknown():
@@ -264,6 +270,9 @@ def _verify_answer(log: Verifier, question: Question, path: Path, *, count: bool
 def _describe_answers(proved: Proved) -> Iterator[str]:
     from tlog.core.entry import OtherEntry
 
+    absent: dict[int, list[tuple[str, int]]] = {}
+    for index, group, by in proved.absent:
+        absent.setdefault(index, []).append((group, by))
     for index, entry in reversed(proved.answers or ()):
         if isinstance(entry, OtherEntry):
             yield f"entry {index}: {entry.loggedAt} control entry of the type {entry.type}"
@@ -274,6 +283,7 @@ def _describe_answers(proved: Proved) -> Iterator[str]:
         yield f"entry {index}: {entry.timestamp} {entry.action}{operation} {entry.resourceType}, {entry.outcome}{where}"
         for group, body in proved.bodies.get(index, {}).items():
             yield f"  {group} {body.decode()}"
+        yield from (f"  {group} LOST, said by entry {by}" for group, by in absent.get(index, ()))
     for index, other in proved.apart:
         yield f"entry {index}: {other.loggedAt} control entry of the type {other.type}, which is no event and not counted"
     for index in proved.alike:

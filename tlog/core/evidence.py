@@ -40,7 +40,7 @@ from tlog.core.segment import (
 )
 from tlog.core.strict import CanonicalFile, encode_base64, parse_base64
 from tlog.core.tile import split_hashes
-from tlog.errors import MalformedInputError, NotCheckedError, VerificationError
+from tlog.errors import MalformedInputError, MissingError, NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,9 +190,9 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     8. The entries under these postings are there, and have the key; of them those count to which everything asked applies.
     9. Disclosures match the commitments of their entries, are what their groups have, and lead to the keys of their entries as
        far as that can be seen: what the question is about, and whatever is in a bucket whose key is there.
-    10. If the bundle claims to disclose, each group of each answer is disclosed, or an outcome among the entries explains why it
+    10. The manifest counts right.
+    11. If the bundle claims to disclose, each group of each answer is disclosed, or an outcome among the entries explains why it
        is absent. Of how many entries that speaks, and what lies between, is compared as far as the bundle shows it.
-    11. The manifest counts right.
 
     Raises:
         MalformedInputError: a member has not the form it must have, or the index has or counts nothing of what is asked.
@@ -248,8 +248,6 @@ def verify_part(log: Verifier, question: Question, bundle: Evidence) -> tuple[Pr
             apart.append((index, entry))
     bodies = _bodies(bundle, dict(answers))
     doubt = _check_disclosed(question, keys, bucket_keys, answers, bodies)
-    if bundle.disclosure == "full":
-        _check_absent(bundle, entries, answers, bodies)
     said_by = {by for _, _, by in bundle.absent}
     disclosed = sum(map(len, bodies.values()))
     _check_rest(
@@ -257,6 +255,8 @@ def verify_part(log: Verifier, question: Question, bundle: Evidence) -> tuple[Pr
         used | found.keys() | said_by,
         Manifest(answers=len(answers), disclosures=disclosed, postings=len(found)),
     )
+    if bundle.disclosure == "full":  # last: what is MISSING is missing from an answer that is right in all else
+        _check_absent(bundle, entries, answers, bodies)
     matched = {index: group for index, entry in answers if (group := matcher.matched(entry)) is not None}
     proved = proved._replace(count=len(answers), answers=answers, matched=matched, bodies=bodies)
     return proved._replace(apart=apart, alike=alike, absent=bundle.absent, doubt=doubt), entries
@@ -486,7 +486,7 @@ def _check_absent(
     claimed = [(index, group) for index, entry in answers for group in entry.groups()]
     missing = [each for each in claimed if each not in explained and each[1] not in bodies.get(each[0], {})]
     if missing:
-        raise VerificationError(describe_missing(missing))
+        raise MissingError(describe_missing(missing))
     unasked = explained.difference(claimed).union(each for each in explained if each[1] in bodies.get(each[0], {}))
     require(not unasked and len(explained) == len(rows), "a reason is given for something that is not absent")
 
@@ -516,8 +516,9 @@ def _lost(entry: Entry | None, index: int, seen: Seen) -> Lost:
             f"MISSING: entry {index}, which is to explain why something is absent, is no outcome of the kind 'lost'"
         )
         raise VerificationError(message)
-    contradiction = entry.report.contradicted(index, seen)
-    require(not contradiction, f"MISSING: {contradiction}, so it explains nothing")
+    if contradiction := entry.report.contradicted(index, seen):
+        message = f"MISSING: {contradiction}, so it explains nothing"
+        raise MissingError(message)
     return entry.report
 
 

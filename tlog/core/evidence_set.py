@@ -15,8 +15,9 @@ from tlog.core.evidence import require, verify_part
 from tlog.errors import NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from tlog.core.entry import Entry
     from tlog.core.evidence import Evidence, Proved
     from tlog.core.note import Verifier
     from tlog.core.question import Question
@@ -46,9 +47,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
         first = first or bundle
         _check_place(bundle, first, parts)
         proved, entries = verify_part(log, question, bundle)
-        # Entry 0 and the epoch's entry are in every part, and outcomes may lie anywhere; what else is there lies between them.
-        outside = {by for _, _, by in bundle.absent if not bundle.start <= by < bundle.end}
-        logged = [entries[index].loggedAt for index in sorted(entries.keys() - {0, bundle.epoch} - outside)]
+        logged = logged_of(bundle, entries)
         rises = not logged or latest <= logged[0]
         require(
             rises, "the log's clock went back from one part to the next, which convicts the log: see 'verify.py fraud'"
@@ -61,6 +60,15 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
     if whole.doubt:
         raise NotCheckedError(whole.doubt)
     return whole
+
+
+def logged_of(bundle: Evidence, entries: Mapping[int, Entry]) -> list[str]:
+    """Return the `loggedAt` of a part's entries, by index, that lie between those of the parts around it.
+
+    Entry 0 and the epoch's entry are in every part, and outcomes that explain something may lie anywhere.
+    """
+    outside = {by for _, _, by in bundle.absent if not bundle.start <= by < bundle.end}
+    return [entries[index].loggedAt for index in sorted(entries.keys() - {0, bundle.epoch} - outside)]
 
 
 def _check_place(bundle: Evidence, first: Evidence, before: Sequence[Proved]) -> None:

@@ -20,7 +20,7 @@ from tlog.core.merkle import leaf_hash
 from tlog.core.proof import verify_consistency, verify_inclusion
 from tlog.core.strict import encode_base64
 from tlog.core.tlogproof import parse_consistency_proof, parse_inclusion_proof
-from tlog.errors import InconsistentRootsError, VerificationError
+from tlog.errors import InconsistentRootsError, MissingError, VerificationError
 
 if TYPE_CHECKING:
     from tlog.core.eventfile import EventFile
@@ -86,7 +86,7 @@ def _check_absent(entry: Entry, index: int, event: EventFile) -> None:
         raise VerificationError(message)
     missing = [*event.missing, *(group for group, by in event.absent if by <= index)]
     if missing:
-        raise VerificationError(describe_missing([(index, group) for group in missing]))
+        raise MissingError(describe_missing([(index, group) for group in missing]))
 
 
 def verify_growth(log: Verifier, old_note: bytes, proof_file: bytes) -> tuple[Checkpoint, Checkpoint]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tlog.storage.connection import Connection
+    from tlog.storage.rows import FoundEvent
 
 
 class Explanation(NamedTuple):
@@ -25,10 +26,6 @@ class Explanation(NamedTuple):
     kind: str
     start: int
     end: int
-
-    def covers(self, index: int) -> bool:
-        """Tell whether it explains that something of entry `index` is absent."""
-        return self.start <= index < self.end <= self.by
 
 
 def explanations_of(controls: Iterable[tuple[int, bytes]]) -> list[Explanation]:
@@ -54,6 +51,24 @@ async def read_explanations(connection: Connection) -> list[Explanation]:
     """Return what is kept."""
     cursor = await connection.execute(QUERIES["read_explanations"])
     return [Explanation(*row) for row in await cursor.fetchall()]
+
+
+async def explain(connection: Connection, events: Sequence[FoundEvent]) -> list[FoundEvent]:
+    """Return events, each with the outcome that explains what of it is absent."""
+    lacking = [event.leaf.index for event in events if event.lacks_something()]
+    if not lacking:
+        return list(events)
+    cursor = await connection.execute(QUERIES["read_new_outcomes"], binary=True)
+    new = explanations_of(await cursor.fetchall())
+    values = {
+        "indexes": lacking,
+        "entries": [each.by for each in new],
+        "starts": [each.start for each in new],
+        "ends": [each.end for each in new],
+    }
+    cursor = await connection.execute(QUERIES["find_explanations"], values)
+    found: dict[int, int] = dict(await cursor.fetchall())
+    return [event._replace(lost_by=found.get(event.leaf.index)) for event in events]
 
 
 async def publish_explanations(connection: Connection, explanations: Sequence[Explanation]) -> None:

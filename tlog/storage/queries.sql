@@ -533,6 +533,37 @@ SELECT index, entry FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s 
 -- Returns what outcomes explain, for answers and for the full check: index of the outcome, its kind, and [start, end).
 SELECT entry_index, kind, start_index, end_index FROM tlog.explanation ORDER BY entry_index;
 
+-- name: read_new_outcomes
+-- Returns the outcomes after the newest index epoch, whose explanations are not kept yet, for answers.
+SELECT index, entry
+FROM tlog.leaf
+WHERE
+    index >= (SELECT coalesce(max(size), 0) FROM tlog.index_epoch)
+    AND event_id IS NULL AND position('"type":"outcome"'::bytea IN entry) > 0;
+
+-- name: find_explanations
+-- Returns for each index the outcome that explains that its disclosures are absent, of those that are kept or given, for answers.
+-- None does that says so after later events, or of entries of which something is there.
+WITH said AS (
+    SELECT entry_index, start_index, end_index FROM tlog.explanation
+    UNION
+    SELECT * FROM unnest(%(entries)s::bigint[], %(starts)s::bigint[], %(ends)s::bigint[])
+)
+SELECT asked.index, min(said.entry_index)
+FROM unnest(%(indexes)s::bigint[]) AS asked (index), said
+WHERE
+    asked.index >= said.start_index AND asked.index < said.end_index AND said.end_index <= said.entry_index
+    AND NOT EXISTS (
+        SELECT FROM tlog.leaf WHERE index >= said.end_index AND index < said.entry_index AND event_id IS NOT NULL
+    )
+    AND NOT EXISTS (
+        SELECT FROM tlog.disclosure
+        WHERE
+            index >= said.start_index AND index < said.end_index
+            AND (actor IS NOT NULL OR resource IS NOT NULL OR cardinality(array_remove(related, NULL)) > 0)
+    )
+GROUP BY asked.index;
+
 -- name: publish_explanations
 -- Adds what outcomes explain, for the indexer.
 INSERT INTO tlog.explanation (entry_index, kind, start_index, end_index)

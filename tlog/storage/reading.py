@@ -15,6 +15,7 @@ from tlog.core.bundle import format_bundle
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
+from tlog.storage.explanations import explain
 from tlog.storage.index import (
     Epoch,
     Run,
@@ -101,7 +102,7 @@ class ReadStore:
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
         """Return the events among `event_ids` that the log has."""
         async with self._reading() as connection:
-            return await find_events(connection, event_ids)
+            return await explain(connection, await find_events(connection, event_ids))
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
@@ -279,7 +280,8 @@ class View:
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
         nothing = (None, None, None, None)
         found = [(Leaf(*row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
-        return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
+        events = [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
+        return await explain(self._connection, events)
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:
         """Return the entries of `indexes`, as many as there are."""

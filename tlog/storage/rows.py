@@ -58,12 +58,20 @@ class Leaf(NamedTuple):
 
 
 class FoundEvent(NamedTuple):
-    """A row with its disclosures, None where they were erased; `related` is empty where nothing of the entry is disclosed."""
+    """A row with its disclosures, None where they are absent; `related` is empty where nothing of the entry is disclosed.
+
+    `lost_by` is the index of the outcome that explains what is absent, None if nothing is, or nothing explains it.
+    """
 
     leaf: Leaf
     actor: bytes | None = None
     resource: bytes | None = None
     related: Sequence[bytes | None] = ()
+    lost_by: int | None = None
+
+    def lacks_something(self) -> bool:
+        """Tell whether something of an event is not disclosed."""
+        return self.leaf.event_id is not None and None in {self.actor, self.resource, *self.related}
 
     def disclosures(self) -> dict[str, bytes]:
         """Return the disclosures that are there by group (`tlog.core.commitment`), in the order of the groups."""

@@ -90,11 +90,18 @@ class ReceiptCounts(Struct, rename="camel", kw_only=True):
 
 
 class LoggedResource(Struct, kw_only=True):
-    """What was acted on; `id` and `name` are absent once they were erased."""
+    """What was acted on; `id` and `name` are absent where they are lost or missing."""
 
     type: str
     id: str | UnsetType = UNSET
     name: str | UnsetType = UNSET
+
+
+class LostGroup(Struct, kw_only=True):
+    """A group of personal data that is absent, and the entry of the outcome that explains it."""
+
+    group: str
+    by: Index
 
 
 class Place(Struct, rename="camel", kw_only=True):
@@ -107,11 +114,14 @@ class Place(Struct, rename="camel", kw_only=True):
     appended_by: (
         Annotated[
             str,
-            Meta(description="The API key's ID, 'local' (the command line) or 'log'; absent once the actor is erased"),
+            Meta(description="The API key's ID, 'local' (the command line) or 'log'; absent where the actor is"),
         ]
         | UnsetType
     ) = UNSET
-    erased: Annotated[list[str], Meta(description="Groups of personal data that were erased")]
+    lost: Annotated[
+        list[LostGroup], Meta(description="Groups of personal data that are absent, as an outcome explains")
+    ]
+    missing: Annotated[list[str], Meta(description="Groups of personal data that are absent, which nothing explains")]
     matched: (
         Annotated[
             Literal["resource", "related"], Meta(description="What of it was asked for: what was acted on, or named")
@@ -122,7 +132,7 @@ class Place(Struct, rename="camel", kw_only=True):
 
 
 class LoggedEvent(Struct, rename="camel", kw_only=True):
-    """An event as it was sent, and its place in the log; members whose data was erased are absent."""
+    """An event as it was sent, and its place in the log; members whose data is lost or missing are absent."""
 
     event_id: EventId
     timestamp: Moment

@@ -26,7 +26,7 @@ _AHEAD: Final[dict[str, Any]] = {
 }
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "Event": EVENT,
-    "LoggedEvent": {**EVENT, "log": {**_PLACE, "erased": [], "state": "sealed"}},
+    "LoggedEvent": {**EVENT, "log": {**_PLACE, "lost": [], "missing": [], "state": "sealed"}},
     "Receipts": {"receipts": [_RECEIPT, {**_RECEIPT, "duplicate": True, "warnings": [_AHEAD]}]},
     "ReceiptCounts": {"count": 100, "duplicates": 0, "lastIndex": 1234, "chainHash": _PLACE["chainHash"]},
     "Problem": {
