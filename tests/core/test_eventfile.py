@@ -29,6 +29,14 @@ def test_any_of_the_disclosures_may_be_given(groups):
     assert json.loads(format_event_file(event))["disclosed"] == groups
 
 
+def test_what_is_absent_is_explained_or_missing():
+    event = EVENT._replace(disclosures={}, absent=(("actor", 9), ("related/0", 9)), missing=("resource", "related/1"))
+    data = format_event_file(event)
+    assert json.loads(data)["disclosed"] == ["actor", "resource", "related/0", "related/1"]
+    assert json.loads(data)["absent"] == [["actor", 9], ["related/0", 9]]
+    assert parse_event_file(data) == event
+
+
 def test_groups_are_listed_in_their_order_and_members_in_that_of_json():
     groups = ["actor", "resource", *(f"related/{number}" for number in range(12))]
     event = EVENT._replace(disclosures={group: SALT + group.encode() for group in reversed(groups)})
@@ -66,10 +74,13 @@ def test_the_control_of_what_is_changed():
         (changed(more=1), "not an event file", ""),
         (changed(entry=1), "not an event file", ""),
         (changed(disclosures=[]), "not an event file", ""),
-        (changed(absent=[["actor", 5]]), "not an event file", ""),
+        (changed(absent=[["actor", 5]]), "explains something as absent that is there", "/absent"),
+        (changed(absent=[["actor", "5"]]), "not an event file", ""),
+        (changed(absent=[["related/0", 5]]), "not those that it claims", "/disclosed"),
+        (changed(absent=[["related/0", 5]] * 2, disclosed=["actor", "resource", "related/0"]), "or not in the order", "/absent"),
         (changed(disclosed=["actor"]), "not those that it claims", "/disclosed"),
         (changed(disclosed=["resource", "actor"]), "not those that it claims", "/disclosed"),
-        (changed(disclosed=["actor", "resource", "related/0"]), "not those that it claims", "/disclosed"),
+        (changed(disclosed=["actor", "actor", "resource"]), "not those that it claims", "/disclosed"),
         (changed(disclosed=["source"], disclosures={"source": {"body": "", "salt": ""}}), "a group of disclosures is", ""),
         (changed(disclosed=["related/32"], disclosures={"related/32": {"body": "", "salt": ""}}), "a group of disclosures is", ""),
         (changed(disclosed=["actor"], disclosures={"actor": {"body": ""}}), "not an event file", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from hashlib import sha256
 
 import bundles
@@ -11,11 +12,11 @@ import pytest
 import reference
 from bundles import canonical, file_of, sample_log
 
-from tlog.core.evidence import RangeText, format_range, parse_evidence, verify_evidence
+from tlog.core.evidence import RangeText, describe_missing, format_range, parse_evidence, verify_evidence
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
 from tlog.core.segment import PageRun, RangeProof
-from tlog.errors import MalformedInputError, NotCheckedError, TlogError, VerificationError
+from tlog.errors import MalformedInputError, MissingError, NotCheckedError, TlogError, VerificationError
 
 LOG = sample_log()
 VERIFIER = parse_vkey(bundles.vkey())
@@ -431,7 +432,7 @@ def test_times_are_read_and_say_nothing():
 
 
 def disclosing(index, group, body, question):
-    """A bundle with one disclosure, to which the entry commits."""
+    """A bundle that discloses everything, of one entry something else, to which the entry commits."""
     log, salt = sample_log(), bytes(16)
     entry = json.loads(log.entries[index])
     text = body if isinstance(body, str) else canonical(body)
@@ -442,10 +443,11 @@ def disclosing(index, group, body, question):
     else:
         entry.setdefault("commitments", {})[kind] = commitment
     log.entries[index] = canonical(entry)
-    bundle = signed(log).bundle(question)
-    bundle["disclosure"] = "full"
-    bundle["disclosures"] = [[index, {group: {"body": text, "salt": bundles.b64url(salt)}}]]
-    bundle["manifest"]["disclosures"] = 1
+    bundle = signed(log).bundle(question, disclose=True)
+    texts = dict(bundle["disclosures"])
+    texts[index] = {**texts.get(index, {}), group: {"body": text, "salt": bundles.b64url(salt)}}
+    bundle["disclosures"] = [list(each) for each in sorted(texts.items())]
+    bundle["manifest"]["disclosures"] = sum(map(len, texts.values()))
     return bundle
 
 
@@ -498,6 +500,10 @@ def test_the_groups_of_a_control_entry_are_its_commitments():
     question = QUESTIONS["control"]
     bundle = disclosing(37, "resource", "anything", question)
     assert verify(bundle, question).bodies == {37: {"resource": b"anything"}}
+    with pytest.raises(
+        MissingError, match="MISSING: 1 disclosures are absent, and no outcome explains it: entry 37 resource"
+    ):
+        verify(change(change(bundle, "disclosures", to=[]), "manifest", "disclosures", to=0), question)
     with pytest.raises(VerificationError, match="does not match its commitment"):
         verify(change(bundle, "disclosures", 0, 1, "resource", "body", to="other"), question)
     with pytest.raises(MalformedInputError, match="does not commit to the group 'actor'"):
@@ -517,3 +523,113 @@ def test_disclosures_of_many_groups_stand_in_the_order_of_json():
         verify(
             change(bundle, "disclosures", 0, 1, to=lambda groups: {"related/32": groups["related/0"]}), {"userId": "u"}
         )
+
+
+# --- What is absent ---------------------------------------------------------------------------------------------------
+
+PATIENT = {"resourceType": "patient", "resourceId": "P:3"}
+READ = {"action": "read"}
+LOST = {"start": 60, "end": 121, "n": 59}  # of the sample log's entries 77 and 117 commit to nothing
+
+
+def losing(report, *, kind="lost"):
+    """A log whose last entry, after its epoch's, is an outcome."""
+    log = sample_log()
+    log.entries.append(bundles.outcome(122, kind, report))
+    return signed(log)
+
+
+def lacking(log, question, gone, *, by=122, said=True):
+    """A bundle that discloses all but `gone`, (index, group), which outcome `by` is said to explain; others are disclosed."""
+    bundle = log.bundle(question, disclose=True)
+    texts = {index: {group: text for group, text in groups.items() if (index, group) not in gone}
+             for index, groups in bundle["disclosures"]}  # fmt: skip
+    bundle["disclosures"] = [[index, groups] for index, groups in texts.items() if groups]
+    bundle["manifest"]["disclosures"] = sum(map(len, texts.values()))
+    if said:
+        bundle["absent"] = [[index, group, by] for index, group in gone]
+        bundle |= log.shown(sorted({index for index, _ in bundle["entries"]} | {by}))
+    return bundle
+
+
+def groups_from(log, question, first):
+    """All groups of the answers from an entry on."""
+    bundle = log.bundle(question, disclose=True)
+    return [
+        (index, group)
+        for index, groups in bundle["disclosures"]
+        for group in sorted(groups, key=lambda each: (each.startswith("related"), each))
+        if index >= first
+    ]
+
+
+def test_what_was_lost_is_explained_by_its_outcome():
+    log = losing(LOST)
+    gone = groups_from(log, PATIENT, 60)
+    assert gone
+    proved = verify(lacking(log, PATIENT, gone), PATIENT)
+    assert list(proved.absent) == [(index, group, 122) for index, group in gone]
+    assert min(proved.bodies) < 60 > max(proved.bodies)
+    assert not proved.withheld
+    assert verify(log.bundle(PATIENT), PATIENT).withheld
+
+
+@pytest.mark.parametrize(
+    "report, kind, message",
+    [
+        (LOST | {"n": 1}, "lost", "another number names commitments"),
+        (LOST | {"start": 90, "n": 20}, "lost", "no outcome explains it"),
+        (LOST | {"end": 123, "n": 60}, "lost", "no outcome explains it"),
+        (LOST | {"start": 30, "n": 80}, "lost", "something is there"),
+        ({"instance": "AAAAAAAAAAA"}, "stopped", "is no outcome of the kind 'lost'"),
+        ({}, "later", "is no outcome of the kind 'lost'"),
+    ],
+)
+def test_what_explains_nothing(report, kind, message):
+    log = losing(report, kind=kind)
+    with pytest.raises(VerificationError, match=f"MISSING.*{message}"):
+        verify(lacking(log, PATIENT, groups_from(log, PATIENT, 60)), PATIENT)
+
+
+def test_a_thousand_disclosures_that_are_taken_out_are_named():
+    rng, named = random.Random(7), 0
+    log = losing(LOST)
+    while named < 1_000:
+        question = rng.choice([PATIENT, READ, {"userId": "user-3"}, {"sourceId": "app-6"}])
+        gone = sorted(
+            rng.sample(groups := groups_from(log, question, 0), rng.randint(1, len(groups))), key=groups.index
+        )
+        with pytest.raises(MissingError) as caught:
+            verify(lacking(log, question, gone, said=False), question)
+        told = str(caught.value).partition("explains it: ")[2].split(", ")
+        assert told == [f"entry {index} {group}" for index, group in gone]
+        named += len(gone)
+    assert verify(log.bundle(READ, disclose=True), READ).absent == []  # the control
+
+
+def test_rows_about_what_is_absent_are_exact():
+    log = losing(LOST)
+    gone = groups_from(log, PATIENT, 60)
+    bundle = lacking(log, PATIENT, gone)
+    assert verify(bundle, PATIENT).absent
+    first = groups_from(log, PATIENT, 0)[0]
+    for rows in (
+        [*bundle["absent"], bundle["absent"][-1]],
+        bundle["absent"][::-1],
+        [*bundle["absent"], [121, "actor", 122]],
+        [[*first, 122], *bundle["absent"]],
+    ):
+        with pytest.raises(VerificationError):
+            verify(bundle | {"absent": rows}, PATIENT)
+    with pytest.raises(MalformedInputError, match="where it says 'none'"):
+        verify(bundle | {"disclosure": "none", "disclosures": []}, PATIENT)
+    # An outcome that nothing needs is an entry that nothing asks for.
+    whole = log.bundle(PATIENT, disclose=True)
+    with pytest.raises(VerificationError, match="nothing asks for"):
+        verify(whole | log.shown(sorted({index for index, _ in whole["entries"]} | {122})), PATIENT)
+
+
+def test_more_than_a_thousand_are_counted():
+    message = describe_missing([(index, "actor") for index in range(1_500)])
+    assert message.startswith("MISSING: 1,500 disclosures are absent, and no outcome explains it: entry 0 actor, ")
+    assert message.endswith("entry 999 actor, and 500 more")

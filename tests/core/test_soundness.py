@@ -1136,11 +1136,9 @@ def test_what_is_disclosed_is_what_an_event_has_there(ask, name):
     entry["commitments"][group] = b64url(sha256(b"\x10" + salt + body.encode()).digest())
     log.entries[VICTIM] = canonical(entry)
     question = {"userId": "user-0", "resourceType": "record", "resourceId": "R:4"}
-    bundle = signed(log).bundle(question)
+    bundle = signed(log).bundle(question, disclose=True)
     assert bundle["manifest"]["answers"] == 1
-    bundle["disclosure"] = "full"
-    bundle["disclosures"] = [[VICTIM, {group: {"body": body, "salt": b64url(salt)}}]]
-    bundle["manifest"]["disclosures"] = 1
+    bundle["disclosures"][0][1][group] = {"body": body, "salt": b64url(salt)}
     code, said = ask(bundle, question)
     assert code == expected, said
 

@@ -161,6 +161,12 @@ class Control:
         )
 
 
+def outcome(number: int, kind: str, report: dict[str, Any]) -> str:
+    """Return the entry of an outcome."""
+    members = {"kind": kind, "loggedAt": moment(number), "report": report, "type": "outcome", "v": 1}
+    return canonical({"keys": [b64url(public_key("control", "outcome"))], **members})
+
+
 def moment(minute: int, *, fraction: bool = True) -> str:
     """Return the time `minute` minutes into the log's life."""
     return f"2026-03-{1 + minute // 1440:02d}T{minute // 60 % 24:02d}:{minute % 60:02d}:00" + (
