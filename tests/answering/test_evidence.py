@@ -13,10 +13,14 @@ from support import append, control_draft, sample_events, verify_offline
 from tlog.answering.evidence import make_evidence
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import event_document
+from tlog.answering.sets import make_set
 from tlog.core.evidence import format_evidence, parse_evidence, verify_evidence, verify_part
+from tlog.core.evidence_set import verify_evidence_set
+from tlog.core.making.outcome import draft_outcome
+from tlog.core.outcome import Lost
 from tlog.core.question import parse_question
 from tlog.core.verify import verify_event
-from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.errors import DamagedLogError, MalformedInputError, MissingError
 
 pytestmark = pytest.mark.anyio
 
@@ -108,8 +112,8 @@ def offline_options(members):
     return [option for name, value in members.items() for option in ("--ask", f"{name}={value}")]
 
 
-async def test_erasing_one_of_ten_leaves_the_others_readable_and_every_proof_valid(opened, database):
-    """Whoever is erased is gone from every answer; what the other nine were shown stays, and so does each proof."""
+async def test_one_of_ten_that_is_gone_is_missing_and_the_others_stay_as_they_were(opened, database):
+    """Every bundle that claims to disclose says so; a proof says so too, and without disclosures everything holds."""
     event = json.loads(sample_events(1)[0])
     event["relatedResources"] = [{"type": "patient_record", "id": f"P-{number}", "role": "hit"} for number in range(10)]
     asked = [{"resourceType": "patient_record", "resourceId": f"P-{number}"} for number in range(10)]
@@ -125,23 +129,50 @@ async def test_erasing_one_of_ten_leaves_the_others_readable_and_every_proof_val
         before = [await prove(members) for members in asked]
         with database.connect_admin() as connection:
             connection.execute("UPDATE tlog.disclosure SET related[4] = NULL WHERE index = %s", (index,))
-        after = [await prove(members) for members in asked]
+        for members in asked:
+            with pytest.raises(MissingError, match=rf"MISSING: 1 disclosures .*: entry {index} related/3$"):
+                await prove(members)
+            assert (await evidence(log, members)).manifest.answers == 1
         document = event_document((await log.reader.find([event["eventId"]]))[0])
         leaf = (await log.reader.find([event["eventId"]]))[0]
         proof = await prove_inclusion(log.reader, leaf.leaf, await checkpoint_of(log.reader, None))
-        shown = verify_event(log.verifier, event_file(leaf, disclose=True), proof.text())
-        members = {"resourceType": event["resource"]["type"], "resourceId": event["resource"]["id"]}
-        assert (await prove(members)).answers[-1][0] == index
-    for number, (old, new) in enumerate(zip(before, after, strict=True)):
-        assert old.matched == new.matched == {index: f"related/{number}"}
-        assert new.answers == old.answers
-        body = old.bodies[index].pop("related/3")
-        assert json.loads(body) == event["relatedResources"][3]
-        assert new.bodies == old.bodies
-        assert json.loads(new.bodies[index]["related/4"]) == event["relatedResources"][4]
-    assert document["log"]["erased"] == ["related/3"]
+        with pytest.raises(MissingError, match=rf"entry {index} related/3$"):
+            verify_event(log.verifier, event_file(leaf, disclose=True), proof.text())
+        shown = verify_event(log.verifier, event_file(leaf, disclose=False), proof.text())
+    for number, old in enumerate(before):
+        assert old.matched == {index: f"related/{number}"}
+        assert json.loads(old.bodies[index]["related/3"]) == event["relatedResources"][3]
+    assert (document["log"]["lost"], document["log"]["missing"]) == ([], ["related/3"])
     assert "P-3" not in msgspec.json.encode(document).decode()
-    assert (shown.index, "related/3" in shown.bodies, len(shown.bodies)) == (index, False, 11)
+    assert (shown.index, shown.bodies) == (index, {})
+
+
+async def test_what_was_lost_is_explained_in_bundles_sets_and_event_files(opened, database, monkeypatch):
+    async with opened(index=True) as log:
+        await append(log, sample_events(40, seed=2))
+        size = (await log.reader.state()).size
+        with database.connect_admin() as connection:
+            connection.execute("DELETE FROM tlog.disclosure WHERE index > 20")
+        events = sum([leaf.event_id is not None for leaf in [await log.reader.leaf(n) for n in range(21, size)]])
+        said = draft_outcome(Lost(start=21, end=size, n=events))
+        by = (await log.appender.append([said]))[0].index
+        await log.wait_indexed(by + 1, 20)
+        members = {"action": "read"}
+        proved = verify_evidence(log.verifier, parse_question(members), await evidence(log, members, disclose=True))
+        lost = [index for index, _ in proved.answers if index > 20]
+        assert lost
+        assert list(proved.absent) == [(index, group, by) for index in lost for group in ("actor", "resource")]
+        assert max(proved.bodies) <= 20
+        monkeypatch.setattr("tlog.answering.sets.MAX_POSTINGS", 10)
+        stores = log.reader, log.verifier, log.bucket_keys
+        parts = [part async for part in make_set(*stores, parse_question(members), disclose=True)]
+        assert len(parts) > 1
+        whole = verify_evidence_set(log.verifier, parse_question(members), parts)
+        assert (whole.absent, whole.bodies) == (list(proved.absent), proved.bodies)
+        leaf = next(each for each in (await log.searcher.ask(parse_question({}))).events if each.leaf.index in lost)
+        proof = await prove_inclusion(log.reader, leaf.leaf, await checkpoint_of(log.reader, None))
+        shown = verify_event(log.verifier, event_file(leaf, disclose=True), proof.text())
+        assert (shown.absent, shown.bodies) == ((("actor", by), ("resource", by)), {})
 
 
 async def test_a_count_about_a_resource_is_two_numbers(opened):

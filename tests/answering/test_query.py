@@ -69,11 +69,11 @@ async def test_a_resource_is_found_under_every_event_that_names_it(opened):
                 place = documents[0].pop("log")
                 assert documents[0] == {"outcome": "unknown", **event}
                 assert answer.matched == [group]
-                assert (place["appendedBy"], place["erased"]) == ("local", [])
+                assert (place["appendedBy"], place["lost"], place["missing"]) == ("local", [], [])
                 assert place["matched"] == ("resource" if group == "resource" else "related")
 
 
-async def test_what_is_erased_is_absent_and_named(opened):
+async def test_what_is_absent_is_named_and_by_what_it_is_explained(opened):
     event = json.loads(sample_events(1)[0])
     event["relatedResources"] = [{"type": "patient_record", "id": f"P-{number}"} for number in range(3)]
     async with opened() as log:
@@ -81,12 +81,14 @@ async def test_what_is_erased_is_absent_and_named(opened):
         found = (await log.searcher.ask(parse_question({}))).events[0]
     first, _, third = found.related
     document = json.loads(msgspec.json.encode(event_document(found._replace(actor=None, related=[first, None, third]))))
-    assert document["log"]["erased"] == ["actor", "related/1"]
+    assert (document["log"]["lost"], document["log"]["missing"]) == ([], ["actor", "related/1"])
     assert document["relatedResources"] == [event["relatedResources"][0], event["relatedResources"][2]]
     assert not {"appendedBy", "matched"} & document["log"].keys()
     assert "actor" not in document
-    document = event_document(found._replace(resource=None, related=[None] * 3))
-    assert document["log"]["erased"] == ["resource", "related/0", "related/1", "related/2"]
+    document = event_document(found._replace(resource=None, related=[None] * 3, lost_by=7))
+    groups = ["resource", "related/0", "related/1", "related/2"]
+    assert document["log"]["lost"] == [{"group": group, "by": 7} for group in groups]
+    assert document["log"]["missing"] == []
     assert (document["resource"], "relatedResources" in document) == ({"type": event["resource"]["type"]}, False)
 
 

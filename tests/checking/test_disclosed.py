@@ -13,6 +13,7 @@ from msgspec import structs
 from support import rich_events
 
 from tlog.checking import facts as module
+from tlog.checking.absent import unpack_groups
 from tlog.checking.facts import Before
 from tlog.checking.ranges import RangeCheck
 from tlog.core.canonical import canonical
@@ -21,8 +22,10 @@ from tlog.core.commitment import SALT_SIZE, commit, group_names
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import draft_entries, salt_size
 from tlog.core.making.matching import EventFacts
+from tlog.core.making.outcome import draft_outcome
 from tlog.core.making.parsing import parse_batch
 from tlog.core.merkle import leaf_hashes
+from tlog.core.outcome import Lost, Stopped
 from tlog.core.pseudonym import public_text
 from tlog.core.strict import encode_base64url
 
@@ -97,31 +100,60 @@ def test_whole_disclosures_raise_no_alarm():
 
 
 @given(st.lists(st.booleans(), min_size=GROUPS, max_size=GROUPS))
-def test_what_is_erased_is_counted_by_group_and_the_rest_is_checked(erased):
-    left = iter(erased)
-    rows = [
-        (row[0], *(None if next(left) else each for each in row[1:3]), [None if next(left) else each for each in row[3] or []] or None)
-        for row in ROWS
-    ]  # fmt: skip
+def test_what_is_absent_is_named_by_group_and_the_rest_is_checked(absent):
+    left = iter(absent)
+    rows, gone = [], []
+    for row, made in zip(ROWS, DRAFTS, strict=True):
+        given = [None if next(left) else each for each in (*row[1:3], *(row[3] or []))]
+        rows.append((row[0], *given[:2], given[2:] or None))
+        gone.append([group for group, each in zip(group_names(len(made.related)), given, strict=True) if each is None])
+    whole = [n for n, groups in enumerate(gone) if len(groups) == 2 + len(DRAFTS[n].related)]
     found = check(ENTRIES, rows)
-    assert found.problems == []
-    gone = {
-        "undisclosed actor": sum(row[1] is None for row in rows),
-        "undisclosed resource": sum(row[2] is None for row in rows),
-        "undisclosed related": sum((row[3] or []).count(None) for row in rows),
-    }
-    assert sum(gone.values()) == sum(erased)
-    kept = GROUPS - sum(erased)
-    expected = {"disclosures": kept, "index keys": kept, **gone}
+    assert problems(found) == [
+        ("MISSING", n, f"{', '.join(groups)}: absent, and no outcome explains it")
+        for n, groups in enumerate(gone)
+        if groups and n not in whole
+    ]
+    assert [(row["index"], unpack_groups(int(row["groups"]))) for row in found.absent] == [(n, gone[n]) for n in whole]
+    assert found.last_present == max({*range(len(rows))} - {*whole}, default=-1)
+    kept, named = GROUPS - sum(absent), sum(len(groups) for n, groups in enumerate(gone) if n not in whole)
+    expected = {"disclosures": kept, "index keys": kept, "missing": named}
     assert checked(found) == {name: count for name, count in expected.items() if count}
 
 
 @pytest.mark.parametrize("related", [None, []])
 def test_a_row_that_is_gone_takes_all_groups_along(related):
-    whole = {"undisclosed actor": 8, "undisclosed resource": 8, "undisclosed related": GROUPS - 16}
     for rows in ([], [(row[0], None, None, related) for row in ROWS]):
         found = check(ENTRIES, rows)
-        assert (found.problems, checked(found)) == ([], whole)
+        assert (found.problems, checked(found)) == ([], {})
+        assert [unpack_groups(int(row["groups"])) for row in found.absent] == [
+            group_names(len(made.related)) for made in DRAFTS
+        ]
+
+
+def lost(start, end, n):
+    return draft_outcome(Lost(start=start, end=end, n=n)).entry(LOGGED_AT)
+
+
+def test_an_outcome_is_noted_with_what_is_before_it():
+    entries = [*ENTRIES[:3], lost(1, 3, 2), ENTRIES[3], lost(9, 10, 1)]
+    rows = [ROWS[0], (1, None, None, None), (2, None, None, None), (4, *ROWS[3][1:])]
+    found = check(entries, rows)
+    assert [(said.own, said.lost.start, said.last_event, said.last_present) for said in found.lost] == [
+        (3, 1, 2, 0),
+        (5, 9, 4, 4),
+    ]
+    assert (found.problems, found.unknown_entries, found.last_present) == ([], 0, 4)
+    first = check([lost(0, 1, 1), ENTRIES[0]], [])
+    assert [(said.last_event, said.last_present) for said in first.lost] == [(-1, -1)]
+    assert first.last_present == -1
+
+
+def test_an_outcome_of_an_unknown_kind_is_an_unknown_entry():
+    entry = lost(0, 1, 1).replace(b'"kind":"lost"', b'"kind":"gone"')
+    assert (check([entry], []).unknown_entries, check([entry], []).lost) == (1, [])
+    stopped = draft_outcome(Stopped(instance="AAAAAAAAAAA")).entry(LOGGED_AT)
+    assert (check([stopped], []).unknown_entries, check([stopped], []).lost) == (0, [])
 
 
 ODD_ROWS = {
@@ -183,10 +215,11 @@ def test_a_key_that_is_not_that_of_its_group_is_named(places, groups):
     assert check([moved(*places), *ENTRIES[1:]], ROWS, keys=None).problems == []
 
 
-def test_the_key_of_an_erased_group_is_not_compared():
+def test_the_key_of_an_absent_group_is_not_compared():
     row = (0, ROWS[0][1], ROWS[0][2], [ROWS[0][3][0], None, None])
-    assert check([moved(6, 7), *ENTRIES[1:]], [row, *ROWS[1:]]).problems == []
-    assert check([moved(5, 7), *ENTRIES[1:]], [row, *ROWS[1:]]).problems != []
+    missing = ("MISSING", 0, "related/1, related/2: absent, and no outcome explains it")
+    assert problems(check([moved(6, 7), *ENTRIES[1:]], [row, *ROWS[1:]])) == [missing]
+    assert len(problems(check([moved(5, 7), *ENTRIES[1:]], [row, *ROWS[1:]]))) == 2
 
 
 @pytest.mark.parametrize("place", [2, 3, 4], ids=["action", "operation", "source"])
@@ -308,7 +341,10 @@ def test_an_entry_of_an_unknown_type_has_postings_and_disclosures_like_any_other
     assert checked(found) == {"disclosures": groups, "index keys": groups - 3}
     assert len(found.keys) == 8 + 2 + 5
     assert list(found.positions) == [0] * 8 + [1] * 2 + [2] * 5
-    assert checked(check([entry], [])) == {"undisclosed actor": 1, "undisclosed related": 2}
+    gone = check([entry], [])
+    assert [(row["index"], unpack_groups(int(row["groups"]))) for row in gone.absent] == [
+        (0, ["actor", "related/0", "related/1"])
+    ]
     wrong = check([entry], [(0, given["actor"], salted({}), [given["related"][0], salted({})])])
     assert [what for _, _, what in problems(wrong)] == [
         "the entry commits to no resource, and one is there",

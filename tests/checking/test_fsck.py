@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
 import re
 import sys
 
@@ -32,12 +34,16 @@ from tlog.core.canonical import canonical
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.commitment import commit
 from tlog.core.making.bucket_keys import BucketKeys
+from tlog.core.making.outcome import draft_outcome
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import parse_vkey
+from tlog.core.outcome import Lost
 from tlog.core.pseudonym import public_text
+from tlog.core.question import parse_question
 from tlog.core.strict import encode_base64url
 from tlog.core.verify import verify_event
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
+from tlog.lifecycle.opening import open_log
 from tlog.signing.anchor import Anchor
 from tlog.storage.scan import scan
 
@@ -355,18 +361,138 @@ async def test_second_opinion_without_pymerkle_says_how_to_get_it(opened, locati
             await check(location, second_opinion=True)
 
 
-async def test_erased_disclosures_are_no_damage(opened, location, database):
+async def test_disclosures_that_are_gone_are_damage(opened, location, database):
+    """Each is named, however it went: the row, a group, all groups."""
     async with opened() as log:
         await fill(log, 20)
+        assert (await check(location)).exit_code == 0
         with database.connect_admin() as admin:
             admin.execute("DELETE FROM tlog.disclosure WHERE index IN (3, 20)")
+            admin.execute("UPDATE tlog.disclosure SET actor = NULL, resource = NULL WHERE index = 5")
+            admin.execute("UPDATE tlog.disclosure SET actor = NULL WHERE index = 7")
         report = await check(location)
-    assert (report.problems, report.checked["disclosures"]) == ([], 36)
-    assert "not disclosed: 2 actors, 2 resources (erased, or recovered from a mirror)" in report.text().splitlines()
+    assert [(each.damage, each.place.start, each.what.partition(":")[0]) for each in report.problems] == [
+        ("MISSING", 7, "actor"),
+        ("MISSING", 3, "actor, resource"),
+        ("MISSING", 5, "actor, resource"),
+        ("MISSING", 20, "actor, resource"),
+    ]
+    assert (report.exit_code, report.checked["disclosures"], report.checked["missing"]) == (1, 33, 7)
+    assert "MISSING: entry 3: actor, resource: absent, and no outcome explains it" in report.text().splitlines()
 
 
-async def test_one_group_is_erased_and_everything_else_holds(opened, location, database):
-    """Erasing a patient never erases the nurse: the other groups, every hash and every proof stay as they were."""
+DELETIONS = int(os.environ.get("TLOG_TEST_DELETIONS", "100"))
+
+
+async def test_random_deletions_by_a_superuser_are_all_named(opened, location, database):
+    rng = random.Random(4)
+    size = 2 * DELETIONS
+    async with opened() as log:
+        await fill(log, size)
+        gone = rng.sample(range(1, size + 1), DELETIONS)
+        changes = ("DELETE FROM tlog.disclosure", "UPDATE tlog.disclosure SET actor = NULL",
+                   "UPDATE tlog.disclosure SET resource = NULL")  # fmt: skip
+        with database.connect_admin() as admin:
+            for index in gone:
+                admin.execute(f"{rng.choice(changes)} WHERE index = {index}")
+        report = await check(location)
+    assert {each.damage for each in report.problems} == {"MISSING"}
+    assert sorted(each.place.start for each in report.problems) == sorted(gone)
+    assert report.exit_code == 1
+
+
+async def lose(log, database, start, *, n=None, first=None, end=None):
+    """Delete the disclosures from entry `start` on, and append the outcome that says that; return its index."""
+    size = (await log.reader.state()).size
+    with database.connect_admin() as admin:
+        admin.execute(f"DELETE FROM tlog.disclosure WHERE index >= {start}")
+    said = Lost(start=start if first is None else first, end=end or size, n=n or size - start)
+    return (await log.appender.append([draft_outcome(said)]))[0].index
+
+
+async def test_what_an_outcome_explains_is_no_damage(opened, location, database):
+    async with opened(index=True) as log:
+        await fill(log, 20)
+        await log.wait_indexed(21, 30)
+        size = (await log.reader.state()).size
+        controls = [row async for page in leaves_of(log) for row in page if row.event_id is None and row.index >= 11]
+        by = await lose(log, database, 11, n=size - 11 - len(controls))
+        sealed = await log.wait_sealed(by, 30)
+        await log.wait_indexed(by + 1, 30)
+        await append(log, sample_events(5, seed=9))  # later events are no matter
+        report = await check(location)
+        assert (report.problems, report.exit_code, sealed.size > by) == ([], 0, True)
+        assert [(each.by, each.entries) for each in report.explained] == [(by, 10)]
+        found = (await log.searcher.ask(parse_question({}), limit=100)).events
+        assert {each.lost_by for each in found if each.leaf.index >= by} == {None}
+        assert [each.lost_by for each in found if 11 <= each.leaf.index < size] == [by] * 10
+        # But nothing is explained that it does not speak of, nor what is deleted beside it.
+        with database.connect_admin() as admin:
+            admin.execute("DELETE FROM tlog.disclosure WHERE index = 10")
+            admin.execute(f"DELETE FROM tlog.disclosure WHERE index > {by}")
+        report = await check(location)
+        assert {each.damage for each in report.problems} == {"MISSING"}
+        assert len(report.problems) == 6
+        assert [each.entries for each in report.explained] == [10]
+        with database.connect_admin() as admin:
+            admin.execute("UPDATE tlog.explanation SET start_index = 0")
+        assert "index drift" in {each.damage for each in (await check(location)).problems}
+
+
+async def leaves_of(log):
+    async with scan(log.database) as snapshot:
+        async for page in snapshot.leaves():
+            yield page
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ({"n": 9}, 10, "another number names commitments"),
+        ({"first": 10, "n": 11}, 10, "of entries of which something is there"),
+        ({"end": 22, "n": 11}, 10, "of entries after itself"),
+        ({"first": 15, "n": 6}, 4, "no outcome explains it"),
+    ],
+    ids=["wrong n", "something there", "covers itself", "too little"],
+)
+async def test_an_outcome_that_is_not_true_explains_nothing(opened, location, database, case):
+    said, named, text = case
+    async with opened() as log:
+        await fill(log, 20)
+        by = await lose(log, database, 11, **said)
+        await log.wait_sealed(by, 30)
+        report = await check(location)
+    assert [each.damage for each in report.problems] == ["MISSING"] * named
+    assert all(text in each.what for each in report.problems)
+
+
+async def test_an_outcome_after_later_events_explains_nothing(opened, location, database):
+    async with opened() as log:
+        await fill(log, 20)
+        by = await lose(log, database, 20, end=20, first=19, n=1)
+        await log.wait_sealed(by, 30)
+        with database.connect_admin() as admin:
+            admin.execute("DELETE FROM tlog.disclosure WHERE index = 19")
+        report = await check(location)
+    assert [each.place.start for each in report.problems] == [19, 20]
+    assert "after events that came later" in report.problems[0].what
+
+
+async def test_an_outcome_that_is_not_sealed_leaves_something_unchecked(opened, location, database):
+    async with opened() as log:
+        await log.wait_sealed((await append(log, sample_events(20)))[-1].index, 30)
+    async with open_log(location, sealing="elsewhere") as log:
+        appending = asyncio.create_task(log.appender.run())
+        await lose(log, database, 11)
+        log.appender.close()
+        await appending
+        report = await check(location)
+    assert (report.problems, report.exit_code) == ([], 3)
+    assert report.unchecked == ["10 events without disclosures: LOST, says entry 21, which is not sealed yet"]
+
+
+async def test_one_group_is_gone_and_everything_else_holds(opened, location, database):
+    """The other groups, every hash and every proof stay as they were."""
     erased = ("actor = NULL", "resource = NULL", "related[2] = NULL", "related = array_fill(NULL::bytea, '{3}')")
     async with opened(index=True) as log:
         receipts = await append(log, rich_events(20))
@@ -380,10 +506,13 @@ async def test_one_group_is_erased_and_everything_else_holds(opened, location, d
             for index, change in zip(indexes, erased, strict=True):
                 admin.execute(f"UPDATE tlog.disclosure SET {change} WHERE index = {index}")
         report = await check(location)
-        assert (report.problems, report.exit_code) == ([], 0)
+        assert [(each.damage, each.place.start, each.what.partition(":")[0]) for each in report.problems] == [
+            ("MISSING", indexes[0], "actor"),
+            ("MISSING", indexes[1], "resource"),
+            ("MISSING", indexes[2], "related/1"),
+            ("MISSING", indexes[3], "related/0, related/1, related/2"),
+        ]
         assert report.checked["disclosures"] == report.checked["index keys"] == 2 * 20 + 5 * 6 - 6
-        text = "not disclosed: 1 actor, 1 resource, 4 related resources (erased, or recovered from a mirror)"
-        assert text in report.text().splitlines()
         after = {event.leaf.index: event for event in await log.reader.find([each.event_id for each in receipts])}
         lost = {index: before[index].disclosures().keys() - after[index].disclosures().keys() for index in before}
         assert {index: groups for index, groups in lost.items() if groups} == {

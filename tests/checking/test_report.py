@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from tlog.checking.report import Kind, Place, Report, counted
+from tlog.checking.report import Explained, Kind, Place, Report, counted
 from tlog.core.tile import Tile
 
 PLACES = {
@@ -77,12 +77,28 @@ def test_what_is_counted_is_named_in_words(number, words, text):
     assert counted(number, *words) == text
 
 
-def test_only_groups_that_are_not_disclosed_are_named():
+def test_what_is_explained_is_said_with_the_outcome():
     report = Report(size=3)
     report.checked["entries"] = 3
-    assert "not disclosed" not in report.text()
-    report.checked["undisclosed related"] = 1_001
-    assert "not disclosed: 1,001 related resources (erased, or recovered from a mirror)" in report.text().splitlines()
-    report.checked["undisclosed actor"] = 1
-    assert "not disclosed: 1 actor, 1,001 related resources (erased, or recovered from a mirror)" in report.text()
+    assert "LOST" not in report.text()
+    report.explained.append(Explained(4711, "2026-11-27T10:00:00.000000Z", 200))
+    line = "200 events without disclosures: LOST, said by entry 4711 at 2026-11-27T10:00:00.000000Z"
+    assert line in report.text().splitlines()
     assert report.exit_code == 0
+    assert report.to_json()["explained"] == [
+        {"by": 4711, "entries": 200, "kind": "lost", "loggedAt": "2026-11-27T10:00:00.000000Z"}
+    ]
+
+
+def test_what_is_missing_is_named_one_by_one_up_to_a_thousand():
+    report = Report(size=2_000)
+    for index in range(30):
+        report.add("order", Place("entry", index), "wrong")
+    for index in range(1_500):
+        report.add("MISSING", Place("entry", index), "actor: absent")
+    report.checked["missing"] = 1_500
+    lines = report.text().splitlines()
+    assert sum(line.startswith("MISSING: entry ") for line in lines) == 970
+    assert "MISSING: 1,500 disclosures in all" in lines
+    assert "… and 540 more problems (--json lists the first 1,000)" in lines
+    assert report.exit_code == 1
