@@ -243,6 +243,20 @@ def test_ids_keep_their_rule_in_the_form_in_which_they_are_asked_for(check, most
     assert check(unicodedata.normalize("NFC", character * fitting)) is None
 
 
+def test_of_each_form_characters_and_bytes_are_limited():
+    """One form may have more characters, and the other more bytes."""
+    text = "e\u0301" * 100 + "\u0958" * 60
+    form = unicodedata.normalize("NFC", text)
+    assert (len(text) > 256 > len(form), len(text.encode()) < len(form.encode())) == (True, True)
+    assert "at most 256" in check_user_id(text)
+    assert check_user_id(form) is None
+    text = "e\u0301" * 400 + "\u0958" * 240
+    form = unicodedata.normalize("NFC", text)
+    assert (len(text) > 1024 > len(form), len(text.encode()) < 2048 < len(form.encode())) == (True, True)
+    assert "at most 1024" in check_resource_id(text)
+    assert "bytes" in check_resource_id(form)
+
+
 @pytest.mark.parametrize("place", ["user", "resource"])
 def test_ids_that_grow_are_judged_alike_by_both_ways_of_reading(place):
     for number, good in ((85, True), (86, False)):

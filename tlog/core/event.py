@@ -264,22 +264,19 @@ def check_resource_id(text: str) -> str | None:
 
     The NFC form keeps the rule as well: an event is asked for by that.
     """
-    longer = _longer(text)
-    rule = _check_length(longer, MAX_RESOURCE_ID) or check_id(text)
-    if rule is None and not longer.isascii() and (size := len(longer.encode())) > MAX_RESOURCE_ID_BYTES:
-        return f"expected at most {MAX_RESOURCE_ID_BYTES} bytes of UTF-8, got {size}"
+    rule = _check_length(_longer(text), MAX_RESOURCE_ID) or check_id(text)
+    if rule is None and not text.isascii():
+        size = max(len(form.encode()) for form in (text, unicodedata.normalize("NFC", text)))
+        if size > MAX_RESOURCE_ID_BYTES:
+            return f"expected at most {MAX_RESOURCE_ID_BYTES} bytes of UTF-8, got {size}"
     return rule
 
 
 def _longer(text: str) -> str:
-    """Return a text or its NFC form, whichever has more bytes: some characters take up to three times as many there."""
+    """Return a text or its NFC form, whichever has more characters: some characters are three of them there."""
     if text.isascii() or unicodedata.is_normalized("NFC", text):
         return text
-    form = unicodedata.normalize("NFC", text)
-    try:
-        return form if len(form.encode()) > len(text.encode()) else text
-    except UnicodeEncodeError:
-        return text  # lone surrogates have a rule of their own
+    return max(text, unicodedata.normalize("NFC", text), key=len)
 
 
 def is_ip(text: str) -> bool:
