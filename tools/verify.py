@@ -835,13 +835,11 @@ def to_id(text: str, what: str) -> tuple[str, bool]:
         raise MalformedError(f"'{what}' is no text in UTF-8") from None
     strangers = unassigned(text)
     require(not strangers, f"'{what}' has code points whose form is not known: {strangers}", IncompleteError)
-    (characters, size), form = IDS[what], unicodedata.normalize("NFC", text)
-    longer = max(
-        text, form, key=lambda each: len(each.encode())
-    )  # some characters take three times as many bytes in NFC
-    if REFUSED_IN_IDS.search(text) or len(longer) > characters or len(longer.encode()) > size:
+    (characters, size), forms = IDS[what], (text, unicodedata.normalize("NFC", text))  # which may be longer, or shorter
+    keeps = all(len(form) <= characters and len(form.encode()) <= size for form in forms)
+    if not keeps or REFUSED_IN_IDS.search(text):
         return f"sha256:{hashlib.sha256(data).hexdigest()}", True
-    return form, False
+    return forms[1], False
 
 
 def to_utc(text: str, what: str) -> str:
@@ -1193,11 +1191,18 @@ class Answer:
         """Return in words how many entries answer."""
         of, control = [self.number_of[kind] for kind in self.looked], self.question.get("control")
         if self.mode == "count" and len(of) > 1:
-            return f"exactly {of[0]:,} events of the resource, and {of[1]:,} entries that name it, have been logged for"
+            events, named = counted(of[0], "event"), counted(of[1], "entry that names", "entries that name")
+            return f"exactly {events} of the resource, and {named} it, have been logged for"
         number = of[0] if self.mode == "count" else len(self.blocks)
-        what = f"entries of the type {control}" if control else "events"
-        found = f"exactly {number:,} {what}" if number else "no entry of the type " + control if control else "no event"
-        return found + (" has been logged for" if self.mode == "count" else " answers" if number < 2 else " answer")
+        what = (f"entry of the type {control}", f"entries of the type {control}") if control else ("event", "events")
+        found = f"exactly {counted(number, *what)}" if number else f"no {what[0]}"
+        verbs = ("has been logged for", "have been logged for") if self.mode == "count" else ("answers", "answer")
+        return f"{found} {verbs[number > 1]}"
+
+
+def counted(number: int, one: str, many: str = "events") -> str:
+    """Return a number with what it counts."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def place_of(index: int, entry: dict[str, Any], kind: str, key: bytes) -> str:
@@ -1343,6 +1348,9 @@ def command_evidence(arguments: argparse.Namespace) -> Verdict:
     evidence = Evidence(read_document(path / "000001.json" if whole else path), key)
     first, mode = evidence.bundle, "part" if whole or evidence.bundle["mode"] == "part" else arguments.mode
     require(mode != "part" or arguments.mode == "answer", "--count is not for a set", MalformedError)
+    stems = [each.stem for each in path.glob("*.json") if re.fullmatch("[0-9]+", each.stem)]
+    beyond = [each for each in stems if not 1 <= int(each) <= evidence.parts or each != f"{int(each):06}"]
+    require(not beyond, f"{min(beyond, default='')}.json is a file too many: parts of the set: {evidence.parts:,}")
     answer = Answer(question, mode)
     answer.add(evidence)
     if whole:

@@ -180,6 +180,9 @@ HASHED = {
     "a line separator": ("userId", "user\u2028-3"),
     "a C1 control": ("userId", "user-3\x85"),
     "a userId of 257 characters": ("userId", "u" * 257),
+    "a userId of 129 characters that are 258 in NFC": ("userId", "\u0958" * 129),
+    "a userId of 260 characters that are 220 in NFC, and more bytes": ("userId", "e\u0301" * 100 + "\u0958" * 60),
+    "a resourceId of 342 characters that are 2052 bytes in NFC": ("resourceId", "\u0958" * 342),
     "a resourceId of 1025 characters": ("resourceId", "R" * 1025),
     "a resourceId of 2049 bytes": ("resourceId", "\u4e2d" * 683),
     "a resourceId with a control character": ("resourceId", "R:4\n"),
@@ -1241,7 +1244,7 @@ def said_offline(code, text, mode):
         return None
     if mode == "count":
         said = re.search(r"(?:exactly ([0-9,]+)|no) (?:event|entr)\w*", text)
-        named = re.search(r" of the resource, and ([0-9,]+) entries that name it", text)
+        named = re.search(r" of the resource, and ([0-9,]+) entr.* it", text)
         number = int((said[1] or "0").replace(",", ""))
         return Verdict(("count", number, named and int(named[1].replace(",", ""))), code == 0)
     return Verdict(tuple(sorted(int(each) for each in re.findall(r"^entry +([0-9]+):", text, re.MULTILINE))), code == 0)

@@ -14,11 +14,24 @@ COUNTS = {
     "events of it and that name it": ({"resourceType": "record", "resourceId": "R:9"}, "exactly 11 events of the resource, and 6 entries that name it, have been logged for"),
     "named only": (PATIENT, "exactly 0 events of the resource, and 15 entries that name it, have been logged for"),
     "nothing": ({"resourceType": "bill", "resourceId": "R:9"}, "exactly 0 events of the resource, and 0 entries that name it"),
-    "nobody known": ({"actorType": "unknown"}, "exactly 4 events has been logged for"),
-    "an operation": ({"operation": "Do:4"}, "exactly 15 events has been logged for"),
-    "control entries": ({"control": "order"}, "exactly 3 entries of the type order has been logged for"),
+    "nobody known": ({"actorType": "unknown"}, "exactly 4 events have been logged for"),
+    "an operation": ({"operation": "Do:4"}, "exactly 15 events have been logged for"),
+    "control entries": ({"control": "order"}, "exactly 3 entries of the type order have been logged for"),
     "no control entries": ({"control": "stream"}, "no entry of the type stream has been logged for"),
 }  # fmt: skip
+
+
+def test_one_is_counted_in_the_singular(tmp_path, capsys):
+    one = bundles.Event(1, "u", ("record", "R:0"), "read", at=1, outcome="success", related=[("record", "R:1")])
+    log = bundles.NaiveLog([one, bundles.Control(2, "order")], [3])
+    for question, said in (
+        ({"userId": "u"}, "exactly 1 event has been logged for the question"),
+        ({"control": "order"}, "exactly 1 entry of the type order has been logged for the question"),
+        ({"resourceType": "record", "resourceId": "R:0"}, "exactly 1 event of the resource, and 0 entries that name it, have"),
+        ({"resourceType": "record", "resourceId": "R:1"}, "exactly 0 events of the resource, and 1 entry that names it, have"),
+    ):  # fmt: skip
+        code, verdict = check_evidence(tmp_path, capsys, log.bundle(question, mode="count"), question, "--count")
+        assert (code, verdict["summary"][: len(said)]) == (0, said)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -111,6 +124,7 @@ ASKED_IDS = {
     "too long in NFC": ("\U0001d160" * 86, None, True),
     "just not too long in NFC": ("\U0001d160" * 85, "\U0001d158\U0001d165\U0001d16e" * 85, False),
     "too long, but not in NFC": ("e\u0301" * 129, None, True),
+    "too long, and in NFC more bytes, but not too many characters": ("e\u0301" * 100 + "\u0958" * 60, None, True),
     "a line break": ("user-3\n", None, True),
     "C1": ("user\u0085", None, True),
     "DEL": ("user\x7f", None, True),

@@ -91,6 +91,19 @@ SPOILED_SETS = {
 }  # fmt: skip
 
 
+NO_PARTS = ["000005.json", "000000.json", "1.json", "0000002.json", "1000000.json", "99.json"]
+
+
+@pytest.mark.parametrize("name", NO_PARTS)
+def test_a_file_too_many_is_refused(check_set, name):
+    """It may be what somebody was shown as one of the parts."""
+    files = {f"{number:06}.json": part for number, part in enumerate(SET, 1)}
+    for content in (SET[3], b"no JSON"):
+        code, verdict = check_set(files | {name: content})
+        assert (code, verdict["problems"]) == (1, [f"{name} is a file too many: parts of the set: 4"])
+    assert check_set(files | {f"{name}x": b"", f"_{name}": b"", "manifest.json": b"{}"})[0] == 0
+
+
 @pytest.mark.parametrize("name", SPOILED_SETS)
 def test_a_spoiled_set_is_refused(check_set, name):
     parts, expected = SPOILED_SETS[name]

@@ -430,7 +430,7 @@ def test_evidence_says_as_of_when_and_what_was_disclosed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "count, said", [(0, "no event answers"), (1, "exactly 1 events answers"), (2, "exactly 2 events answer ")]
+    "count, said", [(0, "no event answers"), (1, "exactly 1 event answers "), (2, "exactly 2 events answer ")]
 )
 def test_answers_in_words(tmp_path, capsys, count, said):
     question = {"userId": "user-3", "to": bundles.moment(7 * count, fraction=False)}
