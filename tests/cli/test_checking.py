@@ -200,6 +200,36 @@ def test_evidence_that_is_not_there(verify, tmp_path):
     assert verify("evidence", tmp_path / "nowhere")[0] == 2, "the question is the caller's"
 
 
+SET = LOG.parts({"userId": "user-3"}, [30, 64])
+SPOILED_SETS = {
+    "whole": ({}, 0, ""),
+    "a file beyond the last part": ({"000004.json": SET[2]}, 1, "000004.json is a file too many: parts of the set: 3"),
+    "a file beyond the last part that is none": ({"000004.json": b"?"}, 1, "000004.json is a file too many"),
+    "a part under a second name": ({"2.json": SET[1]}, 1, "2.json is a file too many"),
+    "part 0": ({"000000.json": SET[1]}, 1, "000000.json is a file too many"),
+    "no first part": ({"000001.json": None}, 3, "part 1 of the set is missing"),
+    "no second part": ({"000002.json": None}, 3, "part 2 of the set is missing"),
+    "a bundle that is no part": ({"000001.json": LOG.bundle({"userId": "user-3"}), "000002.json": None, "000003.json": None}, 1, "no part of a set"),
+    "no bundle": ({"000001.json": b"?"}, 2, ""),
+    "files that are no parts": ({"manifest.json": b"?", "notes.txt": b"?", "000004.json.part": b"?"}, 0, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILED_SETS)
+def test_the_files_of_a_set_are_its_parts(verify, tmp_path, capsys, name):
+    """As tools/verify.py has it: a file too many may be what somebody was shown as one of the parts."""
+    changes, expected, message = SPOILED_SETS[name]
+    directory = tmp_path / "set"
+    directory.mkdir()
+    for file, part in ({f"{number:06d}.json": part for number, part in enumerate(SET, 1)} | changes).items():
+        if part is not None:
+            (directory / file).write_bytes(part if isinstance(part, bytes) else file_of(part))
+    code, said, complaint = verify("evidence", "--ask", "userId=user-3", directory)
+    assert (code, bool(said), message in complaint) == (expected, expected == 0, True), complaint
+    assert offline.verify.main(["evidence", *KEY, "--ask", "userId=user-3", str(directory)]) == expected
+    capsys.readouterr()
+
+
 def test_what_a_producer_wrote_does_not_command_the_terminal(verify):
     event = bundles.sample_event(1)
     event.disclosures["actor"] = bundles.disclosure(

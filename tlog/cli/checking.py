@@ -258,13 +258,29 @@ def _verify_answer(log: Verifier, question: Question, path: Path, *, count: bool
         if count:
             message = "a set of bundles proves an answer, not the number alone; leave out --count"
             raise MalformedInputError(message)
-        files = sorted(each for each in path.iterdir() if re.fullmatch(r"[0-9]{6,}\.json", each.name))
-        return verify_evidence_set(log, question, (parse_evidence(each.read_bytes()) for each in files))
+        return verify_evidence_set(log, question, (parse_evidence(each.read_bytes()) for each in _files_of_a_set(path)))
     bundle = parse_evidence(path.read_bytes())
     if (bundle.mode == "count") != count:
         message = f"the bundle is of the mode '{bundle.mode}', not '{'count' if count else 'answer'}'"
         raise VerificationError(message)
     return verify_evidence(log, question, bundle)
+
+
+def _files_of_a_set(directory: Path) -> list[Path]:
+    """Return the files of an evidence set in the order of their parts, refusing one that is none of the parts there are."""
+    from tlog.core.evidence import parse_evidence
+
+    numbered = {each.stem: each for each in directory.glob("*.json") if re.fullmatch("[0-9]+", each.stem)}
+    if "000001" not in numbered:
+        message = "part 1 of the set is missing: all of them are needed"
+        raise NotCheckedError(message)
+    part = parse_evidence(numbered["000001"].read_bytes()).part
+    parts = part[1] if isinstance(part, tuple) else 1
+    for stem, file in sorted(numbered.items()):
+        if not 1 <= int(stem) <= parts or stem != f"{int(stem):06}":
+            message = f"{file.name} is a file too many: parts of the set: {parts:,}"
+            raise VerificationError(message)
+    return [numbered[stem] for stem in sorted(numbered, key=int)]
 
 
 def _describe_answers(proved: Proved) -> Iterator[str]:
