@@ -257,4 +257,6 @@ def _integer(text: str) -> int | _Defect:
 
 
 def _stored_integer(text: str) -> float | _Defect:
-    return _integer(text) if len(text) < len(str(MAX_INTEGER)) or len(text) > _LONGEST_INTEGER else float(text)
+    if len(text) < len(str(MAX_INTEGER)) or len(text) > _LONGEST_INTEGER:
+        return _integer(text)
+    return number if abs(number := int(text)) <= MAX_INTEGER else float(text)
