@@ -56,12 +56,12 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
 
 
 # The form of JSON values, as `fits` compares them: exactly these members ("?": it may be absent), [items of a list], (items by
-# their places).
+# their places), a range of integers, a pattern of the whole text.
 INDEX_KEYS = {"bits": int, "loggedAt": str, "origin": str, "root": str, "type": "index-keys", "v": 1}
 INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
 CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
 SALTED = {"body": str, "salt": str}
-EVENT_FILE = {"absent": [], "disclosed": [str], "disclosures": dict, "entry": str}
+EVENT_FILE = {"absent": [(str, int)], "disclosed": [str], "disclosures": dict, "entry": str}
 # What the groups of an event hold; of the rest of it only the names of the members matter here, so any value will do.
 ACTOR = {"appendedBy": str, "userId?": str} | dict.fromkeys(
     ("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?"), ...
@@ -73,7 +73,7 @@ RESOURCE = {"details?": DETAILS, "metadata?": dict, "resource": {"id": str, "nam
 RELATED = {"id": str, "name?": ..., "role?": ..., "type": str}
 TIMES_OF_WITNESSES = {"after": str, "afterProof": [str], "before": str, "beforeProof": [str]}
 BUNDLE = {
-    "absent": [],
+    "absent": [(int, str, int)],
     "buckets": [{"hashes": str, "key": str}],
     "checkpoint": str,
     "disclosure": str,
@@ -205,6 +205,12 @@ def fits(value: object, form: Any) -> bool:  # noqa: ANN401 - a form is made of 
         return isinstance(value, list) and all(form and fits(item, form[0]) for item in value)
     if isinstance(form, tuple):
         return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
+    if isinstance(form, range | re.Pattern):
+        return (
+            type(value) is int and value in form
+            if isinstance(form, range)
+            else bool(type(value) is str and form.fullmatch(value))
+        )
     if isinstance(form, type):
         return type(value) is form and (form is not int or 0 <= value <= MAX_SIZE)  # type: ignore[operator]
     return form is ... or (type(value) is type(form) and value == form)
@@ -470,6 +476,30 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
     rf'(?:"source":\{{"id":"(?P<sourceId>{VERB})","seq":(?P<seq>0|[1-9][0-9]{{0,15}})\}},)?'
     rf'"timestamp":"(?P<timestamp>{TIME}(?:\.[0-9]{{1,9}})?Z)","type":"event","v":1\}}'
 )
+WHEN, INSTANCE = re.compile(rf"{TIME}\.[0-9]{{6}}Z"), re.compile("[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048]")
+SERVER = {"system": re.compile("0|[1-9][0-9]{0,19}"), "timeline": range(1, 1 << 32)}
+OUTCOME = {
+    "keys": [str],
+    "kind": re.compile("[a-z-]{1,32}"),
+    "loggedAt": str,
+    "report": dict,
+    "type": "outcome",
+    "v": 1,
+}
+REPORTS = {  # of outcomes, by their kind
+    "checked": {"since": int, "size": int, "unexplained": int, "verdict": re.compile("verified|failed|incomplete")},
+    "failover": {"accepted": re.compile("synchronous|operator"), "from": SERVER, "size": int, "to": SERVER},
+    "lost": {"end": int, "n": int, "start": int},
+    "restored": {"backup": re.compile(HASH_TEXT), "size": int, "takenAt": WHEN},
+    "stalled": {
+        "from": WHEN,
+        "to": WHEN,
+        "what": re.compile("appending|sealing"),
+        "why": re.compile("database|disk|standby|signer|clock"),
+    },
+    "started": {"instance": INSTANCE, "version": re.compile("[0-9A-Za-z.+-]{1,64}")},
+    "stopped": {"instance": INSTANCE},
+}
 
 
 def public_key(kind: str, value: str) -> bytes:
@@ -507,7 +537,8 @@ def parse_entry(data: bytes) -> dict[str, Any]:
     check_date(str(logged_at))
     form = {"event": {}, "index-keys": INDEX_KEYS, "index": INDEX}.get(str(kind)) if version == 1 else None
     if form is None:
-        return {"type": kind, "v": version, "loggedAt": logged_at, "known": False} | parse_unknown(entry)
+        outcome = parse_outcome(entry) if (kind, version) == ("outcome", 1) else {"known": False}
+        return {"type": kind, "v": version, "loggedAt": logged_at} | outcome | parse_unknown(entry)
     known = form and fits(entry, form)
     require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
     if kind == "index-keys":
@@ -539,6 +570,20 @@ def parse_unknown(entry: dict[str, Any]) -> dict[str, Any]:
     right = right and all(re.fullmatch(HASH_TEXT, text) for text in groups.values())
     require(right, "the commitments are not those of groups, in canonical base64url", MalformedError)
     return {"keys": keys, "commitments": groups}
+
+
+def parse_outcome(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return kind and report of an outcome, in which the log says what it did; a kind may be one that this file does not know."""
+    right = fits(entry, OUTCOME) and fits(entry["report"], REPORTS.get(entry["kind"], dict))
+    require(right, "an outcome has exactly its members, and its report those of its kind", MalformedError)
+    kind, report, known = entry["kind"], entry["report"], entry["kind"] in REPORTS
+    for time in [each for each in report.values() if known and fits(each, WHEN)]:
+        check_date(time)
+    ordered = kind != "stalled" or report["from"] <= report["to"]
+    ordered = ordered and (kind != "checked" or report["since"] <= report["size"])
+    ordered = ordered and (kind != "lost" or 1 <= report["n"] <= report["end"] - report["start"])
+    require(ordered, "what an outcome reports ends before it begins, or is of no entry", MalformedError)
+    return {"kind": kind, "report": report, "known": known}
 
 
 def decode_keys(texts: list[str]) -> list[bytes]:
@@ -604,16 +649,28 @@ def check_disclosure(entry: dict[str, Any], group: str, salt: bytes, body: str) 
     return ident_of(kind, about["type"], about["id"])
 
 
-def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]]]:
-    """Return the entry's bytes, and (salt, body) of each group that is disclosed, of an event file."""
+def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]], dict[str, int]]:
+    """Return the entry's bytes, and (salt, body) of each group that is disclosed, of an event file.
+
+    Of each other group that it claims to disclose there is the index of the outcome that is to explain that it is absent; 0,
+    which explains nothing, if it names none.
+    """
     require(data.endswith(b"\n"), "an event file ends with a newline", MalformedError)
     content = parse_json(data[:-1], "the event file")
-    members = "an event file has the members 'absent' (empty), 'disclosed', 'disclosures' and 'entry'"
+    members = "an event file has the members 'absent', 'disclosed', 'disclosures' and 'entry', and no others"
     require(fits(content, EVENT_FILE), members, MalformedError)
-    disclosures = parse_disclosures(content["disclosures"], [*GROUPS, *(f"related/{number}" for number in range(32))])
-    listed = [*disclosures] == content["disclosed"]
-    require(listed, "'disclosed' does not list what 'disclosures' has, in the order of the groups", MalformedError)
-    return content["entry"].encode(), disclosures
+    disclosures = parse_disclosures(content["disclosures"], ALL_GROUPS)
+    claimed, absent = content["disclosed"], dict(content["absent"])
+    rising = all(list(each) == [group for group in ALL_GROUPS if group in each] for each in (claimed, absent))
+    rising = rising and len(absent) == len(content["absent"])
+    require(rising, "'disclosed' or 'absent' does not list groups, in their order", MalformedError)
+    right = {*disclosures, *absent} <= {*claimed} and not disclosures.keys() & absent.keys()
+    require(right, "what is disclosed or absent is not claimed, or is both", MalformedError)
+    return (
+        content["entry"].encode(),
+        disclosures,
+        {each: absent.get(each, 0) for each in claimed if each not in disclosures},
+    )
 
 
 def parse_disclosures(disclosures: dict[str, Any], groups: Collection[str]) -> dict[str, tuple[bytes, str]]:
@@ -749,6 +806,7 @@ def fold(hashes: list[bytes]) -> bytes:
 
 # --- Questions: what the reader wants to know, from the command line, never from a bundle -------------------------------
 GROUPS = "actor", "resource"  # and related/0, related/1, …
+ALL_GROUPS = [*GROUPS, *(f"related/{number}" for number in range(32))]
 # Which member of a question asks for a public key, by the kind of the key.
 PUBLIC = {"action": "action", "operation": "operation", "source": "sourceId", "control": "control"}
 TIMES = {"from": "since", "to": "to", "loggedFrom": "logged_from", "loggedTo": "logged_to"}
@@ -941,8 +999,10 @@ class Evidence:
         modes = bundle["mode"] in ("answer", "count", "part") and (bundle["mode"] == "part") == ("part" in bundle)
         require(modes, "the mode of a bundle is answer, count, or part with the member part", MalformedError)
         some = bundle["disclosure"] == "full" and bundle["mode"] != "count"
-        right = some or (bundle["disclosure"] == "none" and not bundle["disclosures"])
-        require(right, "disclosure is full or none, as of a count; with none there are no disclosures", MalformedError)
+        right = some or (bundle["disclosure"] == "none" and not bundle["disclosures"] + bundle["absent"])
+        require(
+            right, "disclosure is full or none, as of a count; with none nothing is there or absent", MalformedError
+        )
         self.bundle = bundle
         self.part, self.parts = bundle.get("part", (1, 1))
         require(1 <= self.part <= self.parts, "a part is one of those that there are", MalformedError)
@@ -1067,6 +1127,53 @@ class Evidence:
             require(shown <= needed, "there are pages of the index that the question does not need")
         return number_of, indexes
 
+    def explained(self, shown: dict[int, dict[str, Any]]) -> dict[tuple[int, str], int]:
+        """Check that what is claimed and absent is explained; return by which entry, by index and group of each entry that answers."""
+        rows = [(index, ALL_GROUPS.index(group), by) for index, group, by in self.bundle["absent"]]
+        rising = all(before[:2] < after[:2] for before, after in pairwise(rows))
+        require(rising, "the rows of what is absent do not rise by index and group")
+        full, entries = self.bundle["disclosure"] == "full", self.entries
+        claimed = [(index, group) for index in shown for group in entries[index]["commitments"] if full]
+        absent = [(index, group) for index, group in claimed if group not in shown[index]]
+        events = [index for index, entry in entries.items() if entry["type"] == "event"]
+        committing = [index for index, entry in entries.items() if entry["commitments"]]
+        seen = events, [index for index in shown if shown[index]], committing, [*entries]
+        lost = {by: self.lost_by(by, *seen) for by in {row[2] for row in rows}}
+        said_by = {(index, ALL_GROUPS[group]): by for index, group, by in rows if index in lost[by]}
+        check_missing([each for each in absent if each not in said_by])
+        require({*absent} == {*said_by} and len(said_by) == len(rows), "something that is not absent is explained")
+        return said_by
+
+    def lost_by(self, by: int, events: list[int], there: list[int], committing: list[int], seen: list[int]) -> range:
+        """Return the entries whose data an outcome says to be lost; refuse one that the bundle contradicts.
+
+        Recovery ends at the tail of the log and brings back no data. Otherwise one outcome, years later, would explain any
+        single deletion.
+        """
+        outcome, said = (
+            self.entries.get(by, {}),
+            f"MISSING: entry {by}, which is to explain what is absent, is no outcome",
+        )
+        require(outcome.get("kind") == "lost", f"{said} of the kind lost")
+        start, end, number = (outcome["report"][name] for name in ("start", "end", "n"))
+        require(not between(events, end, by), f"{said} that does so: events came later")
+        require(not between(there, start, end), f"{said} that does so: of those entries something is there")
+        least, unseen = between(committing, start, end), end - start - between(seen, start, end)
+        require(least <= number <= least + unseen, f"{said} that does so: another number of those entries has data")
+        return range(start, end if end <= by else start)
+
+
+def between(rising: list[int], start: int, end: int) -> int:
+    """Return how many of rising numbers are at least `start` and below `end`."""
+    return max(bisect_left(rising, end) - bisect_left(rising, start), 0)
+
+
+def check_missing(missing: list[tuple[int, str]]) -> None:
+    """Refuse data that is claimed to be there, (index, group), and is neither there nor explained: all counted, 1,000 named."""
+    named = ", ".join(f"entry {index} {group}" for index, group in missing[:1000])
+    more = f", and {len(missing) - 1000:,} more" if len(missing) > 1000 else ""
+    require(not missing, f"MISSING: {len(missing):,} disclosures are absent, and no outcome explains it: {named}{more}")
+
 
 class Pages(NamedTuple):
     """Postings of a segment that were proved, rising, and the place of each one among all `total` postings of the segment."""
@@ -1108,16 +1215,27 @@ def open_pages(segment: Segment, text: dict[str, Any]) -> Pages:
 SHARED = "checkpoint", "disclosure", "epoch", "question", "table"  # the same in all parts of a set
 
 
+class Answering(NamedTuple):
+    """An entry that answers: at which place it has the key asked for, and of its groups data, or which entry says it is lost."""
+
+    number: int
+    entry: dict[str, Any]
+    place: str
+    disclosures: dict[str, tuple[bytes, str]]
+    absent: dict[str, int]
+
+
 class Answer:
     """An answer to a question, to which each part of a set adds."""
 
     def __init__(self, question: dict[str, str], mode: str) -> None:
         """Begin with nothing: not even a number is believed before its proof."""
         self.question, self.mode, self.looked = question, mode, looked_under(question)
-        self.blocks: list[list[str]] = []  # of each answering entry, rising
-        self.apart: list[str] = []
+        self.answers: list[Answering] = []
+        self.apart: list[tuple[int, dict[str, Any]]] = []
         self.number_of = dict.fromkeys(self.looked, 0)
-        self.entries = self.segments = self.disclosed = self.missing = 0
+        self.entries = self.segments = self.disclosed = 0
+        self.lost: dict[int, dict[str, Any]] = {}  # the outcomes that explain something
         self.unknown: list[int] = []
         self.alike: list[int] = []
         self.strangers: list[str] = []
@@ -1146,16 +1264,21 @@ class Answer:
                 self.alike.append(index)
             elif answers_to(question, entries[index], keys):
                 answers[index] = matched
-            elif not entries[index]["known"] and "control" not in question:
-                self.apart.append(f"apart     entry {index} is no event: its type is {entries[index]['type']}")
+            elif "eventId" not in entries[index] and "control" not in question:
+                self.apart.append((index, entries[index]))
             self.unknown += [index] if matched and not entries[index]["known"] else []
         shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
         rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())
         require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
-        stray = entries.keys() - {*met, bundle["epoch"]} - edges
+        said_by = evidence.explained({index: bodies.get(index, {}) for index in answers})
+        self.lost |= {by: entries[by] for by in said_by.values()}
+        stray = entries.keys() - {*met, bundle["epoch"], *said_by.values()} - edges
         require(not stray, "there are entries in the bundle that the question does not need")
-        for index, matched in answers.items():
-            self.add_answer(evidence, index, matched, bodies.get(index, {}), keys)
+        for index, place in answers.items():
+            disclosures = parse_disclosures(bodies.get(index, {}), entries[index]["commitments"])
+            self.check_keys(evidence, index, disclosures, keys)
+            absent = {group: said_by[index, group] for group in ALL_GROUPS if (index, group) in said_by}
+            self.answers.append(Answering(index, entries[index], place, disclosures, absent))
         disclosed, counted = sum(map(len, bodies.values())), counts[self.looked[0]]
         answered = counted if self.mode == "count" else len(answers)
         manifest = {"answers": answered, "disclosures": disclosed, "postings": sum(counts.values())}
@@ -1164,45 +1287,19 @@ class Answer:
         self.entries, self.segments = self.entries + len(entries), self.segments + len(evidence.ranges)
         self.disclosed += disclosed
 
-    def add_answer(
-        self, evidence: Evidence, index: int, matched: str, shown: dict[str, Any], keys: dict[str, bytes]
+    def check_keys(
+        self, evidence: Evidence, index: int, disclosures: dict[str, tuple[bytes, str]], keys: dict[str, bytes]
     ) -> None:
-        """Check what is disclosed of an entry that answers; tell of both."""
+        """Check that what is disclosed of an entry that answers is its own, and leads to its keys."""
         entry, asked = evidence.entries[index], idents_of(self.question)
-        about = f"; asked for as {re.sub('^any/.*', 'related', matched)}" if "resourceId" in self.question else ""
-        block = [f"entry     {index}: {title(entry)}{about}"]
-        disclosures = parse_disclosures(shown, entry["commitments"])
-        for group in entry["commitments"]:
-            if group in disclosures:
-                ident = check_disclosure(entry, group, *disclosures[group])
-                block.append(f"  {group:9} {disclosures[group][1]}")
-                if strangers := unassigned(ident.decode()):
-                    self.strangers.append(f"the id in {group} of entry {index}: {strangers}")
-                    continue
-                of = next((kind for kind in asked if entry["keys"].get(group) == keys[kind]), "")
-                false = asked[of] != ident if of else evidence.has_false_key(entry, group, ident)
-                require(not false, f"entry {index} carries a false key: the {group} shown has another one")
-            elif evidence.bundle["disclosure"] == "full":
-                block.append(f"  {group:9} erased or absent: not in the bundle, which says that it has what there is")
-                self.missing += 1
-        self.blocks.append(block)
-
-    def words(self) -> str:
-        """Return in words how many entries answer."""
-        of, control = [self.number_of[kind] for kind in self.looked], self.question.get("control")
-        if self.mode == "count" and len(of) > 1:
-            events, named = counted(of[0], "event"), counted(of[1], "entry that names", "entries that name")
-            return f"exactly {events} of the resource, and {named} it, have been logged for"
-        number = of[0] if self.mode == "count" else len(self.blocks)
-        what = (f"entry of the type {control}", f"entries of the type {control}") if control else ("event", "events")
-        found = f"exactly {counted(number, *what)}" if number else f"no {what[0]}"
-        verbs = ("has been logged for", "have been logged for") if self.mode == "count" else ("answers", "answer")
-        return f"{found} {verbs[number > 1]}"
-
-
-def counted(number: int, one: str, many: str = "events") -> str:
-    """Return a number with what it counts."""
-    return f"{number:,} {one if number == 1 else many}"
+        for group, disclosure in disclosures.items():
+            ident = check_disclosure(entry, group, *disclosure)
+            if strangers := unassigned(ident.decode()):
+                self.strangers.append(f"the id in {group} of entry {index}: {strangers}")
+                continue
+            of = next((kind for kind in asked if entry["keys"].get(group) == keys[kind]), "")
+            false = asked[of] != ident if of else evidence.has_false_key(entry, group, ident)
+            require(not false, f"entry {index} carries a false key: the {group} shown has another one")
 
 
 def place_of(index: int, entry: dict[str, Any], kind: str, key: bytes) -> str:
@@ -1226,14 +1323,6 @@ def answers_to(question: dict[str, str], entry: dict[str, Any], keys: dict[str, 
     return clear and not early and not late and entry["keys"]["actor"] == keys.get("actor", entry["keys"]["actor"])
 
 
-def title(entry: dict[str, Any]) -> str:
-    """Return an entry in words."""
-    if "eventId" not in entry:
-        return f"{entry['loggedAt']} control entry of the type {entry['type']}"
-    operation = "" if entry["operation"] is None else f" ({entry['operation']})"
-    return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"
-
-
 # --- Commands: each returns its verdict, or raises ----------------------------------------------------------------------
 class Verdict(NamedTuple):
     """What a command found: in words, in lines, how many of what it checked, and what could not be checked."""
@@ -1244,51 +1333,26 @@ class Verdict(NamedTuple):
     unchecked: tuple[str, ...] = ()
 
 
-def command_checkpoint(arguments: argparse.Namespace) -> Verdict:
-    """Check a checkpoint's signature and form."""
-    checkpoint = open_checkpoint(read(arguments.file), parse_vkey(arguments.vkey))
-    return Verdict(f"the log signed {checkpoint}", [], {"checkpoints": 1})
-
-
 def open_event(
     arguments: argparse.Namespace,
-) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], Checkpoint]:
-    """Return index, entry and disclosures of an event whose inclusion proof was checked, and the checkpoint it is in."""
+) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], dict[str, int], Checkpoint]:
+    """Return index, entry, disclosures and what explains others of an event whose inclusion proof was checked, and its checkpoint."""
     index, proof, note = parse_proof(read(arguments.proof), b"index ")
-    data, disclosures = parse_event_file(read(arguments.event))
+    data, disclosures, absent = parse_event_file(read(arguments.event))
     entry = parse_entry(data)
-    require("eventId" in entry or not entry["known"], "the entry is not an event", MalformedError)
+    require(
+        entry["type"] not in ("index", "index-keys") or not entry["known"], "the entry is not an event", MalformedError
+    )
     require(
         disclosures.keys() <= entry["commitments"].keys(), "the entry has no such group as is shown", MalformedError
     )
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
-    return index, entry, disclosures, checkpoint
-
-
-def command_proof(arguments: argparse.Namespace) -> Verdict:
-    """Check that an event is in the log."""
-    index, entry, disclosures, checkpoint = open_event(arguments)
-    details = [f"entry     {index}: {title(entry)}"]
-    if "eventId" in entry:
-        details = [f"event     {entry['eventId']}: {title(entry).partition(' ')[2]}"]
-        details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
-    for group in entry["commitments"]:
-        if group in disclosures:
-            check_disclosure(entry, group, *disclosures[group])
-        details.append(
-            f"{group:9} {disclosures[group][1] if group in disclosures else 'not disclosed, so not checked'}"
-        )
-    details.append(f"log       {checkpoint}")
-    unchecked = []
-    if arguments.require_disclosures and len(disclosures) < len(entry["commitments"]):
-        unchecked.append("the event is in the log, but not all of its data was given to be checked")
-    if not entry["known"]:
-        unchecked.append(
-            f"the entry is in the log, of a type this version does not know: {entry['type']}, {entry['v']}"
-        )
-    summary = f"entry {index} is in the log {checkpoint.origin}, in its signed tree of {checkpoint.size:,} entries"
-    return Verdict(summary, details, {"entries": 1, "disclosures": len(disclosures)}, (*unchecked,))
+    require(absent.keys() <= entry["commitments"].keys(), "the entry has no such group as is claimed to be disclosed")
+    check_missing([(index, group) for group, by in absent.items() if by <= index])
+    for group, disclosure in disclosures.items():
+        check_disclosure(entry, group, *disclosure)
+    return index, entry, disclosures, absent, checkpoint
 
 
 def command_consistency(arguments: argparse.Namespace) -> Verdict:
@@ -1332,12 +1396,8 @@ def command_log(arguments: argparse.Namespace) -> Verdict:
     return Verdict(f"all of the log: {newest}", details, checked, (*unchecked,))
 
 
-def command_evidence(arguments: argparse.Namespace) -> Verdict:
-    """Check that events, and no others, answer a question; the question is yours, not the bundle's.
-
-    BUNDLE is a file, or the directory of a set, which has the files 000001.json, 000002.json, …
-    """
-    question, said = parse_question(arguments)
+def open_answer(arguments: argparse.Namespace, question: dict[str, str]) -> tuple[Answer, Evidence, list[str]]:
+    """Return what a bundle or a set answers, its last bundle, and what could not be checked."""
     alone = question.keys() - {"loggedFrom", "loggedTo"}
     countable = {"resourceId", "resourceType"}, {"userId"}, {"actorType"}, {"action"}, {"operation"}, {"control"}
     one = "--count is for one resource, userId, actorType, action, operation or control, and the log's clock only"
@@ -1367,13 +1427,136 @@ def command_evidence(arguments: argparse.Namespace) -> Verdict:
                 answer.add(evidence)
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
-    lines = [f"question  {canonical(question)}", *said, *(line for block in reversed(answer.blocks) for line in block)]
+    return answer, evidence, unchecked
+
+
+def convict(arguments: argparse.Namespace) -> tuple[str, int, list[tuple[int, dict[str, Any], Checkpoint]], Checkpoint]:
+    """Return the fraud in words, how many entries show it, the event that does (if one was given) with its checkpoint, and what was signed."""
+    key, document = parse_vkey(arguments.vkey), read_document(arguments.file)
+    given = [each for each in (arguments.proof, arguments.event) if each is not None]
+    require(len(given) != 1, "--proof and --event belong together", MalformedError)
+    if document.get("type") == CLOCK_FRAUD["type"]:
+        alone = not given and fits(document, CLOCK_FRAUD) and len(document["entries"]) == 2
+        form = "a clock fraud file has exactly its members, two entries, and no --proof or --event"
+        require(alone, form, MalformedError)
+        checkpoint, entries, _ = open_entries(document, key)
+        evidence = None
+    else:
+        evidence = Evidence(document, key)
+        checkpoint, entries = evidence.checkpoint, evidence.entries
+    if fault := went_back(entries):
+        return fault, len(entries), [], checkpoint
+    if evidence is None or not given:
+        raise VerificationError("the entries are logged in order: nothing is proved")
+    index, entry, disclosures, _, older = open_event(arguments)
+    strangers = []
+    for group, disclosure in disclosures.items():
+        ident = check_disclosure(entry, group, *disclosure)
+        if unassigned(ident.decode()):
+            strangers.append(f"the id in {group} of entry {index}: {unassigned(ident.decode())}")
+        elif evidence.convicts_key(entry, group, ident):
+            said = f"entry {index} carries a false key: its {group} has another one"
+            return said, 2, [(index, entry, older)], checkpoint
+    try:
+        return left_out(evidence, index, entry), 2, [(index, entry, older)], checkpoint
+    except VerificationError:
+        unknown = f"code points whose form this Python does not know are in {', '.join(strangers)}"
+        require(not strangers, unknown, IncompleteError)
+        raise
+
+
+def left_out(evidence: Evidence, index: int, entry: dict[str, Any]) -> str:
+    """Return that the index leaves out an entry under one of its keys, if the bundle shows that."""
+    evidence.open_index()
+    said = f"the bundle does not show what the index has of entry {index}: nothing is proved"
+    for segment, text in evidence.ranges:
+        for index_key in entry["keys"].values() if segment.start <= index < segment.end else []:
+            low, high = (index_key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
+            with suppress(VerificationError):  # the bundle is about another key
+                pages = open_pages(segment, text)
+                if pages.place(low) == pages.place(high):
+                    return f"the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
+                said = f"the index has entry {index} under each key that the bundle shows: no fraud"
+    raise VerificationError(said)
+
+
+def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
+    """Return a file's bytes, at most `limit`."""
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
+    require(len(data) <= limit, f"{path} is longer than {limit} bytes", MalformedError)
+    return data
+
+
+# === Showing: what is above checks, and calls nothing of what is below ==================================================
+def command_checkpoint(arguments: argparse.Namespace) -> Verdict:
+    """Check a checkpoint's signature and form."""
+    checkpoint = open_checkpoint(read(arguments.file), parse_vkey(arguments.vkey))
+    return Verdict(f"the log signed {checkpoint}", [], {"checkpoints": 1})
+
+
+def command_proof(arguments: argparse.Namespace) -> Verdict:
+    """Check that an event is in the log."""
+    index, entry, disclosures, absent, checkpoint = open_event(arguments)
+    details = [f"entry     {index}: {title(entry)}"]
+    if "eventId" in entry:
+        details = [f"event     {entry['eventId']}: {title(entry).partition(' ')[2]}"]
+        details += [f"time      {entry['timestamp']} says the producer, {entry['loggedAt']} says the log"]
+    unchecked = []
+    for group in entry["commitments"]:
+        lost = f"LOST, as entry {absent.get(group)} says, which is not in this file" if group in absent else ""
+        unchecked += [f"{group}: {lost}"] if lost else []
+        said = disclosures[group][1] if group in disclosures else lost or "not disclosed, so not checked"
+        details.append(f"{group:9} {said}")
+    details.append(f"log       {checkpoint}")
+    if arguments.require_disclosures and len(disclosures) < len(entry["commitments"]):
+        unchecked.append("the event is in the log, but not all of its data was given to be checked")
+    if not entry["known"]:
+        unchecked.append(
+            f"the entry is in the log, of a type this version does not know: {entry['type']}, {entry['v']}"
+        )
+    summary = f"entry {index} is in the log {checkpoint.origin}, in its signed tree of {checkpoint.size:,} entries"
+    return Verdict(summary, details, {"entries": 1, "disclosures": len(disclosures)}, (*unchecked,))
+
+
+def command_evidence(arguments: argparse.Namespace) -> Verdict:
+    """Check that events, and no others, answer a question; the question is yours, not the bundle's.
+
+    BUNDLE is a file, or the directory of a set, which has the files 000001.json, 000002.json, …
+    """
+    question, said = parse_question(arguments)
+    answer, evidence, unchecked = open_answer(arguments, question)
+    lines = [f"question  {canonical(question)}", *said]
+    for each in reversed(answer.answers):
+        about = f"; asked for as {re.sub('^any/.*', 'related', each.place)}" if "resourceId" in question else ""
+        lines.append(f"entry     {each.number}: {title(each.entry)}{about}")
+        lost = {group: f"LOST, said by entry {by}" for group, by in each.absent.items()}
+        texts = lost | {group: body for group, (_, body) in each.disclosures.items()}
+        lines += [f"  {group:9} {texts[group]}" for group in each.entry["commitments"] if group in texts]
     lines += reported(answer, evidence, unchecked)
-    if arguments.require_disclosures and (first["disclosure"] == "none" or answer.missing):
+    if arguments.require_disclosures and (evidence.bundle["disclosure"] == "none" or answer.lost):
         unchecked.append("the personal data that was required is not in the bundle, or not all of it")
     checked = {"entries": answer.entries, "segments": answer.segments, "disclosures": answer.disclosed}
-    summary = f"{answer.words()} the question, of all that {evidence.checkpoint.origin} had indexed"
+    summary = f"{words(answer)} the question, of all that {evidence.checkpoint.origin} had indexed"
     return Verdict(summary, lines, checked, (*unchecked,))
+
+
+def words(answer: Answer) -> str:
+    """Return in words how many entries answer."""
+    of, control = [answer.number_of[kind] for kind in answer.looked], answer.question.get("control")
+    if answer.mode == "count" and len(of) > 1:
+        events, named = counted(of[0], "event"), counted(of[1], "entry that names", "entries that name")
+        return f"exactly {events} of the resource, and {named} it, have been logged for"
+    number = of[0] if answer.mode == "count" else len(answer.answers)
+    what = (f"entry of the type {control}", f"entries of the type {control}") if control else ("event", "events")
+    found = f"exactly {counted(number, *what)}" if number else f"no {what[0]}"
+    verbs = ("has been logged for", "have been logged for") if answer.mode == "count" else ("answers", "answer")
+    return f"{found} {verbs[number > 1]}"
+
+
+def counted(number: int, one: str, many: str = "events") -> str:
+    """Return a number with what it counts."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[str]:
@@ -1381,11 +1564,20 @@ def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[s
     epoch, question = evidence.epoch, answer.question
     since, until = looks_from(question), question.get("loggedTo")
     alike = "shares the first 8 bytes of a key asked for, which answers nothing"
-    lines = [*answer.apart, *(f"alike     entry {index} {alike}" for index in answer.alike)]
+    lines = [f"apart     entry {index} is no event: its type is {entry['type']}" for index, entry in answer.apart]
+    lines += [f"alike     entry {index} {alike}" for index in answer.alike]
     if answer.mode == "count":
         lines.append("not seen  whether an entry only shares the first 8 bytes of the key (2^32 hashes of work)")
     if evidence.bundle["disclosure"] == "none" and answer.mode != "count":
-        lines.append("withheld  there is no personal data in this bundle")
+        lines.append("WITHHELD: no names in this bundle; ask for --disclose")
+    for by, outcome in sorted(answer.lost.items()):
+        start, end, number = (outcome["report"][name] for name in ("start", "end", "n"))
+        said = f"says that the data of {number:,} of the entries {start} to {end - 1} was lost"
+        lines.append(f"lost      entry {by}, logged {outcome['loggedAt']}, {said}")
+        open_ends = (
+            "that so many of them had data, and no event came before that entry; a bundle cannot count (tlog fsck)"
+        )
+        lines.append(f"not checked here: {open_ends}")
     if answer.unknown:
         listed = ", ".join(map(str, answer.unknown[:20]))
         unchecked.append(f"{len(answer.unknown)} entries of a type this version does not know: {listed}")
@@ -1409,68 +1601,20 @@ def command_fraud(arguments: argparse.Namespace) -> Verdict:
     The first two take an event's proof, its event file and the evidence bundle that lacks it, the second one the event's data
     as well. The last one takes a clock fraud file or a bundle alone.
     """
-    key, document = parse_vkey(arguments.vkey), read_document(arguments.file)
-    given = [each for each in (arguments.proof, arguments.event) if each is not None]
-    require(len(given) != 1, "--proof and --event belong together", MalformedError)
-    if document.get("type") == CLOCK_FRAUD["type"]:
-        alone = not given and fits(document, CLOCK_FRAUD) and len(document["entries"]) == 2
-        require(
-            alone, "a clock fraud file has exactly its members, two entries, and no --proof or --event", MalformedError
-        )
-        checkpoint, entries, _ = open_entries(document, key)
-        evidence = None
-    else:
-        evidence = Evidence(document, key)
-        checkpoint, entries = evidence.checkpoint, evidence.entries
-    if fault := went_back(entries):
-        return Verdict(f"FRAUD: {fault}", [f"signed    {checkpoint}"], {"entries": len(entries)})
-    if evidence is None or not given:
-        raise VerificationError("the entries are logged in order: nothing is proved")
-    index, entry, disclosures, older = open_event(arguments)
-    lines = [f"entry     {index}: {title(entry)}; in {older}", f"signed    {checkpoint}"]
-    strangers = []
-    for group, disclosure in disclosures.items():
-        ident = check_disclosure(entry, group, *disclosure)
-        if unassigned(ident.decode()):
-            strangers.append(f"the id in {group} of entry {index}: {unassigned(ident.decode())}")
-        elif evidence.convicts_key(entry, group, ident):
-            said = f"FRAUD: entry {index} carries a false key: its {group} has another one"
-            return Verdict(said, lines, {"entries": 2})
-    try:
-        return Verdict(left_out(evidence, index, entry), lines, {"entries": 2})
-    except VerificationError:
-        require(
-            not strangers,
-            f"code points whose form this Python does not know are in {', '.join(strangers)}",
-            IncompleteError,
-        )
-        raise
+    said, number, events, checkpoint = convict(arguments)
+    lines = [f"entry     {index}: {title(entry)}; in {older}" for index, entry, older in events]
+    return Verdict(f"FRAUD: {said}", [*lines, f"signed    {checkpoint}"], {"entries": number})
 
 
-def left_out(evidence: Evidence, index: int, entry: dict[str, Any]) -> str:
-    """Return that the index leaves out an entry under one of its keys, if the bundle shows that."""
-    evidence.open_index()
-    said = f"the bundle does not show what the index has of entry {index}: nothing is proved"
-    for segment, text in evidence.ranges:
-        for index_key in entry["keys"].values() if segment.start <= index < segment.end else []:
-            low, high = (index_key[:8] + struct.pack(">I", index + n - segment.start) for n in (0, 1))
-            with suppress(VerificationError):  # the bundle is about another key
-                pages = open_pages(segment, text)
-                if pages.place(low) == pages.place(high):
-                    return f"FRAUD: the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
-                said = f"the index has entry {index} under each key that the bundle shows: no fraud"
-    raise VerificationError(said)
+def title(entry: dict[str, Any]) -> str:
+    """Return an entry in words."""
+    if "eventId" not in entry:
+        said = f", {entry['kind']}: {canonical(entry['report'])}" if "kind" in entry else ""
+        return f"{entry['loggedAt']} control entry of the type {entry['type']}{said}"
+    operation = "" if entry["operation"] is None else f" ({entry['operation']})"
+    return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"
 
 
-def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
-    """Return a file's bytes, at most `limit`."""
-    with Path(path).open("rb") as file:
-        data = file.read(limit + 1)
-    require(len(data) <= limit, f"{path} is longer than {limit} bytes", MalformedError)
-    return data
-
-
-# === Showing: what is above checks, and calls nothing of what is below ==================================================
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return what the command line says; `function` is the command."""
     codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."

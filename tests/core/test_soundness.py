@@ -1295,11 +1295,13 @@ def truth(log, question, mode):
 
 
 def met(log, question, start, end):
-    """The control entries under the keys that a question is looked up under, or those that answer it."""
+    """The control entries of types that are not known under the keys that are looked up, or those that answer."""
     if "control" in question:
-        return [n for n in log.controls if start <= n < end and log.answers(n, question)]
-    keys = bundles.keys_of(question)
-    return [n for n, each in log.controls.items() if start <= n < end and set(each.keys) & set(keys)]
+        found = [n for n in log.controls if start <= n < end and log.answers(n, question)]
+    else:
+        keys = bundles.keys_of(question)
+        found = [n for n, each in log.controls.items() if start <= n < end and set(each.keys) & set(keys)]
+    return [n for n in found if not log.controls[n].known]
 
 
 def places_of(value, path=()):
@@ -1480,6 +1482,383 @@ def test_a_mutant_of_a_set_never_verifies_as_another_answer(tmp_path):
         assert said in (None, truth(LOG, question, "answer")), (question, cuts)
         verified += said is not None
     assert 0 < verified < MUTANTS // 3
+
+
+# --- What is absent is explained, or MISSING --------------------------------------------------------------------------
+
+BACK = bundles.recovered_log()
+LOST = {
+    "resourceType": "record",
+    "resourceId": "R:4",
+}  # of it are entries 4, 15, 26, 37 (named), then lost ones, then later ones
+
+
+def disclosing_again(log, question, bundle, index):
+    """A bundle in which the data of an entry is there after all."""
+    rows = [row for row in bundle["absent"] if row[0] != index]
+    shown = sorted([*bundle["disclosures"], (index, bundles.texts_of(log.events[index]))])
+    disclosed = sum(len(groups) for _, groups in shown)
+    manifest = bundle["manifest"] | {"disclosures": disclosed}
+    return bundle | {"absent": rows, "disclosures": shown, "manifest": manifest}
+
+
+def without_groups(bundle, index, *groups):
+    """A bundle in which groups of an entry are not disclosed, its numbers right."""
+    shown = [
+        (each, {group: text for group, text in texts.items() if each != index or group not in groups})
+        for each, texts in bundle["disclosures"]
+    ]
+    disclosed = sum(len(texts) for _, texts in shown)
+    manifest = bundle["manifest"] | {"disclosures": disclosed}
+    return bundle | {"disclosures": [each for each in shown if each[1]], "manifest": manifest}
+
+
+def test_what_was_lost_is_explained(ask):
+    for question in (LOST, {"userId": "user-3"}, {"action": "read"}, LOST | {"userId": "user-1"}):
+        bundle = BACK.bundle(question, disclose=True)
+        assert bundle["absent"]
+        assert bundle["disclosures"]
+        assert ask(bundle, question)[0] == 0
+        assert ask(BACK.bundle(question), question)[0] == 0
+        assert ask(BACK.bundle(question, mode="count"), question, "count")[0] == (0 if len(question) < 3 else 2)
+
+
+def test_what_is_deleted_is_missing(ask):
+    """Each group of each answer, with the other groups there or not."""
+    bundle = LOG.bundle(LOST, disclose=True)
+    assert ask(bundle, LOST)[0] == 0
+    deleted = 0
+    for index, texts in bundle["disclosures"]:
+        for groups in [*([group] for group in texts), [*texts]]:
+            code, said = ask(without_groups(bundle, index, *groups), LOST)
+            assert (code, "MISSING" in said, f"entry {index} {groups[0]}" in said) == (1, True, True)
+            deleted += 1
+    assert deleted > 20
+    assert ask(LOG.bundle(LOST), LOST)[0] == 0, "nothing is claimed"
+
+
+def test_a_thousand_that_are_missing_are_named_and_all_are_counted(ask):
+    question = {"action": "read"}
+    events = [
+        bundles.Event(n, "u", ("record", "R:0"), "read", at=n, outcome="success") for n in range(1, 520)
+    ]  # fmt: skip
+    bundle = bundles.NaiveLog(events, [520]).bundle(question, disclose=True)
+    code, said = ask(bundle | {"disclosures": [], "manifest": bundle["manifest"] | {"disclosures": 0}}, question)
+    assert (code, "MISSING: 1,038 disclosures" in said, "and 38 more" in said) == (1, True, True)
+    assert ("entry 500 resource" in said, "entry 501 actor" in said) == (True, False)
+
+
+WRONG_ROWS = {
+    "no rows": lambda _: [],
+    "a row less": lambda rows: rows[1:],
+    "a row twice": lambda rows: [rows[0], *rows],
+    "falling": lambda rows: rows[::-1],
+    "groups the other way round": lambda rows: [rows[1], rows[0], *rows[2:]],
+    "of an entry that does not answer": lambda rows: [[31, "actor", 61], *rows],
+    "of an entry before what was lost": lambda rows: [[4, "actor", 61], *rows],
+    "of an entry after what was lost": lambda rows: [*rows, [70, "actor", 61]],
+    "of a group that the entry does not have": lambda rows: sorted([*rows, [rows[0][0], "related/31", 61]]),
+    "of a group that there is not": lambda rows: [*rows, [rows[-1][0], "related/32", 61]],
+    "said by an entry that is not there": lambda rows: [[*row[:2], 62] for row in rows],
+    "said by an event": lambda rows: [[*row[:2], row[0]] for row in rows],
+    "said by the epoch": lambda rows: [[*row[:2], BACK.epoch] for row in rows],
+    "said by entry 0": lambda rows: [[*row[:2], 0] for row in rows],
+    "said by nobody": lambda rows: [row[:2] for row in rows],
+    "said by a text": lambda rows: [[*row[:2], "61"] for row in rows],
+    "said by true": lambda rows: [[*row[:2], True] for row in rows],
+    "of a number": lambda rows: [[row[0], 1, row[2]] for row in rows],
+    "of an index that is negative": lambda rows: [[-1, *row[1:]] for row in rows],
+    "null": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ROWS)
+def test_wrong_explanations_are_refused(ask, name):
+    bundle = BACK.bundle(LOST, disclose=True)
+    rows = [list(row) for row in bundle["absent"]]
+    assert ask(bundle | {"absent": rows}, LOST)[0] == 0
+    assert ask(bundle | {"absent": WRONG_ROWS[name](rows)}, LOST)[0] in (1, 2)
+
+
+def test_what_is_there_is_not_explained_as_absent(ask):
+    """Neither the entry itself nor another one of those that a `lost` speaks of: recovery brings back no data."""
+    bundle = BACK.bundle(LOST, disclose=True)
+    first, *others = sorted({index for index, _, _ in bundle["absent"]})
+    assert others
+    code, said = ask(disclosing_again(BACK, LOST, bundle, first), LOST)
+    assert (code, "MISSING" in said) == (1, True)
+    assert ask(disclosing_again(BACK, LOST, bundle, first) | {"absent": bundle["absent"]}, LOST)[0] == 1
+    everything = bundle
+    for index in (first, *others):
+        everything = disclosing_again(BACK, LOST, everything, index)
+    assert ask(everything, LOST)[0] == 1, "the outcome is an entry that nothing asks for then"
+    there = sorted(set(dict(everything["entries"])) - {61})
+    assert ask(with_entries(BACK, everything, there), LOST)[0] == 0
+
+
+WRONG_LOSSES = {
+    "none": {"n": 0},
+    "fewer than are shown": {"n": 1},
+    "of entries that came later": {"end": 62, "n": 31},
+    "beginning later": {"start": 50, "n": 11},
+    "ending earlier": {"end": 50, "n": 18},
+    "with a member more": {"reason": "fire"},
+    "ending before it begins": {"start": 61, "end": 30},
+    "of a text": {"n": "30"},
+    "of no integer": {"n": 1.5},
+    "of a negative number": {"start": -1},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LOSSES)
+def test_an_outcome_that_is_not_true_explains_nothing(ask, name):
+    log = bundles.recovered_log(**WRONG_LOSSES[name])
+    code, said = ask(log.bundle(LOST, disclose=True), LOST)
+    assert code in (1, 2), said
+    assert ask(log.bundle(LOST), LOST)[0] in (0, 2), "a report of another form is malformed, and nothing is claimed"
+
+
+def test_how_many_were_lost_is_compared_as_far_as_it_is_seen(ask):
+    """Of [30, 61) the bundle has a few entries; whether the others commit to data, it does not say."""
+    about = [n for n in BACK.events if 30 <= n < 61 and BACK.answers(n, LOST)]
+    for number, expected in ((len(about) - 1, 1), (len(about), 0), (30, 0), (31, 0)):
+        log = bundles.recovered_log(n=number)
+        bundle = log.bundle(LOST, disclose=True)
+        seen = [index for index, _ in bundle["entries"] if 30 <= index < 61]
+        assert seen == about
+        assert ask(bundle, LOST)[0] == expected, number
+
+
+def test_nothing_is_lost_after_which_an_event_came(ask):
+    """One statement, years later, would explain any single deletion."""
+    question = {"userId": "user-3"}
+    victim = 24  # by user-3; so are 31, 38, …
+    for late, start, expected in ((31, 24, 1), (25, 24, 0)):
+        before = [bundles.sample_event(number) for number in range(1, late)]
+        lost = bundles.Outcome(late, "lost", start=start, end=start + 1, n=1)
+        after = [bundles.sample_event(number) for number in range(late + 1, 60)]
+        log = bundles.NaiveLog([*before, lost, *after], [60])
+        log.lost = {victim: late}
+        bundle = log.bundle(question, disclose=True)
+        code, said = ask(bundle, question)
+        if expected:
+            # what stands between is seen only if the bundle has it
+            there = sorted({*dict(bundle["entries"]), 28})
+            assert ask(with_entries(log, bundle, there), question)[0] == 1
+        assert code in (0, expected), said
+
+
+@pytest.mark.parametrize("kind", [kind for kind in bundles.REPORTS if kind != "lost"])
+def test_only_lost_explains(ask, kind):
+    log = bundles.recovered_log()
+    log.entries[61] = bundles.Outcome(61, kind).entry
+    bundle = signed(log).bundle(LOST, disclose=True)
+    code, said = ask(bundle, LOST)
+    assert (code, "MISSING" in said, "61" in said) == (1, True, True)
+
+
+def test_an_outcome_is_lost_only_from_before_it(ask):
+    """It covers no entry from its own on, and its own neither."""
+    for start, end in ((30, 62), (61, 62), (61, 70)):
+        log = bundles.recovered_log()
+        log.entries[61] = bundles.Outcome(61, "lost", start=start, end=end, n=1).entry
+        assert ask(signed(log).bundle(LOST, disclose=True), LOST)[0] == 1
+
+
+def test_questions_about_outcomes(ask):
+    question = {"control": "outcome"}
+    bundle = BACK.bundle(question)
+    assert bundle["manifest"]["answers"] == 8
+    code, said = ask(bundle, question)
+    assert code == 3, "one of them is of a kind that no version knows"
+    known = question | {"loggedTo": moment(98)}
+    code, said = ask(BACK.bundle(known), known)
+    assert (BACK.bundle(known)["manifest"]["answers"], code) == (7, 0), said
+    assert ask(BACK.bundle(known, disclose=True), known)[0] == 0, "they commit to no data"
+    assert ask(BACK.bundle(question, mode="count"), question, "count")[0] == 0
+
+
+WRONG_OUTCOMES = {
+    "a member more": {"x": 1},
+    "commitments": {"commitments": {"actor": "A" * 43}},
+    "a kind in capitals": {"kind": "Started"},
+    "an empty kind": {"kind": ""},
+    "a kind of 33 letters": {"kind": "k" * 33},
+    "a kind that is a number": {"kind": 1},
+    "no kind": {"kind": None},
+    "a report that is a list": {"report": []},
+    "the report of another kind": {"report": bundles.REPORTS["started"]},
+    "a report without a member": {"report": {}},
+    "the key of another type": {"keys": [b64url(bundles.public_key("control", "order"))]},
+    "no keys": {"keys": None},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OUTCOMES)
+def test_an_outcome_has_its_members(ask, name):
+    question = {"control": "outcome", "loggedTo": moment(97)}
+    log = bundles.recovered_log()
+    entry = json.loads(log.entries[94]) | WRONG_OUTCOMES[name]
+    log.entries[94] = canonical({name: value for name, value in entry.items() if value is not None})
+    assert ask(signed(log).bundle(question), question)[0] == 2
+
+
+WRONG_REPORTS = {
+    "checked": [{"verdict": "fine"}, {"since": 51}, {"size": -1}, {"unexplained": True}, {"size": 2**53}, {"size": 2**64}, {"since": "0"}],
+    "failover": [
+        {"accepted": "no"}, {"from": {}}, {"to": 5}, {"size": None},
+        *({"to": {"system": system, "timeline": 1}} for system in ("", "01", "-1", "1" * 21, "x", 5)),
+        *({"from": {"system": "1", "timeline": timeline}} for timeline in (0, -1, 2**32, "1", 1.5, True)),
+        {"to": {"system": "1", "timeline": 1, "host": "db-1"}},
+    ],
+    "lost": [{"n": 0}, {"n": 32}, {"start": 61, "n": 1}, {"end": 0}, {"start": 1.5}],
+    "restored": [{"backup": "A" * 42}, {"backup": "A" * 42 + "B"}, {"takenAt": "2026-03-01"}, {"takenAt": "2026-02-30T00:00:00.000000Z"}],
+    "stalled": [
+        {"what": "reading"}, {"why": ""}, {"from": "2026-03-01T00:00:10.000001Z"}, {"to": "2026-02-29T00:00:00.000000Z"},
+        {"to": "2026-03-01T00:00:10Z"}, {"from": 5},
+    ],
+    "started": [{"instance": "A" * 10}, {"instance": "A" * 10 + "B"}, {"instance": "A" * 12}, {"version": ""}, {"version": "v" * 65}, {"version": "1 0"}, {"version": "1\n"}],
+    "stopped": [{"instance": ""}, {"instance": "AAAAAAAAAA="}, {"version": "1"}],
+}  # fmt: skip
+RIGHT_REPORTS = {
+    "checked": [{"since": 50}, {"unexplained": 2**53 - 1}, {"size": 10**15}],
+    "failover": [{"to": {"system": "0", "timeline": 2**32 - 1}}, {"from": {"system": "9" * 20, "timeline": 1}}],
+    "lost": [{"n": 1}, {"n": 31}],
+    "restored": [{"size": 0}],
+    "stalled": [{"to": "2026-03-01T00:00:00.000000Z"}, {"why": "clock", "what": "sealing"}],
+    "started": [{"version": "v" * 64}, {"version": "1.0.0-rc.1+abc"}],
+    "stopped": [{"instance": "_-_-_-_-_-8"}],
+    "rested": [{}, {"anything": [1, {"x": None}]}],
+}
+REPORTED = [
+    (kind, more, code)
+    for code, table in ((2, WRONG_REPORTS), (0, RIGHT_REPORTS))
+    for kind, each in table.items()
+    for more in each
+]
+
+
+@pytest.mark.parametrize(("kind", "more", "expected"), REPORTED)
+def test_a_report_is_that_of_its_kind(ask, kind, more, expected):
+    question = {"control": "outcome"}
+    log = bundles.NaiveLog([bundles.sample_event(1), bundles.Outcome(2, kind, **more)], [3])
+    code, said = ask(log.bundle(question), question)
+    assert code == (expected or 3 * (kind == "rested")), said
+
+
+def test_an_outcome_about_somebody_is_apart_from_events(ask):
+    outcome = bundles.Outcome(2, "stopped", [("patient", "P:0")])
+    log = bundles.NaiveLog([bundles.sample_event(1), outcome, bundles.sample_event(3)], [4])
+    assert ask(log.bundle(ALONE, disclose=True), ALONE)[0] == 0
+    assert ask(log.bundle(ALONE | {"control": "outcome"}), ALONE | {"control": "outcome"})[0] == 0
+
+
+def test_parts_explain_what_is_absent_each_for_itself(ask_set):
+    parts = BACK.parts(LOST, [20, 45, 64, 80], disclose=True)
+    assert [bool(part["absent"]) for part in parts] == [False, True, True, False, False]
+    assert ask_set(parts, LOST)[0] == 0
+    for place in (1, 2):
+        assert ask_set([*parts[:place], parts[place] | {"absent": []}, *parts[place + 1 :]], LOST)[0] == 1
+
+
+# What an event file claims.
+
+
+def judged_event(index, members, directory, log=BACK):
+    """What both verifiers say of an event's proof, with other members in its event file: the exit code."""
+    proof, event = log.event_proof(index, disclose=True)
+    event = file_of(json.loads(event) | members)
+    try:
+        verified = verify_event(VERIFIER, event, proof)
+        said = 3 if verified.absent else 0
+    except TlogError as error:
+        said = error.exit_code
+    for name, data in (("proof", proof), ("event", event)):
+        (directory / name).write_bytes(data)
+    code, text = run_offline("proof", "--vkey", bundles.vkey(), "--event", directory / "event", directory / "proof")
+    assert code == said or {code, said} == {1, 2}, text
+    return code, text
+
+
+ACTOR = {"actor": bundles.texts_of(BACK.events[4])["actor"]}
+EVENT_FILES = {
+    "all of it": (4, {}, 0),
+    "one group, and no more is claimed": (4, {"disclosed": ["actor"], "disclosures": ACTOR}, 0),
+    "nothing claimed": (4, {"disclosed": [], "disclosures": {}}, 0),
+    "a group is missing": (4, {"disclosures": ACTOR}, 1),
+    "everything is missing": (4, {"disclosures": {}}, 1),
+    "a group that is said to be lost": (4, {"disclosures": ACTOR, "absent": [["resource", 61]]}, 3),
+    "a group that is lost, and one that is missing": (4, {"disclosures": {}, "absent": [["resource", 61]]}, 1),
+    "lost, says an entry before it": (4, {"disclosures": ACTOR, "absent": [["resource", 3]]}, 1),
+    "lost, says the event itself": (4, {"disclosures": ACTOR, "absent": [["resource", 4]]}, 1),
+    "lost, and nothing claimed": (4, {"disclosed": ["actor"], "disclosures": ACTOR, "absent": [["resource", 61]]}, 2),
+    "lost, and there": (4, {"absent": [["resource", 61]]}, 2),
+    "lost twice": (4, {"disclosures": ACTOR, "absent": [["resource", 61], ["resource", 61]]}, 2),
+    "lost twice, says who": (4, {"disclosures": ACTOR, "absent": [["resource", 61], ["resource", 62]]}, 2),
+    "claimed twice": (4, {"disclosed": ["actor", "actor", "resource"]}, 2),
+    "claimed in another order": (4, {"disclosed": ["resource", "actor"]}, 2),
+    "not claimed": (4, {"disclosed": ["actor"]}, 2),
+    "claimed of a group that there is not": (4, {"disclosed": ["actor", "resource", "related/32"]}, 2),
+    "claimed of a group that the entry does not have": (4, {"disclosed": ["actor", "resource", "related/0"]}, 1),
+    "lost of a group that the entry does not have": (
+        4, {"disclosed": ["actor", "resource", "related/0"], "absent": [["related/0", 61]]}, 1,
+    ),
+    "lost, all of it": (33, {}, 3),
+    "lost, in another order": (33, {"absent": [["resource", 61], ["actor", 61], ["related/0", 61], ["related/1", 61]]}, 2),
+    "lost, of which something is not explained": (33, {"absent": [["actor", 61]]}, 1),
+    "lost, a row of one": (33, {"absent": [["actor"]]}, 2),
+    "lost, says a text": (33, {"absent": [["actor", "61"]]}, 2),
+    "lost, says a negative number": (33, {"absent": [["actor", -1]]}, 2),
+    "absent null": (4, {"absent": None}, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVENT_FILES)
+def test_what_an_event_file_claims(tmp_path, name):
+    index, members, expected = EVENT_FILES[name]
+    code, text = judged_event(index, members, tmp_path)
+    assert code == expected, text
+    assert ("MISSING" in text) == (code == 1 and "does not have" not in name)
+    assert (", as entry 61 says, which is not in this file" in text) == (code == 3)
+
+
+def test_mutants_of_event_files_are_judged_alike(tmp_path):
+    rng = random.Random(37)
+    codes = []
+    for _ in range(MUTANTS // 3):
+        index = rng.choice([4, 33, 36, 70])
+        whole = json.loads(BACK.event_proof(index, disclose=True)[1])
+        more = rng.choice([{}, {"absent": [["actor", 61]]}, {"disclosures": {}}, {"disclosed": ["actor"]}])
+        members = {name: value for name, value in (whole | more).items() if name != "entry"}
+        codes.append(judged_event(index, mutated(rng, members), tmp_path)[0])
+    assert {0, 1, 2, 3} >= {*codes} >= {1, 2}
+
+
+def test_mutants_of_explanations_never_verify_as_another_answer(tmp_path):
+    """Rows of `absent`, and outcomes changed under a signature. The full number is run with TLOG_TEST_MUTANTS=20000."""
+    rng = random.Random(41)
+    taken = 0
+    for number in range(MUTANTS // 2):
+        question = rng.choice([LOST, {"userId": "user-3"}, {"action": "export"}, {"control": "outcome"}])
+        log = BACK
+        if number % 2:
+            log = bundles.recovered_log()
+            place = rng.choice([61, 61, 61, 62, *range(93, 99)])
+            log.entries[place] = canonical(mutated(rng, json.loads(log.entries[place])))
+            signed(log)
+        try:
+            bundle = log.bundle(question, disclose=True)
+        except (ValueError, TypeError, KeyError):  # a log that bundles.py cannot read
+            continue
+        if not number % 2:
+            rows = [list(row) for row in bundle["absent"]]
+            rows = mutated(rng, {"absent": rows, "entries": bundle["entries"], "disclosures": bundle["disclosures"]})
+            bundle |= {name: value for name, value in rows.items() if name in bundle}
+        said = both(bundle, question, "answer", tmp_path)
+        if log is BACK:
+            assert said in (None, truth(log, question, "answer")), question
+        taken += said is not None
+    assert 0 < taken < MUTANTS // 2
 
 
 # --- A verdict that cannot be written ---------------------------------------------------------------------------------

@@ -836,7 +836,10 @@ def test_evidence_is_verified(tmp_path, capsys, name, disclose):
     assert shown == [f"{index}:" for index in reversed(expected)]
     groups = sum(len(log.events[index].disclosures) for index in expected if index in log.events)
     assert verdict["checked"]["disclosures"] == groups * disclose
-    assert any(line.startswith("withheld") for line in verdict["details"]) != disclose
+    assert (
+        any(line.startswith("WITHHELD: no names in this bundle; ask for --disclose") for line in verdict["details"])
+        != disclose
+    )
     if not met:
         what = "no entry of the type outcome" if name == "no control" else "no event"
         assert verdict["summary"].startswith(f"exactly {len(expected)} events" if expected else f"{what} answers")

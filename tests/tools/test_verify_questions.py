@@ -94,17 +94,83 @@ def test_questions_about_what_events_name(tmp_path, capsys, name, disclose):
         assert verdict["problems"][0].startswith(f"{len(met)} entries of a type this version does not know: ")
 
 
-def test_what_was_erased_is_named(tmp_path, capsys):
+def test_what_is_missing_is_named(tmp_path, capsys):
     question = {"resourceType": "patient", "resourceId": "P:3"}
     bundle = evidence.LOG.bundle(question, disclose=True)
-    groups = bundle["disclosures"][0][1]
+    (first, groups), _, (third, _), *_ = bundle["disclosures"]
     del groups["related/1"], bundle["disclosures"][2]
     bundle["manifest"]["disclosures"] = sum(len(each) for _, each in bundle["disclosures"])
     code, verdict = check_evidence(tmp_path, capsys, bundle, question)
-    absent = [line.split()[0] for line in verdict["details"] if "erased or absent" in line]
-    assert (code, absent) == (0, ["actor", "resource", "related/0", "related/1", "related/1"])
-    code, verdict = check_evidence(tmp_path, capsys, bundle, question, "--require-disclosures")
+    absent = [
+        f"entry {first} related/1",
+        *(f"entry {third} {group}" for group in ("actor", "resource", "related/0", "related/1")),
+    ]
+    said = f"MISSING: 5 disclosures are absent, and no outcome explains it: {', '.join(absent)}"
+    assert (code, verdict["problems"]) == (1, [said])
+
+
+def test_what_is_lost_says_who_says_so(tmp_path, capsys):
+    log, question = bundles.recovered_log(), {"userId": "user-3"}
+    code, verdict = check_evidence(tmp_path, capsys, log.bundle(question, disclose=True), question)
+    assert (code, verdict["problems"]) == (0, [])
+    details = verdict["details"]
+    place = details.index("entry     31: 2026-03-01T00:28:00Z export record, success")
+    lost = ["  actor     LOST, said by entry 61", "  resource  LOST, said by entry 61"]
+    assert details[place + 1 : place + 3] == lost
+    events = [n for n in range(30, 61) if n in log.events and log.answers(n, question)]
+    groups = sum(len(log.events[n].disclosures) for n in events)
+    assert sum(line.endswith(" LOST, said by entry 61") for line in details) == groups > len(lost)
+    said = [
+        f"lost      entry 61, logged {bundles.moment(61)}, says that the data of 30 of the entries 30 to 60 was lost",
+        "not checked here: that so many of them had data, and no event came before that entry; a bundle cannot count (tlog fsck)",
+    ]
+    place = details.index(said[0])
+    assert details[place : place + 2] == said
+    code, verdict = check_evidence(
+        tmp_path, capsys, log.bundle(question, disclose=True), question, "--require-disclosures"
+    )
     assert (code, "not all of it" in verdict["problems"][0]) == (3, True)
+
+
+def test_what_the_log_says_of_itself_is_shown(tmp_path, capsys):
+    log, question = bundles.recovered_log(), {"control": "outcome"}
+    code, verdict = check_evidence(tmp_path, capsys, log.bundle(question), question)
+    assert (code, verdict["problems"]) == (3, ["1 entries of a type this version does not know: 98"])
+    shown = [line.split("the type outcome, ")[1] for line in verdict["details"] if line.startswith("entry ")]
+    kinds = ["rested", "stopped", "stalled", "checked", "restored", "failover", "started", "lost"]
+    reports = [log.controls[n].report for n in (98, 97, 96, 95, 94, 93, 62, 61)]
+    assert shown == [f"{kind}: {bundles.canonical(report)}" for kind, report in zip(kinds, reports, strict=True)]
+
+
+def test_an_outcome_has_a_proof(tmp_path, capsys):
+    """It is an entry as others, and no event."""
+    log = bundles.recovered_log()
+    for index, expected in ((61, 0), (98, 3), (0, 2), (log.epoch, 2)):
+        log.events[index] = bundles.sample_event(index)  # whose data is not asked for
+        proof, event = log.event_proof(index)
+        for name, data in (("proof", proof), ("event", event)):
+            (tmp_path / name).write_bytes(data)
+        paths = ["--event", str(tmp_path / "event"), str(tmp_path / "proof")]
+        code = verify.main(["proof", "--vkey", bundles.vkey(), *paths])
+        said = capsys.readouterr().out
+        assert code == expected, said
+        assert (': {"end":61,"n":30,"start":30}' in said) == (index == 61)
+
+
+def test_an_event_file_says_what_is_lost(tmp_path, capsys):
+    log = bundles.recovered_log()
+    for name, data in zip(("proof", "event"), log.event_proof(31, disclose=True), strict=True):
+        (tmp_path / name).write_bytes(data)
+    paths = ["--event", str(tmp_path / "event"), str(tmp_path / "proof")]
+    code = verify.main(["proof", "--vkey", bundles.vkey(), *paths])
+    said = capsys.readouterr().out.splitlines()
+    lost = "LOST, as entry 61 says, which is not in this file"
+    assert (code, said[2:4]) == (3, [f"actor     {lost}", f"resource  {lost}"])
+    assert said[-2:] == [f"INCOMPLETE: actor: {lost}", f"INCOMPLETE: resource: {lost}"]
+
+
+def test_data_is_required(tmp_path, capsys):
+    question = {"resourceType": "patient", "resourceId": "P:3"}
     for disclose, expected in ((True, 0), (False, 3)):
         bundle = evidence.LOG.bundle(question, disclose=disclose)
         assert check_evidence(tmp_path, capsys, bundle, question, "--require-disclosures")[0] == expected

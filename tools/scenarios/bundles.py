@@ -145,6 +145,8 @@ class Event:
 class Control:
     """A control entry of a type that no version knows yet, about some resources."""
 
+    known = False
+
     def __init__(self, number: int, kind: str, named: Sequence[Named] = (), version: int = 1) -> None:
         self.number = number
         self.kind = kind
@@ -165,6 +167,38 @@ def outcome(number: int, kind: str, report: dict[str, Any]) -> str:
     """Return the entry of an outcome."""
     members = {"kind": kind, "loggedAt": moment(number), "report": report, "type": "outcome", "v": 1}
     return canonical({"keys": [b64url(public_key("control", "outcome"))], **members})
+
+
+REPORTS: dict[str, dict[str, Any]] = {
+    "checked": {"since": 0, "size": 50, "unexplained": 0, "verdict": "verified"},
+    "failover": {
+        "accepted": "operator",
+        "from": {"system": "7312345678901234567", "timeline": 1},
+        "size": 50,
+        "to": {"system": "7312345678901234567", "timeline": 2},
+    },
+    "lost": {"end": 61, "n": 30, "start": 30},
+    "restored": {"backup": "A" * 43, "size": 50, "takenAt": "2026-03-01T00:00:00.000000Z"},
+    "stalled": {
+        "from": "2026-03-01T00:00:00.000000Z",
+        "to": "2026-03-01T00:00:10.000000Z",
+        "what": "appending",
+        "why": "disk",
+    },
+    "started": {"instance": "AAAAAAAAAAA", "version": "1.0.0"},
+    "stopped": {"instance": "AAAAAAAAAAA"},
+}
+
+
+class Outcome(Control):
+    """A control entry in which the log says what it did."""
+
+    def __init__(self, number: int, said: str, named: Sequence[Named] = (), **report: Any) -> None:  # noqa: ANN401
+        super().__init__(number, "outcome", named)
+        self.known = said in REPORTS
+        self.report = REPORTS.get(said, {}) | report
+        members = {name: value for name, value in json.loads(self.entry).items() if name != "about"}
+        self.entry = canonical(members | {"kind": said, "report": self.report})
 
 
 def moment(minute: int, *, fraction: bool = True) -> str:
@@ -286,6 +320,7 @@ class NaiveLog:
         }
         self.events = {each.number: each for each in (*logged, *later) if isinstance(each, Event)}
         self.controls = {each.number: each for each in logged if isinstance(each, Control)}
+        self.lost: dict[int, int] = {}  # which outcome says that the data of an event is lost
         self.index = Index({each.number: each.keys for each in logged}, ends, spoil)
         table = hashlib.sha256(b"\x13" + self.index.table()).digest()
         self.size = ends[-1]
@@ -332,12 +367,15 @@ class NaiveLog:
         answers = sorted({index for index in found if self.answers(index, question)})
         outer = (*((start - 1, start) if part[0] == 1 else ()), *((end - 1, end) if part[0] == part[1] else ()))
         around = {at for at in (0, *outer) if 0 <= at < self.size}
-        needed = sorted({*(found if mode != "count" else ()), self.epoch, *around})
+        told = [index for index in (answers if disclose else []) if index in self.events]
         disclosures: list[tuple[int, dict[str, dict[str, str]]]] = [
-            (index, texts_of(self.events[index])) for index in (answers if disclose else []) if index in self.events
+            (index, texts_of(self.events[index])) for index in told if index not in self.lost
         ]
+        absent = [(n, group, self.lost[n]) for n in told if n in self.lost for group in self.events[n].disclosures]
+        said_by = {by for _, _, by in absent}
+        needed = sorted({*(found if mode != "count" else ()), self.epoch, *around, *said_by})
         bundle: dict[str, Any] = {
-            "absent": [],
+            "absent": absent,
             "buckets": [
                 {
                     "hashes": b64(b"".join(joint_proof(len(BUCKETS), [bucket_of(ident)], BUCKETS))),
@@ -389,11 +427,15 @@ class NaiveLog:
         return index in self.events and applies(self.events[index], question)
 
     def event_proof(self, index: int, *, disclose: bool = False) -> tuple[bytes, bytes]:
-        """Return the tlog-proof and the event file of an entry."""
+        """Return the tlog-proof and the event file of an entry; of one whose data is lost it claims what it would have."""
         leaves = [entry.encode() for entry in self.entries]
         hashes = "".join(f"{b64(each)}\n" for each in reference.path(index, leaves))
         proof = f"c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{note(len(leaves), self.root)}"
-        return proof.encode(), event_file(self.entries[index], texts_of(self.events[index]) if disclose else {})
+        if not disclose:
+            return proof.encode(), event_file(self.entries[index], {})
+        texts = texts_of(self.events[index])
+        absent = [[group, self.lost[index]] for group in texts] if index in self.lost else []
+        return proof.encode(), event_file(self.entries[index], {} if absent else texts, absent)
 
 
 def texts_of(event: Event) -> dict[str, dict[str, str]]:
@@ -401,9 +443,10 @@ def texts_of(event: Event) -> dict[str, dict[str, str]]:
     return {group: {"body": body, "salt": b64url(salt)} for group, (salt, body) in event.disclosures.items()}
 
 
-def event_file(entry: str, texts: dict[str, dict[str, str]]) -> bytes:
-    """Return the event file of an entry."""
-    return (canonical({"absent": [], "disclosed": list(texts), "disclosures": texts, "entry": entry}) + "\n").encode()
+def event_file(entry: str, texts: dict[str, dict[str, str]], absent: Sequence[Sequence[Any]] = ()) -> bytes:
+    """Return the event file of an entry, which claims to disclose what is there and what is absent, [group, outcome]."""
+    groups = [*texts, *(group for group, _ in absent)]
+    return (canonical({"absent": absent, "disclosed": groups, "disclosures": texts, "entry": entry}) + "\n").encode()
 
 
 def idents_of(question: dict[str, str]) -> list[bytes]:
@@ -492,3 +535,21 @@ def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | N
     logged = [sample_entry(number) for number in range(1, count + 1)]
     after = [sample_event(number) for number in range(count + 2, count + 2 + later)]
     return NaiveLog(logged, ends or [64, 100, 101, count + 1], spoil, after)
+
+
+def recovered_log(first: int = 30, own: int = 61, **report: Any) -> NaiveLog:  # noqa: ANN401
+    """Return a log that came back from a mirror: from entry `first` on, before entry `own`, there is no data, says that entry.
+
+    After that come `started`, more events, and an outcome of each other kind and of one that no version knows; `report` may
+    change what the log says of its loss.
+    """
+    before = [sample_entry(number) for number in range(1, own)]
+    number_of = sum(isinstance(each, Event) for each in before[first - 1 :])
+    lost = Outcome(own, "lost", **({"end": own, "n": number_of, "start": first} | report))
+    after = [sample_event(number) for number in range(own + 2, own + 32)]
+    others = ["failover", "restored", "checked", "stalled", "stopped", "rested"]
+    outcomes = [Outcome(own + 32 + place, kind) for place, kind in enumerate(others)]
+    logged = [*before, lost, Outcome(own + 1, "started"), *after, *outcomes]
+    log = NaiveLog(logged, [40, own, own + 20, len(logged) + 1])
+    log.lost = {each.number: own for each in before[first - 1 :] if isinstance(each, Event)}
+    return log
