@@ -1270,19 +1270,21 @@ class Answer:
         shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
         rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())
         require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
-        said_by = evidence.explained({index: bodies.get(index, {}) for index in answers})
-        self.lost |= {by: entries[by] for by in said_by.values()}
-        stray = entries.keys() - {*met, bundle["epoch"], *said_by.values()} - edges
-        require(not stray, "there are entries in the bundle that the question does not need")
-        for index, place in answers.items():
-            disclosures = parse_disclosures(bodies.get(index, {}), entries[index]["commitments"])
+        data = {index: parse_disclosures(bodies.get(index, {}), entries[index]["commitments"]) for index in answers}
+        for index, disclosures in data.items():
             self.check_keys(evidence, index, disclosures, keys)
-            absent = {group: said_by[index, group] for group in ALL_GROUPS if (index, group) in said_by}
-            self.answers.append(Answering(index, entries[index], place, disclosures, absent))
+        stray = entries.keys() - {*met, bundle["epoch"], *(by for _, _, by in bundle["absent"])} - edges
+        require(not stray, "there are entries in the bundle that the question does not need")
         disclosed, counted = sum(map(len, bodies.values())), counts[self.looked[0]]
         answered = counted if self.mode == "count" else len(answers)
         manifest = {"answers": answered, "disclosures": disclosed, "postings": sum(counts.values())}
         require(bundle["manifest"] == manifest, "the manifest does not count what is there")
+        said_by = evidence.explained(data)  # last: what is MISSING is missing from an answer that is right in all else
+        self.lost |= {by: entries[by] for by in said_by.values()}
+        absent: dict[int, dict[str, int]] = {index: {} for index in answers}
+        for (index, group), by in said_by.items():
+            absent[index][group] = by
+        self.answers += [Answering(n, entries[n], place, data[n], absent[n]) for n, place in answers.items()]
         self.number_of = {kind: number + counts[kind] for kind, number in self.number_of.items()}
         self.entries, self.segments = self.entries + len(entries), self.segments + len(evidence.ranges)
         self.disclosed += disclosed

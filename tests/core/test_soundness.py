@@ -1141,7 +1141,10 @@ def test_what_is_disclosed_is_what_an_event_has_there(ask, name):
     question = {"userId": "user-0", "resourceType": "record", "resourceId": "R:4"}
     bundle = signed(log).bundle(question, disclose=True)
     assert bundle["manifest"]["answers"] == 1
-    bundle["disclosures"][0][1][group] = {"body": body, "salt": b64url(salt)}
+    bundle["disclosure"] = "full"
+    shown = bundles.texts_of(log.events[VICTIM]) | {group: {"body": body, "salt": b64url(salt)}}
+    bundle["disclosures"] = [[VICTIM, shown]]
+    bundle["manifest"]["disclosures"] = len(shown)
     code, said = ask(bundle, question)
     assert code == expected, said
 
@@ -1486,7 +1489,7 @@ def test_a_mutant_of_a_set_never_verifies_as_another_answer(tmp_path):
 
 # --- What is absent is explained, or MISSING --------------------------------------------------------------------------
 
-BACK = bundles.recovered_log()
+RECOVERED = bundles.recovered_log()
 LOST = {
     "resourceType": "record",
     "resourceId": "R:4",
@@ -1515,12 +1518,12 @@ def without_groups(bundle, index, *groups):
 
 def test_what_was_lost_is_explained(ask):
     for question in (LOST, {"userId": "user-3"}, {"action": "read"}, LOST | {"userId": "user-1"}):
-        bundle = BACK.bundle(question, disclose=True)
+        bundle = RECOVERED.bundle(question, disclose=True)
         assert bundle["absent"]
         assert bundle["disclosures"]
         assert ask(bundle, question)[0] == 0
-        assert ask(BACK.bundle(question), question)[0] == 0
-        assert ask(BACK.bundle(question, mode="count"), question, "count")[0] == (0 if len(question) < 3 else 2)
+        assert ask(RECOVERED.bundle(question), question)[0] == 0
+        assert ask(RECOVERED.bundle(question, mode="count"), question, "count")[0] == (0 if len(question) < 3 else 2)
 
 
 def test_what_is_deleted_is_missing(ask):
@@ -1561,7 +1564,7 @@ WRONG_ROWS = {
     "of a group that there is not": lambda rows: [*rows, [rows[-1][0], "related/32", 61]],
     "said by an entry that is not there": lambda rows: [[*row[:2], 62] for row in rows],
     "said by an event": lambda rows: [[*row[:2], row[0]] for row in rows],
-    "said by the epoch": lambda rows: [[*row[:2], BACK.epoch] for row in rows],
+    "said by the epoch": lambda rows: [[*row[:2], RECOVERED.epoch] for row in rows],
     "said by entry 0": lambda rows: [[*row[:2], 0] for row in rows],
     "said by nobody": lambda rows: [row[:2] for row in rows],
     "said by a text": lambda rows: [[*row[:2], "61"] for row in rows],
@@ -1574,7 +1577,7 @@ WRONG_ROWS = {
 
 @pytest.mark.parametrize("name", WRONG_ROWS)
 def test_wrong_explanations_are_refused(ask, name):
-    bundle = BACK.bundle(LOST, disclose=True)
+    bundle = RECOVERED.bundle(LOST, disclose=True)
     rows = [list(row) for row in bundle["absent"]]
     assert ask(bundle | {"absent": rows}, LOST)[0] == 0
     assert ask(bundle | {"absent": WRONG_ROWS[name](rows)}, LOST)[0] in (1, 2)
@@ -1582,18 +1585,18 @@ def test_wrong_explanations_are_refused(ask, name):
 
 def test_what_is_there_is_not_explained_as_absent(ask):
     """Neither the entry itself nor another one of those that a `lost` speaks of: recovery brings back no data."""
-    bundle = BACK.bundle(LOST, disclose=True)
+    bundle = RECOVERED.bundle(LOST, disclose=True)
     first, *others = sorted({index for index, _, _ in bundle["absent"]})
     assert others
-    code, said = ask(disclosing_again(BACK, LOST, bundle, first), LOST)
+    code, said = ask(disclosing_again(RECOVERED, LOST, bundle, first), LOST)
     assert (code, "MISSING" in said) == (1, True)
-    assert ask(disclosing_again(BACK, LOST, bundle, first) | {"absent": bundle["absent"]}, LOST)[0] == 1
+    assert ask(disclosing_again(RECOVERED, LOST, bundle, first) | {"absent": bundle["absent"]}, LOST)[0] == 1
     everything = bundle
     for index in (first, *others):
-        everything = disclosing_again(BACK, LOST, everything, index)
+        everything = disclosing_again(RECOVERED, LOST, everything, index)
     assert ask(everything, LOST)[0] == 1, "the outcome is an entry that nothing asks for then"
     there = sorted(set(dict(everything["entries"])) - {61})
-    assert ask(with_entries(BACK, everything, there), LOST)[0] == 0
+    assert ask(with_entries(RECOVERED, everything, there), LOST)[0] == 0
 
 
 WRONG_LOSSES = {
@@ -1620,7 +1623,7 @@ def test_an_outcome_that_is_not_true_explains_nothing(ask, name):
 
 def test_how_many_were_lost_is_compared_as_far_as_it_is_seen(ask):
     """Of [30, 61) the bundle has a few entries; whether the others commit to data, it does not say."""
-    about = [n for n in BACK.events if 30 <= n < 61 and BACK.answers(n, LOST)]
+    about = [n for n in RECOVERED.events if 30 <= n < 61 and RECOVERED.answers(n, LOST)]
     for number, expected in ((len(about) - 1, 1), (len(about), 0), (30, 0), (31, 0)):
         log = bundles.recovered_log(n=number)
         bundle = log.bundle(LOST, disclose=True)
@@ -1667,15 +1670,15 @@ def test_an_outcome_is_lost_only_from_before_it(ask):
 
 def test_questions_about_outcomes(ask):
     question = {"control": "outcome"}
-    bundle = BACK.bundle(question)
+    bundle = RECOVERED.bundle(question)
     assert bundle["manifest"]["answers"] == 8
     code, said = ask(bundle, question)
     assert code == 3, "one of them is of a kind that no version knows"
     known = question | {"loggedTo": moment(98)}
-    code, said = ask(BACK.bundle(known), known)
-    assert (BACK.bundle(known)["manifest"]["answers"], code) == (7, 0), said
-    assert ask(BACK.bundle(known, disclose=True), known)[0] == 0, "they commit to no data"
-    assert ask(BACK.bundle(question, mode="count"), question, "count")[0] == 0
+    code, said = ask(RECOVERED.bundle(known), known)
+    assert (RECOVERED.bundle(known)["manifest"]["answers"], code) == (7, 0), said
+    assert ask(RECOVERED.bundle(known, disclose=True), known)[0] == 0, "they commit to no data"
+    assert ask(RECOVERED.bundle(question, mode="count"), question, "count")[0] == 0
 
 
 WRONG_OUTCOMES = {
@@ -1754,7 +1757,7 @@ def test_an_outcome_about_somebody_is_apart_from_events(ask):
 
 
 def test_parts_explain_what_is_absent_each_for_itself(ask_set):
-    parts = BACK.parts(LOST, [20, 45, 64, 80], disclose=True)
+    parts = RECOVERED.parts(LOST, [20, 45, 64, 80], disclose=True)
     assert [bool(part["absent"]) for part in parts] == [False, True, True, False, False]
     assert ask_set(parts, LOST)[0] == 0
     for place in (1, 2):
@@ -1764,7 +1767,7 @@ def test_parts_explain_what_is_absent_each_for_itself(ask_set):
 # What an event file claims.
 
 
-def judged_event(index, members, directory, log=BACK):
+def judged_event(index, members, directory, log=RECOVERED):
     """What both verifiers say of an event's proof, with other members in its event file: the exit code."""
     proof, event = log.event_proof(index, disclose=True)
     event = file_of(json.loads(event) | members)
@@ -1780,21 +1783,21 @@ def judged_event(index, members, directory, log=BACK):
     return code, text
 
 
-ACTOR = {"actor": bundles.texts_of(BACK.events[4])["actor"]}
+ONE_GROUP = {"actor": bundles.texts_of(RECOVERED.events[4])["actor"]}
 EVENT_FILES = {
     "all of it": (4, {}, 0),
-    "one group, and no more is claimed": (4, {"disclosed": ["actor"], "disclosures": ACTOR}, 0),
+    "one group, and no more is claimed": (4, {"disclosed": ["actor"], "disclosures": ONE_GROUP}, 0),
     "nothing claimed": (4, {"disclosed": [], "disclosures": {}}, 0),
-    "a group is missing": (4, {"disclosures": ACTOR}, 1),
+    "a group is missing": (4, {"disclosures": ONE_GROUP}, 1),
     "everything is missing": (4, {"disclosures": {}}, 1),
-    "a group that is said to be lost": (4, {"disclosures": ACTOR, "absent": [["resource", 61]]}, 3),
+    "a group that is said to be lost": (4, {"disclosures": ONE_GROUP, "absent": [["resource", 61]]}, 3),
     "a group that is lost, and one that is missing": (4, {"disclosures": {}, "absent": [["resource", 61]]}, 1),
-    "lost, says an entry before it": (4, {"disclosures": ACTOR, "absent": [["resource", 3]]}, 1),
-    "lost, says the event itself": (4, {"disclosures": ACTOR, "absent": [["resource", 4]]}, 1),
-    "lost, and nothing claimed": (4, {"disclosed": ["actor"], "disclosures": ACTOR, "absent": [["resource", 61]]}, 2),
+    "lost, says an entry before it": (4, {"disclosures": ONE_GROUP, "absent": [["resource", 3]]}, 1),
+    "lost, says the event itself": (4, {"disclosures": ONE_GROUP, "absent": [["resource", 4]]}, 1),
+    "lost, and nothing claimed": (4, {"disclosed": ["actor"], "disclosures": ONE_GROUP, "absent": [["resource", 61]]}, 2),
     "lost, and there": (4, {"absent": [["resource", 61]]}, 2),
-    "lost twice": (4, {"disclosures": ACTOR, "absent": [["resource", 61], ["resource", 61]]}, 2),
-    "lost twice, says who": (4, {"disclosures": ACTOR, "absent": [["resource", 61], ["resource", 62]]}, 2),
+    "lost twice": (4, {"disclosures": ONE_GROUP, "absent": [["resource", 61], ["resource", 61]]}, 2),
+    "lost twice, says who": (4, {"disclosures": ONE_GROUP, "absent": [["resource", 61], ["resource", 62]]}, 2),
     "claimed twice": (4, {"disclosed": ["actor", "actor", "resource"]}, 2),
     "claimed in another order": (4, {"disclosed": ["resource", "actor"]}, 2),
     "not claimed": (4, {"disclosed": ["actor"]}, 2),
@@ -1827,7 +1830,7 @@ def test_mutants_of_event_files_are_judged_alike(tmp_path):
     codes = []
     for _ in range(MUTANTS // 3):
         index = rng.choice([4, 33, 36, 70])
-        whole = json.loads(BACK.event_proof(index, disclose=True)[1])
+        whole = json.loads(RECOVERED.event_proof(index, disclose=True)[1])
         more = rng.choice([{}, {"absent": [["actor", 61]]}, {"disclosures": {}}, {"disclosed": ["actor"]}])
         members = {name: value for name, value in (whole | more).items() if name != "entry"}
         codes.append(judged_event(index, mutated(rng, members), tmp_path)[0])
@@ -1840,7 +1843,7 @@ def test_mutants_of_explanations_never_verify_as_another_answer(tmp_path):
     taken = 0
     for number in range(MUTANTS // 2):
         question = rng.choice([LOST, {"userId": "user-3"}, {"action": "export"}, {"control": "outcome"}])
-        log = BACK
+        log = RECOVERED
         if number % 2:
             log = bundles.recovered_log()
             place = rng.choice([61, 61, 61, 62, *range(93, 99)])
@@ -1855,7 +1858,7 @@ def test_mutants_of_explanations_never_verify_as_another_answer(tmp_path):
             rows = mutated(rng, {"absent": rows, "entries": bundle["entries"], "disclosures": bundle["disclosures"]})
             bundle |= {name: value for name, value in rows.items() if name in bundle}
         said = both(bundle, question, "answer", tmp_path)
-        if log is BACK:
+        if log is RECOVERED:
             assert said in (None, truth(log, question, "answer")), question
         taken += said is not None
     assert 0 < taken < MUTANTS // 2
