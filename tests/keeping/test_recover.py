@@ -27,9 +27,11 @@ from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
 from tlog.core.canonical import canonical
 from tlog.core.chain import chain_hash
+from tlog.core.entry import parse_entry
 from tlog.core.making.drafts import draft_index_keys
 from tlog.core.merkle import leaf_hash
 from tlog.core.note import Signer
+from tlog.core.outcome import Lost as LostEntries
 from tlog.core.pseudonym import public_text
 from tlog.core.strict import encode_base64, parse_base64
 from tlog.errors import (
@@ -133,15 +135,21 @@ async def recovering(location, mirror, *, new=False, dry_run=False, progress=lam
             )
 
 
-async def check(location):
-    """Everything agrees, the log goes on, and everything agrees again."""
+async def check(location, *, start=None, missing=()):
+    """Everything agrees, the log goes on, and everything agrees again; what was lost from `start` on is explained."""
     async with open_log(location, interval=60) as log, running(log):
         for count in (0, 5):
             if count:
                 await fill(log, count, seed=99)
             report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
-            assert report.problems == []
+            assert [(each.damage, each.place.start) for each in report.problems] == [("MISSING", at) for at in missing]
             assert report.sealed >= SIZE + count
+        if start is not None:
+            assert [(each.by, each.entries) for each in report.explained] == [(SIZE, SIZE - start)]
+            assert (report.exit_code, parse_entry((await log.reader.leaf(SIZE)).entry).report) == (
+                1 if missing else 0,
+                LostEntries(start=start, end=SIZE, n=SIZE - start),
+            )
 
 
 def fingerprint(location):
@@ -171,11 +179,14 @@ async def test_what_is_missing_comes_back(lost, anchored, size):
                 pass
         planned = await recovering(location, lost.mirror, dry_run=True)
         done = await recovering(location, lost.mirror, progress=lambda *step: steps.append(step))
-        assert planned == done == Recovered(size, SIZE, SIZE - size)
+        assert planned == Recovered(size, SIZE, SIZE - size)
+        assert done == planned._replace(said_by=SIZE)
         assert steps == sorted(steps)
         assert steps[-1][0] == steps[-1][1] == SIZE + (SIZE - size) * 2
-        assert await recovering(location, lost.mirror) == Recovered(SIZE, SIZE, 0), "again there is nothing to do"
-        await check(location)
+        assert await recovering(location, lost.mirror) == Recovered(SIZE + 1, SIZE + 1, 0), (
+            "again there is nothing to do"
+        )
+        await check(location, start=size)
 
 
 async def test_everything_comes_back_into_a_new_database(lost, anchored):
@@ -186,7 +197,7 @@ async def test_everything_comes_back_into_a_new_database(lost, anchored):
         with pytest.raises(RollbackError, match="ROLLBACK db=0 anchor=700"):
             await create_log(location, ORIGIN)
         done = await recovering(location, lost.mirror, new=True)
-        assert done == Recovered(0, SIZE, SIZE - 1)
+        assert done == Recovered(0, SIZE, SIZE - 1, SIZE)
         await check(location)
 
 
@@ -200,8 +211,8 @@ async def test_what_does_not_come_back_is_counted(lost, anchored):
         assert (disclosed, recovered) == (256, 0)
 
 
-async def test_what_was_erased_stays_erased(lost, anchored):
-    """Group by group: what the copy of the database still has comes along, what was erased in it does not come back."""
+async def test_what_was_missing_stays_missing(lost, anchored):
+    """Group by group: what the copy of the database still has comes along, what was taken out of it does not come back."""
     erase = "UPDATE tlog.disclosure SET actor = NULL WHERE index = 1; UPDATE tlog.disclosure SET related[2] = NULL WHERE index = 5"
     rows = "SELECT index, actor, resource, related FROM tlog.disclosure ORDER BY index"
     with lost.restored(257) as location:
@@ -212,7 +223,7 @@ async def test_what_was_erased_stays_erased(lost, anchored):
         await recovering(location, lost.mirror)
         with psycopg.connect(location.admin) as admin:
             assert admin.execute(rows).fetchall() == before
-        await check(location)
+        await check(location, start=257, missing=(1, 5))
 
 
 UNKNOWN = {
@@ -544,14 +555,14 @@ async def test_one_at_a_time(lost):
 
 async def test_writer_during_the_recovery_ends_it(lost, monkeypatch):
     with lost.restored(257) as location:
-        write = module._write_batch
+        begin = module._appending
 
-        async def overtaken(store, state, batch):
+        def overtaken(store, state, count):
             with psycopg.connect(location.admin, autocommit=True) as admin:
                 admin.execute("UPDATE tlog.log_state SET last_logged_at = last_logged_at + 1")
-            return await write(store, state, batch)
+            return begin(store, state, count)
 
-        monkeypatch.setattr(module, "_write_batch", overtaken)
+        monkeypatch.setattr(module, "_appending", overtaken)
         with pytest.raises(OperatorError, match="changed during the recovery"):
             await recovering(location, lost.mirror)
 
@@ -586,7 +597,7 @@ app.main()
 
 @pytest.mark.parametrize(
     "where, call, size",
-    [("commit", 2, 512), ("tiles", 2, 700), ("publish", 1, 700)],
+    [("commit", 2, 512), ("tiles", 2, 701), ("publish", 1, 701)],
 )
 async def test_killed_and_run_again(lost, anchored, where, call, size):
     with lost.restored(1) as location:
@@ -603,5 +614,14 @@ async def test_killed_and_run_again(lost, anchored, where, call, size):
                 async with open_log(location):
                     pass
         again = json.loads(tlog("recover", "--mirror", lost.mirror, *options, "--json").stdout)
-        assert again == {"start": size, "size": SIZE, "events": SIZE - size, "recovered": SIZE - size, "dryRun": False}
-        await check(location)
+        left = max(0, SIZE - size)
+        expected = {
+            "start": size,
+            "size": size + left,
+            "events": left,
+            "recovered": left,
+            "saidBy": SIZE if left else None,
+            "dryRun": False,
+        }
+        assert again == expected
+        await check(location, start=1)

@@ -118,7 +118,8 @@ def recover(  # noqa: PLR0917 - the options of a command line
 
     done = run(work_on_database())
     if json_output:
-        print(json.dumps({**done._asdict(), "recovered": done.size - done.start, "dryRun": dry_run}))
+        document = {"start": done.start, "size": done.size, "events": done.events, "saidBy": done.said_by}
+        print(json.dumps({**document, "recovered": done.size - done.start, "dryRun": dry_run}))
     else:
         print(_describe_recovery(done, dry_run=dry_run))
 
@@ -132,7 +133,8 @@ def _describe_recovery(done: Recovered, *, dry_run: bool) -> str:
             f"the mirror has all that was signed; {what} would come back"
             if dry_run
             else f"{what} came back; the database holds the {done.size:,} entries that were signed",
-            f"{done.events:,} of them are events without personal data: who acted on what is in no mirror",
+            f"{done.events:,} of them are events without personal data: who acted on what is in no mirror"
+            + ("" if done.said_by is None else f"; entry {done.said_by} says so"),
             f"lost: entries from {done.size:,} on, which were acknowledged and not sealed; receipts name them",
             "API keys are those of the restored copy: revoke again what was revoked since, make again what is missing",
             "erased personal data that was still in the restored copy is back: erase it again",

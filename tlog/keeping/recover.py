@@ -8,20 +8,21 @@ the mirror needs no trust:
     → one pass over the mirror and the database's rows: every tile and row compared; root and chain hash as anchored
     → nothing was written until here
     → missing rows, some thousands in a transaction, each bundle compared again with what was checked
-    → an outcome that says what is lost
+    → with the last of them an outcome that says what is lost
     → rows read back and checked as before a signature, tiles made, anchored checkpoint published
 
 A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
 for every 256 missing entries. Left out: recovering a part. Nothing could ever be signed on top of an incomplete log.
 
-A mirror has no disclosures: the log says so in an outcome `lost`, appended before the anchored checkpoint is published. So a
-recovery that is broken off is still refused, and a repeated one says it once. Nor has a mirror API keys, older checkpoints or
-pending entries; these do not come back.
+A mirror has no disclosures: the log says so in an outcome `lost`, in the transaction of the last missing row. So whatever lacks
+the outcome lacks a row, and is refused as before. Nor has a mirror API keys, older checkpoints or pending entries; these do not
+come back.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -45,18 +46,18 @@ from tlog.errors import (
 from tlog.location import utc_now
 from tlog.signing.anchor import Anchored
 from tlog.storage.appending import AppendStore, DuplicateEventIdError
-from tlog.storage.explanations import explanations_of
 from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
 from tlog.storage.sealing import SealStore
 from tlog.writing.receipts import chain_drafts
 from tlog.writing.sealer import GrowingTree, check_anchored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
 
     from tlog.checking.mirror import Mirror
     from tlog.core.note import Verifier
+    from tlog.storage.appending import Append
     from tlog.storage.database import Database
 
 _BATCH_ROWS: Final = 16 * TILE_WIDTH
@@ -137,11 +138,12 @@ async def recover(
         missing = _Missing(anchored.size, [], 0)
         if lacking:
             missing = await _check(mirror, anchored, log, store, state, steps)
-        if lacking and not dry_run:
-            await _write(AppendStore(database), mirror, missing, state, steps)
         said_by = None
+        if lacking and not dry_run:
+            now = to_microseconds(clock())
+            writing = AppendStore(database)
+            said_by = await _write(writing, mirror, missing, state, steps, sealed=sealed.size, now=now)
         if sealed.size < anchored.size and not dry_run:
-            said_by = await _say_lost(AppendStore(database), sealed.size, anchored.size, clock)
             await _publish(store, sealed, anchored, steps)
         return Recovered(state.size, state.size + lacking, missing.events, said_by)
     finally:
@@ -327,8 +329,13 @@ def _digest(hashes: Sequence[bytes]) -> bytes:
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-async def _write(store: AppendStore, mirror: Mirror, missing: _Missing, state: State, steps: _Steps) -> None:
-    """Write the missing rows; `state` is the one that was checked."""
+async def _write(
+    store: AppendStore, mirror: Mirror, missing: _Missing, state: State, steps: _Steps, *, sealed: int, now: int
+) -> int | None:
+    """Write the missing rows, and with the last of them what was lost, which lies after the `sealed` entries; return where.
+
+    `state` is the one that was checked.
+    """
     first = state.size // TILE_WIDTH
     batch: list[tuple[bytes, bytes]] = []
     try:
@@ -343,15 +350,37 @@ async def _write(store: AppendStore, mirror: Mirror, missing: _Missing, state: S
             batch += list(zip(entries, hashes, strict=True))[max(0, state.size - index * TILE_WIDTH) :]
             last = index == first + len(missing.digests) - 1
             if last or len(batch) >= _BATCH_ROWS or sum(len(entry) for entry, _ in batch) >= _BATCH_BYTES:
-                state = await _write_batch(store, state, batch)
+                async with _appending(store, state, len(batch)) as append:
+                    state = await _write_batch(append, state, batch)
+                    said_by = await _say_lost(append, state, sealed, now) if last else None
                 steps.advance(len(batch))
                 batch = []
+        return said_by
     finally:
         await store.close()
 
 
-async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[bytes, bytes]]) -> State:
-    """Write rows that continue `state`, in one transaction; return the state after them."""
+@asynccontextmanager
+async def _appending(store: AppendStore, state: State, count: int) -> AsyncIterator[Append]:
+    """Open a transaction for so many rows that continue `state`, and one more.
+
+    Raises:
+        OperatorError: the database is not as it was checked.
+
+    """
+    try:
+        async with store.transaction(count + 1) as append:
+            if append.state != state:
+                message = "the database changed during the recovery; stop whatever writes into it, and recover again"
+                raise OperatorError(message)
+            yield append
+    except DuplicateEventIdError:
+        message = f"the database holds rows after its {state.size} entries, or their eventIds; run 'tlog fsck'"
+        raise UnsafeDatabaseError(message) from None
+
+
+async def _write_batch(append: Append, state: State, batch: Sequence[tuple[bytes, bytes]]) -> State:
+    """Write rows that continue `state`; return the state after them."""
     chain, logged_at = state.chain_hash, ""
     event_ids: list[str | None] = []
     chains: list[bytes] = []
@@ -362,39 +391,22 @@ async def _write_batch(store: AppendStore, state: State, batch: Sequence[tuple[b
         chain = chain_hash(chain, leaf)
         chains.append(chain)
     end = State(state.size + len(batch), chain, to_microseconds(parse_logged_at(logged_at)))
-    rows = pack_leaves(state.size, event_ids, batch, chains)
-    try:
-        async with store.transaction(len(batch)) as append:
-            if append.state != state:
-                message = "the database changed during the recovery; stop whatever writes into it, and recover again"
-                raise OperatorError(message)
-            await append.insert([rows], end)
-    except DuplicateEventIdError:
-        message = f"the database holds rows after its {state.size} entries, or their eventIds; run 'tlog fsck'"
-        raise UnsafeDatabaseError(message) from None
+    await append.insert([pack_leaves(state.size, event_ids, batch, chains)], end)
     return end
 
 
-async def _say_lost(store: AppendStore, start: int, end: int, clock: Callable[[], datetime]) -> int | None:
-    """Append the outcome that says from where in [start, end) on disclosures were lost, unless it is there; return its index.
+async def _say_lost(append: Append, state: State, start: int, now: int) -> int | None:
+    """Append, after `state`, the outcome that says from where in [start, its size) on disclosures were lost; return its index.
 
-    What was recovered is what has no disclosures up to `end`, which an earlier recovery, broken off, may have begun.
+    What was recovered is what has no disclosures, also by an earlier recovery that was broken off.
     """
-    try:
-        async with store.transaction(1) as append:
-            first, lost = await append.undisclosed(start, end)
-            if not lost:
-                return None
-            later = await append.controls(end, append.state.size)
-            said = [each.by for each in explanations_of(later) if (each.start, each.end) == (first, end)]
-            if said or len(later) < append.state.size - end:
-                return said[0] if said else None  # after events nobody would believe it
-            draft = draft_outcome(Lost(start=first, end=end, n=lost))
-            rows = chain_drafts(append.state, [draft], to_microseconds(clock()))
-            await append.insert([rows.packed], rows.end)
-            return rows.start.size
-    finally:
-        await store.close()
+    first, lost = await append.undisclosed(start, state.size)
+    if not lost:
+        return None
+    draft = draft_outcome(Lost(start=first, end=state.size, n=lost))
+    rows = chain_drafts(state, [draft], now)
+    await append.insert([rows.packed], rows.end)
+    return state.size
 
 
 async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps: _Steps) -> None:

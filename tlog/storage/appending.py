@@ -10,7 +10,6 @@ import psycopg
 from tlog.core.chain import CHAIN_START
 from tlog.storage.binary_copy import copy_in
 from tlog.storage.connection import Connection, translated
-from tlog.storage.explanations import read_controls
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, PackedRows, State
 from tlog.storage.statements import find_events, read_leaf
@@ -58,10 +57,6 @@ class Append:
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - an aggregate returns a row; for the type checker
         return row[0], row[1]
-
-    async def controls(self, start: int, end: int) -> list[tuple[int, bytes]]:
-        """Return index and entry of each control entry of [start, end)."""
-        return await read_controls(self._connection, start, end)
 
     async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
         """Write rows that continue the state, and the state after them.
