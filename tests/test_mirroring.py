@@ -19,6 +19,7 @@ ELSEWHERE = {
     # Proof and event file of one event: made by a command, verified by the next.
     "answering/prove.py": "cli/test_app.py::test_prove_and_verify",
     # Parts of the full check, which is attacked as a whole.
+    "checking/absent.py": "checking/test_fsck.py::test_an_outcome_that_is_not_true_explains_nothing",
     "checking/event_ids.py": "checking/test_fsck.py::test_attack_is_named",
     "checking/facts.py": "checking/test_disclosed.py::test_the_places_of_facts_are_those_of_their_names",
     "checking/join.py": "checking/test_fsck.py::test_logs_of_several_ranges_raise_no_alarm",
@@ -34,6 +35,8 @@ ELSEWHERE = {
     "cli/running.py": "cli/test_app.py::test_an_address_that_is_taken_is_named_before_anything_starts",
     # What only a log needs of the core, tested with the formats it makes.
     "core/making/bucket_keys.py": "core/test_pseudonym.py::test_the_root_is_over_the_bucket_keys",
+    "core/logged_at.py": "core/test_entry.py::test_logged_at_round_trips",
+    "core/making/outcome.py": "core/test_outcome.py::test_what_is_drafted_is_read",
     "core/making/drafts.py": "core/test_entry.py::test_an_event_entry",
     "core/making/matching.py": "core/test_entry.py::test_the_quick_way_says_what_an_entry_says",
     "core/making/posting.py": "core/test_segment.py::test_a_segment_is_its_sorted_postings",
@@ -49,6 +52,8 @@ ELSEWHERE = {
     # These need a disk that fills and a server that ends, both of which admission answers to.
     "postgres/space.py": "server/guard/test_admission.py::test_r3_what_must_stay_free",
     "postgres/watch.py": "server/guard/test_admission.py::test_an_embedded_server_that_was_killed_is_started_again",
+    # What is kept for answers is read by them, and compared by fsck.
+    "storage/explanations.py": "checking/test_fsck.py::test_what_an_outcome_explains_is_no_damage",
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",

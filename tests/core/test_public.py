@@ -43,9 +43,9 @@ print(len(names), *sorted({"numpy", "psycopg", "starlette", "tlog.core.making"} 
 
 
 def test_the_core_of_a_verifier_is_short():
-    """An auditor reads all of it: the core without `making` has at most 4,100 lines (docs/adr/0023-the-core-of-the-final-formats.md)."""
+    """An auditor reads all of it: the core without `making` has at most 4,500 lines (docs/adr/0024-outcomes-in-the-core.md)."""
     files = sorted(Path(tlog.__file__).parent.joinpath("core").glob("*.py"))
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 4_100
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 4_500
 
 
 def test_errors_say_how_a_program_ends():

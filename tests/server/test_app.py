@@ -417,17 +417,18 @@ def test_an_event_comes_back_as_it_was_sent(server, http):
     listed = {key["keyId"] for key in json.loads(tlog("token", "list", "--data", server.data, "--json").stdout)}
     log = answered.pop("log")
     assert log.pop("appendedBy") in listed
-    assert log == {**place, "erased": []}
+    assert log == {**place, "lost": [], "missing": []}
     assert answered == event
 
 
-def test_erased_data_is_said_to_be_erased(server, http):
+def test_data_that_is_gone_is_said_to_be_missing(server, http):
     event = fresh()[0]
     index = http.post("/v1/audit/events", json=event).json()["receipts"][0]["index"]
     postgres = EmbeddedPostgres(server.data / "postgres")
     postgres.administer(f"DELETE FROM tlog.disclosure WHERE index = {index}")
     answer = http.get(f"/v1/audit/events/{event['eventId']}").json()
-    assert answer.pop("log")["erased"] == ["actor", "resource"]
+    log = answer.pop("log")
+    assert (log["lost"], log["missing"]) == ([], ["actor", "resource"])
     assert answer == {
         **{name: event[name] for name in ("eventId", "timestamp", "action", "outcome", "source")},
         "resource": {"type": event["resource"]["type"]},

@@ -13,7 +13,9 @@ from tlog.checking.mirrored import fsck_mirror
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint
 from tlog.core.making.integrate import integrate
+from tlog.core.making.outcome import draft_outcome
 from tlog.core.merkle import Frontier, leaf_hash
+from tlog.core.outcome import Lost
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
 
@@ -111,6 +113,8 @@ ATTACKS = {
     "disclosure changed": ("UPDATE tlog.disclosure SET resource = resource || 'x' WHERE index = 7", "disclosure mismatch", "entry 7"),
     "disclosure of another event": (MOVE, "disclosure mismatch", "entry 7"),
     "second disclosure of an event": ("INSERT INTO tlog.disclosure SELECT index, 'x', 'x', '{}' FROM tlog.disclosure WHERE index = 7", "disclosure mismatch", "entry 7"),
+    "disclosure deleted": ("DELETE FROM tlog.disclosure WHERE index = 7", "MISSING", "entry 7"),
+    "group of a disclosure emptied": ("UPDATE tlog.disclosure SET actor = NULL WHERE index = 7", "MISSING", "entry 7"),
     "disclosure of a control entry": ("INSERT INTO tlog.disclosure VALUES (0, 'x', 'x', '{}')", "disclosure mismatch", "entry 0"),
     "state's chain changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", "state wrong", "log_state"),
 }  # fmt: skip
@@ -253,23 +257,22 @@ def tamper_with_export(export: Path, verifier: Verifier, count: int, *, seed: in
             path.write_bytes(data)
 
 
-_ERASURES = (
-    "DELETE FROM tlog.disclosure WHERE index = %s",
-    "UPDATE tlog.disclosure SET actor = NULL WHERE index = %s",
-    "UPDATE tlog.disclosure SET resource = NULL WHERE index = %s",
-    "UPDATE tlog.disclosure SET related[1] = NULL WHERE cardinality(related) > 0 AND index = %s",
-)
+async def lose(log: Log, admin: psycopg.Connection[Any], start: int, end: int) -> None:
+    """Leave the last events as a recovery does that brought them back: without disclosures, as a sealed outcome says."""
+    admin.execute("DELETE FROM tlog.disclosure WHERE index >= %s AND index < %s", (start, end))
+    said = await log.appender.append([draft_outcome(Lost(start=start, end=end, n=end - start))])
+    await log.wait_sealed(said[-1].index, 30)
 
 
 async def grow_cleanly(
     log: Log, admin: psycopg.Connection[Any], count: int, *, seed: int = 16
 ) -> AsyncIterator[Report]:
-    """Append, seal and erase as a log's life goes; yield what a full check says each of the `count` times."""
+    """Append, seal and lose as a log's life goes; yield what a full check says each of the `count` times."""
     rng = random.Random(seed)
     for number in range(count):
         receipts = await append(log, rich_events(rng.randrange(1, 40), seed=number))
         if rng.random() < 0.7:
             await log.wait_sealed(receipts[-1].index, 30)
         if rng.random() < 0.3:
-            admin.execute(rng.choice(_ERASURES), (rng.randrange(receipts[-1].index + 1),))
+            await lose(log, admin, receipts[0].index, receipts[-1].index + 1)
         yield await check(log.location)
