@@ -76,6 +76,8 @@ def test_the_control_of_what_is_changed():
         (changed(disclosures=[]), "not an event file", ""),
         (changed(absent=[["actor", 5]]), "explains something as absent that is there", "/absent"),
         (changed(absent=[["actor", "5"]]), "not an event file", ""),
+        (changed(absent=[["actor", -1]]), "not an event file", ""),
+        (changed(absent=[["actor", 2**53]]), "not an event file", ""),
         (changed(absent=[["related/0", 5]]), "not those that it claims", "/disclosed"),
         (changed(absent=[["related/0", 5]] * 2, disclosed=["actor", "resource", "related/0"]), "or not in the order", "/absent"),
         (changed(disclosed=["actor"]), "not those that it claims", "/disclosed"),

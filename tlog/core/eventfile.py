@@ -6,10 +6,11 @@ and body of each disclosure that was given. Parsing is strict: parse, format aga
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from tlog.core.canonical import MAX_INTEGER
 from tlog.core.commitment import SALT_SIZE, group_order
 from tlog.core.strict import CanonicalFile, encode_base64url, parse_base64url
 from tlog.errors import MalformedInputError
@@ -63,7 +64,7 @@ def disclosure_text(data: bytes) -> DisclosureText:
 class _Content(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The members of the file. `disclosed` says what it claims to disclose, `absent` which entry explains what is absent."""
 
-    absent: list[tuple[str, int]]
+    absent: list[tuple[str, Annotated[int, Meta(ge=0, le=MAX_INTEGER)]]]  # in bundles entries and answers bound them
     disclosed: list[str]
     disclosures: dict[str, DisclosureText]
     entry: str
