@@ -1135,32 +1135,32 @@ class Evidence:
         full, entries = self.bundle["disclosure"] == "full", self.entries
         claimed = [(index, group) for index in shown for group in entries[index]["commitments"] if full]
         absent = [(index, group) for index, group in claimed if group not in shown[index]]
-        events = [index for index, entry in entries.items() if entry["type"] == "event"]
-        committing = [index for index, entry in entries.items() if entry["commitments"]]
-        seen = events, [index for index in shown if shown[index]], committing, [*entries]
-        lost = {by: self.lost_by(by, *seen) for by in {row[2] for row in rows}}
+        lost = losses({row[2] for row in rows}, entries, [index for index in shown if shown[index]])
         said_by = {(index, ALL_GROUPS[group]): by for index, group, by in rows if index in lost[by]}
         check_missing([each for each in absent if each not in said_by])
         require({*absent} == {*said_by} and len(said_by) == len(rows), "something that is not absent is explained")
         return said_by
 
-    def lost_by(self, by: int, events: list[int], there: list[int], committing: list[int], seen: list[int]) -> range:
-        """Return the entries whose data an outcome says to be lost; refuse one that the bundle contradicts.
 
-        Recovery ends at the tail of the log and brings back no data. Otherwise one outcome, years later, would explain any
-        single deletion.
-        """
-        outcome, said = (
-            self.entries.get(by, {}),
-            f"MISSING: entry {by}, which is to explain what is absent, is no outcome",
-        )
-        require(outcome.get("kind") == "lost", f"{said} of the kind lost")
-        start, end, number = (outcome["report"][name] for name in ("start", "end", "n"))
+def losses(outcomes: Collection[int], entries: dict[int, dict[str, Any]], there: list[int]) -> dict[int, range]:
+    """Return of which entries each of these outcomes says that their data is lost; refuse one that what is shown contradicts.
+
+    Shown are the entries, rising, and of those in `there` some data. Recovery ends at the tail of the log and brings back no
+    data. Otherwise one outcome, years later, would explain any single deletion.
+    """
+    events = [index for index, entry in entries.items() if entry["type"] == "event"]
+    committing, result = [index for index, entry in entries.items() if entry["commitments"]], {}
+    seen = [*entries]
+    for by in outcomes:
+        said = f"MISSING: entry {by}, which is to explain what is absent, is no outcome"
+        require(entries.get(by, {}).get("kind") == "lost", f"{said} of the kind lost")
+        start, end, number = (entries[by]["report"][name] for name in ("start", "end", "n"))
         require(not between(events, end, by), f"{said} that does so: events came later")
         require(not between(there, start, end), f"{said} that does so: of those entries something is there")
         least, unseen = between(committing, start, end), end - start - between(seen, start, end)
         require(least <= number <= least + unseen, f"{said} that does so: another number of those entries has data")
-        return range(start, end if end <= by else start)
+        result[by] = range(start, end if end <= by else start)
+    return result
 
 
 def between(rising: list[int], start: int, end: int) -> int:
@@ -1240,6 +1240,7 @@ class Answer:
         self.alike: list[int] = []
         self.strangers: list[str] = []
         self.latest: dict[int, dict[str, Any]] = {}  # the last entry of the windows so far
+        self.seen: dict[int, dict[str, Any]] = {}
 
     def add(self, evidence: Evidence) -> None:
         """Check a bundle, or a part of a set, and take in what it proves."""
@@ -1281,6 +1282,7 @@ class Answer:
         require(bundle["manifest"] == manifest, "the manifest does not count what is there")
         said_by = evidence.explained(data)  # last: what is MISSING is missing from an answer that is right in all else
         self.lost |= {by: entries[by] for by in said_by.values()}
+        self.seen |= entries
         absent: dict[int, dict[str, int]] = {index: {} for index in answers}
         for (index, group), by in said_by.items():
             absent[index][group] = by
@@ -1427,6 +1429,9 @@ def open_answer(arguments: argparse.Namespace, question: dict[str, str]) -> tupl
             if number > 1:
                 require(evidence.bundle["start"] == end, f"{name} does not begin where the part before ends")
                 answer.add(evidence)
+        losses(
+            answer.lost, dict(sorted(answer.seen.items())), [each.number for each in answer.answers if each.disclosures]
+        )
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
     return answer, evidence, unchecked

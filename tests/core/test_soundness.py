@@ -1764,6 +1764,34 @@ def test_parts_explain_what_is_absent_each_for_itself(ask_set):
         assert ask_set([*parts[:place], parts[place] | {"absent": []}, *parts[place + 1 :]], LOST)[0] == 1
 
 
+def test_all_parts_together_contradict_an_explanation(ask_set):
+    """Each part is right by itself: what contradicts is in another one."""
+    question = {"userId": "user-3"}
+    for late, start, number, cuts in (
+        (40, 24, 1, [30, 45]),  # 31 and 38 came after 24 was lost, says 40
+        (61, 24, 37, [30, 45]),  # of 24 to 60 something is there
+    ):
+        before = [bundles.sample_event(index) for index in range(1, late)]
+        lost = bundles.Outcome(late, "lost", start=start, end=start + number, n=number)
+        after = [bundles.sample_event(index) for index in range(late + 1, 70)]
+        log = bundles.NaiveLog([*before, lost, *after], [70])
+        log.lost = {24: late}
+        parts = log.parts(question, cuts, disclose=True)
+        assert parts[0]["absent"]
+        assert {late} & {*dict(parts[0]["entries"])}
+        assert ask_set(parts[:1], question)[0] == 3
+        code, said = ask_set(parts, question)
+        assert (code, "MISSING" in said) == (1, True)
+        assert ask_set(log.parts(question, cuts), question)[0] == 0
+    # nor may the numbers of what commits to data be too many for what is said
+    about = {"action": "update"}
+    log = bundles.recovered_log(n=5)
+    parts = log.parts(about, [40, 50], disclose=True)
+    held = [sum(30 <= index < 61 and index in log.events for index, _ in part["entries"]) for part in parts]
+    assert max(held) <= 5 < sum(held)
+    assert ask_set(parts, about)[0] == 1
+
+
 # What an event file claims.
 
 

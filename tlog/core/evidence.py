@@ -43,7 +43,7 @@ from tlog.core.tile import split_hashes
 from tlog.errors import MalformedInputError, MissingError, NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tlog.core.entry import Entry
     from tlog.core.note import Verifier
@@ -480,8 +480,7 @@ def _check_absent(
     """Check that what the bundle claims to disclose is there, or explained by an outcome that nothing in it contradicts."""
     rows = [(index, group_order(group)) for index, group, _ in bundle.absent]
     require(rows == sorted(set(rows)), "the reasons of absent disclosures do not rise by index and group")
-    seen = _seen(entries, bodies)
-    said_by = {by: _lost(entries.get(by), by, seen) for _, _, by in bundle.absent}
+    said_by = losses((by for _, _, by in bundle.absent), entries, bodies)
     explained = {(index, group) for index, group, by in bundle.absent if said_by[by].covers(index, by)}
     claimed = [(index, group) for index, entry in answers for group in entry.groups()]
     missing = [each for each in claimed if each not in explained and each[1] not in bodies.get(each[0], {})]
@@ -489,6 +488,22 @@ def _check_absent(
         raise MissingError(describe_missing(missing))
     unasked = explained.difference(claimed).union(each for each in explained if each[1] in bodies.get(each[0], {}))
     require(not unasked and len(explained) == len(rows), "a reason is given for something that is not absent")
+
+
+def losses(outcomes: Iterable[int], entries: Mapping[int, Entry], bodies: Mapping[int, object]) -> dict[int, Lost]:
+    """Return what outcomes that are to explain something say, by the index of each.
+
+    Args:
+        outcomes: indexes.
+        entries: what is shown of the log, by index.
+        bodies: by index of each entry of which a disclosure is there.
+
+    Raises:
+        VerificationError: one is not there, is no `lost`, or what is shown contradicts it.
+
+    """
+    seen = _seen(entries, bodies)
+    return {by: _lost(entries.get(by), by, seen) for by in outcomes}
 
 
 def describe_missing(missing: Sequence[tuple[int, str]]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec import UNSET
 
-from tlog.core.evidence import require, verify_part
+from tlog.core.evidence import losses, require, verify_part
 from tlog.errors import NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
     2. All have the same checkpoint, epoch, table, question and disclosure, and are parts of as many.
     3. All parts are there, and each window begins where the one before ends.
     4. `loggedAt` does not fall from one part to the next.
+    5. What all parts show does not contradict an outcome that explains something in one of them.
 
     Raises:
         MalformedInputError: a member has not the form it must have.
@@ -43,6 +44,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
     """
     first, latest = None, ""
     parts: list[Proved] = []
+    shown: dict[int, Entry] = {}
     for bundle in bundles:
         first = first or bundle
         _check_place(bundle, first, parts)
@@ -54,9 +56,11 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
         )
         latest = logged[-1] if logged else latest
         parts.append(proved)
+        shown |= entries
     if first is None or len(parts) < _place(first)[1]:
         _refuse_without(len(parts) + 1)
     whole = _join(parts)
+    losses((by for _, _, by in whole.absent), shown, whole.bodies)
     if whole.doubt:
         raise NotCheckedError(whole.doubt)
     return whole
