@@ -976,11 +976,17 @@ def test_a_segment_without_postings_is_proved_empty(tmp_path, capsys):
 
 
 def test_it_is_short_and_needs_only_the_standard_library():
+    """Counted is every line, blank ones and comments too: all that checks stands above the mark, and what is below refuses nothing."""
     text = VERIFIER.read_text()
     checking, mark, showing = text.partition("\n# === Showing: ")
     assert mark
     assert len(checking.splitlines()) <= 1_500, "docs/adr/0022-the-verifier-may-grow.md"
     assert len(showing.splitlines()) <= 350, "docs/adr/0022-the-verifier-may-grow.md"
+    assert ("require(" in checking, "require(" in showing, "Error(" in showing.replace("OSError(", "")) == (
+        True,
+        False,
+        False,
+    )
     for name in re.findall(r"^def (\w+)", showing, re.MULTILINE):
         assert not re.search(rf"\b{name}\(", checking) or name == "read", f"checking calls {name}, which only shows"
     imported = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
