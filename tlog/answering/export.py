@@ -33,7 +33,7 @@ from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.files.durable import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from tlog.answering.query import Cursor, Searcher
@@ -57,7 +57,9 @@ _SEPARATING = ("\t", "\r", "\n", "\0")
 _TRIMMED = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
-async def export_events(searcher: Searcher, question: Question, form: str) -> AsyncGenerator[bytes, None]:
+async def export_events(
+    searcher: Searcher, question: Question, form: str, looked: Callable[[int], Awaitable[None]] | None = None
+) -> AsyncGenerator[bytes, None]:
     """Yield all events that answer a question, newest first, a page at a time, as of the moment of the first page.
 
     Args:
@@ -65,6 +67,7 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
         question: which ones.
         form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas
             neutralised, which is therefore not what was sent and no evidence.
+        looked: as `tlog.answering.query.Searcher.ask` has it.
 
     Raises:
         MalformedInputError: control entries are asked for as CSV, whose columns are those of events.
@@ -78,7 +81,7 @@ async def export_events(searcher: Searcher, question: Question, form: str) -> As
         yield _csv_line({name: name for name in _COLUMNS})
     cursor: Cursor | None = None
     while True:
-        answer = await searcher.ask(question, limit=MAX_LIMIT, cursor=cursor)
+        answer = await searcher.ask(question, limit=MAX_LIMIT, cursor=cursor, looked=looked)
         yield b"".join(map(write, answer_document(answer, question)["events"]))
         cursor = answer.next
         if cursor is None:

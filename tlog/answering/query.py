@@ -27,7 +27,7 @@ from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.question import Question
@@ -124,8 +124,21 @@ class Searcher:
         self._young = LoggedKeys(0)
         self._growing = asyncio.Lock()
 
-    async def ask(self, question: Question, *, limit: int = DEFAULT_LIMIT, cursor: Cursor | None = None) -> Answer:
+    async def ask(
+        self,
+        question: Question,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: Cursor | None = None,
+        looked: Callable[[int], Awaitable[None]] | None = None,
+    ) -> Answer:
         """Return a page of at most `limit` events that answer `question`.
+
+        Args:
+            question: what is asked.
+            limit: how many events at most.
+            cursor: where the page before this one ended.
+            looked: is told at how many more entries was looked, and may take its time.
 
         Raises:
             OverloadedError: the database is away, or the index lags far.
@@ -145,7 +158,10 @@ class Searcher:
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
             async for portion in _portions(indexes, limit + 1):
-                if not await search.look_at(view, portion):
+                goes_on = await search.look_at(view, portion)
+                if looked is not None:
+                    await looked(len(portion))
+                if not goes_on:
                     break
             before = search.next_before
             following = None if before is None else Cursor(size, before)

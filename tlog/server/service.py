@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tlog.server.guard.bulk import BulkAnswers
 from tlog.server.guard.opened import OpenedBuckets
 from tlog.server.guard.turns import Turns
 
@@ -34,6 +35,7 @@ class Service:
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)
     opened: OpenedBuckets = field(init=False)
+    bulk: BulkAnswers = field(default_factory=BulkAnswers)
     sets: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SETS))
 
     def __post_init__(self) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
 from service_scenarios import Filler, Recorder, event_of, small_disk, write_until_it_ends
-from support import kill_postgres, sample_events, start_server, tlog
+from starlette.requests import Request
+from support import fill, kill_postgres, sample_events, start_server, tlog
 
 from tlog.client import Client
-from tlog.errors import NoSpaceError, OverloadedError, UnauthorizedError
+from tlog.errors import NoSpaceError, OverloadedError, RateLimitedError, UnauthorizedError
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.space import MEGABYTE, Ballast, Space
 from tlog.server.app import create_app
@@ -94,6 +96,99 @@ async def test_bodies_have_a_bound_together(opened):
                 second(1)
         with admission.body() as third:
             third(MAX_BODIES_SIZE)
+
+
+def appending(token, **headers):
+    fields = {"authorization": f"Bearer {token}", **headers}
+    return Request({"type": "http", "headers": [(name.encode(), value.encode()) for name, value in fields.items()]})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "headers", [{"content-length": "8000000"}, {"transfer-encoding": "chunked"}], ids=["sized", "chunked"]
+)
+async def test_s14_an_append_is_charged_before_its_body_comes(opened, headers):
+    async with opened() as log:
+        token, key = new_token(PEPPER, "slow", ["append"], NOW, rate=10)
+        seconds = [0.0]
+        admission = Admission(log, Authenticator(Keys(key).find, PEPPER, lambda: NOW), lambda: seconds[0])
+        first = await admission.admit_append(appending(token, **headers))
+        assert first.charged == 10_000
+        with pytest.raises(RateLimitedError):
+            await admission.admit_append(appending(token, **headers))
+        admission.correct(first, 10)
+        seconds[0] += 0.2
+        # Control: of small bodies as many are let in as before.
+        charged = [await admission.admit_append(appending(token, **{"content-length": "150"})) for _ in range(2)]
+        assert [each.charged for each in charged] == [1, 1]
+        with pytest.raises(RateLimitedError):
+            await admission.admit_append(appending(token, **{"content-length": "150"}))
+
+
+@pytest.mark.anyio
+async def test_s14_what_has_no_event_stays_charged(opened):
+    async with opened() as log:
+        token, key = new_token(log.directory.pepper(), "slow", ["append"], log.clock(), rate=10)
+        app = create_app(log, Authenticator(Keys(key).find, log.directory.pepper(), log.clock))
+        app.state.service.admission._timer = lambda: 0.0
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://log") as client:
+            answers = [await client.post("/v1/audit/events", content=b"{}\n" * 800, headers=headers) for _ in range(2)]
+        assert [each.status_code for each in answers] == [422, 429]
+
+
+@pytest.mark.anyio
+async def test_s15_a_question_is_charged_for_what_is_looked_at(opened):
+    async with opened(index=True) as log:
+        receipts = await fill(log, 1000)
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        token, key = new_token(log.directory.pepper(), "slow", ["read"], log.clock(), rate=6)
+
+        async def answered(path, **params):
+            app = create_app(log, Authenticator(Keys(key).find, log.directory.pepper(), log.clock))
+            app.state.service.admission._timer = lambda: 0.0
+            transport, headers = httpx2.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
+            async with httpx2.AsyncClient(transport=transport, base_url="http://log", headers=headers) as client:
+                statuses = [(await client.get(path, params=params)).status_code for _ in range(7)]
+                assert not app.state.service.bulk._of_keys
+            return statuses.count(200)
+
+        events, export = "/v1/audit/events", "/v1/audit/export"
+        assert await answered(events, outcome="unknown", limit=1) == 1, "1 and 1,000 / 200: all entries are looked at"
+        assert await answered(events, userId="nobody") == 6, "under a key that no entry has none is"
+        assert await answered(export, outcome="success") == 1
+        assert await answered(export, userId="nobody") == 6
+        assert await answered(export, action="read", format="evidence") < 4
+        assert await answered(export, userId="nobody", format="evidence") >= 5
+
+
+@pytest.mark.anyio
+async def test_s15_more_bulk_answers_of_a_key_are_refused(opened):
+    async with opened(index=True) as log:
+        receipts = await fill(log, 10)
+        await log.wait_indexed(receipts[-1].index + 1, 20)
+        token, key = new_token(log.directory.pepper(), "reader", ["read"], log.clock())
+        app = create_app(log, Authenticator(Keys(key).find, log.directory.pepper(), log.clock))
+        bulk, asked = app.state.service.bulk, {"userId": "x"}
+        transport, headers = httpx2.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://log", headers=headers) as client:
+
+            async def statuses():
+                paths = "/v1/audit/export", "/v1/audit/events"
+                questions = (
+                    (paths[0], asked),
+                    (paths[0], {**asked, "format": "evidence"}),
+                    (paths[1], {"outcome": "success"}),
+                )
+                questions += ((paths[1], {**asked, "proof": "true"}), (paths[1], asked))
+                return [(await client.get(path, params=params)).status_code for path, params in questions]
+
+            assert await statuses() == [200] * 5
+            with ExitStack() as stack:
+                for _ in range(4):
+                    stack.enter_context(bulk.answer(key.key_id))
+                assert await statuses() == [503] * 4 + [200], "a page under an index key is no bulk answer"
+            assert await statuses() == [200] * 5
 
 
 class Body:

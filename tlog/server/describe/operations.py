@@ -12,7 +12,7 @@ import msgspec
 from tlog.answering import MAX_LIMIT
 from tlog.core.question import Question
 from tlog.server.describe.examples import EVENT
-from tlog.server.endpoints.bodies import MAX_EVENTS
+from tlog.server.guard.protocol import MAX_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,9 +16,10 @@ from tlog.core.making.parsing import MAX_REPORTED, parse_batch
 from tlog.core.question import PERMITTED_SKEW
 from tlog.core.strict import encode_base64
 from tlog.errors import EventConflictError, InvalidBatchError, MalformedInputError, OverloadedError, TooLargeError
-from tlog.server.endpoints.bodies import MAX_EVENTS, explained, read_body, split_body
+from tlog.server.endpoints.bodies import explained, read_body, split_body
 from tlog.server.guard.fields import JSON, NDJSON, media_type, prefers_minimal
 from tlog.server.guard.parameters import parse_query
+from tlog.server.guard.protocol import MAX_EVENTS
 from tlog.writing.drafting import draft_events
 from tlog.writing.duplicates import Sender
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import InvalidEventError
+    from tlog.server.guard.admission import LetIn
     from tlog.server.service import Service
     from tlog.storage.keys import ApiKey
     from tlog.writing.receipts import Receipt, Receipts
@@ -54,23 +56,15 @@ class _Drafted(NamedTuple):
 async def append_events(request: Request) -> Response:
     """Append the events of a request; answer once they are durable, with `?wait=sealed` once they are sealed."""
     service: Service = request.app.state.service
-    key = await service.admission.admit_append(request)
+    let_in = await service.admission.admit_append(request)
+    with service.turns.append():
+        return await _append(request, service, let_in)
+
+
+async def _append(request: Request, service: Service, let_in: LetIn) -> Response:
+    key = let_in.key
     wait = _wait_sealed(parse_query(request.scope["query_string"], PARAMETERS))
-    kind = media_type(request.headers)
-    with service.admission.body() as grow:
-        body = await read_body(request, grow)
-        portions, batch = split_body(body, kind)
-        try:
-            async with service.turns.batch():
-                drafts, ahead = await _draft(portions, service, key.key_id)
-        except InvalidBatchError as error:
-            if batch:
-                raise explained(error, body) if kind == NDJSON else error from None
-            raise error.found[0] from None
-    if not drafts:
-        message = "the request holds no event"
-        raise MalformedInputError(message)
-    service.admission.charge(key, len(drafts))
+    (drafts, ahead), batch = await _read(request, service, let_in)
     try:
         receipts = await service.log.appender.append(drafts, sender_of(key))
     except EventConflictError as error:
@@ -87,6 +81,30 @@ async def append_events(request: Request) -> Response:
     documents = _receipt_documents(receipts, ahead)
     document = await _sealed_document(service, receipts, documents) if wait else {"receipts": documents}
     return Response(msgspec.json.encode(document), status, media_type=JSON)
+
+
+async def _read(request: Request, service: Service, let_in: LetIn) -> tuple[_Drafted, bool]:
+    """Return the drafts of a request, and whether it is a batch.
+
+    The charge is corrected once the events are counted. What cannot be read stays charged for what it might have been: reading
+    that costs as much.
+    """
+    kind = media_type(request.headers)
+    with service.admission.body() as grow:
+        body = await read_body(request, grow)
+        portions, batch = split_body(body, kind)
+        try:
+            async with service.turns.batch():
+                drafted = await _draft(portions, service, let_in.key.key_id)
+        except InvalidBatchError as error:
+            if batch:
+                raise explained(error, body) if kind == NDJSON else error from None
+            raise error.found[0] from None
+    if not drafted.drafts:
+        message = "the request holds no event"
+        raise MalformedInputError(message)
+    service.admission.correct(let_in, len(drafted.drafts))
+    return drafted, batch
 
 
 def sender_of(key: ApiKey) -> Sender:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import time
+from contextlib import ExitStack, aclosing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -26,7 +27,8 @@ from tlog.server.guard.admission import key_of
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+    from contextlib import AbstractContextManager
 
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
@@ -64,7 +66,8 @@ async def events(request: Request) -> Response:
         return msgspec.json.encode(document)
 
     asked = {"ask": "events", **_how(parameters.other)}
-    return _json(await _journaled(request, "read", asked, work, question, evidence=proof))
+    with _bulk(request) if proof or not question.looked_under() else nullcontext():
+        return _json(await _journaled(request, "read", asked, work, question, evidence=proof))
 
 
 async def access_log(request: Request) -> Response:
@@ -99,11 +102,17 @@ async def export(request: Request) -> Response:
     asked = {"ask": "export", **_how(parameters.other)}
     if form == "evidence":
         work = partial(_export_evidence, request, question, mode, disclose=disclose)
-        return await _journaled(request, "export", asked, work, question, evidence=True)
+        with ExitStack() as bulk:
+            bulk.enter_context(_bulk(request))
+            answer = await _journaled(request, "export", asked, work, question, evidence=True)
+            return _BulkResponse(answer, bulk.pop_all())
     service: Service = request.app.state.service
     # The first page is found while the question is journaled; the others follow as they are sent.
-    stream = export_events(service.log.searcher, question, form)
-    first = await _journaled(request, "export", asked, stream.__anext__, question)
+    stream = export_events(service.log.searcher, question, form, _looking(request))
+    with ExitStack() as bulk:
+        bulk.enter_context(_bulk(request))
+        first = await _journaled(request, "export", asked, stream.__anext__, question)
+        held = bulk.pop_all()
 
     async def pages() -> AsyncIterator[bytes]:
         yield first
@@ -112,7 +121,7 @@ async def export(request: Request) -> Response:
 
     # Formulas are neutralised in CSV, so it is not even what was sent: the name says so.
     name = "events.not-evidence.csv" if form == "csv" else "events.ndjson"
-    return StreamingResponse(pages(), headers=_attachment(name), media_type=_MEDIA_TYPES[form])
+    return _BulkResponse(StreamingResponse(pages(), headers=_attachment(name), media_type=_MEDIA_TYPES[form]), held)
 
 
 async def event(request: Request) -> Response:
@@ -166,6 +175,25 @@ def _how(other: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in other.items() if name != "cursor"}
 
 
+def _bulk(request: Request) -> AbstractContextManager[None]:
+    service: Service = request.app.state.service
+    return service.bulk.answer(key_of(request).key_id)
+
+
+def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
+    """Return what is told at how many more entries was looked: the key is charged, and appends get their turn."""
+    service: Service = request.app.state.service
+    key, begun = key_of(request), time.perf_counter()
+
+    async def looked(entries: int) -> None:
+        nonlocal begun
+        service.admission.charge_looked(key, entries)
+        await service.turns.after_looking(time.perf_counter() - begun)
+        begun = time.perf_counter()
+
+    return looked
+
+
 def _open_buckets(request: Request, question: Question) -> None:
     """Let a key open the buckets whose keys the evidence for a question holds.
 
@@ -213,13 +241,18 @@ async def _ask(request: Request, parameters: _Parameters, question: Question) ->
         raise MalformedInputError(message, "/limit")
     cursor = parameters.other.get("cursor")
     return await service.log.searcher.ask(
-        question, limit=limit, cursor=None if cursor is None else parse_cursor(cursor, question)
+        question,
+        limit=limit,
+        cursor=None if cursor is None else parse_cursor(cursor, question),
+        looked=_looking(request),
     )
 
 
 async def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> bytes:
-    log = request.app.state.service.log
+    service: Service = request.app.state.service
+    log = service.log
     bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
+    service.admission.charge_looked(key_of(request), len(bundle.entries))
     return format_evidence(bundle)
 
 
@@ -231,14 +264,29 @@ async def _export_evidence(request: Request, question: Question, mode: Mode, *, 
     except TooLargeError:
         if not _accepts(request, _MEDIA_TYPES["ndjson"]):
             raise
-    return _SetResponse(request.app.state.service, question, disclose=disclose)
+    return _SetResponse(request, question, disclose=disclose)
+
+
+class _BulkResponse(Response):
+    """Sends a bulk answer, which is under way until it is sent."""
+
+    def __init__(self, answer: Response, held: ExitStack) -> None:
+        super().__init__()
+        self._answer = answer
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await self._answer(scope, receive, send)
 
 
 class _SetResponse(StreamingResponse):
     """Makes a set of bundles and sends each as a line; whoever does not take one in time gets no more: a snapshot is held."""
 
-    def __init__(self, service: Service, question: Question, *, disclose: bool) -> None:
+    def __init__(self, request: Request, question: Question, *, disclose: bool) -> None:
+        service: Service = request.app.state.service
         log = service.log
+        self._looked = _looking(request)
         self._parts = make_set(log.reader, log.verifier, log.bucket_keys, question, disclose=disclose)
         self._sets = service.sets
         super().__init__(self._lines(), headers=_attachment("evidence.ndjson"), media_type=_MEDIA_TYPES["ndjson"])
@@ -259,6 +307,7 @@ class _SetResponse(StreamingResponse):
     async def _lines(self) -> AsyncIterator[bytes]:
         yield format_evidence(self._first)
         async for part in self._parts:
+            await self._looked(len(part.entries))
             yield format_evidence(part)
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-MAX_EVENTS: Final = 10_000
 _PORTION_EVENTS: Final = 50  # of an array
 _PORTION_SIZE: Final = 32 << 10  # of NDJSON, exceeded by a part of one line
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -11,6 +11,7 @@ has cost least: first without a byte of the body, then without the database, the
     `cors`  which web pages may read the public half in a browser
     `admission`  key, rate, disk and queue, decided before the body is read
     `opened`  which index buckets a key's evidence has opened today
+    `bulk`  how many exports, bundles and scans there are at a time
     `turns`  batches are drafted one after the other, and give way to answers
 
 Words:

@@ -4,9 +4,14 @@ In this order: is the key valid, has it the scope, has it any of its rate left; 
 is there room in the queue. A refusal here has cost no body, no parsing and, for a key that was seen lately, no database.
 
 A rate is events per second, averaged; a request that brings no event counts as one. It is kept for each key in this process:
-of several services each has its own count. A request is let in while anything is left and charged whole afterwards, so a
-batch larger than the rate is possible, and paid for by waiting. An event that the log knows already costs ten, whether it is
-a repeat or a conflict: a key is not to look for events of others.
+of several services each has its own count. A request is let in while anything is left and charged whole, so a batch larger
+than the rate is possible, and paid for by waiting:
+
+- An append is charged when it is let in, for as many events as its Content-Length has room for, and that is corrected once
+  they are counted: or many could be let in before the first one is charged.
+- A question is charged one more for each 200 entries that are looked at for it.
+- An event that the log knows already costs ten, whether it is a repeat or a conflict: a key is not to look for events of
+  others.
 """
 
 from __future__ import annotations
@@ -14,9 +19,10 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.errors import OverloadedError, RateLimitedError
+from tlog.server.guard.protocol import MAX_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 DEFAULT_RATE: Final = 100_000
 # Of an event that is in the log already.
 KNOWN_COST: Final = 10
+ENTRIES_LOOKED_AT: Final = 200  # for which a question is charged one
+_SMALLEST_EVENT: Final = 160  # bytes; the shortest that are valid have some more
 KEY_ID: Final = "tlog.key_id"
 _KEY: Final = "tlog.key"
 MAX_BODIES_SIZE: Final = 256 << 20
@@ -55,9 +63,16 @@ class Bucket:
         self._left -= 1
         return 0.0
 
-    def charge(self, count: int) -> None:
-        """Take more, whether it is there or not."""
+    def charge(self, count: float) -> None:
+        """Take more, whether it is there or not; give back what is negative."""
         self._left -= count
+
+
+class LetIn(NamedTuple):
+    """A request that may append, and for how many events its key is charged until they are counted."""
+
+    key: ApiKey
+    charged: int
 
 
 def asking(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -103,8 +118,8 @@ class Admission:
             raise RateLimitedError(message, math.ceil(wait))
         return key
 
-    async def admit_append(self, request: Request) -> ApiKey:
-        """Return the key of a request that may append, if the log can take anything now.
+    async def admit_append(self, request: Request) -> LetIn:
+        """Let in a request that may append, if the log can take anything now.
 
         Raises:
             UnauthorizedError: there is no valid key.
@@ -118,11 +133,18 @@ class Admission:
         if self._log.database.watch is not None:
             self._log.database.watch.check()
         self._log.appender.check_room(1)
-        return key
+        length = request.headers.get("content-length")
+        charged = MAX_EVENTS if length is None else min(MAX_EVENTS, int(length) // _SMALLEST_EVENT + 1)
+        self._bucket(key).charge(charged - 1)
+        return LetIn(key, charged)
 
-    def charge(self, key: ApiKey, events: int) -> None:
-        """Charge a key for the events of a request that was let in, beyond the one it has paid for."""
-        self._bucket(key).charge(events - 1)
+    def correct(self, let_in: LetIn, events: int) -> None:
+        """Charge a key for as many events as a request has, instead of as many as it might have had."""
+        self._bucket(let_in.key).charge(events - let_in.charged)
+
+    def charge_looked(self, key: ApiKey, entries: int) -> None:
+        """Charge a key for entries that are looked at to answer its question."""
+        self._bucket(key).charge(entries / ENTRIES_LOOKED_AT)
 
     def charge_known(self, key: ApiKey, events: int) -> None:
         """Charge a key for events, charged already, that the log or the request itself had."""

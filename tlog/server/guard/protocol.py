@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 MAX_BODY_SIZE: Final = 16 << 20
+MAX_EVENTS: Final = 10_000  # of a request
 MAX_HEAD_SIZE: Final = 16 << 10
 MAX_HEADERS: Final = 100
 MAX_LINE_SIZE: Final = 8 << 10

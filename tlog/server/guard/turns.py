@@ -1,4 +1,4 @@
-"""Whose turn it is on the event loop: batches are drafted one after the other, and give way to answers."""
+"""Whose turn it is on the event loop: batches are drafted one after the other and give way to answers, scans to appends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _TO_ANSWERS: Final = 3.0
+_TO_APPENDS: Final = 3.0
 
 
 class Turns:
@@ -19,6 +20,20 @@ class Turns:
         self._drafting = asyncio.Lock()
         self._batches = 0
         self._answers = 0
+        self._appends = 0
+
+    @contextmanager
+    def append(self) -> Iterator[None]:
+        """Append: from when a request is let in until it is answered."""
+        self._appends += 1
+        try:
+            yield
+        finally:
+            self._appends -= 1
+
+    async def after_looking(self, worked: float) -> None:
+        """Let others go on after a portion of a search that took `worked` seconds: longer while somebody appends."""
+        await asyncio.sleep(worked * _TO_APPENDS if self._appends else 0)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:

@@ -1,0 +1,34 @@
+"""A key has four bulk answers at a time, and all keys together sixteen."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from tlog.errors import OverloadedError
+from tlog.server.guard.bulk import MAX_BULK, MAX_BULK_OF_KEY, MAX_MEMORY, BulkAnswers
+
+
+def test_s15_bulk_answers_of_a_key_and_of_all_are_bounded():
+    bulk = BulkAnswers()
+    assert (MAX_BULK_OF_KEY, MAX_BULK, MAX_MEMORY) == (4, 16, 256 << 20)
+    with ExitStack() as stack:
+        for key in "abcd":
+            for _ in range(4):
+                stack.enter_context(bulk.answer(key))
+            with pytest.raises(OverloadedError, match="for this API key") as caught, bulk.answer(key):
+                pass
+            assert caught.value.retry_after == 5
+        with pytest.raises(OverloadedError, match="ask again later"), bulk.answer("e"):
+            pass
+    with bulk.answer("a"), bulk.answer("e"):
+        pass
+    assert not bulk._of_keys, "what is answered leaves nothing"
+
+
+def test_s15_what_failed_is_not_under_way_any_more():
+    bulk = BulkAnswers()
+    for _ in range(9):
+        with pytest.raises(ValueError), bulk.answer("a"):
+            raise ValueError

@@ -1,0 +1,53 @@
+"""How many bulk answers there are at a time: exports, evidence, and questions that look at entries one by one.
+
+Each takes memory, a connection of the few there are, and time of the process that appends. A key has a few of them at once,
+so that others have theirs; all together have `MAX_MEMORY`, each the sixteenth of it that a bundle of evidence may have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from tlog.errors import OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_MEMORY: Final = 256 << 20
+MAX_BULK: Final = MAX_MEMORY // (16 << 20)
+MAX_BULK_OF_KEY: Final = 4
+_AGAIN: Final = 5
+
+
+class BulkAnswers:
+    """The bulk answers under way."""
+
+    def __init__(self) -> None:
+        self._of_keys: Counter[str] = Counter()
+
+    @contextmanager
+    def answer(self, key_id: str) -> Iterator[None]:
+        """Answer in bulk.
+
+        Raises:
+            OverloadedError: as many bulk answers as can be are under way, of this key or in all.
+
+        """
+        if self._of_keys[key_id] >= MAX_BULK_OF_KEY:
+            message = (
+                f"{MAX_BULK_OF_KEY} exports, bundles of evidence or questions without an index key are under way for this "
+                "API key; ask again when one of them is answered"
+            )
+            raise OverloadedError(message, _AGAIN)
+        if self._of_keys.total() >= MAX_BULK:
+            message = f"{MAX_BULK} exports, bundles of evidence or questions without an index key are under way; ask again later"
+            raise OverloadedError(message, _AGAIN)
+        self._of_keys[key_id] += 1
+        try:
+            yield
+        finally:
+            self._of_keys[key_id] -= 1
+            if not self._of_keys[key_id]:
+                del self._of_keys[key_id]
