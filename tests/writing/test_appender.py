@@ -195,6 +195,20 @@ async def test_queue_is_bounded(opened):
             await appender.append(drafts[8:])
 
 
+@pytest.mark.parametrize("size, groups", [(0, 1), ((16 << 20) // 3, 2), (16 << 20, 4)])
+async def test_s5_a_group_has_at_most_so_many_bytes(opened, size, groups):
+    async with opened() as log:
+        appender = Appender(AppendStore(log.database), log.clock)
+        drafts = draft_events(parse_batch(sample_events(4)), log.bucket_keys, LOCAL)
+        waiting = [asyncio.create_task(appender.append([each], size=size)) for each in drafts]
+        await asyncio.sleep(0)
+        assert len(appender._waiting) == groups
+        running = asyncio.create_task(appender.run())
+        assert len({receipt.index for receipts in await asyncio.gather(*waiting) for receipt in receipts}) == 4
+        appender.close()
+        await running
+
+
 async def test_request_whose_client_left_is_not_appended(opened):
     async with opened() as log:
         appender = Appender(AppendStore(log.database), log.clock)

@@ -79,6 +79,12 @@ def serve(  # noqa: PLR0917 - the options of a command line
             help="What needs no key: heads of the log; hashes and proofs too; or entries, without names, too."
         ),
     ] = "all",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="Address of a proxy in front, which may have many silent connections; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Serve the log over HTTP."""
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
@@ -114,6 +120,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             prepare=find_or_make,
             cors_origin=cors_origin,
             public=public,
+            trusted_proxies=trusted_proxy or (),
             on_ready=ready,
         )
 

@@ -18,11 +18,11 @@ from tlog.lifecycle.running import running
 from tlog.location import DEFAULT_INTERVAL, tune_memory
 from tlog.server.app import create_app
 from tlog.server.guard.auth import Authenticator
-from tlog.server.guard.protocol import GuardedProtocol
+from tlog.server.guard.protocol import GuardedProtocol, Silent
 from tlog.server.observe.accesslog import AccessLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from starlette.applications import Starlette
 
@@ -47,6 +47,7 @@ async def serve(
     prepare: Callable[[], Awaitable[None]] | None = None,
     cors_origin: str | None = None,
     public: Public = "all",
+    trusted_proxies: Collection[str] = (),
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -65,6 +66,7 @@ async def serve(
         prepare: awaited once the address is taken, before the log is opened.
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
         public: what needs no key.
+        trusted_proxies: addresses of proxies in front, which bring the connections of many.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -79,7 +81,7 @@ async def serve(
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
                 app = create_app(log, authenticator, lines, cors_origin, public)
-                await _serve(app, listener, drain, on_ready)
+                await _serve(app, listener, drain, on_ready, trusted_proxies)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -92,10 +94,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OperatorError(message) from error
 
 
-async def _serve(app: Starlette, listener: socket.socket, drain: float, on_ready: Callable[[str], None]) -> None:
+async def _serve(
+    app: Starlette, listener: socket.socket, drain: float, on_ready: Callable[[str], None], trusted: Collection[str]
+) -> None:
     tune_memory()
     service: Service = app.state.service
-    server = _Server(_configuration(app))
+    server = _Server(_configuration(app, trusted))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, server.handle_exit, signal.SIGINT, None)
     loop.add_signal_handler(signal.SIGTERM, _drain, server, service, drain)
@@ -113,10 +117,10 @@ async def _serve(app: Starlette, listener: socket.socket, drain: float, on_ready
         await service.checks.stop()
 
 
-def _configuration(app: Starlette) -> uvicorn.Config:
+def _configuration(app: Starlette, trusted: Collection[str] = ()) -> uvicorn.Config:
     """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`)."""
     service: Service = app.state.service
-    guarded = partial(GuardedProtocol, refused=service.metrics.responded)
+    guarded = partial(GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted))
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", guarded),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tlog.storage.rows import FoundEvent, State
 
 MAX_GROUP_EVENTS: Final = 5_000
+MAX_GROUP_SIZE: Final = 16 << 20
 MAX_WAITING_EVENTS: Final = 50_000
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
 _AHEAD_EVENTS: Final = 3_000
@@ -52,6 +53,7 @@ class _Request(NamedTuple):
     drafts: Sequence[DraftEntry]
     done: asyncio.Future[Receipts]
     sender: Sender
+    size: int
 
 
 class _Place(NamedTuple):
@@ -70,6 +72,7 @@ class _Group:
     def __init__(self) -> None:
         self.requests: list[_Request] = []
         self.events = 0
+        self.size = 0
         self.repeats = False
         self._start: State | None = None
         self._rows: list[ChainedRows] = []
@@ -86,10 +89,15 @@ class _Group:
         """The eventIds of all requests."""
         return list(self._event_ids)
 
+    def has_room(self, events: int, size: int) -> bool:
+        """Tell whether a request with so many events, of so many bytes, fits in too."""
+        return self.events + events <= MAX_GROUP_EVENTS and self.size + size <= MAX_GROUP_SIZE
+
     def add(self, request: _Request) -> None:
         """Add a request at the end."""
         self.requests.append(request)
         self.events += len(request.drafts)
+        self.size += request.size
         known = len(self._event_ids)
         event_ids = [draft.event_id for draft in request.drafts if draft.event_id is not None]
         self._event_ids.update(event_ids)
@@ -209,12 +217,13 @@ class Appender:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
 
-    async def append(self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED) -> Receipts:
+    async def append(self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED, size: int = 0) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Args:
             drafts: what to append.
             sender: who sends them, which decides what is told of those that are known.
+            size: about how many bytes they have, as far as the caller knows: large ones go into a group of their own.
 
         Raises:
             OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
@@ -226,8 +235,8 @@ class Appender:
             return Receipts.of([])
         self.check_room(len(drafts))
         self._now()  # a clock that is not to be believed refuses the request here, before the request waits
-        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender)
-        if not self._waiting or self._waiting[-1].events + len(drafts) > MAX_GROUP_EVENTS:
+        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
+        if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
             self._waiting.append(_Group())
         self._waiting[-1].add(request)
         self._waiting_events += len(drafts)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import ExitStack, suppress
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -109,6 +112,31 @@ def test_an_event_that_stands_twice_in_a_request_has_one_proof(http):
     first, second = http.post("/v1/audit/events?wait=sealed", json=[event, event]).json()["receipts"]
     assert first["proof"] == second["proof"]
     assert (first["entry"], "duplicate" in first, second["duplicate"]) == (second["entry"], False, True)
+
+
+# --- S5: half-sent bodies ---------------------------------------------------------------------------------------------
+
+
+def test_s5_half_sent_bodies_of_one_key_keep_nobody_out(server):
+    key = make_key(server, "greedy", "append")
+    place = urlsplit(server.url)
+    head = (
+        "POST /v1/audit/events HTTP/1.1\r\nHost: log\r\nContent-Type: application/x-ndjson\r\n"
+        f"Authorization: Bearer {key['token']}\r\nContent-Length: {16 << 20}\r\n\r\n"
+    ).encode()
+    with ExitStack() as stack:
+        for _ in range(17):
+            connection = stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=30))
+            with suppress(OSError):  # refused in the midst
+                connection.sendall(head + bytes((16 << 20) - 1))
+        for _ in range(5):
+            answer = httpx2.post(
+                server.url + "/v1/audit/events",
+                content=b"\n".join(json.dumps(event).encode() for event in fresh(500)),
+                headers={"Authorization": f"Bearer {server.token}", "Content-Type": "application/x-ndjson"},
+                timeout=30,
+            )
+            assert answer.status_code == 201, answer.text
 
 
 # --- S4 and S6: whose events are known --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tlog.errors import NoSpaceError, OverloadedError, RateLimitedError, Unautho
 from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.space import MEGABYTE, Ballast, Space
 from tlog.server.app import create_app
-from tlog.server.guard.admission import MAX_BODIES_SIZE, Admission, Bucket
+from tlog.server.guard.admission import Admission, Bucket
 from tlog.server.guard.auth import CACHE_SECONDS, LOOKUPS_PER_SECOND, Authenticator, new_token, tagged
 
 GIGABYTE = 1024 * MEGABYTE
@@ -83,19 +83,6 @@ async def test_a63_keys_expire(age, valid):
     else:
         with pytest.raises(UnauthorizedError):
             await authenticator.check(f"Bearer {token}", "append")
-
-
-@pytest.mark.anyio
-async def test_bodies_have_a_bound_together(opened):
-    async with opened() as log:
-        admission = Admission(log, Authenticator(Keys().find, PEPPER, log.clock))
-        with admission.body() as first, admission.body() as second:
-            first(MAX_BODIES_SIZE - 10)
-            second(10)
-            with pytest.raises(OverloadedError, match="large requests"):
-                second(1)
-        with admission.body() as third:
-            third(MAX_BODIES_SIZE)
 
 
 def appending(token, **headers):

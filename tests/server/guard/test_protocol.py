@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import socket
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -21,6 +25,8 @@ from service_scenarios import (
     terminate_under_load,
 )
 from support import start_server, tlog
+
+from tlog.server.guard.protocol import Silent
 
 FULL = bool(os.environ.get("TLOG_FULL"))
 
@@ -261,6 +267,57 @@ def test_r18_half_open_and_idle_connections(server):
     siege = besiege(server, half_open=500 if FULL else 60, idle=200 if FULL else 30, limit=10)
     assert (siege.still_open, siege.failed) == (0, 0)
     assert len(siege.closed_after) == (700 if FULL else 90)
+
+
+CROWDED = """
+from tlog.cli import app as cli
+from tlog.server.guard import protocol
+protocol.BUSY, protocol.MAX_SILENT = 30, 8
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("options, staying", [((), 30), (("--trusted-proxy", "127.0.0.1"), 40)], ids=["", "a proxy"])
+def test_s13_one_address_has_few_silent_connections_once_many_are_open(module_directory, options, staying):
+    server = start_server(module_directory / f"crowded-{staying}", *options, token="none", program=("-c", CROWDED))
+    address = urlsplit(server.url)
+    place = address.hostname, address.port
+    try:
+        with ExitStack() as stack:
+            silent = [stack.enter_context(socket.create_connection(place, timeout=5)) for _ in range(40)]
+            wait_until(lambda: sum(map(is_answered, silent)) == 40 - staying)
+            # Whoever comes from elsewhere is served, and so is whoever asks at once.
+            elsewhere = stack.enter_context(socket.create_connection(place, timeout=5, source_address=("127.0.0.2", 0)))
+            elsewhere.sendall(b"GET /livez HTTP/1.1\r\nHost: log\r\n\r\n")
+            assert elsewhere.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        assert server.stop() == 0
+
+
+def is_answered(connection):
+    readable, _, _ = select.select([connection], [], [], 0)
+    return bool(readable)
+
+
+def wait_until(what):
+    deadline = time.monotonic() + 8
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_s13_who_sent_a_head_is_not_counted():
+    silent = Silent(["10.0.0.1"])
+    assert [silent.begin("a"), silent.begin("a"), silent.begin("b"), silent.begin("10.0.0.1"), silent.begin("")] == [
+        1,
+        2,
+        1,
+        0,
+        0,
+    ]
+    for address in ("a", "a", "b", "10.0.0.1", "", "nobody"):
+        silent.end(address)
+    assert not silent._counts
 
 
 def test_without_the_guard_all_this_goes_through(module_directory):

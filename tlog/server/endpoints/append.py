@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import InvalidEventError
+    from tlog.server.guard.account import Share
     from tlog.server.guard.admission import LetIn
     from tlog.server.service import Service
     from tlog.storage.keys import ApiKey
@@ -57,16 +60,16 @@ async def append_events(request: Request) -> Response:
     """Append the events of a request; answer once they are durable, with `?wait=sealed` once they are sealed."""
     service: Service = request.app.state.service
     let_in = await service.admission.admit_append(request)
-    with service.turns.append():
-        return await _append(request, service, let_in)
+    with service.turns.append(), service.admission.account.share(let_in.key.key_id) as share:
+        return await _append(request, service, let_in, share)
 
 
-async def _append(request: Request, service: Service, let_in: LetIn) -> Response:
+async def _append(request: Request, service: Service, let_in: LetIn, share: Share) -> Response:
     key = let_in.key
     wait = _wait_sealed(parse_query(request.scope["query_string"], PARAMETERS))
-    (drafts, ahead), batch = await _read(request, service, let_in)
+    (drafts, ahead), batch = await _read(request, service, let_in, share)
     try:
-        receipts = await service.log.appender.append(drafts, sender_of(key))
+        receipts = await service.log.appender.append(drafts, sender_of(key), share.size)
     except EventConflictError as error:
         _report_conflicts(service, key, error)
         raise error if batch else EventConflictError([error.conflicts[0]._replace(pointer="/eventId")]) from None
@@ -83,28 +86,35 @@ async def _append(request: Request, service: Service, let_in: LetIn) -> Response
     return Response(msgspec.json.encode(document), status, media_type=JSON)
 
 
-async def _read(request: Request, service: Service, let_in: LetIn) -> tuple[_Drafted, bool]:
+async def _read(request: Request, service: Service, let_in: LetIn, share: Share) -> tuple[_Drafted, bool]:
     """Return the drafts of a request, and whether it is a batch.
 
     The charge is corrected once the events are counted. What cannot be read stays charged for what it might have been: reading
     that costs as much.
     """
     kind = media_type(request.headers)
-    with service.admission.body() as grow:
-        body = await read_body(request, grow)
-        portions, batch = split_body(body, kind)
-        try:
-            async with service.turns.batch():
-                drafted = await _draft(portions, service, let_in.key.key_id)
-        except InvalidBatchError as error:
-            if batch:
-                raise explained(error, body) if kind == NDJSON else error from None
-            raise error.found[0] from None
+    body = await _receive(request, service, share)
+    portions, batch = split_body(body, kind)
+    try:
+        async with service.turns.batch():
+            drafted = await _draft(portions, service, let_in.key.key_id)
+    except InvalidBatchError as error:
+        if batch:
+            raise explained(error, body) if kind == NDJSON else error from None
+        raise error.found[0] from None
     if not drafted.drafts:
         message = "the request holds no event"
         raise MalformedInputError(message)
     service.admission.correct(let_in, len(drafted.drafts))
     return drafted, batch
+
+
+async def _receive(request: Request, service: Service, share: Share) -> bytes:
+    """Return the body of a request, unless the memory for it is needed for others first."""
+    end = asyncio.timeout(None)
+    with share.receiving(lambda: end.reschedule(0)):
+        async with end:
+            return await read_body(request, partial(service.admission.account.grow, share))
 
 
 def sender_of(key: ApiKey) -> Sender:

@@ -9,6 +9,7 @@ has cost least: first without a byte of the body, then without the database, the
     `fields`  header fields: what a body is in, which answer is wanted
     `public`  what needs no key
     `cors`  which web pages may read the public half in a browser
+    `account`  the memory of all requests that append, shared fairly
     `admission`  key, rate, disk and queue, decided before the body is read
     `opened`  which index buckets a key's evidence has opened today
     `bulk`  how many exports, bundles and scans there are at a time

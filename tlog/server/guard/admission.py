@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.errors import OverloadedError, RateLimitedError
+from tlog.errors import RateLimitedError
+from tlog.server.guard.account import Account
 from tlog.server.guard.protocol import MAX_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -42,7 +42,6 @@ ENTRIES_LOOKED_AT: Final = 200  # for which a question is charged one
 _SMALLEST_EVENT: Final = 160  # bytes; the shortest that are valid have some more
 KEY_ID: Final = "tlog.key_id"
 _KEY: Final = "tlog.key"
-MAX_BODIES_SIZE: Final = 256 << 20
 _MAX_BUCKETS: Final = 4096
 
 
@@ -99,7 +98,7 @@ class Admission:
         self._authenticator = authenticator
         self._timer = timer
         self._buckets: dict[str, Bucket] = {}
-        self._bodies_size = 0
+        self.account = Account(timer=timer)
 
     async def admit(self, request: Request, scope: Scope) -> ApiKey:
         """Return the key of a request that has `scope` and some of its rate left.
@@ -149,29 +148,6 @@ class Admission:
     def charge_known(self, key: ApiKey, events: int) -> None:
         """Charge a key for events, charged already, that the log or the request itself had."""
         self._bucket(key).charge(events * (KNOWN_COST - 1))
-
-    @contextmanager
-    def body(self) -> Iterator[Callable[[int], None]]:
-        """Account for the memory of a request body; yields what is to be told of each part's size.
-
-        Raises:
-            OverloadedError: the bodies of all requests together are too large.
-
-        """
-        mine = 0
-
-        def grow(size: int) -> None:
-            nonlocal mine
-            if self._bodies_size + size > MAX_BODIES_SIZE:
-                message = "too many large requests are under way"
-                raise OverloadedError(message)
-            self._bodies_size += size
-            mine += size
-
-        try:
-            yield grow
-        finally:
-            self._bodies_size -= mine
 
     def _bucket(self, key: ApiKey) -> Bucket:
         rate = key.rate or DEFAULT_RATE

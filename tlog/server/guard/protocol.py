@@ -22,7 +22,7 @@ from tlog.server.describe.problems import SECURITY_HEADERS, Kind, problem
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -34,6 +34,9 @@ MAX_LINE_SIZE: Final = 8 << 10
 MAX_CONNECTIONS: Final = 1024
 # From here on an answer ends its connection, so that those who wait for one get their turn.
 CROWDED: Final = 768
+# From here on an address may have so many connections, and no more, that have not sent the head of a request yet.
+BUSY: Final = 512
+MAX_SILENT: Final = 64
 HEAD_SECONDS: Final = 10.0
 # In each window of a body that is not complete yet, so much has to arrive: 16 MiB on a line of 2 KiB/s, but no stall.
 BODY_SECONDS: Final = 30.0
@@ -78,6 +81,28 @@ class _Nowhere(list[tuple[bytes, bytes]]):
 _NOWHERE: Final = _Nowhere()
 
 
+class Silent:
+    """How many connections each address has that have sent no whole head yet; a trusted proxy's are not counted."""
+
+    def __init__(self, trusted: Collection[str] = ()) -> None:
+        self._trusted = frozenset(trusted)
+        self._counts: dict[str, int] = {}
+
+    def begin(self, address: str) -> int:
+        """Count a connection; return how many there are of its address now, 0 if that is trusted or unknown."""
+        if not address or address in self._trusted:
+            return 0
+        self._counts[address] = count = self._counts.get(address, 0) + 1
+        return count
+
+    def end(self, address: str) -> None:
+        """Count it no more."""
+        if address in self._counts:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+
+
 class _RefusedError(Exception):
     """Stops the parser, from within its callbacks."""
 
@@ -85,18 +110,27 @@ class _RefusedError(Exception):
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, refused: Callable[[int], None] = lambda _: None, **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401
+        refused: Callable[[int], None] = lambda _: None,
+        silent: Silent | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         """Prepare.
 
         Args:
             args: uvicorn's.
             refused: is told the status of what is refused here, which no application sees.
+            silent: counts the connections of this listener that have sent no head yet.
             options: uvicorn's.
 
         """
         super().__init__(*args, **options)
         self._application, self.app = self.app, self._answer
         self._refused = refused
+        self._silent = Silent() if silent is None else silent
+        self._address = ""  # while it is counted among the silent ones
         self._phase = _Phase.HEAD
         self._deaf = False
         self._timer: asyncio.TimerHandle | None = None
@@ -114,6 +148,8 @@ class GuardedProtocol(HttpToolsProtocol):
             transport.abort()
         elif len(self.connections) > MAX_CONNECTIONS:
             self._refuse(_OVERLOADED, "too many connections are open")
+        elif not self._count_silent(transport):
+            self._refuse(_OVERLOADED, "too many connections of your address have sent no request")
         else:
             self._allow(HEAD_SECONDS)
 
@@ -122,6 +158,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._is_heard()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -174,6 +211,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._check_head()
         super().on_headers_complete()
         self._phase = _Phase.BODY
+        if self._address:
+            self._is_heard()
         # A trailer field may mean nothing that the head did not say (RFC 9110, 6.5.1).
         self.headers = _NOWHERE
         if len(self.connections) > CROWDED:
@@ -215,6 +254,17 @@ class GuardedProtocol(HttpToolsProtocol):
                 await send(message)
 
         await self._application(scope, receive, send_in_time)
+
+    def _count_silent(self, transport: asyncio.Transport) -> bool:
+        """Count a new connection among the silent ones of its address; tell whether it may stay."""
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        count = self._silent.begin(self._address)
+        return len(self.connections) <= BUSY or count <= MAX_SILENT
+
+    def _is_heard(self) -> None:
+        self._silent.end(self._address)
+        self._address = ""
 
     # --- Rules ---------------------------------------------------------------------------------------------------
 
