@@ -24,7 +24,7 @@ class Scene:
 
     def open(self, key_id, size=0):
         share = self._stack.enter_context(self.account.share(key_id))
-        self._stack.enter_context(share.receiving(lambda: self.ended.append(share)))
+        share.stop = lambda: self.ended.append(share)
         if size:
             self.account.grow(share, size)
         return share
@@ -114,11 +114,9 @@ async def test_s5_a_stopped_body_is_refused_and_its_memory_is_there_at_once():
 
     async def slow():
         with account.share("a") as share:
-            end = asyncio.timeout(None)
-            with share.receiving(lambda: end.reschedule(0)):
-                async with end:
-                    account.grow(share, 16)
-                    await asyncio.sleep(60)
+            async with share.receiving():
+                share.grow(16)
+                await asyncio.sleep(60)
 
     task = asyncio.create_task(slow())
     await asyncio.sleep(0)

@@ -61,10 +61,11 @@ async def test_batches_that_pile_up_give_way_to_nobody(slept):
 async def test_s15_a_search_gives_way_to_appends(slept):
     takes_turns = Turns()
     await takes_turns.after_looking(WORKED)
-    with takes_turns.append():
-        await takes_turns.after_looking(WORKED)
-        with suppress(ValueError), takes_turns.append():
-            raise ValueError
-        await takes_turns.after_looking(WORKED)
+    takes_turns.begin_append()
+    takes_turns.begin_append()
+    await takes_turns.after_looking(WORKED)
+    takes_turns.end_append()
+    await takes_turns.after_looking(WORKED)
+    takes_turns.end_append()
     await takes_turns.after_looking(WORKED)
     assert slept == [0, 3 * WORKED, 3 * WORKED, 0]

@@ -19,9 +19,11 @@ from tlog.server.guard.fields import NDJSON
 from tlog.server.guard.protocol import MAX_BODY_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
+
+    from tlog.server.guard.account import Share
 
 _PORTION_EVENTS: Final = 50  # of an array
 _PORTION_SIZE: Final = 32 << 10  # of NDJSON, exceeded by a part of one line
@@ -38,31 +40,37 @@ _WIDE: Final = "this is UTF-16 or UTF-32; send UTF-8"
 _ONE_TEXT: Final = "these lines are no events, but one JSON text together; send it as application/json"
 
 
-async def read_body(request: Request, grow: Callable[[int], None]) -> bytes:
-    """Return a request's body, reading no more than 16 MiB of it; `grow` is told the size of each part.
+async def read_body(request: Request, share: Share) -> bytes:
+    """Return a request's body, reading no more than 16 MiB of it; `share` holds it.
 
     Raises:
         TooLargeError: it is longer.
-        OverloadedError: from `grow`.
+        OverloadedError: there is no memory for it, or others need that first.
         ClientDisconnect: nobody waits for an answer any more.
 
     """
-    chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        part = await request.receive()
-        if part["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = part.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY_SIZE:
-            message = f"a request body has at most {MAX_BODY_SIZE} bytes"
-            raise TooLargeError(message)
-        grow(len(chunk))
-        chunks.append(chunk)
-        more = part.get("more_body", False)
+    chunk, more = await _next_part(request, share)
+    if not more:
+        return chunk
+    chunks = [chunk]
+    async with share.receiving():
+        while more:
+            chunk, more = await _next_part(request, share)
+            chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _next_part(request: Request, share: Share) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether it is not the last one."""
+    part = await request.receive()
+    if part["type"] == "http.disconnect":
+        raise ClientDisconnect
+    chunk: bytes = part.get("body", b"")
+    if share.size + len(chunk) > MAX_BODY_SIZE:
+        message = f"a request body has at most {MAX_BODY_SIZE} bytes"
+        raise TooLargeError(message)
+    share.grow(len(chunk))
+    return chunk, part.get("more_body", False)
 
 
 def split_body(body: bytes, kind: str) -> tuple[Iterable[list[bytes]], bool]:

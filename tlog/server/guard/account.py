@@ -7,15 +7,17 @@ refused; then those of keys that have more than their quarter, as far as they ar
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import Counter
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tlog.errors import OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+    from typing import Self
 
 MAX_MEMORY: Final = 256 << 20
 LEAST_RATE: Final = 256 << 10  # bytes a second
@@ -26,30 +28,48 @@ _SLOW: Final = "the memory for requests is full, and this one comes too slowly; 
 
 
 class Share:
-    """What one request holds."""
+    """What one request holds, while the context is open."""
 
-    def __init__(self, key_id: str, began: float) -> None:
+    __slots__ = ("_account", "began", "key_id", "size", "stop", "stopped")
+
+    def __init__(self, account: Account, key_id: str, began: float) -> None:
+        self._account = account
         self.key_id = key_id
         self.began = began
         self.size = 0
         self.stop: Callable[[], None] | None = None  # while its body is on its way
         self.stopped = False
 
+    def __enter__(self) -> Self:
+        """Open it."""
+        self._account.open(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give everything back."""
+        self._account.close(self)
+
+    def grow(self, size: int) -> None:
+        """Hold more (`Account.grow`)."""
+        self._account.grow(self, size)
+
     def lag(self, now: float) -> float:
         """Return by how many bytes its body lags the least rate."""
         return (now - self.began - _GRACE_SECONDS) * LEAST_RATE - self.size
 
-    @contextmanager
-    def receiving(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Receive its body; `stop` is called when that has to end, and ends it soon after.
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[None]:
+        """Receive its body.
 
         Raises:
-            OverloadedError: it was stopped.
+            OverloadedError: its memory was needed for others first.
 
         """
-        self.stop = stop
+        end = asyncio.timeout(None)
+        self.stop = partial(end.reschedule, 0)
         try:
-            yield
+            async with end:
+                yield
         except TimeoutError:
             raise OverloadedError(_SLOW) from None
         finally:
@@ -64,21 +84,25 @@ class Account:
         self._quarter = size // 4
         self._timer = timer
         self._shares: set[Share] = set()
-        self._of_keys: Counter[str] = Counter()
+        self._of_keys: dict[str, int] = {}
+        self._requests: dict[str, int] = {}
 
-    @contextmanager
-    def share(self, key_id: str) -> Iterator[Share]:
-        """Open an account for a request; what it holds is given back at the end."""
-        share = Share(key_id, self._timer())
+    def share(self, key_id: str) -> Share:
+        """Return what a request of a key holds, nothing yet."""
+        return Share(self, key_id, self._timer())
+
+    def open(self, share: Share) -> None:
+        """Count a request."""
         self._shares.add(share)
-        self._of_keys[key_id] += 0
-        try:
-            yield share
-        finally:
-            self._shares.discard(share)
-            self._give_back(share)
-            if not self._of_keys[key_id] and all(each.key_id != key_id for each in self._shares):
-                del self._of_keys[key_id]
+        self._requests[share.key_id] = self._requests.get(share.key_id, 0) + 1
+
+    def close(self, share: Share) -> None:
+        """Take back what a request holds."""
+        self._shares.discard(share)
+        self._give_back(share)
+        self._requests[share.key_id] -= 1
+        if not self._requests[share.key_id]:
+            del self._requests[share.key_id], self._of_keys[share.key_id]
 
     def grow(self, share: Share, size: int) -> None:
         """Let a request hold more.
@@ -89,12 +113,12 @@ class Account:
         """
         if share.stopped:
             raise OverloadedError(_SLOW)
-        if self._of_keys[share.key_id] + size > self._quarter and len(self._of_keys) > 1:
+        if self._of_keys.get(share.key_id, 0) + size > self._quarter and len(self._requests) > 1:
             raise OverloadedError(_QUARTER)
         if size > self._free:
             self._make_room(share, size)
         self._free -= size
-        self._of_keys[share.key_id] += size
+        self._of_keys[share.key_id] = self._of_keys.get(share.key_id, 0) + size
         share.size += size
 
     def _make_room(self, asking: Share, size: int) -> None:
@@ -119,5 +143,5 @@ class Account:
 
     def _give_back(self, share: Share) -> None:
         self._free += share.size
-        self._of_keys[share.key_id] -= share.size
+        self._of_keys[share.key_id] = self._of_keys.get(share.key_id, 0) - share.size
         share.size = 0

@@ -22,14 +22,13 @@ class Turns:
         self._answers = 0
         self._appends = 0
 
-    @contextmanager
-    def append(self) -> Iterator[None]:
-        """Append: from when a request is let in until it is answered."""
+    def begin_append(self) -> None:
+        """Append from now on, until `end_append`."""
         self._appends += 1
-        try:
-            yield
-        finally:
-            self._appends -= 1
+
+    def end_append(self) -> None:
+        """Say that an append was answered."""
+        self._appends -= 1
 
     async def after_looking(self, worked: float) -> None:
         """Let others go on after a portion of a search that took `worked` seconds: longer while somebody appends."""
