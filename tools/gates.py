@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
 
 import structlog
-from faults import clocks, crash, cuts, limits, publication, restored, sealers, tampers, unsafe
+from faults import clocks, crash, cuts, limits, neighbours, publication, restored, sealers, tampers, unsafe
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 from rich.console import Console
@@ -168,6 +168,14 @@ GATES: tuple[Gate, ...] = (
         },
         (Control(limits.measure_unguarded, "still_open", "uvicorn's own protocol"),),
         full_goal={"p99_ratio": Bound("<=", 2)},
+    ),
+    Gate(
+        "R22",
+        "half-sent bodies, scans, exports, evidence, invented IDs, conflicts and silent connections of one key, others append",
+        neighbours.measure,
+        {"refused": NONE, "memory_mb": Bound("<=", 1024)},
+        (Control(neighbours.measure_unaccounted, "refused", "memory goes to whoever comes first"),),
+        full_goal={"slowdown": Bound("<=", 3)},
     ),
     Gate(
         "R20",
