@@ -381,7 +381,7 @@ async def test_disclosures_that_are_gone_are_damage(opened, location, database):
     assert "MISSING: entry 3: actor, resource: absent, and no outcome explains it" in report.text().splitlines()
 
 
-DELETIONS = int(os.environ.get("TLOG_TEST_DELETIONS", "100"))
+DELETIONS = int(os.environ.get("TLOG_TEST_DELETIONS", "1000"))
 
 
 async def test_random_deletions_by_a_superuser_are_all_named(opened, location, database):
