@@ -251,9 +251,10 @@ async def _ask(request: Request, parameters: _Parameters, question: Question) ->
 async def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> bytes:
     service: Service = request.app.state.service
     log = service.log
-    bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
-    service.admission.charge_looked(key_of(request), len(bundle.entries))
-    return format_evidence(bundle)
+    async with service.turns.proof():
+        bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
+        service.admission.charge_looked(key_of(request), len(bundle.entries))
+        return format_evidence(bundle)
 
 
 async def _export_evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Response:
