@@ -323,7 +323,7 @@ def test_a53_an_entry_bundle_is_consumed_exactly():
 def test_a54_nothing_is_decompressed(http):
     body = sample_events(1, seed=5)[0]
     for coding in ("gzip", "deflate", "br", "zstd", "identity, gzip"):
-        assert post(http, body, **{"Content-Encoding": coding}) == 400
+        assert post(http, body, **{"Content-Encoding": coding}) == 415
     assert post(http, body) == 201
 
 
@@ -391,7 +391,9 @@ def test_a57_nul_is_kept_where_it_may_be(http):
     ):
         refused(lambda member=member, value=value: parse_event(json.dumps(EVENT | {member: value}).encode()))
         assert post(http, json.dumps(EVENT | {member: value}).encode()) == 422
-    assert http.get("/v1/audit/events", params={"userId": "a\0"}).status_code == 400
+    # No event can have it, so it is asked for in the form in which importers keep such ids, and there is none.
+    answer = http.get("/v1/audit/events", params={"userId": "a\0"})
+    assert (answer.status_code, answer.json()["count"]) == (200, 0)
 
 
 # --- What the fuzzer found -------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def test_child_begins_when_its_database_is_there(away):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        assert "cannot serve" in json.loads(child.stdout.readline())["seal_error"]
+        assert "cannot be reached" in json.loads(child.stdout.readline())["seal_error"]
         child.stdin.write(b"\n")  # a request, which nobody can serve yet
         child.stdin.flush()
         with postgres:
@@ -216,7 +216,7 @@ def test_child_begins_when_its_database_is_there(away):
 def test_child_that_waits_for_its_database_ends_with_its_parent(away):
     data, database, _ = away
     child = tlog("seal", "--data", data, "--database", database, "--supervised", input="\n")
-    assert "cannot serve" in json.loads(child.stdout)["seal_error"]
+    assert "cannot be reached" in json.loads(child.stdout)["seal_error"]
     alone = tlog("seal", "--data", data, "--database", database, check=False)
     assert alone.returncode == OverloadedError.exit_code, "nobody supervises it, so it says so and ends"
 
