@@ -119,13 +119,11 @@ def test_what_was_there_is_never_removed(tmp_path, monkeypatch):
 
 
 def test_not_run_is_the_exception():
-    reasons = [
-        block.not_run
-        for page in (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *HOW_TO)
-        for block in run_docs.read_blocks(page.name, page.read_text(encoding="utf-8"))
-        if block.not_run is not None
-    ]
-    assert len(reasons) <= 5
+    """Of other systems' logs and of other machines: three of ten at most."""
+    pages = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *HOW_TO)
+    blocks = [block for page in pages for block in run_docs.read_blocks(page.name, page.read_text(encoding="utf-8"))]
+    reasons = [block.not_run for block in blocks if block.not_run is not None]
+    assert len(reasons) <= 0.3 * len(blocks)
     assert all(len(reason.split()) > 3 for reason in reasons), "each says why"
 
 

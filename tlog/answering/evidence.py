@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
     from tlog.core.question import Question
-    from tlog.storage.index import Epoch
     from tlog.storage.reading import ReadStore, View
-    from tlog.storage.rows import FoundEvent, SealedCheckpoint
+    from tlog.storage.rows import Epoch, FoundEvent, SealedCheckpoint
 
 Mode = Literal["answer", "count"]
 MAX_POSTINGS: Final = 10_000

@@ -14,8 +14,9 @@ from tlog.core.segment import POSTING_SIZE, Segment, offset_of, parse_table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tlog.storage.index import Epoch, Run
+    from tlog.storage.index import Run
     from tlog.storage.reading import View
+    from tlog.storage.rows import Epoch
 
 _RUNS_AT_ONCE: Final = 4
 _RISING_RUNS: Final = 64

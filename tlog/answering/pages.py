@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tlog.core.segment import Segment
     from tlog.core.tile import Tile
-    from tlog.storage.index import Epoch
     from tlog.storage.reading import View
+    from tlog.storage.rows import Epoch
 
 Mode = Literal["answer", "count", "part"]
 COUNT: Final = "count"

@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from tlog.core.note import Verifier
     from tlog.location import Sealing
     from tlog.signing.signer import Signing
-    from tlog.storage.index import Epoch
-    from tlog.storage.rows import SealedCheckpoint
+    from tlog.storage.rows import Epoch, SealedCheckpoint
     from tlog.writing.background import Background
 
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tlog.errors import OverloadedError
 
 if TYPE_CHECKING:
-    from tlog.storage.index import Epoch
     from tlog.storage.reading import ReadStore
-    from tlog.storage.rows import SealedCheckpoint
+    from tlog.storage.rows import Epoch, SealedCheckpoint
     from tlog.writing.background import Background
 
 _ASK_SECONDS: Final = 0.05

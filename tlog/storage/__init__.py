@@ -16,6 +16,7 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `leading`  the connection of work that one process at a time does
     `sealing`  `SealStore`: rows read back, tiles and checkpoints written
     `index`  `IndexStore`: segments and epochs written and read
+    `explanations`  what outcomes explain of absent disclosures
     `reading`  `ReadStore`: what answers are made of, and `View`, one snapshot
     `scan`  all rows read without trust in the database's own indexes
     `keys`  API keys at rest

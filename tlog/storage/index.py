@@ -13,6 +13,7 @@ from tlog.storage.connection import Connection, translated
 from tlog.storage.explanations import Explanation, explanations_of, publish_explanations, read_controls
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
+from tlog.storage.rows import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
 _RUN: Final = struct.Struct(">hiqiqi12si").pack
 _TILE: Final = struct.Struct(">hiqihiqi").pack
-
-
-class Epoch(NamedTuple):
-    """An index epoch: its size, the index of its entry, its table, and the ID of each of the table's segments."""
-
-    size: int
-    entry_index: int
-    table: bytes
-    segment_ids: list[int]
 
 
 class Run(NamedTuple):

@@ -17,7 +17,6 @@ from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
 from tlog.storage.explanations import explain
 from tlog.storage.index import (
-    Epoch,
     Run,
     find_edge_runs,
     find_last_runs,
@@ -28,7 +27,7 @@ from tlog.storage.index import (
 )
 from tlog.storage.keys import ApiKey
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import FoundEvent, Leaf, Position, SealedCheckpoint, State
+from tlog.storage.rows import Epoch, FoundEvent, Leaf, Position, SealedCheckpoint, State
 from tlog.storage.statements import (
     array_text,
     find_events,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlog.core.making.drafts import DraftEntry
-    from tlog.storage.index import Epoch
 
 # Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format"): before the index, how many
 # fields there are and how long the index is.
@@ -77,6 +76,15 @@ class FoundEvent(NamedTuple):
         """Return the disclosures that are there by group (`tlog.core.commitment`), in the order of the groups."""
         groups = zip(group_names(len(self.related)), (self.actor, self.resource, *self.related), strict=True)
         return {group: disclosure for group, disclosure in groups if disclosure is not None}
+
+
+class Epoch(NamedTuple):
+    """An index epoch: its size, the index of its entry, its table, and the ID of each of the table's segments."""
+
+    size: int
+    entry_index: int
+    table: bytes
+    segment_ids: list[int]
 
 
 class Position(NamedTuple):

@@ -17,9 +17,8 @@ from tlog.core.segment import Segment
 from tlog.storage.connection import Connection, translated
 from tlog.storage.database import Database, snapshot
 from tlog.storage.explanations import Explanation, read_explanations
-from tlog.storage.index import Epoch
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import Leaf, SealedCheckpoint, State
+from tlog.storage.rows import Epoch, Leaf, SealedCheckpoint, State
 from tlog.storage.selfcheck import check_relations
 from tlog.storage.statements import read_state
 

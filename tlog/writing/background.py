@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from tlog.location import Location
     from tlog.signing.signer import Signing
     from tlog.storage.database import Database
-    from tlog.storage.index import Epoch
-    from tlog.storage.rows import SealedCheckpoint
+    from tlog.storage.rows import Epoch, SealedCheckpoint
     from tlog.writing.appender import Appender
 
 _MAX_INDEX_GAP: Final = 1.0

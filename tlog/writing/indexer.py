@@ -35,7 +35,7 @@ from tlog.core.making.posting import (
 from tlog.core.pseudonym import public_text
 from tlog.core.segment import Segment, format_table, parse_table, table_hash
 from tlog.errors import MalformedInputError
-from tlog.storage.index import Epoch
+from tlog.storage.rows import Epoch
 from tlog.writing.segments import Merging, Stored, Writing
 
 if TYPE_CHECKING:
