@@ -2,7 +2,6 @@
 
 Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats are
 those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, formats again, and compares.
-
     `strict`  numbers and base64 in exactly one form
     `canonical`  JSON, taken strictly and written canonically (RFC 8785)
     `merkle`  leaves, nodes, and the root of a growing tree (RFC 6962)
@@ -16,7 +15,9 @@ those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser p
     `commitment`  personal data, in the log without being in it
     `pseudonym`  index keys, under which entries are found
     `event`  what producers send
+    `logged_at`  the log's own time, as entries have it
     `entry`  what the tree holds of an event
+    `outcome`  what the log says that it did
     `eventfile`  an entry, with what was disclosed of it
     `question`  what an auditor asks
     `segment`  the verifiable index, and proofs of what it holds
@@ -29,13 +30,12 @@ those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser p
 
 A proof is planned, its hashes are fetched by somebody else, and then it is computed:
 
-    >>> from tlog.core.merkle import Frontier, leaf_hash
-    >>> from tlog.core.proof import plan_inclusion, prove, verify_inclusion
-    >>> leaves, tree = [leaf_hash(entry) for entry in (b"a", b"b", b"c")], Frontier()
-    >>> tree.extend(leaves)
-    >>> [(part.start, part.end) for part in plan_inclusion(2, 3)]  # the hash of the first two leaves is all it takes
+    >>> from tlog.core import merkle, proof
+    >>> leaves, tree = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")], merkle.Frontier()
+    >>> tree.extend(leaves)  # and of the first two leaves the hash is all that a proof takes:
+    >>> [(part.start, part.end) for part in proof.plan_inclusion(2, 3)]
     [(0, 2)]
-    >>> verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
+    >>> proof.verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
 
 Left out: where bytes are kept; and whom to believe, which no code decides.
 """
