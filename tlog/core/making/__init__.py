@@ -13,6 +13,7 @@ Words:
     `faults`  everything that is wrong in one event, for the person who has to mend it
     `bucket_keys`  index keys made from bucket keys, and one of them proved
     `drafts`  events to drafts of entries
+    `outcome`  drafts of what the log says that it did
     `integrate`  leaf hashes to the tiles that change
     `posting`  index keys to sorted postings, merged ones, and pages under a root hash
     `tiling`  into which segments a log is cut, and which are merged
