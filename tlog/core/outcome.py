@@ -173,8 +173,6 @@ def parse_report(kind: str, report: Mapping[str, Any]) -> Report | None:
             _check(
                 parsed.n <= parsed.end - parsed.start, "of [start, end) at least one and at most all entries are lost"
             )
-        case Failover():
-            pass
     return parsed
 
 
