@@ -155,7 +155,7 @@ class Unfinished(FileMapping):
 def test_a_planted_fault_is_found(planted, error):
     mapping = planted(tomllib.loads((MAPS / "github.toml").read_text()), "github.toml")
     with pytest.raises(error):
-        check(mapping, "github", 300)
+        check(mapping, "github", 3_000)
 
 
 def test_places_are_put():

@@ -52,7 +52,9 @@ def test_everything_is_lost_and_comes_back(directory):
     done = tlog("recover", "--mirror", mirror, "--data", data).stdout
     assert f"entries {restored['size']} to {exported - 1} came back" in done
     assert "400 of them are events without personal data" in done
-    assert json.loads(tlog("fsck", "--data", data, "--json").stdout)["verdict"] == "verified"
+    # What was lost is said in an entry that is not sealed yet.
+    found = json.loads(tlog("fsck", "--data", data, "--json", check=False).stdout)
+    assert (found["verdict"], found["problems"]) == ("incomplete", [])
 
     again = start_server(data, token=server.token)
     (receipt,) = again.append([json.loads(sample_events(1, seed=3)[0])])

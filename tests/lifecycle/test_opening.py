@@ -321,10 +321,10 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
         "tlog_sealer": {"checkpoint": "INSERT SELECT", "leaf": "SELECT", "log_state": "SELECT", "tile": "INSERT SELECT UPDATE"},
         "tlog_indexer": {
             **dict.fromkeys(("checkpoint", "leaf", "log_state"), "SELECT"),
-            **dict.fromkeys(("index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
+            **dict.fromkeys(("explanation", "index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
         },
         "tlog_reader": dict.fromkeys(
-            ("api_key", "checkpoint", "disclosure", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
+            ("api_key", "checkpoint", "disclosure", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
              "log_state", "tile"), "SELECT"
         ),
         "tlog_eraser": {"disclosure": "DELETE SELECT"},

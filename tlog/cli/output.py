@@ -105,7 +105,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the one of that moment
     )
     return exit_on_error(lambda: run_loop(work))
 

@@ -112,9 +112,9 @@ _NEWEST_DATABASE: Final = Refusal(RollbackError, "Bring back the newest copy of 
 _CASES: Final[Mapping[Callable[[Copies], None], Refusal]] = {
     database_restored: _NEWEST_DATABASE,
     database_deleted: Refusal(RollbackError, "Bring back the newest copy of it ('tlog restore')"),
-    anchor_missing: Refusal(AnchorMissingError, "bring back the log's own anchor"),
+    anchor_missing: Refusal(AnchorMissingError, "bring the anchor back"),
     anchor_edited: Refusal(ForkError, "bring back an intact copy of this log's newest anchor"),
-    key_of_another: Refusal(KeyMismatchError, "use the log's own key"),
+    key_of_another: Refusal(KeyMismatchError, "bring back this log's own key"),
     replica_promoted: _NEWEST_DATABASE,
 }
 
