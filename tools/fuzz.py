@@ -43,7 +43,7 @@ import bundles
 
 from tlog.core import bundle as entry_bundle
 from tlog.core import canonical, checkpoint, entry, evidence, note, proof, question, strict, tile, tlogproof
-from tlog.core.eventfile import format_event_file, parse_event_file
+from tlog.core.eventfile import EventFile, format_event_file, parse_event_file
 from tlog.core.making import parsing
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tlog.core.verify import verify_event
@@ -402,12 +402,18 @@ def check_entry(data: bytes) -> None:
     agree("an entry's keys", [*other.value["keys"].values()], keys)
 
 
+def _absent(event: EventFile) -> dict[str, int]:
+    """Return of each group that is not there the outcome that is to explain it, 0 for none."""
+    return {**dict(event.absent), **dict.fromkeys(event.missing, 0)}
+
+
 def check_event_file(data: bytes) -> None:
     """Both readers take the same event files, with the same contents."""
     core = read_with(lambda: parse_event_file(data))
     other = offline(lambda: verifier().parse_event_file(data))
     disclosures = {group: salt + body.encode() for group, (salt, body) in other.value[1].items()} if other.taken else {}
-    agree("an event file", core.value and tuple(core.value), other.value and (other.value[0], disclosures))
+    seen = core.value and (core.value.entry, core.value.disclosures, _absent(core.value))
+    agree("an event file", seen, other.value and (other.value[0], disclosures, other.value[2]))
     if core.taken:
         agree("an event file formatted again", format_event_file(core.value), data)
 
