@@ -120,7 +120,7 @@ NOUNS: Final = {
     "role": "AWS::IAM::Role",
     "routetable": "AWS::EC2::RouteTable",
     "samlprovider": "AWS::IAM::SAMLProvider",
-    "secret": "AWS::SecretsManager::Secret",
+    "secret": "AWS::SecretsManager::Secret",  # nosec B105
     "securitygroup": "AWS::EC2::SecurityGroup",
     "securitygrouprule": "AWS::EC2::SecurityGroupRule",
     "servercertificate": "AWS::IAM::ServerCertificate",

@@ -290,7 +290,7 @@ def _open_to(path: Path, group: int) -> None:
             )
             raise OperatorError(message)
         os.chown(f"/proc/self/fd/{held}", -1, group)
-        os.chmod(f"/proc/self/fd/{held}", 0o660)  # noqa: PTH101 - see above
+        os.chmod(f"/proc/self/fd/{held}", 0o660)  # nosec B103  # noqa: PTH101 - see above
     finally:
         os.close(held)
 
