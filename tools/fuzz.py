@@ -22,7 +22,6 @@ import io
 import json
 import random
 import re
-import resource
 import signal
 import struct
 import sys
@@ -756,6 +755,18 @@ def _guide(target: Target, seconds: float, seed: int) -> int:
     return 0
 
 
+def peak_memory() -> int:
+    """Return how many bytes of memory this program had at most.
+
+    The system's ru_maxrss would begin with what the process that started this one had at the time.
+    """
+    found = re.search(r"^VmHWM:\s*([0-9]+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        message = "the system does not say how much memory a process had at most"
+        raise OSError(message)
+    return int(found[1]) << 10
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
@@ -781,8 +792,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{options.target}: FOUND after {done} inputs with seed {options.seed}, in these {len(found)} bytes:\n{found!r}"
         )
         return 1
-    # On Linux the unit is a kibibyte.
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    largest = peak_memory()
     print(
         f"{options.target}: {done} inputs in {time.monotonic() - started:.0f} s, nothing found, at most {largest >> 20} MiB"
     )

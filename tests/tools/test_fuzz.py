@@ -99,6 +99,18 @@ def test_a_reader_that_does_not_end_is_a_finding():
         fuzz.check_one(fuzz.Target("endless", lambda: [b"x"], endless), b"x")
 
 
+def test_the_memory_is_that_of_the_program_and_not_of_whoever_started_it():
+    """Seen from a child that a process with much memory starts, which is what a runner of many tests is."""
+    held = b"\x01" * (256 << 20)
+    program = "from tools.fuzz import peak_memory; least = peak_memory(); held = bytes(b'x') * (64 << 20); print(least, peak_memory())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    before, after = map(int, done.stdout.split())
+    assert before < len(held)
+    assert after > max(before, 64 << 20)
+
+
 def test_a_bug_in_a_copy_is_found_by_the_command(tmp_path):
     for name in ("tlog", "tools", "tests/vectors"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

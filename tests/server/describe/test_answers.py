@@ -123,14 +123,20 @@ def test_answers_to_questions(http):
     assert read(http.get("/v1/audit/verify?wait=60"), Verification).verified is True
 
 
+def log_of(http, resource):
+    """The access log of a resource without the question itself, which is journaled while it is answered: it may be there."""
+    answer = read(http.get(f"/v1/audit/resource/{resource}/access-log"), AccessLog).access_log
+    return [each for each in answer if each.resource.type != "log"]
+
+
 def test_every_member_of_an_event_comes_back(http):
     event = read(http.get(f"/v1/audit/events/{WHOLE['eventId']}"), LoggedEvent)
     answered = msgspec.to_builtins(event)
     assert re.fullmatch("[0-9a-f]{24}", answered.pop("log")["appendedBy"])
     assert answered == WHOLE
-    named = read(http.get("/v1/audit/resource/patient_record/P-whole/access-log"), AccessLog).access_log
+    named = log_of(http, "patient_record/P-whole")
     assert [(each.event_id, each.log.matched) for each in named] == [(WHOLE["eventId"], "related")]
-    told = read(http.get("/v1/audit/resource/lab_result/L-1/access-log"), AccessLog).access_log
+    told = log_of(http, "lab_result/L-1")
     assert [(each.event_id, each.log.matched) for each in told] == [(WHOLE["eventId"], "resource")]
 
 

@@ -66,13 +66,18 @@ def questions_logged(server):
     return [json.loads(event["details"]["query"]) for event in answer["events"]]
 
 
+def without_questions(events):
+    """The eventIds of an answer without questions: one is journaled while it is answered, so it may be there itself."""
+    return [event["eventId"] for event in events if event["resource"]["type"] != "log"]
+
+
 def test_events_answer_and_page(served):
     members = {"action": "read", "limit": 37}
     found, cursor = [], {}
     while True:
         answer = served.http.get("/v1/audit/events", params={**members, **cursor}).json()
         assert answer["count"] == len(answer["events"]) <= 37
-        found += [event["eventId"] for event in answer["events"] if event["resource"]["type"] != "log"]
+        found += without_questions(answer["events"])
         if answer["next"] is None:
             break
         cursor = {"cursor": answer["next"]}
@@ -108,10 +113,10 @@ def test_access_log(served):
         f"/v1/audit/resource/{resource['type']}/{quote(resource['id'], safe='')}/access-log"
     ).json()
     assert (answer["resourceType"], answer["resourceId"]) == (resource["type"], resource["id"])
-    assert [event["eventId"] for event in answer["accessLog"]] == expected
+    assert without_questions(answer["accessLog"]) == expected
     strange = served.sent[8]["resource"]
     answer = served.http.get(f"/v1/audit/resource/{strange['type']}/{quote('a/b c:d', safe='')}/access-log").json()
-    assert [event["eventId"] for event in answer["accessLog"]] == [served.sent[8]["eventId"]]
+    assert without_questions(answer["accessLog"]) == [served.sent[8]["eventId"]]
 
 
 @pytest.mark.parametrize("found", [True, False])
