@@ -119,3 +119,12 @@ RECORDS = {
     "azure": [AZURE, AZURE_REST], "fhir": [FHIR], "gcp": [GCP], "github": [GITHUB], "keycloak": [KEYCLOAK, KEYCLOAK_ADMIN],
     "kubernetes": [K8S], "ocsf": [OCSF], "okta": [OKTA], "vault": [VAULT], "workspace": [WORKSPACE],
 }  # fmt: skip
+
+
+def cloudtrail_record(number, **members):
+    return {
+        "eventID": f"00000000-0000-4000-8000-{number:012}",
+        "eventTime": "2026-11-20T10:00:00Z",
+        "eventName": "RunInstances",
+        **members,
+    }

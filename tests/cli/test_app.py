@@ -78,9 +78,7 @@ def test_one_bad_event_imports_nothing(data, tmp_path):
     before = json.loads(tlog("fsck", "--json", "--data", data).stdout)["size"]
     done = tlog("import", "ndjson", good, bad, "--data", data, check=False)
     assert done.returncode == 2
-    assert f"{bad}, line 2: no such member in an event (at /Action)" in words(done.stderr) or "line 2" in words(
-        done.stderr
-    )
+    assert f"{bad}, line 2: " in words(done.stderr)
     assert json.loads(tlog("fsck", "--json", "--data", data).stdout)["size"] == before
 
 

@@ -11,6 +11,7 @@ import stat
 import sys
 
 import pytest
+from foreign_records import cloudtrail_record
 from support import ROOT, sample_events, tlog
 from typer.main import get_command
 
@@ -214,15 +215,6 @@ def test_a_log_that_does_not_seal(run, service, tmp_path, monkeypatch):
     assert json.loads(run("import", "ndjson", write(tmp_path / "a", *sample_events(1)), "--json")[1])["size"] == 0
 
 
-def record(number, **members):
-    return {
-        "eventID": f"00000000-0000-4000-8000-{number:012}",
-        "eventTime": "2026-11-20T10:00:00Z",
-        "eventName": "RunInstances",
-        **members,
-    }
-
-
 def test_no_record_in_any_file(run, tmp_path):
     for command in ("ndjson", "cloudtrail"):
         code, out, err = run("import", command, write(tmp_path / "a.json", b"\n"))
@@ -231,8 +223,8 @@ def test_no_record_in_any_file(run, tmp_path):
 
 
 def test_directories_digests_and_continuations(run, tmp_path):
-    many = record(2, requestParameters={"instanceIds": [f"i-{k}" for k in range(70)]})
-    write(tmp_path / "b.json", json.dumps({"Records": [record(1), many]}).encode())
+    many = cloudtrail_record(2, requestParameters={"instanceIds": [f"i-{k}" for k in range(70)]})
+    write(tmp_path / "b.json", json.dumps({"Records": [cloudtrail_record(1), many]}).encode())
     write(tmp_path / "a_CloudTrail-Digest_x.json", b"{}")
     write(tmp_path / "c.json", b'{"digestStartTime":""}')
     write(tmp_path / "LICENSE", b"do what you like")
@@ -362,7 +354,7 @@ def test_files_that_are_not_there(run, tmp_path):
 
 
 def test_every_kind_of_damaged_gzip_is_one_sentence(run, tmp_path):
-    good = gzip.compress(json.dumps({"Records": [record(k) for k in range(50)]}).encode())
+    good = gzip.compress(json.dumps({"Records": [cloudtrail_record(k) for k in range(50)]}).encode())
     path = tmp_path / "x.json.gz"
     for data in (good[:-9], good[:30] + b"\0\0\0\0" + good[34:], good[:-8] + bytes(8), good + b"more", b"\x1f\x8b"):
         path.write_bytes(data)
@@ -393,7 +385,8 @@ def damage(seed, good):
 def originals():
     raws = sample_events(3)
     trail = [
-        record(k, requestParameters={"instanceIds": [f"i-{k}"]}, userIdentity={"userName": "\u00e9"}) for k in range(3)
+        cloudtrail_record(k, requestParameters={"instanceIds": [f"i-{k}"]}, userIdentity={"userName": "\u00e9"})
+        for k in range(3)
     ]
     texts = [json.dumps({"Records": trail}), "\n".join(map(json.dumps, trail)), json.dumps(trail, indent=1)]
     texts += [json.dumps({"Events": [{"CloudTrailEvent": json.dumps(each)} for each in trail]})]
@@ -449,7 +442,7 @@ ASIDE = {
 
 
 def odd_file(path):
-    whole = {"userIdentity": {"userName": "u"}, "eventSource": "ec2.amazonaws.com", **record(0)}
+    whole = {"userIdentity": {"userName": "u"}, "eventSource": "ec2.amazonaws.com", **cloudtrail_record(0)}
     changes = [
         {"eventID": f"10000000-0000-4000-8000-{k:012}", **change}
         for k, change in enumerate([*ODD.values(), *ASIDE.values()])

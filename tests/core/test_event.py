@@ -17,7 +17,6 @@ from tlog.core.event import (
     PATTERNS,
     Resource,
     ResourceType,
-    UserId,
     check_id,
     check_resource_id,
     check_timestamp,
@@ -28,6 +27,8 @@ from tlog.core.event import (
 )
 from tlog.core.making.parsing import parse_event, parse_event_slowly
 from tlog.errors import InvalidEventError
+
+Name = Annotated[str, msgspec.Meta(min_length=1, pattern=NO_CONTROL)]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,8 +212,8 @@ def test_what_msgspec_may_say_besides_is_passed_on():
     ("value", "kind", "rule", "pointer"),
     [
         ("x" * 65, ResourceType, "expected 1 to 64 letters", ""),
-        (["\n"], list[UserId], "expected text without control characters, line separators", "/0"),
-        ([""], list[UserId], "expected at least 1 character", "/0"),
+        (["\n"], list[Name], "expected text without control characters, line separators", "/0"),
+        ([""], list[Name], "expected at least 1 character", "/0"),
         ([1, 2], Annotated[list[int], msgspec.Meta(max_length=1)], "expected at most 1 element", ""),
         ([], Annotated[list[int], msgspec.Meta(min_length=2)], "expected at least 2 elements", ""),
         (3, Annotated[int, msgspec.Meta(le=2)], "expected an integer of at most 2", ""),

@@ -9,8 +9,7 @@ from hashlib import sha256
 import bundles
 import msgspec
 import pytest
-import reference
-from bundles import canonical, file_of, sample_log
+from bundles import canonical, file_of, sample_log, signed
 
 from tlog.core.evidence import RangeText, describe_missing, format_range, parse_evidence, verify_evidence
 from tlog.core.note import parse_vkey
@@ -287,12 +286,6 @@ def test_a_posting_to_no_event_is_refused():
 # --- Two keys, and entries that only look like answers ----------------------------------------------------------------
 
 RECORD = QUESTIONS["resource"]
-
-
-def signed(log):
-    """The log with a root hash over its entries as they are now."""
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    return log
 
 
 def with_keys(index, keys, log=None, **members):

@@ -8,7 +8,7 @@ import random
 import bundles
 import pytest
 import reference
-from bundles import canonical, file_of, moment, sample_log
+from bundles import canonical, file_of, moment, sample_log, signed
 
 from tlog.core.evidence import parse_evidence, verify_evidence
 from tlog.core.evidence_set import verify_evidence_set
@@ -137,8 +137,7 @@ def logged(log, times):
     """The log with other times of logging, by index."""
     for index, time in times.items():
         log.entries[index] = canonical(json.loads(log.entries[index]) | {"loggedAt": time})
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    return log
+    return signed(log)
 
 
 def test_the_clock_does_not_go_back_from_part_to_part():

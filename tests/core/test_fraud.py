@@ -7,8 +7,7 @@ from hashlib import sha256
 
 import bundles
 import pytest
-import reference
-from bundles import b64url, canonical, file_of, sample_log
+from bundles import b64url, canonical, file_of, sample_log, signed
 
 from tlog.core.evidence import parse_evidence, verify_evidence
 from tlog.core.fraud import find_clock_fraud, find_false_key, find_fraud, format_clock_fraud, parse_clock_fraud
@@ -88,11 +87,6 @@ def test_a_segment_without_postings_holds_nothing():
 
 
 # --- A false key ------------------------------------------------------------------------------------------------------
-
-
-def signed(log):
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    return log
 
 
 def disclosing(index, group, body, log=None):

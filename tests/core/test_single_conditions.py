@@ -12,7 +12,7 @@ from hashlib import sha256
 import bundles
 import pytest
 import reference
-from bundles import file_of, sample_log
+from bundles import file_of, sample_log, signed
 
 from tlog.core import evidence
 from tlog.core.bundle import parse_bundle
@@ -267,9 +267,7 @@ def refused(bundle, question, match):
 
 def with_entries(log, bundle, indexes):
     """A bundle with these entries of a log, rightly proved."""
-    leaves = [entry.encode() for entry in log.entries]
-    proof = bundles.b64(b"".join(bundles.joint_proof(len(leaves), indexes, leaves)))
-    return bundle | {"entries": [[index, log.entries[index]] for index in indexes], "hashes": proof}
+    return bundle | log.shown(indexes)
 
 
 def without(victim):
@@ -293,8 +291,7 @@ def test_an_epoch_whose_segments_end_elsewhere_is_refused():
     log = sample_log(30, [16, 31])
     epoch = json.loads(log.entries[log.epoch]) | {"ends": [17, 31]}
     log.entries[log.epoch] = bundles.canonical(epoch)
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    refused(log.bundle({"userId": "user-3"}), {"userId": "user-3"}, "does not commit")
+    refused(signed(log).bundle({"userId": "user-3"}), {"userId": "user-3"}, "does not commit")
 
 
 def test_the_manifest_of_a_count_counts_right():

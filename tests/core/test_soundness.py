@@ -22,8 +22,7 @@ from typing import NamedTuple
 
 import bundles
 import pytest
-import reference
-from bundles import b64, b64url, canonical, file_of, moment, sample_log
+from bundles import b64, b64url, canonical, file_of, moment, sample_log, signed
 from offline import options_of
 from offline import verify as offline
 from support import VERIFIER as PROGRAM
@@ -570,9 +569,7 @@ def test_the_window_is_the_smallest_one(ask, name, mode):
 
 def with_entries(log, bundle, indexes):
     """A bundle with these entries of a log, rightly proved."""
-    leaves = [entry.encode() for entry in log.entries]
-    proof = bundles.b64(b"".join(bundles.joint_proof(len(leaves), indexes, leaves)))
-    return bundle | {"entries": [[index, log.entries[index]] for index in indexes], "hashes": proof}
+    return bundle | log.shown(indexes)
 
 
 @pytest.mark.parametrize("name", LOOKED_AT)
@@ -605,12 +602,6 @@ def test_before_the_first_day_there_is_nothing(ask, time):
 
 
 # --- A clock that went back -------------------------------------------------------------------------------------------
-
-
-def signed(log):
-    """The log with a root hash over its entries as they are now."""
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    return log
 
 
 def logged(log, times):
@@ -1496,7 +1487,7 @@ LOST = {
 }  # of it are entries 4, 15, 26, 37 (named), then lost ones, then later ones
 
 
-def disclosing_again(log, question, bundle, index):
+def disclosing_again(log, bundle, index):
     """A bundle in which the data of an entry is there after all."""
     rows = [row for row in bundle["absent"] if row[0] != index]
     shown = sorted([*bundle["disclosures"], (index, bundles.texts_of(log.events[index]))])
@@ -1588,12 +1579,12 @@ def test_what_is_there_is_not_explained_as_absent(ask):
     bundle = RECOVERED.bundle(LOST, disclose=True)
     first, *others = sorted({index for index, _, _ in bundle["absent"]})
     assert others
-    code, said = ask(disclosing_again(RECOVERED, LOST, bundle, first), LOST)
+    code, said = ask(disclosing_again(RECOVERED, bundle, first), LOST)
     assert (code, "MISSING" in said) == (1, True)
-    assert ask(disclosing_again(RECOVERED, LOST, bundle, first) | {"absent": bundle["absent"]}, LOST)[0] == 1
+    assert ask(disclosing_again(RECOVERED, bundle, first) | {"absent": bundle["absent"]}, LOST)[0] == 1
     everything = bundle
     for index in (first, *others):
-        everything = disclosing_again(RECOVERED, LOST, everything, index)
+        everything = disclosing_again(RECOVERED, everything, index)
     assert ask(everything, LOST)[0] == 1, "the outcome is an entry that nothing asks for then"
     there = sorted(set(dict(everything["entries"])) - {61})
     assert ask(with_entries(RECOVERED, everything, there), LOST)[0] == 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from foreign_records import cloudtrail_record
 from support import sample_events
 
 from tlog.errors import InvalidEventError, MalformedInputError
@@ -170,14 +171,6 @@ def test_a_damaged_file_may_be_too_large_to_be_set_aside(tmp_path, monkeypatch):
     aside.close(keep=False)
 
 
-def conflicting(raw):
-    return (
-        raw.replace(b'"action":', b'"outcome":"unknown","action":')
-        if b'"outcome"' not in raw
-        else raw.replace(b"success", b"failure")
-    )
-
-
 @pytest.mark.parametrize("which", [[0], [9], [3, 4, 5], range(10), [0, 2, 9]])
 def test_an_event_id_that_is_logged_with_other_content_is_set_aside(tmp_path, which):
     raws = sample_events(10)
@@ -222,21 +215,12 @@ def trail(*records):
     return json.dumps({"Records": records}).encode()
 
 
-def record(number, **members):
-    return {
-        "eventID": f"00000000-0000-4000-8000-{number:012}",
-        "eventTime": "2026-11-20T10:00:00Z",
-        "eventName": "RunInstances",
-        **members,
-    }
-
-
 read_trail = partial(read_records, mapping=CloudTrail(), cloudtrail=True)
 MANY = {"requestParameters": {"instanceIds": [f"i-{k}" for k in range(70)]}}
 
 
 def test_events_that_continue_one_are_counted_apart_and_go_with_it(tmp_path):
-    path = write(tmp_path / "a.json", trail(record(1), record(2, **MANY), record(3)))
+    path = write(tmp_path / "a.json", trail(cloudtrail_record(1), cloudtrail_record(2, **MANY), cloudtrail_record(3)))
     log = FakeLog()
     assert run([path], read=read_trail, log=log)[1] == Imported(3, 0, 2, 4)
     assert run([path], read=read_trail, log=log)[1] == Imported(3, 3, 2, 4)
@@ -247,14 +231,14 @@ def test_events_that_continue_one_are_counted_apart_and_go_with_it(tmp_path):
     aside.close(keep=True)
     assert (job.problems, total.events, total.continuations) == (1, 2, 0)
     (kept,) = lines_of(tmp_path / "aside")
-    assert (kept["place"], kept["pointer"], kept["record"]) == (f"{path}, record 2", "", record(2, **MANY))
+    assert (kept["place"], kept["pointer"], kept["record"]) == (f"{path}, record 2", "", cloudtrail_record(2, **MANY))
 
 
 def test_digests_are_counted(tmp_path):
     path = write(
         tmp_path / "a.json",
         b'{"digestStartTime":""}',
-        json.dumps(record(1)).encode(),
+        json.dumps(cloudtrail_record(1)).encode(),
         b'{"messageType":"CONTROL_MESSAGE"}',
     )
     job, total, _ = run([path], read=read_trail)

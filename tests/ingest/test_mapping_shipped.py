@@ -7,13 +7,10 @@ import json
 
 import foreign_records as foreign
 import pytest
-from support import ROOT
 
 from tlog.core.making.parsing import parse_event
 from tlog.ingest.mapping import load_mapping, maps
 from tlog.ingest.total import SetAside, event_id
-
-CASES = ROOT / "tests" / "ingest"
 
 
 def changed(record, **members):

@@ -10,7 +10,7 @@ import pytest
 import reference
 from bundles import b64url, canonical
 from core import test_evidence as evidence
-from offline import check_evidence, check_fraud, spoken, verify
+from offline import check_evidence, check_fraud, options_of, spoken, verify
 
 # --- Evidence sets ---------------------------------------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ def check_set(tmp_path, capsys):
         files = parts if isinstance(parts, dict) else {f"{n:06}.json": each for n, each in enumerate(parts, 1)}
         for name, part in files.items():
             (directory / name).write_bytes(part if isinstance(part, bytes) else bundles.file_of(part))
-        asked = [option for each in (question or SET_QUESTION).items() for option in ("--ask", "=".join(each))]
+        asked = options_of(question or SET_QUESTION)
         arguments = ["evidence", "--vkey", vkey or bundles.vkey(), *asked, *more, "--json", str(directory)]
         return verify.main(arguments), json.loads(capsys.readouterr().out)
 

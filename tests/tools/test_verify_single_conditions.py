@@ -497,8 +497,7 @@ def resigned(log, **members):
     """The log with another epoch entry, signed."""
     epoch = json.loads(log.entries[log.epoch]) | members
     log.entries[log.epoch] = canonical(epoch)
-    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
-    return log
+    return bundles.signed(log)
 
 
 def with_table(change):
@@ -507,7 +506,7 @@ def with_table(change):
     rows = [list(row) for row in struct.iter_unpack(">QQQ32s", log.index.table())]
     table = b"".join(struct.pack(">QQQ32s", *row) for row in change(rows))
     log.index.table = lambda: table
-    return resigned(log, table=b64url(sha256(table).digest()))
+    return resigned(log, table=b64url(sha256(b"\x13" + table).digest()))
 
 
 def overlapping(rows):

@@ -190,7 +190,8 @@ class Making(NamedTuple):
         await read_pages(view, shown)
         # 8
         postings = [] if mode == COUNT else sorted({index for each in shown for index in each.indexes()})
-        events = {event.leaf.index: event for event in await view.events(postings)} if self.disclose else {}
+        found = await view.explained(await view.events(postings)) if self.disclose else []
+        events = {event.leaf.index: event for event in found}
         entries = {index: event.leaf.entry for index, event in events.items()} or await view.entries(postings)
         answers = [index for index in postings if self.matcher.matches(decode_entry(index, entries[index]))]
         # 9

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
 
+Stored = TypeVar("Stored")
 DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
@@ -165,7 +166,8 @@ class Searcher:
                     break
             before = search.next_before
             following = None if before is None else Cursor(size, before)
-            return Answer(search.found, search.entries, search.matched, following, size, position)
+            found = await view.explained(search.found)
+            return Answer(found, search.entries, search.matched, following, size, position)
 
     async def _indexes(
         self, view: View, position: Position, keys: Sequence[bytes], start: int, end: int
@@ -287,11 +289,7 @@ def decode_event(index: int, entry: bytes) -> StoredEvent:
         DamagedLogError: it is no event.
 
     """
-    try:
-        return _EVENT.decode(entry)
-    except msgspec.MsgspecError:
-        message = f"entry {index} is stored as an event, but is none; run 'tlog fsck'"
-        raise DamagedLogError(message) from None
+    return _decode(_EVENT, index, entry, "stored as an event")
 
 
 def decode_entry(index: int, entry: bytes) -> StoredEvent | OtherEntry:
@@ -311,10 +309,14 @@ def decode_other(index: int, entry: bytes) -> OtherEntry:
         DamagedLogError: it has them not.
 
     """
+    return _decode(_OTHER, index, entry, "stored")
+
+
+def _decode(decoder: msgspec.json.Decoder[Stored], index: int, entry: bytes, how: str) -> Stored:
     try:
-        return _OTHER.decode(entry)
+        return decoder.decode(entry)
     except msgspec.MsgspecError:
-        message = f"entry {index} is stored, but is none; run 'tlog fsck'"
+        message = f"entry {index} is {how}, but is none; run 'tlog fsck'"
         raise DamagedLogError(message) from None
 
 

@@ -110,7 +110,7 @@ async def _sizes(view: View, indexes: list[int], *, disclose: bool) -> dict[int,
         + _AROUND_ENTRY
         + (_OUTCOMES + _AROUND_DISCLOSURE * len(group_names(MAX_RELATED)) if event.lost_by is not None else 0)
         + sum(len(_encode(data[SALT_SIZE:].decode())) + _AROUND_DISCLOSURE for data in event.disclosures().values())
-        for event in await view.events(indexes)
+        for event in await view.explained(await view.events(indexes))
     }
 
 

@@ -9,7 +9,6 @@ find the entry.
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +19,12 @@ from tlog.checking.absent import ABSENT, UNEXPLAINED, pack_groups
 from tlog.checking.facts import ACTION, ACTOR, KEYS, MORE_KEYS, RELATED, RESOURCE, RESOURCE_TYPE
 from tlog.checking.report import Place
 from tlog.core.commitment import SALT_SIZE, check_disclosure, commit_all, group_names
-from tlog.core.making.matching import split_texts
+from tlog.core.making.matching import BETWEEN, split_texts
+from tlog.core.making.posting import KEY_ROW_SIZE
 from tlog.core.merkle import HASH_SIZE
+from tlog.core.pseudonym import check_assigned
 from tlog.core.strict import encode_hashes_base64url, parse_base64url
-from tlog.errors import TlogError
+from tlog.errors import NotCheckedError, TlogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 _UNKNOWN_ACTOR: Final = "unknown"
 # Two keys of 22 characters with '","' between them; after them each key has these three before it.
 _PERSONAL: Final = slice(22 + 3 + 22)
-_KEY_SIZE: Final = 3 + 22
-_BETWEEN: Final = b'","'
 
 
 class _Who(msgspec.Struct, gc=False):
@@ -211,7 +210,7 @@ class DisclosureCheck:
             for (_, said), row in zip(events, rows, strict=True):
                 if row[3]:
                     count += len(row[3])
-                    if _related_keys(keys, row[3]) != said[MORE_KEYS][-_KEY_SIZE * len(row[3]) :]:
+                    if _related_keys(keys, row[3]) != said[MORE_KEYS][-KEY_ROW_SIZE * len(row[3]) :]:
                         return False
         except (*_NOT_A_BODY, TypeError):
             return False
@@ -223,7 +222,7 @@ class DisclosureCheck:
     def _keys(self, keys: BucketKeys, event: Said, row: DisclosureRow) -> None:
         """Compare the key of each group of an event that is there with the one at its place."""
         index, said = event
-        texts = said[KEYS].split(_BETWEEN)
+        texts = said[KEYS].split(BETWEEN)
         related = row[3] or []
         found = (texts[0], texts[1], *texts[len(texts) - len(related) :])
         given = (row[1], row[2], *related)
@@ -233,10 +232,12 @@ class DisclosureCheck:
                 continue
             try:
                 name, expected = _READERS.get(group, _related)(keys, data)
+                if expected.encode() != text:
+                    check_assigned(name, group)
             except _NOT_A_BODY:
                 self._add(index, f"the {group} disclosure does not say who or what it is about")
                 continue
-            if expected.encode() != text and any(unicodedata.category(character) == "Cn" for character in name):
+            except NotCheckedError:
                 # A newer table may give the id another normal form, and then the key may be the right one.
                 self._facts.unknown_ids += 1
                 continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from tlog.checking.absent import ABSENT
-from tlog.checking.report import Place, Problem
+from tlog.checking.report import REMEMBERED, Place, Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tlog.checking.report import Damage
     from tlog.core.entry import IndexEntry, IndexKeysEntry
     from tlog.core.making.matching import EventFacts
-
-_REMEMBERED: Final = 1_000
 
 # Where the facts of an entry are. `match_events` gives them as the bare groups of a regex: to make tuples with names of them,
 # as their type says they are, costs an eighth of the time that a range takes. Numbers, so that types are known; a test compares
@@ -108,7 +106,7 @@ class RangeFacts:
 
     def add(self, damage: Damage, place: Place, what: str) -> None:
         """Note a problem; beyond a thousand they are only counted."""
-        if len(self.problems) < _REMEMBERED:
+        if len(self.problems) < REMEMBERED:
             self.problems.append(Problem(damage, place, what))
         else:
             self.more_problems += 1

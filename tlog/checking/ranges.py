@@ -18,8 +18,8 @@ from tlog.checking.facts import ACTION, EVENT_ID, KEYS, LOGGED_AT, Pair, RangeFa
 from tlog.checking.report import Place
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.entry import EventEntry, IndexEntry, OtherEntry, OutcomeEntry, is_unknown, parse_entry
-from tlog.core.making.matching import EventFacts, match_events
-from tlog.core.making.posting import NO_KEYS, READ_AT_ONCE, decode_keys
+from tlog.core.making.matching import BETWEEN, EventFacts, match_events
+from tlog.core.making.posting import KEYS_END, NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
 from tlog.core.outcome import Lost
 from tlog.core.tile import TILE_WIDTH, Tile, split_hashes
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 BLOCK: Final = READ_AT_ONCE
 _UUID_SIZE: Final = 16
-_BETWEEN: Final = b'","'
-_KEYS_END: Final = b'"],'
 _NO_FACTS: Final = EventFacts(b"", b"", None, b"", b"", b"", b"", b"", b"", None, b"", None)
 
 
@@ -218,7 +216,7 @@ class RangeCheck:
         if self._columns:
             self._disclosures.take(first, said, disclosures)
             self._note_events(first)
-        self._texts += [each[KEYS] + _KEYS_END if each is not None and each[KEYS] else NO_KEYS for each in said]
+        self._texts += [each[KEYS] + KEYS_END if each is not None and each[KEYS] else NO_KEYS for each in said]
         facts.checked["events"] += len(events)
 
     def _note_events(self, first: int) -> None:
@@ -364,13 +362,13 @@ def _facts(entry: Entry) -> EventFacts:
     facts = _NO_FACTS._replace(logged_at=entry.loggedAt.encode())
     if isinstance(entry, EventEntry | OtherEntry):
         keys = [key.encode() for key in entry.keys]
-        more = b"".join([_BETWEEN + key for key in keys[3:]])
-        facts = facts._replace(keys=_BETWEEN.join(keys), more_keys=more)
+        more = b"".join([BETWEEN + key for key in keys[3:]])
+        facts = facts._replace(keys=BETWEEN.join(keys), more_keys=more)
         if entry.commitments is not UNSET:
             groups = entry.commitments
             facts = facts._replace(
                 actor=b"" if groups.actor is UNSET else groups.actor.encode(),
-                related=None if groups.related is UNSET else _BETWEEN.join([each.encode() for each in groups.related]),
+                related=None if groups.related is UNSET else BETWEEN.join([each.encode() for each in groups.related]),
                 resource=b"" if groups.resource is UNSET else groups.resource.encode(),
             )
     if isinstance(entry, EventEntry):

@@ -53,7 +53,7 @@ Kind = Literal[
     "tile",
     "tree size",
 ]
-_REMEMBERED: Final = 1_000
+REMEMBERED: Final = 1_000
 _SHOWN: Final = 20
 
 
@@ -175,7 +175,7 @@ class Report:
 
     def add(self, damage: Damage, place: Place, what: str) -> None:
         """Note a problem; beyond a thousand they are only counted."""
-        if len(self.problems) < _REMEMBERED:
+        if len(self.problems) < REMEMBERED:
             self.problems.append(Problem(damage, place, what))
         else:
             self.more_problems += 1
@@ -210,7 +210,7 @@ class Report:
             lines.append(f"MISSING: {counted(missing, 'disclosure')} in all")
         hidden = len(self.problems) + self.more_problems - len(shown)
         if hidden > 0:
-            lines.append(f"… and {hidden:,} more problems (--json lists the first {_REMEMBERED:,})")
+            lines.append(f"… and {hidden:,} more problems (--json lists the first {REMEMBERED:,})")
         verdicts = {0: "verified: everything agrees", 1: "FAILED: the log was damaged", 3: "INCOMPLETE"}
         return "\n".join([*lines, verdicts[self.exit_code]])
 

@@ -235,6 +235,8 @@ def verify_evidence(  # noqa: PLR0917 - the options of a command line
     count: Annotated[bool, typer.Option("--count", help="The bundle proves the number alone.")] = False,
 ) -> None:
     """Verify that these events, and no others, answer a question; the question is yours, not the bundle's."""
+    from tlog.checking.report import counted
+
     question = read_asks(ask, {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to})
     proved = exit_on_error(lambda: _verify_answer(read_vkey(vkey), question, bundle, count=count))
     for line in _describe_answers(proved):
@@ -246,7 +248,7 @@ def verify_evidence(  # noqa: PLR0917 - the options of a command line
     for each in (*question.not_looked_at(), f"entries from {size:,} on, which were indexed later"):
         print(f"not looked at: {each}")
     if unknown := proved.unknown():
-        print(f"not checked: {_number(len(unknown), 'entry', 'entries')} of a type this version does not know")
+        print(f"not checked: {counted(len(unknown), 'entry', 'entries')} of a type this version does not know")
         raise typer.Exit(NotCheckedError.exit_code)
 
 
@@ -307,17 +309,15 @@ def _describe_answers(proved: Proved) -> Iterator[str]:
 
 
 def _verdict(proved: Proved, *, count: bool) -> str:
+    from tlog.checking.report import counted
+
     number = proved.count
-    exactly = f"exactly {_number(number, 'event', 'events')}" if number else "no event"
+    exactly = f"exactly {counted(number, 'event')}" if number else "no event"
     if proved.named is not None:
-        return f"{exactly} of the resource, and {_number(proved.named, 'entry', 'entries')} naming it"
+        return f"{exactly} of the resource, and {counted(proved.named, 'entry', 'entries')} naming it"
     if count:
         return f"{exactly} {'has' if number <= 1 else 'have'} been logged for the question"
     return f"{exactly} {'answers' if number <= 1 else 'answer'} the question"
-
-
-def _number(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def verify_fraud(

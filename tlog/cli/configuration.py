@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import stat
-import tomllib
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -81,6 +80,8 @@ def read_configuration(path: Path, root: TyperGroup) -> dict[str, Any]:
         OperatorError: it holds a password and is open to other users.
 
     """
+    import tomllib
+
     content = path.read_bytes()
     try:
         text = content.decode()

@@ -289,12 +289,13 @@ def _check(importing: Import, found: Found, manner: _Manner) -> int:
 
 
 def _refuse_all(importing: Import) -> None:
+    from tlog.checking.report import counted
     from tlog.errors import MalformedInputError
 
     for problem in importing.named:
         complain(str(problem))
     more = importing.problems - len(importing.named)
-    what = "1 problem" if importing.problems == 1 else f"{importing.problems:,} problems"
+    what = counted(importing.problems, "problem")
     first = f", of which the first {len(importing.named)} are named" if more else ""
     complain(f"{what}{first}; nothing was imported. '--skip-invalid FILE' of 'tlog import' sets aside what is wrong")
     raise typer.Exit(MalformedInputError.exit_code)

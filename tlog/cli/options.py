@@ -99,11 +99,6 @@ DEFAULT_DATA: Final = Path("tlog-data")
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 DEFAULT_DRAIN: Final = 1.0  # seconds
-# What may be asked with --ask: the members of a question; --ask resource=TYPE:ID is two of them.
-_ASKS: Final = (
-    *("action", "actorType", "control", "from", "loggedFrom", "loggedTo", "operation", "outcome", "resourceId"),
-    *("resourceType", "sourceId", "to", "userId"),
-)
 
 
 def locate(
@@ -136,6 +131,9 @@ def read_question(resource: str | None, members: Mapping[str, str | None]) -> Qu
 
 def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
     """Return the question that `--ask NAME=VALUE` and options for times ask, or end with what is wrong with them."""
+    from tlog.core.question import Question
+
+    names = Question.__struct_encode_fields__  # and --ask resource=TYPE:ID is two of them
     members: dict[str, str] = {}
     for ask in asks:
         name, _, value = ask.partition("=")
@@ -145,10 +143,10 @@ def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
                 "--ask resource takes TYPE:ID with exactly one colon, as in --ask resource=patient_record:P-1001; a type or an "
                 "ID that has a colon is asked for as resourceType and resourceId",
             )
-        elif name in _ASKS and value:
+        elif name in names and value:
             given = {name: value}
         else:
-            refuse(f"--ask takes one of resource, {', '.join(_ASKS)}, as in --ask action=read")
+            refuse(f"--ask takes one of resource, {', '.join(names)}, as in --ask action=read")
         for twice in given.keys() & members.keys():
             refuse(f"--ask gives '{twice}' twice; a question has one of each")
         members |= given

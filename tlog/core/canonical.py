@@ -26,7 +26,7 @@ MAX_INTEGER: Final = 2**53 - 1
 # Possessive, and with an optional end: a string without end is scanned once and not again from each quote in it.
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]', re.DOTALL)
 _LONGEST_INTEGER: Final = len("-999999999999999999999")
-_EXPONENT_FROM: Final = 1e21  # from here on RFC 8785 writes a double with an exponent
+EXPONENT_FROM: Final = 1e21  # from here on RFC 8785 writes a double with an exponent
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BIG: Final = "an integer beyond 2^53 - 1 loses digits in other JSON readers; send it as a string"
 _INFINITE: Final = "a number beyond the range of a double; send it as a string"
@@ -118,7 +118,9 @@ def check_value(value: object, pointer: str = "") -> bool:
 
 def escape_pointer(member: str) -> str:
     """Return a member name as a JSON pointer token (RFC 6901 section 3): its first 100 characters, made printable."""
-    token = "".join(c if c.isprintable() else "\ufffd" for c in member[:100])
+    token = member[:100]
+    if not token.isprintable():
+        token = "".join(c if c.isprintable() else "\ufffd" for c in token)
     return token.replace("~", "~0").replace("/", "~1")
 
 
@@ -234,7 +236,7 @@ def _float(text: str) -> float | _Defect:
     number = float(text)
     if not math.isfinite(number):
         return _Defect(_INFINITE)
-    if MAX_INTEGER < abs(number) < _EXPONENT_FROM:
+    if MAX_INTEGER < abs(number) < EXPONENT_FROM:
         return _Defect(_BIG)
     written = repr(number)  # another form of what RFC 8785 writes, with the same digits
     return number if written == text or _is_same_number(written, text) else _Defect(_INEXACT)

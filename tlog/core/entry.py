@@ -65,11 +65,11 @@ class Commitments(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen
     related: list[str] | UnsetType = UNSET
     resource: str | UnsetType = UNSET
 
-    def by_group(self) -> dict[str, bytes]:
-        """Return the 32-byte commitments by group, in the order of the groups.
+    def texts(self) -> dict[str, str]:
+        """Return the commitments by group as they stand in the entry, in the order of the groups.
 
         Raises:
-            MalformedInputError: one is not base64url of 32 bytes, or `related` is empty or too long.
+            MalformedInputError: `related` is empty or too long.
 
         """
         related = [] if self.related is UNSET else self.related
@@ -77,11 +77,19 @@ class Commitments(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen
             message = f"an entry commits to 1 to {MAX_RELATED} related resources, or has no member 'related'"
             raise MalformedInputError(message)
         texts = zip(group_names(len(related)), (self.actor, self.resource, *related), strict=True)
-        return {
-            group: parse_base64url(text.encode(), f"the {group} commitment", COMMITMENT_SIZE)
-            for group, text in texts
-            if text is not UNSET
-        }
+        return {group: text for group, text in texts if text is not UNSET}
+
+    def groups(self) -> list[str]:
+        """Return the groups that there are commitments of, in their order.
+
+        Raises:
+            MalformedInputError: a commitment is not base64url of 32 bytes, or `related` is empty or too long.
+
+        """
+        texts = self.texts()
+        for group, text in texts.items():
+            _parse_commitment(group, text)
+        return list(texts)
 
 
 class EventEntry(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, gc=False, kw_only=True):
@@ -102,7 +110,7 @@ class EventEntry(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=
 
     def groups(self) -> list[str]:
         """Return the groups that the entry commits to, in their order."""
-        return list(self.commitments.by_group())
+        return self.commitments.groups()
 
     def commitment(self, group: str) -> bytes:
         """Return the 32-byte commitment to the disclosure of `group`.
@@ -120,7 +128,9 @@ class EventEntry(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=
     def key_of(self, group: str) -> bytes:
         """Return the 16-byte index key at the place of a group's data."""
         order = group_order(group)
-        return self.index_keys()[order - len(_PERSONAL) - self.related_count() if order >= len(_PERSONAL) else order]
+        return _index_key(
+            self.keys[order - len(_PERSONAL) - self.related_count() if order >= len(_PERSONAL) else order]
+        )
 
     def related_count(self) -> int:
         """Return how many related resources the event has."""
@@ -180,7 +190,7 @@ class OtherEntry(Struct, frozen=True, gc=False, kw_only=True):
 
     def groups(self) -> list[str]:
         """Return the groups that the entry commits to, in their order."""
-        return [] if self.commitments is UNSET else list(self.commitments.by_group())
+        return [] if self.commitments is UNSET else self.commitments.groups()
 
     def commitment(self, group: str) -> bytes:
         """Return the 32-byte commitment to the disclosure of `group`.
@@ -252,15 +262,23 @@ def parse_entry(data: bytes) -> Entry:
 
 
 def _commitment(commitments: Commitments, group: str) -> bytes:
-    found = commitments.by_group().get(group)
-    if found is None:
+    text = commitments.texts().get(group)
+    if text is None:
         message = f"the entry does not commit to the group '{group}'"
         raise MalformedInputError(message)
-    return found
+    return _parse_commitment(group, text)
+
+
+def _parse_commitment(group: str, text: str) -> bytes:
+    return parse_base64url(text.encode(), f"the {group} commitment", COMMITMENT_SIZE)
 
 
 def _index_keys(texts: Sequence[str]) -> list[bytes]:
-    return [parse_base64url(text.encode(), "an index key", KEY_SIZE) for text in texts]
+    return [_index_key(text) for text in texts]
+
+
+def _index_key(text: str) -> bytes:
+    return parse_base64url(text.encode(), "an index key", KEY_SIZE)
 
 
 def _check_keys(keys: Sequence[bytes]) -> None:

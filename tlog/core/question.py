@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 from unicodedata import normalize
 
@@ -26,6 +25,7 @@ from tlog.core.event import (
     check_resource_id,
     check_user_id,
     explain,
+    hashed_id,
     to_utc,
 )
 from tlog.core.pseudonym import actor_ident, check_assigned, public_key, related_ident, resource_ident
@@ -267,7 +267,7 @@ def hashed_members(members: Mapping[str, object], question: Question) -> list[st
     """Return which ids of a question stand in it as `sha256:` and the hash of what was asked for, as importers keep such ids."""
     document = question.document()
     return [
-        name for name in sorted(_ID_RULES.keys() & document.keys()) if document[name] == _hashed(str(members[name]))
+        name for name in sorted(_ID_RULES.keys() & document.keys()) if document[name] == hashed_id(str(members[name]))
     ]
 
 
@@ -313,11 +313,7 @@ def _midnight(value: object) -> object:
 def _form_of_id(name: str, text: str) -> str:
     """Return an id as it stands in a question: the NFC form, or the hash by which importers keep one that no event can have."""
     check_assigned(text, f"'{name}'")
-    return normalize("NFC", text) if _ID_RULES[name](text) is None else _hashed(text)
-
-
-def _hashed(text: str) -> str:
-    return f"sha256:{sha256(text.encode()).hexdigest()}"
+    return normalize("NFC", text) if _ID_RULES[name](text) is None else hashed_id(text)
 
 
 def _day_before(timestamp: str) -> str:

@@ -231,9 +231,9 @@ def _locate(segment: Segment, bound: bytes, proof: RangeProof) -> int:
     and the postings after the run are not (the run's last one is not, or it has none after it).
     """
     for run in proof.runs:
-        postings = split_postings(run.pages)
-        end = run.first * PAGE_POSTINGS + len(postings)
-        if (run.first == 0 or postings[0] < bound) and (end == segment.count or postings[-1] >= bound):
-            return run.first * PAGE_POSTINGS + bisect_left(postings, bound)
+        start, pages = run.first * PAGE_POSTINGS, run.pages
+        end = start + len(pages) // POSTING_SIZE
+        if (start == 0 or pages[:POSTING_SIZE] < bound) and (end == segment.count or pages[-POSTING_SIZE:] >= bound):
+            return start + place_of(pages, bound)
     message = "the pages do not show where the asked postings would be"
     raise VerificationError(message)

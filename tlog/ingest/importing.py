@@ -181,19 +181,18 @@ class Import:
     def _check_batch(self, batch: list[Item | Problem]) -> None:
         self.records += len(batch)
         items = [each for each in batch if isinstance(each, Item)]
-        certain = len(items) == len(batch) and _are_valid([event for item in items for event in item.events])
-        for each in () if certain else batch:
+        certain = _are_valid([event for item in items for event in item.events])
+        for each in batch:
             if isinstance(each, Problem):
                 self._refuse(each)
                 continue
             try:
-                parse_batch(each.events)
+                if not certain:
+                    parse_batch(each.events)
             except InvalidBatchError as error:
                 self._bad.add(self._items)
                 self._refuse(each.problem(error.found[0].pointer, str(error.found[0])))
             self._items += 1
-        if certain:
-            self._items += len(items)
 
     def _refuse(self, problem: Problem) -> None:
         self.problems += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
-from tlog.core.event import PATTERNS, Action, Outcome
+from tlog.core.event import PATTERNS, Action, ActorType, Outcome
 from tlog.ingest.pointers import Segment, find
 from tlog.ingest.rules import POSITION, Compiler, IdRule, Rule, usable
 from tlog.ingest.total import UNITS, SetAside, event_id, find_zone, text_of, to_timestamp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _UUID: Final = re.compile(PATTERNS["/eventId"])
 _ACTIONS: Final = get_args(Action)
 _OUTCOMES: Final = get_args(Outcome)
-_ACTOR_TYPES: Final = ("user", "service", "system", "unknown")
+_ACTOR_TYPES: Final = get_args(ActorType)
 ACTOR: Final = ("userId", "email", "role", "type", "address", "userAgent")
 DETAILS: Final = ("query", "reason", "purpose")
 _NO_ACTION: Final = "the mapping has no action for this record"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from tlog.core.canonical import escape_pointer
 from tlog.ingest.aside import set_aside_content
+from tlog.ingest.pointers import write_pointer
 from tlog.ingest.total import JsonText, escape_surrogates, json_text, number
 
 if TYPE_CHECKING:
@@ -374,7 +375,7 @@ class _Expansion:
             yield from inner
 
     def _record(self, value: object, steps: tuple[str | int, ...], rule: str = "", pointer: str = "") -> Record:
-        return Record(value, self._base + _pointer(steps), self._source, steps, rule, pointer)
+        return Record(value, self._base + write_pointer(steps), self._source, steps, rule, pointer)
 
     def _open(self, value: object, steps: tuple[str | int, ...]) -> Iterator[Record | Skipped] | None:
         """Return what is in an array or an envelope, or None if the value is neither."""
@@ -432,10 +433,6 @@ class _Expansion:
         yield from self._expand_pieces(pieces, (*steps, name))
 
     def _expand_pieces(self, pieces: list[Piece], steps: tuple[str | int, ...]) -> Iterator[Record | Skipped]:
-        base, levels = self._base + _pointer(steps), self._levels - len(steps)
+        base, levels = self._base + write_pointer(steps), self._levels - len(steps)
         for piece in pieces:
             yield from _expand_piece(piece, base, levels, cloudtrail=self._cloudtrail)
-
-
-def _pointer(steps: tuple[str | int, ...]) -> str:
-    return "".join(f"/{escape_pointer(str(step))}" for step in steps)

@@ -13,8 +13,6 @@ import hashlib
 import hmac
 import json
 import re
-import unicodedata
-from base64 import urlsafe_b64encode
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -24,16 +22,19 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tlog.core.canonical import MAX_DEPTH, MAX_INTEGER, canonical, sent_float
+from tlog.core.canonical import EXPONENT_FROM, MAX_DEPTH, MAX_INTEGER, canonical, sent_float
+from tlog.core.commitment import MAX_RELATED
 from tlog.core.event import (
     MAX_EVENT_SIZE,
-    MAX_RELATED,
     PATTERNS,
     RESERVED_TYPES,
     check_resource_id,
     check_user_id,
+    hashed_id,
     is_ip,
 )
+from tlog.core.making.faults import identity
+from tlog.core.strict import encode_base64url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -326,7 +327,7 @@ def usable_id(text: str, check: Callable[[str], str | None] = check_resource_id)
 
     """
     text = escape_surrogates(text)
-    return text if check(text) is None else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text if check(text) is None else hashed_id(text)
 
 
 def usable_type(text: str) -> str:
@@ -454,21 +455,16 @@ def _finish_details(details: Mapping[str, Any], kept: dict[str, Any]) -> dict[st
 def _finish_related(value: object, main: Mapping[str, Any], kept: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the related resources, in order, without repeats of each other or of the main one."""
     found: list[dict[str, Any]] = []
-    seen = {_identity(main)}
+    seen = {identity(main["type"], main["id"])}
     for position, item in enumerate(value if isinstance(value, list) else ()):
         pointer = f"/relatedResources/{position}"
         resource = _finish_resource(_members(item), pointer, kept)
-        if resource is None or _identity(resource) in seen:
+        if resource is None or (name := identity(resource["type"], resource["id"])) in seen:
             continue
-        seen.add(_identity(resource))
+        seen.add(name)
         role = _text(item.get("role"), f"{pointer}/role", kept, 64)
         found.append(resource if role is None else {**resource, "role": role})
     return found
-
-
-def _identity(resource: Mapping[str, Any]) -> tuple[str, str]:
-    text = resource["id"]
-    return resource["type"], text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _split(related: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -549,7 +545,7 @@ def _leave_out(metadata: dict[str, Any], room: int) -> dict[str, Any]:
 
 
 def _note(content: bytes) -> dict[str, Any]:
-    digest = urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    digest = encode_base64url(hashlib.sha256(content).digest()).decode()
     return {"bytes": len(content), "sha256": digest}
 
 
@@ -591,4 +587,4 @@ def _is_storable(value: float) -> bool:
     if isinstance(value, int):
         return -MAX_INTEGER <= value <= MAX_INTEGER
     # RFC 8785 writes doubles from 10^21 on with an exponent; below, an integer that other readers would not keep.
-    return -MAX_INTEGER <= value <= MAX_INTEGER or 1e21 <= abs(value) < float("inf")  # noqa: PLR2004
+    return -MAX_INTEGER <= value <= MAX_INTEGER or EXPONENT_FROM <= abs(value) < float("inf")

@@ -86,6 +86,11 @@ def buckets_about(kind: str, ident: str, bits: int) -> list[int]:
     return sorted({bucket_of(each, bits) for each in idents})
 
 
+def buckets_opened(question: Question, bits: int) -> list[int]:
+    """Return the numbers of the buckets whose keys the evidence for a question hands out."""
+    return sorted({bucket_of(ident, bits) for ident in question.idents().values()})
+
+
 def related_resources(question: Question, origin: str, bits: int | None) -> list[dict[str, str]]:
     """Return whom and what a question is about, as the related resources of its journal entry, none of them twice.
 
@@ -109,5 +114,4 @@ def _asked_for(question: Question, bits: int | None) -> Iterator[tuple[str, str]
     if question.userId is not UNSET:
         yield _USER_TYPE, question.userId
     if bits is not None:
-        for bucket in sorted({bucket_of(ident, bits) for ident in question.idents().values()}):
-            yield BUCKET_TYPE, str(bucket)
+        yield from ((BUCKET_TYPE, str(bucket)) for bucket in buckets_opened(question, bits))

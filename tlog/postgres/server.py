@@ -237,13 +237,7 @@ class EmbeddedPostgres:
         if self._users is None:
             return
         with self._starting():
-            try:
-                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                last = False
-            else:
-                last = True
-            if last and (pid := self.postmaster()) is not None:
+            if not self._is_used_by_others() and (pid := self.postmaster()) is not None:
                 self._shut_down(pid)
             os.close(self._users)
             self._users = None

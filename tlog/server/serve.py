@@ -117,7 +117,7 @@ async def _serve(
         await service.checks.stop()
 
 
-def _configuration(app: Starlette, trusted: Collection[str] = ()) -> uvicorn.Config:
+def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:
     """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`)."""
     service: Service = app.state.service
     guarded = partial(GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted))

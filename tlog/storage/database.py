@@ -170,11 +170,7 @@ class Database:
 
         """
         login = str(conninfo_to_dict(self._conninfo).get("user", ""))
-        with _named(self._admin):
-            connection = await AsyncConnection.connect(
-                self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-            )
-        async with connection:
+        async with await _connect(self._admin) as connection:
             _check_version(connection)
             with translated():
                 return await migrate(connection, login or connection.info.user)
@@ -188,11 +184,7 @@ class Database:
 
         """
         for conninfo in dict.fromkeys((self._conninfo, self._admin)):
-            with _named(conninfo):
-                connection = await AsyncConnection.connect(
-                    conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-                )
-            async with connection:
+            async with await _connect(conninfo) as connection:
                 with translated():
                     _check_version(connection)
                     if conninfo == self._conninfo:
@@ -223,13 +215,16 @@ class Database:
                     await check_access(connection)
                     return
         # Only the administrator may see who is let in.
-        with _named(self._admin):
-            connection = await AsyncConnection.connect(
-                self._admin, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-            )
-        async with connection:
+        async with await _connect(self._admin) as connection:
             with translated():
                 await check_access(connection)
+
+
+async def _connect(conninfo: str) -> Connection:
+    with _named(conninfo):
+        return await AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
+        )
 
 
 @contextmanager

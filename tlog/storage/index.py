@@ -121,7 +121,7 @@ class IndexStore(LeadingStore):
         with translated():
             return await copy_out(self._connection, "copy_segment_runs", values)
 
-    async def publish(self, epoch: Epoch, explanations: Sequence[Explanation] = ()) -> None:
+    async def publish(self, epoch: Epoch, explanations: Sequence[Explanation]) -> None:
         """Store an epoch, and what the outcomes explain that are new in it."""
         values = epoch._asdict()
         values["segment_table"] = values.pop("table")

@@ -269,7 +269,7 @@ class View:
         return await read_index_tiles(self._connection, wanted)
 
     async def events(self, indexes: Collection[int]) -> list[FoundEvent]:
-        """Return the rows of `indexes` with their disclosures, by index, as many as there are."""
+        """Return the rows of `indexes` with their disclosures, by index, as many as there are; see `explained`."""
         values = {"indexes": array_text(indexes)}
         # One round trip. Bitmap scans read the pages in order and several at a time; the planner expects too little of that.
         await self._connection.execute(QUERIES["prefer_bitmaps"])
@@ -279,7 +279,10 @@ class View:
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
         nothing = (None, None, None, None)
         found = [(Leaf(*row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
-        events = [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
+        return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
+
+    async def explained(self, events: Sequence[FoundEvent]) -> list[FoundEvent]:
+        """Return rows, each with the outcome that explains what of it is absent."""
         return await explain(self._connection, events)
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:

@@ -70,7 +70,7 @@ class FoundEvent(NamedTuple):
 
     def lacks_something(self) -> bool:
         """Tell whether something of an event is not disclosed."""
-        return self.leaf.event_id is not None and None in {self.actor, self.resource, *self.related}
+        return self.leaf.event_id is not None and None in (self.actor, self.resource, *self.related)
 
     def disclosures(self) -> dict[str, bytes]:
         """Return the disclosures that are there by group (`tlog.core.commitment`), in the order of the groups."""

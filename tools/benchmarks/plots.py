@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-_COMPONENTS = ("front", "appender", "sealing", "postgresql", "load_generator")
-
 
 def draw(figures: dict[str, Any], directory: Path) -> list[Path]:
     """Draw what there are figures for; return the files."""

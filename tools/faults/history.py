@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _ROWS: Final = "SELECT index, event_id::text, entry, chain_hash FROM tlog.leaf ORDER BY index"
 _NOTES: Final = "SELECT note FROM tlog.checkpoint ORDER BY size"
 _ALL_PAIRS: Final = 60
-_TIME: Final = slice(12, 39)
 
 
 class Row(NamedTuple):

@@ -537,6 +537,12 @@ def sample_log(count: int = 120, ends: list[int] | None = None, spoil: Spoil | N
     return NaiveLog(logged, ends or [64, 100, 101, count + 1], spoil, after)
 
 
+def signed(log: NaiveLog) -> NaiveLog:
+    """Return the log with a root hash over its entries as they are now."""
+    log.root = reference.tree_hash([entry.encode() for entry in log.entries])
+    return log
+
+
 def recovered_log(first: int = 30, own: int = 61, **report: Any) -> NaiveLog:  # noqa: ANN401
     """Return a log that came back from a mirror: from entry `first` on, before entry `own`, there is no data, says that entry.
 

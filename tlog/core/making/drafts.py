@@ -61,7 +61,7 @@ def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes,
         InvalidEventError: two index keys of an event share their first 8 bytes (once in 2^64).
 
     """
-    related = [[] for _ in events] if len(salts) == 2 * SALT_SIZE * len(events) else _disclose_related(events, salts)
+    related = [()] * len(events) if len(salts) == 2 * SALT_SIZE * len(events) else _disclose_related(events, salts)
     cut = 2 * SALT_SIZE * len(events)
     actors = _disclose_actors(events, salts[: cut // 2], b'"appendedBy":' + canonical(appended_by) + b",")
     resources = [
@@ -70,30 +70,26 @@ def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes,
     ]
     hashes = encode_hashes_base64url(commit_all([*actors, *resources]))
     drafts = []
-    actor_text, resource_text = keys.actor_text, keys.resource_text
     columns = zip(events, actors, resources, related, hashes[: len(events)], hashes[len(events) :], strict=True)
     for parsed, actor, resource, others, actor_hash, resource_hash in columns:
         event = parsed.event
-        user_id, resource_type, outcome, source = event.actor.userId, event.resource.type, event.outcome, event.source
-        first = actor_text("" if user_id is UNSET else user_id)
-        second = resource_text(resource_type, event.resource.id)
-        third = public_text("action", event.action)
-        more = operation = from_source = between = ""
-        if others or source is not UNSET or event.operation is not UNSET:
-            more, operation, from_source = _more(event, [first, second, third], keys)
-            between = f'"related":["{_BETWEEN.join(encode_hashes_base64url(commit_all(others)))}"],' if others else ""
+        resource_type, outcome, source, operation = event.resource.type, event.outcome, event.source, event.operation
+        texts = _key_texts(event, keys)
         # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
-        elif first[:10] == second[:10] or first[:10] == third[:10] or second[:10] == third[:10]:
-            _check_distinct([first, second, third])
+        if len({text[:10] for text in texts}) != len(texts):
+            _check_distinct(texts)
+        between = f'"related":["{_BETWEEN.join(encode_hashes_base64url(commit_all(others)))}"],' if others else ""
+        verb = "" if operation is UNSET else f'"operation":"{operation}",'
+        from_source = "" if source is UNSET else f'"source":{{"id":"{source.id}","seq":{source.seq}}},'
         head = (
             f'{{"action":"{event.action}","commitments":{{"actor":"{actor_hash}",{between}"resource":"{resource_hash}"}},'
-            f'"eventId":"{parsed.event_id}","keys":["{first}","{second}","{third}"{more}],"loggedAt":"'
+            f'"eventId":"{parsed.event_id}","keys":["{_BETWEEN.join(texts)}"],"loggedAt":"'
         )
         tail = (
-            f'",{operation}"outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",'
+            f'",{verb}"outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",'
             f'{from_source}"timestamp":"{parsed.timestamp}","type":"event","v":1}}'
         )
-        drafts.append(DraftEntry(parsed.event_id, head.encode(), tail.encode(), actor, resource, tuple(others)))
+        drafts.append(DraftEntry(parsed.event_id, head.encode(), tail.encode(), actor, resource, others))
     return drafts
 
 
@@ -113,7 +109,7 @@ def _disclose_actors(events: Sequence[ParsedEvent], salts: bytes, by: bytes) -> 
     return disclosures
 
 
-def _disclose_related(events: Sequence[ParsedEvent], salts: bytes) -> list[list[bytes]]:
+def _disclose_related(events: Sequence[ParsedEvent], salts: bytes) -> list[tuple[bytes, ...]]:
     start = 2 * SALT_SIZE * len(events)
     disclosures = []
     for parsed in events:
@@ -121,25 +117,18 @@ def _disclose_related(events: Sequence[ParsedEvent], salts: bytes) -> list[list[
         for body in parsed.related_bodies:
             own.append(salts[start : start + SALT_SIZE] + body)
             start += SALT_SIZE
-        disclosures.append(own)
+        disclosures.append(tuple(own))
     return disclosures
 
 
-def _more(event: Event, texts: list[str], keys: BucketKeys) -> tuple[str, str, str]:
-    """Return what an entry has only sometimes, as it stands there: the keys after the third one, operation, and source."""
-    operation = from_source = ""
-    more = _more_keys(event, keys)
-    _check_distinct([*texts, *more])
-    if event.operation is not UNSET:
-        operation = f'"operation":"{event.operation}",'
-    if event.source is not UNSET:
-        from_source = f'"source":{{"id":"{event.source.id}","seq":{event.source.seq}}},'
-    return "".join(f',"{text}"' for text in more), operation, from_source
-
-
-def _more_keys(event: Event, keys: BucketKeys) -> list[str]:
-    """Return the keys after those that every event has, in their order: of operation, source and related resources."""
-    texts = []
+def _key_texts(event: Event, keys: BucketKeys) -> list[str]:
+    """Return the index keys of an event in their order (docs/reference/formats.md, "Entry")."""
+    user_id, resource = event.actor.userId, event.resource
+    texts = [
+        keys.actor_text("" if user_id is UNSET else user_id),
+        keys.resource_text(resource.type, resource.id),
+        public_text("action", event.action),
+    ]
     if event.operation is not UNSET:
         texts.append(public_text("operation", event.operation))
     if event.source is not UNSET:
@@ -150,8 +139,6 @@ def _more_keys(event: Event, keys: BucketKeys) -> list[str]:
 
 
 def _check_distinct(texts: Sequence[str]) -> None:
-    if len({text[:10] for text in texts}) == len(texts):
-        return  # eight bytes are ten characters and some bits
     keys = [parse_base64url(text.encode(), "an index key", KEY_SIZE) for text in texts]
     if len({key[:DISTINCT_SIZE] for key in keys}) != len(keys):
         message = "two index keys of this event begin alike; change the resource's id"

@@ -17,8 +17,8 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from tlog.core.canonical import escape_pointer
+from tlog.core.commitment import MAX_RELATED
 from tlog.core.event import (
-    MAX_RELATED,
     PATTERN_RULES,
     PATTERNS,
     REQUIRED,

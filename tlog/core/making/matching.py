@@ -48,10 +48,10 @@ def _quick_event() -> re.Pattern[bytes]:
 
 _match_event: Final = _quick_event().fullmatch
 _ACTION_TEXTS: Final = {(action.encode(), public_text("action", action).encode()) for action in get_args(Action)}
-_BETWEEN: Final = b'","'
+BETWEEN: Final = b'","'
 # Of a key and of a commitment, with what is between it and the one before.
-_KEY_SIZE: Final = len(_BETWEEN) + 22
-_HASH_SIZE: Final = len(_BETWEEN) + 43
+_KEY_SIZE: Final = len(BETWEEN) + 22
+_HASH_SIZE: Final = len(BETWEEN) + 43
 
 
 class EventFacts(NamedTuple):
@@ -101,7 +101,7 @@ def match_events(entries: Sequence[bytes]) -> list[EventFacts | None]:
 
 def split_texts(joined: bytes | None) -> list[bytes]:
     """Return the keys or commitments of a fact that holds several, such as `related`."""
-    return [] if not joined else joined.removeprefix(_BETWEEN).split(_BETWEEN)
+    return [] if not joined else joined.removeprefix(BETWEEN).split(BETWEEN)
 
 
 def _has_the_keys(facts: Sequence[Any]) -> bool:
@@ -117,4 +117,4 @@ def _has_the_keys(facts: Sequence[Any]) -> bool:
 @lru_cache(maxsize=4_096)
 def _public(kind: str, value: bytes) -> bytes:
     """Return the key of a public member as it stands in the entry, after what is between it and the key before."""
-    return _BETWEEN + public_text(kind, value.decode()).encode()
+    return BETWEEN + public_text(kind, value.decode()).encode()

@@ -36,7 +36,7 @@ NO_KEYS: Final = b" " * KEY_ROW_SIZE
 READ_AT_ONCE: Final = 1 << 16
 _PARTS_BITS: Final = 3
 _KEYS: Final = b'"keys":["'
-_KEYS_END: Final = b'"],'
+KEYS_END: Final = b'"],'
 _SPACE: Final = ord(" ")
 _BRACKET: Final = ord("]")
 _BRACKET_AT: Final = 23
@@ -92,7 +92,7 @@ def keys_text(entry: bytes) -> bytes:
     if start < 0:
         return NO_KEYS
     start += len(_KEYS)
-    return entry[start : entry.find(_KEYS_END, start) + len(_KEYS_END)]
+    return entry[start : entry.find(KEYS_END, start) + len(KEYS_END)]
 
 
 def decode_keys(text: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

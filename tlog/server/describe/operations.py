@@ -12,6 +12,7 @@ import msgspec
 from tlog.answering import MAX_LIMIT
 from tlog.core.question import Question
 from tlog.server.describe.examples import EVENT
+from tlog.server.guard.fields import JSON, NDJSON
 from tlog.server.guard.protocol import MAX_EVENTS
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ TAGS: Final = {
     "log": "What everybody may read: checkpoints, tiles, proofs",
     "health": "What operators watch",
 }
-_JSON: Final = "application/json"
-_NDJSON: Final = "application/x-ndjson"
 _TEXT: Final = "text/plain"
 _BINARY: Final = "application/octet-stream"
 _NUMBER: Final[_Document] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
@@ -93,7 +92,7 @@ def _appending() -> _Document:
         "appendEvents",
         "append",
         "Append one event, an array of events, or NDJSON; answered once durable",
-        {"200": ("Every event was in the log already", {_JSON: answer}), "201": ("Appended", {_JSON: answer})},
+        {"200": ("Every event was in the log already", {JSON: answer}), "201": ("Appended", {JSON: answer})},
         [
             _parameter("wait", {"type": "string", "enum": ["sealed"]}, "Answer with tlog-proofs, once sealed"),
             {**_parameter("Prefer", _STRING, "return=minimal: counts only"), "in": "header"},
@@ -108,11 +107,11 @@ def _appending() -> _Document:
     append["requestBody"] = {
         "required": True,
         "content": {
-            _JSON: {
+            JSON: {
                 "schema": {"oneOf": [event, {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS}]},
                 "examples": {"one": {"value": EVENT}, "several": {"value": [EVENT]}},
             },
-            _NDJSON: {
+            NDJSON: {
                 "schema": {"type": "string", "description": "An event on each line"},
                 "examples": {"lines": {"value": msgspec.json.encode(EVENT).decode() + "\n"}},
             },
@@ -126,7 +125,7 @@ def _list_events() -> _Document:
         "listEvents",
         "questions",
         "Events that answer a question, newest first",
-        {"200": ("A page of them", {_JSON: ref("EventsAnswer")})},
+        {"200": ("A page of them", {JSON: ref("EventsAnswer")})},
         [*_question(), *_paged(), _parameter("proof", _FLAG, "Add the evidence bundle"), *_proved()],
         errors=(*_ASKED, "404", "413"),
         scope="read",
@@ -140,7 +139,7 @@ def _asking() -> _Document:
         "getAccessLog",
         "questions",
         "Who accessed a resource, newest first",
-        {"200": ("A page of the access log", {_JSON: ref("AccessLog")})},
+        {"200": ("A page of the access log", {JSON: ref("AccessLog")})},
         [*resource, *asked.values(), *_paged()],
         errors=(*_ASKED, "404"),
         scope="read",
@@ -150,7 +149,7 @@ def _asking() -> _Document:
         "exportEvents",
         "questions",
         "All events that answer a question, as a stream; or the evidence of the answer",
-        {"200": ("The export", {_JSON: ref("Evidence"), _NDJSON: _STRING, "text/csv": _STRING})},
+        {"200": ("The export", {JSON: ref("Evidence"), NDJSON: _STRING, "text/csv": _STRING})},
         [_parameter("format", kinds, "ndjson if absent"), *_question(), *_proved()],
         errors=(*_ASKED, "404", "413"),
         scope="read",
@@ -159,7 +158,7 @@ def _asking() -> _Document:
         "getVerification",
         "questions",
         "The result of the last full verification; starts one that runs aside",
-        {"200": ("What was verified, and how far a running one is", {_JSON: ref("Verification")})},
+        {"200": ("What was verified, and how far a running one is", {JSON: ref("Verification")})},
         [
             _parameter("full", _FLAG, "Check everything again, not only what is new"),
             _parameter("wait", {"type": "integer", "minimum": 0, "maximum": 60}, "Seconds to wait for it, 5 if absent"),
@@ -172,7 +171,7 @@ def _asking() -> _Document:
         "getEvent",
         "questions",
         "An event as it was sent, and where it is in the log",
-        {"200": ("The event", {_JSON: ref("LoggedEvent")})},
+        {"200": ("The event", {JSON: ref("LoggedEvent")})},
         [event_id],
         errors=(*_ASKED, "404"),
         scope="read",
@@ -181,7 +180,7 @@ def _asking() -> _Document:
         "getEventProof",
         "questions",
         "The tlog-proof and event file of one event",
-        {"200": ("Both files", {_JSON: ref("EventProof")})},
+        {"200": ("Both files", {JSON: ref("EventProof")})},
         [event_id, _parameter("disclose", _FLAG, "Include the event's personal data")],
         errors=(*_ASKED, "404"),
         scope="read",
@@ -225,13 +224,13 @@ def _reading() -> _Document:
         {"200": ("As c2sp.org/tlog-witness add-checkpoint", {_TEXT: _STRING})},
         [{**_parameter("from", _NUMBER, "The older tree size"), "required": True}, {**size, "name": "to"}],
     )
-    log = _operation("getLog", "log", "Who this log is", {"200": ("Its description", {_JSON: ref("LogDescription")})})
+    log = _operation("getLog", "log", "Who this log is", {"200": ("Its description", {JSON: ref("LogDescription")})})
     log["responses"]["200"]["links"] = _LOG_LINKS
     checkpoints = _operation(
         "listCheckpoints",
         "log",
         "Published checkpoints, newest first",
-        {"200": ("A page of them", {_JSON: ref("Checkpoints")})},
+        {"200": ("A page of them", {JSON: ref("Checkpoints")})},
         [
             _parameter("below", _NUMBER, "Only sizes smaller than this"),
             _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "How many, 100 if absent"),
@@ -249,7 +248,7 @@ def _reading() -> _Document:
 
 
 def _watching() -> _Document:
-    ready = {_JSON: ref("Readiness")}
+    ready = {JSON: ref("Readiness")}
     health = {
         "/livez": ("getLiveness", "Is the process alive", {"200": ("Yes", {_TEXT: _STRING})}),
         "/readyz": ("getReadiness", "Should it get traffic", {"200": ("Yes", ready), "503": ("No", ready)}),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.admission import LetIn
     from tlog.server.service import Service
     from tlog.storage.keys import ApiKey
+    from tlog.storage.rows import SealedCheckpoint
     from tlog.writing.receipts import Receipt, Receipts
 
 WAIT_SECONDS: Final = 10.0
@@ -206,18 +207,22 @@ def _minimal_document(receipts: Receipts, ahead: int) -> dict[str, Any]:
 
 async def _sealed(service: Service, receipts: Receipts) -> dict[str, Any]:
     """Return whether all of it is sealed, and the size of the checkpoint that covers it."""
+    checkpoint = await _sealing(service, receipts)
+    return {"sealed": checkpoint is not None, "treeSize": None if checkpoint is None else checkpoint.size}
+
+
+async def _sealing(service: Service, receipts: Receipts) -> SealedCheckpoint | None:
+    """Return the checkpoint that covers all of a request; none if sealing is late."""
     try:
-        checkpoint = await service.log.wait_sealed(receipts.last_index, WAIT_SECONDS)
+        return await service.log.wait_sealed(receipts.last_index, WAIT_SECONDS)
     except OverloadedError:
-        return {"sealed": False, "treeSize": None}
-    return {"sealed": True, "treeSize": checkpoint.size}
+        return None
 
 
 async def _sealed_document(service: Service, receipts: Receipts, documents: list[dict[str, Any]]) -> dict[str, Any]:
     """Return receipts with entries and tlog-proofs; without them if sealing is late, because the events are durable."""
-    try:
-        checkpoint = await service.log.wait_sealed(receipts.last_index, WAIT_SECONDS)
-    except OverloadedError:
+    checkpoint = await _sealing(service, receipts)
+    if checkpoint is None:
         return {"receipts": documents, "sealed": False}
     found = await service.log.reader.find([receipt.event_id for receipt in receipts if receipt.event_id])
     leaves = {event.leaf.event_id: event.leaf for event in found}

@@ -18,12 +18,12 @@ from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
 from tlog.answering.sets import make_set
 from tlog.core.evidence import format_evidence
-from tlog.core.pseudonym import bucket_of
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError, OverloadedError, TooLargeError
-from tlog.lifecycle.journal import journal
+from tlog.lifecycle.journal import buckets_opened, journal
 from tlog.server.guard.admission import key_of
+from tlog.server.guard.fields import NDJSON, accepts
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ EVENTS: Final = ACCESS_LOG | {"disclose", "mode", "proof"}
 EXPORT: Final = QUESTION | {"disclose", "format", "mode"}
 EVENT_PROOF: Final = frozenset({"disclose"})
 _PRIVATE: Final = {"Cache-Control": "no-store"}
-_MEDIA_TYPES: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+_MEDIA_TYPES: Final = {"ndjson": NDJSON, "csv": "text/csv; charset=utf-8"}
 _SET_SECONDS: Final = 60.0  # to take one bundle of a set
 _SETS_AGAIN: Final = 10
 
@@ -96,11 +96,10 @@ async def export(request: Request) -> Response:
         message = f"'format' is one of {', '.join(get_args(EventFormat))}, evidence"
         raise MalformedInputError(message, "/format")
     question = parse_question(parameters.question)
+    asked = {"ask": "export", **_how(parameters.other)}
     if form == "evidence":
         check_provable(question, mode)
         _open_buckets(request, question)
-    asked = {"ask": "export", **_how(parameters.other)}
-    if form == "evidence":
         work = partial(_export_evidence, request, question, mode, disclose=disclose)
         with ExitStack() as bulk:
             bulk.enter_context(_bulk(request))
@@ -202,7 +201,7 @@ def _open_buckets(request: Request, question: Question) -> None:
 
     """
     service: Service = request.app.state.service
-    buckets = {bucket_of(ident, service.log.bucket_keys.bits) for ident in question.idents().values()}
+    buckets = buckets_opened(question, service.log.bucket_keys.bits)
     service.metrics.opened(service.opened.open(key_of(request), buckets))
 
 
@@ -263,7 +262,7 @@ async def _export_evidence(request: Request, question: Question, mode: Mode, *, 
         data = await _evidence(request, question, mode, disclose=disclose)
         return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
     except TooLargeError:
-        if not _accepts(request, _MEDIA_TYPES["ndjson"]):
+        if not accepts(request.headers, NDJSON):
             raise
     return _SetResponse(request, question, disclose=disclose)
 
@@ -290,7 +289,7 @@ class _SetResponse(StreamingResponse):
         self._looked = _looking(request)
         self._parts = make_set(log.reader, log.verifier, log.bucket_keys, question, disclose=disclose)
         self._sets = service.sets
-        super().__init__(self._lines(), headers=_attachment("evidence.ndjson"), media_type=_MEDIA_TYPES["ndjson"])
+        super().__init__(self._lines(), headers=_attachment("evidence.ndjson"), media_type=NDJSON)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
@@ -310,12 +309,6 @@ class _SetResponse(StreamingResponse):
         async for part in self._parts:
             await self._looked(len(part.entries))
             yield format_evidence(part)
-
-
-def _accepts(request: Request, media_type: str) -> bool:
-    """Tell whether a request names a media type among those it accepts (RFC 9110, section 12.5.1)."""
-    ranges = [each.replace(" ", "").lower().split(";") for each in request.headers.get("accept", "").split(",")]
-    return any(name == media_type and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & {*more} for name, *more in ranges)
 
 
 async def find_events(request: Request, question: dict[str, object]) -> FoundEvent:

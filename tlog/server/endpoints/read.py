@@ -18,7 +18,7 @@ from tlog.core.merkle import HASH_SIZE, MAX_TREE_SIZE
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.core.tile import ENTRIES, parse_tile_path, tile_width
 from tlog.errors import MalformedInputError, NotFoundError
-from tlog.server.guard.fields import accepts_gzip
+from tlog.server.guard.fields import JSON, accepts_gzip
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _MUTABLE: Final = {"Cache-Control": "no-cache"}
 _TEXT: Final = "text/plain; charset=utf-8"
-_JSON: Final = "application/json"
 _GZIP_LEVEL: Final = 6
 _MAX_LISTED: Final = 1000
 # What each endpoint takes.
@@ -145,7 +144,7 @@ async def checkpoints(request: Request) -> Response:
 
 
 def _json(document: object) -> Response:
-    return Response(msgspec.json.encode(document), headers=_MUTABLE, media_type=_JSON)
+    return Response(msgspec.json.encode(document), headers=_MUTABLE, media_type=JSON)
 
 
 def _number(request: Request, name: str) -> int:

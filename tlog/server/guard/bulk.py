@@ -10,13 +10,14 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from tlog.answering.evidence import MAX_SIZE
 from tlog.errors import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_MEMORY: Final = 256 << 20
-MAX_BULK: Final = MAX_MEMORY // (16 << 20)
+MAX_BULK: Final = MAX_MEMORY // MAX_SIZE
 MAX_BULK_OF_KEY: Final = 4
 _AGAIN: Final = 5
 

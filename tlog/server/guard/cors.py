@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from tlog.errors import MalformedInputError
-from tlog.server.guard.public import Public, is_public
+from tlog.server.guard.public import PROOFS, Public, is_public
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # An origin as a browser sends it (RFC 6454 section 6.2): in lower case, without path.
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?")
 _SHARED: Final = ("/checkpoint", "/chain", "/v1/log")
-_SHARED_BELOW: Final = ("/tile/", "/v1/proof/")
 _PREFLIGHT_SECONDS: Final = b"3600"
 _Fields = list[tuple[bytes, bytes]]
 
@@ -68,4 +67,4 @@ class Cors:
         ]
 
     def _is_shared(self, path: str) -> bool:
-        return (path in _SHARED or path.startswith(_SHARED_BELOW)) and is_public(self._public, path)
+        return (path in _SHARED or path.startswith(PROOFS)) and is_public(self._public, path)

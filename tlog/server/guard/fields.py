@@ -57,6 +57,12 @@ def prefers_minimal(headers: Headers) -> bool:
     return False
 
 
+def accepts(headers: Headers, named: str) -> bool:
+    """Tell whether a request names a media type among those it accepts (RFC 9110 section 12.5.1); ranges do not count."""
+    ranges = [each.replace(" ", "").lower().split(";") for each in headers.get("accept", "").split(",")]
+    return any(name == named and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & {*more} for name, *more in ranges)
+
+
 def accepts_gzip(headers: Headers) -> bool:
     """Tell whether an answer may be gzip-encoded (RFC 9110 section 12.5.3): accepted, and not liked less than plain."""
     weights: dict[str, float] = {}

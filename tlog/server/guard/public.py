@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 Public = Literal["checkpoint", "proofs", "all"]
 _LEVELS: Final[tuple[Public, ...]] = ("checkpoint", "proofs", "all")
-_PROOFS: Final = ("/tile/", "/v1/proof/")
+PROOFS: Final = ("/tile/", "/v1/proof/")
 _ENTRIES: Final = "/tile/entries/"
 _PRIVATE: Final = "no-store"
 
 
 def is_public(public: Public, path: str) -> bool:
     """Tell whether a path of the public half needs no key."""
-    needed: Public = "all" if path.startswith(_ENTRIES) else "proofs" if path.startswith(_PROOFS) else "checkpoint"
+    needed: Public = "all" if path.startswith(_ENTRIES) else "proofs" if path.startswith(PROOFS) else "checkpoint"
     return _LEVELS.index(needed) <= _LEVELS.index(public)
 
 
