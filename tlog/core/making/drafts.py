@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from tlog.core.canonical import canonical
 from tlog.core.commitment import SALT_SIZE, commit_all
@@ -16,11 +17,11 @@ from tlog.errors import InvalidEventError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.event import Event
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.making.parsing import ParsedEvent
 
 _BETWEEN: Final = '","'
+_CACHED: Final = 4_096
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -70,20 +71,29 @@ def draft_entries(events: Sequence[ParsedEvent], keys: BucketKeys, salts: bytes,
     ]
     hashes = encode_hashes_base64url(commit_all([*actors, *resources]))
     drafts = []
+    actor_text, resource_text, related_text = keys.actor_text, keys.resource_text, keys.related_text
     columns = zip(events, actors, resources, related, hashes[: len(events)], hashes[len(events) :], strict=True)
     for parsed, actor, resource, others, actor_hash, resource_hash in columns:
         event = parsed.event
         resource_type, outcome, source, operation = event.resource.type, event.outcome, event.source, event.operation
-        texts = _key_texts(event, keys)
+        # The index keys in their order (docs/reference/formats.md, "Entry").
+        first = actor_text("" if event.actor.userId is UNSET else event.actor.userId)
+        second = resource_text(resource_type, event.resource.id)
+        public = _public_keys(event.action, operation, source if source is UNSET else source.id)
+        texts = f'"{first}","{second}",{public.joined}'
         # Eight bytes are ten characters and some bits: those that share the ten are looked at closely.
-        if len({text[:10] for text in texts}) != len(texts):
-            _check_distinct(texts)
+        if first[:10] == second[:10] or first[:10] in public.beginnings or second[:10] in public.beginnings:
+            _check_distinct([first, second, *public.texts])
+        if event.relatedResources is not UNSET:
+            named = [related_text(each.type, each.id) for each in event.relatedResources]
+            _check_distinct([first, second, *public.texts, *named])
+            texts += f',"{_BETWEEN.join(named)}"'
         between = f'"related":["{_BETWEEN.join(encode_hashes_base64url(commit_all(others)))}"],' if others else ""
         verb = "" if operation is UNSET else f'"operation":"{operation}",'
         from_source = "" if source is UNSET else f'"source":{{"id":"{source.id}","seq":{source.seq}}},'
         head = (
             f'{{"action":"{event.action}","commitments":{{"actor":"{actor_hash}",{between}"resource":"{resource_hash}"}},'
-            f'"eventId":"{parsed.event_id}","keys":["{_BETWEEN.join(texts)}"],"loggedAt":"'
+            f'"eventId":"{parsed.event_id}","keys":[{texts}],"loggedAt":"'
         )
         tail = (
             f'",{verb}"outcome":"{"unknown" if outcome is UNSET else outcome}","resourceType":"{resource_type}",'
@@ -121,24 +131,25 @@ def _disclose_related(events: Sequence[ParsedEvent], salts: bytes) -> list[tuple
     return disclosures
 
 
-def _key_texts(event: Event, keys: BucketKeys) -> list[str]:
-    """Return the index keys of an event in their order (docs/reference/formats.md, "Entry")."""
-    user_id, resource = event.actor.userId, event.resource
-    texts = [
-        keys.actor_text("" if user_id is UNSET else user_id),
-        keys.resource_text(resource.type, resource.id),
-        public_text("action", event.action),
-    ]
-    if event.operation is not UNSET:
-        texts.append(public_text("operation", event.operation))
-    if event.source is not UNSET:
-        texts.append(public_text("source", event.source.id))
-    if event.relatedResources is not UNSET:
-        texts += [keys.related_text(each.type, each.id) for each in event.relatedResources]
-    return texts
+class _PublicKeys(NamedTuple):
+    """The public index keys of an event, how they stand in its entry, and their first ten characters."""
+
+    texts: tuple[str, ...]
+    joined: str
+    beginnings: frozenset[str]
+
+
+@lru_cache(maxsize=_CACHED)
+def _public_keys(action: str, operation: str | UnsetType, source_id: str | UnsetType) -> _PublicKeys:
+    members = {"action": action, "operation": operation, "source": source_id}
+    texts = tuple(public_text(kind, value) for kind, value in members.items() if value is not UNSET)
+    _check_distinct(texts)
+    return _PublicKeys(texts, f'"{_BETWEEN.join(texts)}"', frozenset(text[:10] for text in texts))
 
 
 def _check_distinct(texts: Sequence[str]) -> None:
+    if len({text[:10] for text in texts}) == len(texts):
+        return
     keys = [parse_base64url(text.encode(), "an index key", KEY_SIZE) for text in texts]
     if len({key[:DISTINCT_SIZE] for key in keys}) != len(keys):
         message = "two index keys of this event begin alike; change the resource's id"
