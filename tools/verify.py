@@ -1267,6 +1267,8 @@ class Answer:
                 answers[index] = matched
             elif "eventId" not in entries[index] and "control" not in question:
                 self.apart.append((index, entries[index]))
+            else:
+                continue
             self.unknown += [index] if matched and not entries[index]["known"] else []
         shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
         rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())

@@ -87,7 +87,8 @@ def ask_offline_of_a_set(parts, question, directory):
     place.mkdir()
     places = [part.get("part") for part in parts]
     # A file has the number of its part, where parts are missing; where they are wrong it has the number of its place.
-    lacking = all(place and 1 <= place[0] <= place[1] > len(parts) and place[1] == places[0][1] for place in places)
+    whole = all(isinstance(place, list) and [*map(type, place)] == [int, int] for place in places)
+    lacking = whole and all(1 <= place[0] <= place[1] > len(parts) and place[1] == places[0][1] for place in places)
     numbers = [place[0] for place in places] if lacking else range(1, len(parts) + 1)
     for number, part in zip(numbers, parts, strict=True):
         (place / f"{number:06d}.json").write_bytes(file_of(part))
@@ -410,7 +411,9 @@ def test_what_a_version_does_not_know_is_never_a_whole_answer(ask):
     for question in (ALONE, ALONE | {"control": "order"}, {"control": "order"}):
         code, said = ask(LOG.bundle(question), question)
         assert code == 3, said
-    for question in ({"control": "outcome"}, {"resourceType": "patient", "resourceId": "P:3"}, {"action": "read"}):
+    others = {"resourceType": "patient", "resourceId": "P:3"}
+    # The first key of a control entry says of what type it is: those of the type order have nothing to say of outcomes.
+    for question in ({"control": "outcome"}, ALONE | {"control": "outcome"}, others, {"action": "read"}):
         assert ask(LOG.bundle(question), question)[0] == 0
     assert ask(LOG.bundle({"control": "order"}, mode="count"), {"control": "order"}, "count")[0] == 0
 
