@@ -8,6 +8,8 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +121,44 @@ def opened(location: Location) -> Callable[..., AbstractAsyncContextManager[Log]
             yield log
 
     return open_it
+
+
+@pytest.fixture
+def standby_away(postgres: EmbeddedPostgres) -> Iterator[Callable[[], None]]:
+    """A PostgreSQL whose commits wait for a standby that there is not. Returns what ends that; the end of the test does, too."""
+    address = postgres.conninfo(user="postgres", dbname="postgres")
+    ended = threading.Event()
+
+    def demand(names: str) -> None:
+        with psycopg.connect(address, autocommit=True) as admin:
+            admin.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(names))
+            admin.execute("SELECT pg_reload_conf()")
+
+    def commit_until_it_waits() -> None:
+        with psycopg.connect(address, autocommit=True, application_name="probe") as probe:
+            for number in itertools.count():
+                if ended.is_set():
+                    return
+                probe.execute(sql.SQL("COMMENT ON DATABASE postgres IS {}").format(str(number)))
+
+    def end() -> None:
+        ended.set()
+        demand("")
+
+    probe = threading.Thread(target=commit_until_it_waits)
+    demand("nobody")
+    probe.start()
+    try:
+        with psycopg.connect(address, autocommit=True) as admin:
+            deadline = time.monotonic() + 60
+            asked = "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE application_name = 'probe'"
+            while admin.execute(asked).fetchone() != (True,):
+                assert time.monotonic() < deadline, "no commit waits for a standby"
+                time.sleep(0.01)
+        yield end
+    finally:
+        end()
+        probe.join()
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import struct
 import threading
 
 import pytest
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tlog.errors import MalformedInputError, OverloadedError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.connection import translated
+from tlog.storage.connection import Connection, translated
 from tlog.storage.database import Database, snapshot
 
 pytestmark = pytest.mark.anyio
@@ -261,3 +261,51 @@ async def test_no_connection_stays_open_that_was_only_asked(connect, database):
                 return
             await asyncio.sleep(0.02)
         pytest.fail("a connection is still there")
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - a server that is asked sets no event
+            await asyncio.sleep(0.01)
+
+
+async def commit_and_stop_waiting(kind, database, standby_away):
+    """Stop waiting for a COMMIT that waits for a standby; return what is visible then, and once no standby is needed."""
+    with database.connect_admin() as admin:
+        count = sql.SQL("SELECT count(*) FROM pg_shdescription WHERE description = 'committed'")
+        statement = sql.SQL("COMMENT ON DATABASE {} IS 'committed'").format(sql.Identifier(admin.info.dbname))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+        connection = await kind.connect(database.admin, autocommit=True)
+        pid = connection.info.backend_pid
+        task = asyncio.create_task(connection.execute(statement))
+        await until(lambda: admin.execute(waits, (pid,)).fetchone() == (1,))
+        task.cancel()
+        await asyncio.wait([task])
+        await connection.close()
+        before = admin.execute(count).fetchone()[0]
+        standby_away()
+        there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        await until(lambda: admin.execute(there, (pid,)).fetchone() == (0,))
+        return before, admin.execute(count).fetchone()[0]
+
+
+async def test_who_stops_waiting_cancels_no_commit(database, standby_away):
+    assert await commit_and_stop_waiting(Connection, database, standby_away) == (0, 1)
+
+
+async def test_the_drivers_own_connection_cancels_it(database, standby_away):
+    """The control: what is on no standby is visible, and would be acknowledged."""
+    assert (await commit_and_stop_waiting(AsyncConnection, database, standby_away))[0] == 1
+
+
+async def test_who_stops_waiting_for_nothing_keeps_the_connection(database):
+    async with await Connection.connect(database.service, autocommit=True) as connection:
+        with pytest.raises(asyncio.CancelledError):
+            await connection.wait(cancelled())
+        assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+
+
+def cancelled():
+    """What the driver waits for, cancelled before anything was sent."""
+    raise asyncio.CancelledError
+    yield

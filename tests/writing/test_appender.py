@@ -18,7 +18,7 @@ from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.scan import scan
-from tlog.writing.appender import Appender
+from tlog.writing.appender import Appender, _Group
 from tlog.writing.drafting import LOCAL, draft_events
 
 pytestmark = pytest.mark.anyio
@@ -325,3 +325,97 @@ async def test_known_events_are_found_by_the_index_however_many_are_asked_for(op
             plans.append("\n".join(row[0] for row in rows))
     assert ["Seq Scan on leaf" in plan for plan in plans] == [False, True]
     assert "leaf_event_id_key" in plans[0]
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what the appender does sets no event
+            await asyncio.sleep(0.01)
+
+
+async def commit_late(log, event):
+    """Append an event whose COMMIT waits for a standby, until the event is refused."""
+    groups, append_group = [], log.appender._append_group
+
+    async def noting(store, group):
+        groups.append(group)
+        await append_group(store, group)
+
+    log.appender._append_group = noting
+    waiting = asyncio.create_task(append(log, event))
+    await until(lambda: groups and groups[-1].committing)
+    log.appender._tire(groups[-1])  # as the clock does after ten seconds
+    with pytest.raises(OverloadedError, match=r"^appending waits for a standby; try again with the same eventIds$"):
+        await waiting
+
+
+async def test_a_commit_that_waits_for_a_standby_is_refused_and_never_cancelled(opened, request):
+    first, second, third = sample_events(3)
+    async with opened() as log:
+        assert (await append(log, [first]))[0].index == 1
+        lift = request.getfixturevalue("standby_away")
+        await commit_late(log, [second])
+        assert log.appender.waits_for == "standby"
+        for _ in range(3):
+            with pytest.raises(OverloadedError, match="waits for a standby"):
+                await append(log, [third])
+        assert len(await rows(log)) == 2, "nobody sees what is on no standby"
+        lift()
+        await until(lambda: not log.appender.waits_for)
+        assert log.appender._watermark._size == 3
+        assert [(receipt.index, receipt.duplicate) for receipt in await append(log, [second, third])] == [
+            (2, True),
+            (3, False),
+        ]
+
+
+async def test_ten_seconds_are_kept_by_the_clock(opened, request):
+    async with opened() as log:
+        lift = request.getfixturevalue("standby_away")
+        log.appender._patience = 0.01
+        with pytest.raises(OverloadedError, match="appending waits for"):
+            await append(log, sample_events(1))
+        lift()
+
+
+async def test_who_waits_meanwhile_is_refused_as_well(opened):
+    async with opened() as log:
+        appender = Appender(AppendStore(log.database), log.clock)  # nobody runs it
+        waiting = asyncio.create_task(append_over(appender, log))
+        await until(lambda: appender.waiting_events == 3)
+        appender._tire(_Group())
+        with pytest.raises(OverloadedError, match="appending waits for the database"):
+            await waiting
+        assert (appender.waiting_events, appender.waits_for) == (0, "database")
+
+
+async def test_the_end_does_not_wait_for_a_standby(opened, database, request):
+    """What waits is not cancelled: nobody sees it before the standby is no longer needed, and then everybody."""
+    size = "SELECT size FROM tlog.log_state"
+    first, second = sample_events(2)
+    async with opened() as log:
+        await append(log, [first])
+        lift = request.getfixturevalue("standby_away")
+        await commit_late(log, [second])
+    with database.connect_admin() as admin:
+        assert admin.execute(size).fetchone() == (2,)
+        lift()
+        await until(lambda: admin.execute(size).fetchone() == (3,))
+
+
+async def test_whoever_waits_when_the_appender_is_cut_off_is_told(opened, request):
+    async with opened() as log:
+        appender = Appender(AppendStore(log.database), log.clock)
+        running = asyncio.create_task(appender.run())
+        request.getfixturevalue("standby_away")
+        waiting = asyncio.create_task(append_over(appender, log))
+        await until(lambda: appender._under_way)
+        running.cancel()
+        with pytest.raises(OverloadedError, match="the log is closing"):
+            await waiting
+        await asyncio.wait([running])
+        assert running.cancelled()
+
+
+async def append_over(appender, log):
+    return await appender.append(draft_events(parse_batch(sample_events(3)), log.bucket_keys, LOCAL))

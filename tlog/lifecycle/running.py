@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 _REINDEX_SECONDS: Final = 24 * 3600.0
 _PROGRESS_SECONDS: Final = 0.5
 _REOPEN_SECONDS: Final = 1.0
+# What a step of sealing or indexing may take at the end. A service is given less: its supervisor does not wait for ever.
+_PATIENCE: Final = 30.0
+SERVICES_PATIENCE: Final = 5.0
+_CHILDS_PATIENCE: Final = 2.0
+_CUT_SECONDS: Final = 1.0
 
 
 @asynccontextmanager
-async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
+async def running(log: Log, patience: float = _PATIENCE) -> AsyncIterator[asyncio.Task[None]]:
     """Run the appender, what goes on in the background, and the watch over the embedded database, while the body runs.
 
     Yields a task that ends when appending or the background ends: only by an error, and then the process must end too.
+    At the end appending and the background have `patience` seconds each to end what they are doing.
     """
     appending = asyncio.create_task(log.appender.run(), name="appender")
     background = asyncio.create_task(log.background.run(), name="background")
@@ -44,10 +50,23 @@ async def running(log: Log) -> AsyncIterator[asyncio.Task[None]]:
             watching.cancel()
         log.background.stop()
         try:
-            await background
+            await _end(background, patience)
         finally:
             log.appender.close()
-            await appending  # of two errors this one is the cause: nothing can be sealed over a database that went back
+            # Of two errors this one is the cause: nothing can be sealed over a database that went back.
+            await _end(appending, 0 if log.appender.waits_for else patience)
+
+
+async def _end(task: asyncio.Task[None], patience: float) -> None:
+    """Wait for a task that was told to end; whoever still waits for the database then is cut off from it.
+
+    No statement is cancelled by that: connections are closed, and what was to be committed may be (`tlog.storage.connection`).
+    """
+    while not (await asyncio.wait([task], timeout=patience))[0]:
+        task.cancel()
+        patience = _CUT_SECONDS
+    if not task.cancelled():
+        await task
 
 
 async def _first_to_end(*tasks: asyncio.Task[None]) -> None:
@@ -66,14 +85,14 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
 
     """
     if not supervised:
-        async with open_log(location, interval=interval) as log, running(log) as background:
+        async with open_log(location, interval=interval) as log, running(log, SERVICES_PATIENCE) as background:
             await _until_it_ends(background, signals=True)
         return
     parent = await Parent.listen()
     try:
         while not parent.gone:
             try:
-                async with open_log(location, interval=interval) as log, running(log) as background:
+                async with open_log(location, interval=interval) as log, running(log, _CHILDS_PATIENCE) as background:
                     reporting = asyncio.create_task(report(log.background))
                     obeying = asyncio.create_task(parent.obey(log.background))
                     try:

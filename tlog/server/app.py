@@ -25,6 +25,7 @@ from tlog.server.guard.parameters import check_path, taking
 from tlog.server.guard.public import unless_public
 from tlog.server.observe.checks import Checks
 from tlog.server.observe.metrics import Metrics
+from tlog.server.observe.ready import Ready
 from tlog.server.service import Service
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def create_app(
 
     """
     admission = Admission(log, authenticator)
-    service = Service(log, admission, Metrics(log), Checks(log.location, log.clock), Cors(cors_origin, public), public)
+    checks = Checks(log.location, log.clock)
+    service = Service(log, admission, Metrics(log), checks, Ready(log), Cors(cors_origin, public), public)
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),

@@ -14,7 +14,7 @@ import uvicorn
 
 from tlog.errors import OperatorError
 from tlog.lifecycle.opening import open_log
-from tlog.lifecycle.running import running
+from tlog.lifecycle.running import SERVICES_PATIENCE, running
 from tlog.location import DEFAULT_INTERVAL, tune_memory
 from tlog.server.app import create_app
 from tlog.server.guard.auth import Authenticator
@@ -103,7 +103,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, server.handle_exit, signal.SIGINT, None)
     loop.add_signal_handler(signal.SIGTERM, _drain, server, service, drain)
-    async with running(service.log) as background:
+    looking = asyncio.create_task(service.ready.run(), name="looking")
+    async with running(service.log, SERVICES_PATIENCE) as background:
 
         def stop(task: asyncio.Task[None]) -> None:
             server.should_exit = True
@@ -114,7 +115,9 @@ async def _serve(
         announcing = asyncio.create_task(_announce(server, listener, on_ready))
         await server.serve([listener])
         announcing.cancel()
+        looking.cancel()
         await service.checks.stop()
+        await asyncio.wait([looking])
 
 
 def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.public import Public
     from tlog.server.observe.checks import Checks
     from tlog.server.observe.metrics import Metrics
+    from tlog.server.observe.ready import Ready
 
 # Each set of evidence holds one of the few connections, and a snapshot, for as long as it is sent.
 _SETS: Final = 2
@@ -30,6 +31,7 @@ class Service:
     admission: Admission
     metrics: Metrics
     checks: Checks
+    ready: Ready
     cors: Cors
     public: Public
     stopping: bool = False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, waiting
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout, TooManyRequests
 
@@ -15,9 +17,28 @@ from tlog.errors import DamagedLogError, NoSpaceError, OverloadedError, UnsafeDa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from psycopg.abc import PQGen
+
 
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
-Connection = AsyncConnection[TupleRow]
+Result = TypeVar("Result")
+
+
+class Connection(AsyncConnection[TupleRow]):
+    """A connection that never asks the server to cancel a statement: whoever stops waiting closes it.
+
+    The driver asks for that when the task that waits is cancelled. A COMMIT that waits for a standby would then be visible, and
+    its end be reported, without being there. A server whose connection was closed goes on waiting.
+    """
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - the driver's signature
+        """Let a statement go on until it is done."""
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
 
 
 @contextmanager

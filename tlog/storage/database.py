@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
@@ -92,7 +92,7 @@ class Database:
         """
         with _named(self._login_for(role)):
             try:
-                return await AsyncConnection.connect(
+                return await Connection.connect(
                     _as_role(self._login_for(role), role),
                     autocommit=True,
                     connect_timeout=_CONNECT_TIMEOUT,
@@ -151,6 +151,7 @@ class Database:
         """Return a pool, still closed, of at most `size` connections that act as `role`."""
         return AsyncConnectionPool(
             _as_role(self._conninfo, role),
+            connection_class=Connection,
             min_size=1,
             max_size=size,
             max_waiting=16 * size,
@@ -222,7 +223,7 @@ class Database:
 
 async def _connect(conninfo: str) -> Connection:
     with _named(conninfo):
-        return await AsyncConnection.connect(
+        return await Connection.connect(
             conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
         )
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tlog.storage.database import Database
 
 
+_CLOSE_SECONDS: Final = 1.0
 _NEVER: Final = SealedCheckpoint(0, b"", b"", b"", 0)
 
 
@@ -55,19 +56,19 @@ class ReadStore:
         self._pool = database.pool("tlog_reader", connections)
         self._largest = _NEVER
 
-    async def open(self) -> None:
-        """Open the pool and wait for its first connection.
+    async def open(self, *, wait: bool = True) -> None:
+        """Open the pool and, unless told otherwise, wait for its first connection.
 
         Raises:
             OverloadedError: the database cannot be reached.
 
         """
         with translated():
-            await self._pool.open(wait=True, timeout=10)
+            await self._pool.open(wait=wait, timeout=10)
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the pool, whether or not the database answers those that it still has."""
+        await self._pool.close(timeout=_CLOSE_SECONDS)
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:

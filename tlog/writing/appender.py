@@ -12,6 +12,9 @@ if another process appended after all, the group is hashed, packed and written a
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
 is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not. After a group
 with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index.
+
+A COMMIT may wait for a standby without end. After ten seconds whoever waits is refused, and so is everybody who comes, until
+that COMMIT is done.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import structlog
 
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_GROUP_SIZE: Final = 16 << 20
 MAX_WAITING_EVENTS: Final = 50_000
+# Seconds after which the requests of a transaction that is not done are refused. The transaction goes on: a COMMIT that waits for
+# a standby must not be cancelled, or PostgreSQL would make it visible where no standby has it.
+PATIENCE: Final = 10.0
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
 _AHEAD_EVENTS: Final = 3_000
 _TOGETHER: Final = 100
@@ -74,6 +80,7 @@ class _Group:
         self.events = 0
         self.size = 0
         self.repeats = False
+        self.committing = False
         self._start: State | None = None
         self._rows: list[ChainedRows] = []
         self._places: list[_Place] = []
@@ -174,6 +181,7 @@ class Appender:
         *,
         reached: tuple[int, bytes] = (0, CHAIN_START),
         max_waiting: int = MAX_WAITING_EVENTS,
+        patience: float = PATIENCE,
     ) -> None:
         """Prepare.
 
@@ -182,8 +190,11 @@ class Appender:
             clock: returns the current time, aware.
             reached: size and chain hash of the log that the database must hold at least: what is anchored.
             max_waiting: how many events may wait; a request for which there is no room is refused.
+            patience: seconds that a transaction may take until its requests are refused.
 
         """
+        self._patience = patience
+        self._late: set[_Group] = set()
         self._stores = store, store.twin()
         self._clock = clock
         self._max_waiting = max_waiting
@@ -206,13 +217,22 @@ class Appender:
         """How many events wait for their group's turn."""
         return self._waiting_events
 
+    @property
+    def waits_for(self) -> Literal["", "standby", "database"]:
+        """What appending has been waiting for too long, "" for nothing."""
+        if not self._late:
+            return ""
+        return "standby" if any(group.committing for group in self._late) else "database"
+
     def check_room(self, events: int) -> None:
         """Check that so many events could wait now.
 
         Raises:
-            OverloadedError: there is no room for so many, or the log is closing.
+            OverloadedError: there is no room for so many, appending stands still, or the log is closing.
 
         """
+        if self._late:
+            raise self._standstill()
         if self._closing or self._waiting_events + events > self._max_waiting:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
@@ -247,12 +267,14 @@ class Appender:
     async def run(self) -> None:
         """Append the requests that wait, until `close` is called and no request waits any more.
 
+        Whoever cannot wait for that cancels it: then connections are closed, and the server goes on with what it is doing.
+
         Raises:
             RollbackError: the database went back. No lane appends anything any more; requests are refused.
 
         """
         try:
-            # A lane that refuses stops the other before its next transaction. It is not cancelled: that would cancel a COMMIT.
+            # A lane that refuses stops the other before its next transaction. It is not cancelled: its COMMIT may succeed.
             await asyncio.gather(*map(self._lane, self._stores))
             if self._refused is not None:
                 raise self._refused
@@ -312,8 +334,14 @@ class Appender:
 
     async def _append_group(self, store: AppendStore, group: _Group) -> None:
         outcomes: Sequence[Receipts | TlogError]
+        tiring = asyncio.get_running_loop().call_later(self._patience, self._tire, group)
         try:
             outcomes = await self._commit(store, group)
+        except asyncio.CancelledError:
+            _answer(
+                group, [OverloadedError("the log is closing; try again with the same eventIds")] * len(group.requests)
+            )
+            raise
         except RollbackError as error:
             self._refused = self._refused or error
             self._closing = True
@@ -328,12 +356,23 @@ class Appender:
             _log.error("append failed", error=type(error).__name__, place=place)
             self._foreseen = self._last_end = None
             outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group.requests)
-        for request, outcome in zip(group.requests, outcomes, strict=True):
-            with suppress(asyncio.InvalidStateError):  # the request's client went away meanwhile
-                if isinstance(outcome, TlogError):
-                    request.done.set_exception(outcome)
-                else:
-                    request.done.set_result(outcome)
+        finally:
+            tiring.cancel()
+            self._late.discard(group)
+        _answer(group, outcomes)
+
+    def _tire(self, group: _Group) -> None:
+        """Refuse the requests of a group that takes too long, and those that wait; the group itself goes on."""
+        self._late.add(group)
+        _log.error("appending stands still", waits_for=self.waits_for)
+        for each in (group, *self._waiting):
+            _answer(each, [self._standstill()] * len(each.requests))
+        self._waiting.clear()
+        self._waiting_events = 0
+
+    def _standstill(self) -> OverloadedError:
+        what = "a standby" if self.waits_for == "standby" else "the database"
+        return OverloadedError(f"appending waits for {what}; try again with the same eventIds")
 
     async def _commit(self, store: AppendStore, group: _Group) -> Sequence[Receipts | TlogError]:
         group.drop_cancelled()
@@ -362,6 +401,7 @@ class Appender:
             self._locked(group, append.state, end)
             if rows:
                 await append.insert([each.packed for each in rows], end)
+            group.committing = True
         self._watermark.rise(end)
         return group.receipts()
 
@@ -413,6 +453,7 @@ class Appender:
             self._locked(group, append.state, rows.end)
             if ordered:
                 await append.insert([rows.packed], rows.end)
+            group.committing = True
         self._watermark.rise(rows.end)
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
@@ -420,6 +461,16 @@ class Appender:
             conflict or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
             for request, conflict in zip(group.requests, conflicts, strict=True)
         ]
+
+
+def _answer(group: _Group, outcomes: Sequence[Receipts | TlogError]) -> None:
+    """Tell the requests of a group what became of them, those that were not told yet."""
+    for request, outcome in zip(group.requests, outcomes, strict=True):
+        with suppress(asyncio.InvalidStateError):  # told already, or the request's client went away meanwhile
+            if isinstance(outcome, TlogError):
+                request.done.set_exception(outcome)
+            else:
+                request.done.set_result(outcome)
 
 
 async def _principals(append: Append, group: _Group, known: dict[str | None, FoundEvent]) -> dict[str, str | None]:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _MAX_INDEX_GAP: Final = 1.0
 _TAKE_IN_SECONDS: Final = 0.2
 _REPORT_SECONDS: Final = 0.2
-_END_SECONDS: Final = 30.0
 _log: Final = structlog.get_logger()
 
 

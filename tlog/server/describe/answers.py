@@ -281,7 +281,8 @@ class Readiness(Struct, kw_only=True):
 
     ready: bool
     reason: (
-        Annotated[Literal["stopping", "database", "no-checkpoint"], Meta(description="Why it should not")] | UnsetType
+        Annotated[Literal["stopping", "database", "standby", "no-checkpoint"], Meta(description="Why it should not")]
+        | UnsetType
     ) = UNSET
     size: Annotated[Number, Meta(description="Size of the latest checkpoint")] | UnsetType = UNSET
     leading: Annotated[bool, Meta(description="Whether this service seals")] | UnsetType = UNSET

@@ -6,6 +6,7 @@ the ID of an API key, never a path as it was sent, a query, a principal or an ev
     `metrics`  what this process counts, in the Prometheus text format
     `accesslog`  one line of JSON for each request
     `checks`  `tlog fsck` of the whole log, in a process of its own
+    `ready`  whether the service should get traffic, by a look at the database each second
 
 Words:
 
