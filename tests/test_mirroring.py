@@ -30,6 +30,7 @@ ELSEWHERE = {
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.
     "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
+    "keeping/failover.py": "writing/test_failover.py::test_a_replica_that_commits_did_not_wait_for_is_refused_until_it_is_accepted",
     "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",
     "cli/running.py": "cli/test_app.py::test_an_address_that_is_taken_is_named_before_anything_starts",

@@ -241,6 +241,10 @@ class RollbackError(OperatorError):
     exit_code = 5
 
 
+class FailoverError(RollbackError):
+    """Another PostgreSQL has taken the database's place, and nobody has said yet that the log goes on there."""
+
+
 class AnchorMissingError(OperatorError):
     """The log exists without its anchor, so nobody knows what was signed."""
 

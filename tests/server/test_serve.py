@@ -236,3 +236,15 @@ def test_sealer_that_meets_damage_ends_the_process(directory):
     server.append([json.loads(sample_events(1)[0])])
     assert server.process.wait(30) == 9
     assert "entry 1 does not hash to its leaf hash" in " ".join(server.said.read_text().split())
+
+
+def test_a_standby_that_commits_do_not_wait_for_is_refused_unless_the_loss_is_accepted(directory):
+    data = directory / "data"
+    server = start_server(data)
+    assert server.stop() == 0
+    with EmbeddedPostgres(data / "postgres") as postgres:
+        postgres.administer("SELECT pg_create_physical_replication_slot('standby')")
+    refused = tlog("serve", "--data", data, "--port", "0", check=False)
+    assert (refused.returncode, "PostgreSQL has a standby" in " ".join(refused.stderr.split())) == (4, True)
+    server = start_server(data, "--accept-loss-on-failover", token=server.token)
+    assert server.stop() == 0

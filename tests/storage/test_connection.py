@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tlog.errors import MalformedInputError, OverloadedError, UnreachableError, UnsafeDatabaseError
 from tlog.storage.connection import Connection, translated
-from tlog.storage.database import Database, snapshot
+from tlog.storage.database import Database, _patient, snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -247,6 +247,13 @@ async def test_a_server_that_never_answers_is_not_waited_for_twice(connect, data
         silent.settimeout(0.1)
         with silent.accept()[0], pytest.raises(TimeoutError):
             silent.accept()
+
+
+def test_how_long_a_machine_may_say_nothing_is_bounded_unless_the_address_says_how_long():
+    assert conninfo_to_dict(_patient("host=a"))["connect_timeout"] == "10"
+    given = conninfo_to_dict(_patient("postgresql://a,b/audit?connect_timeout=3&tcp_user_timeout=1"))
+    assert (given["host"], given["connect_timeout"], given["tcp_user_timeout"]) == ("a,b", "3", "1")
+    assert given["keepalives_idle"] == "3"
 
 
 async def test_no_connection_stays_open_that_was_only_asked(connect, database):

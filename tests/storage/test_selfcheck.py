@@ -102,3 +102,17 @@ async def test_a_privilege_that_is_missing_is_named(database):
         admin.execute("REVOKE SELECT ON public.tlog_migration FROM PUBLIC")
     with pytest.raises(UnsafeDatabaseError, match=r"refuses tlog's role a privilege it needs .*tlog_migration"):
         await Database(database.service, database.admin).check()
+
+
+async def test_a_standby_that_commits_do_not_wait_for_is_refused(database, request):
+    log = Database(database.service, database.admin)
+    await log.check_standbys()
+    with database.connect_admin() as admin:
+        admin.execute("SELECT pg_create_physical_replication_slot('a_standby')")
+        try:
+            with pytest.raises(UnsafeDatabaseError, match=r"PostgreSQL has a standby.*--accept-loss-on-failover"):
+                await log.check_standbys()
+            request.getfixturevalue("standby_away")
+            await log.check_standbys()
+        finally:
+            admin.execute("SELECT pg_drop_replication_slot('a_standby')")

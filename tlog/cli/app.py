@@ -23,7 +23,7 @@ _ORDER: Final = (
     *("demo", "init", "serve"),
     *("append", "import"),
     *("query", "prove", "export", "verify"),
-    *("fsck", "backup", "restore", "recover", "reindex"),
+    *("fsck", "backup", "restore", "recover", "failover", "reindex"),
     *("keys", "token"),
     *("seal", "signer"),
 )
@@ -81,6 +81,7 @@ for command in (
     keeping.backup,
     keeping.restore,
     keeping.recover,
+    keeping.failover,
     keeping.reindex,
     running.seal,
     running.signer,

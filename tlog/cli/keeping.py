@@ -1,8 +1,9 @@
-"""Commands that keep a log over the years: backup, restore, recover, reindex."""
+"""Commands that keep a log over the years: backup, restore, recover, failover, reindex."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,12 @@ import typer
 
 from tlog.cli.checking import anchor_reader
 from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, PostgresUser, SignerSocket, locate
-from tlog.cli.output import run, show_progress
+from tlog.cli.output import run, say, show_progress
+from tlog.errors import FailoverError, OperatorError
 from tlog.location import utc_now
 
 if TYPE_CHECKING:
+    from tlog.keeping.failover import Sides
     from tlog.keeping.recover import Recovered
     from tlog.storage.database import Database
 
@@ -122,6 +125,78 @@ def recover(  # noqa: PLR0917 - the options of a command line
         print(json.dumps({**document, "recovered": done.size - done.start, "dryRun": dry_run}))
     else:
         print(_describe_recovery(done, dry_run=dry_run))
+        if new_database and not dry_run:
+            print("then 'tlog failover --accept': this is another PostgreSQL than the one on which the log was signed")
+
+
+def failover(  # noqa: PLR0917 - the options of a command line
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = None,
+    admin_database: AdminUrl = None,
+    signer: SignerSocket = None,
+    postgres_user: PostgresUser = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Go on on the PostgreSQL that is there, and say so in the log for ever.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Show on which PostgreSQL the log was signed and which one is there, and go on there if that is accepted.
+
+    For a database that was promoted, restored to a moment, upgraded or read back from a dump, and is refused with FAILOVER.
+    """
+    location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
+
+    async def work() -> tuple[Sides, int | None]:
+        from tlog.keeping import failover as succession
+        from tlog.lifecycle.opening import check_log_here, database_to_recover, signer_of
+
+        check_log_here(location)
+        async with database_to_recover(location, new=False) as opened:
+            sides = await succession.compare(opened, signer_of(location))
+            say(_describe_sides(sides))
+            if not (accept and sides.differ):
+                return sides, None
+            if not yes and not _says_yes():
+                message = "nothing was accepted and nothing changed; type 'yes' to accept, or say --yes"
+                raise OperatorError(message)
+            return sides, await succession.accept(opened, signer_of(location), sides)
+
+    sides, sealed = run(work())
+    if json_output:
+        print(json.dumps({**_sides_document(sides), "sealed": sealed}))
+    elif sealed is not None:
+        print(f"the log goes on on the server that is there; {sealed:,} entries are sealed")
+        print("receipts of the server before from that size on are void; send again what they are about")
+    else:
+        print("run 'tlog failover --accept' to go on" if sides.differ else "there is nothing to accept")
+    if sides.differ and sealed is None:
+        raise typer.Exit(FailoverError.exit_code)
+
+
+def _says_yes() -> bool:
+    say(
+        "Shall the log go on on the server that is there? What that lacks is lost, and the log says so for ever. Type yes:"
+    )
+    return sys.stdin is not None and sys.stdin.readline().strip() == "yes"
+
+
+def _describe_sides(sides: Sides) -> str:
+    return "\n".join(
+        (
+            f"signed: {sides.anchored.size:,} entries, on system {sides.anchored.system}, timeline {sides.anchored.timeline}",
+            f"now: {sides.size:,} entries, on system {sides.primary.system}, timeline {sides.primary.timeline}",
+        )
+    )
+
+
+def _sides_document(sides: Sides) -> dict[str, object]:
+    signed, now = sides.anchored, sides.primary
+    return {
+        "signed": {"size": signed.size, "system": signed.system, "timeline": signed.timeline},
+        "now": {"size": sides.size, "system": now.system, "timeline": now.timeline},
+        "differ": sides.differ,
+    }
 
 
 def _describe_recovery(done: Recovered, *, dry_run: bool) -> str:

@@ -85,6 +85,14 @@ def serve(  # noqa: PLR0917 - the options of a command line
             metavar="ADDRESS", help="Address of a proxy in front, which may have many silent connections; repeatable."
         ),
     ] = None,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss-on-failover",
+            help="Serve although the database has a standby that commits do not wait for: what it lacks when it is promoted is "
+            "lost.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the log over HTTP."""
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
@@ -121,6 +129,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             cors_origin=cors_origin,
             public=public,
             trusted_proxies=trusted_proxy or (),
+            accept_loss=accept_loss,
             on_ready=ready,
         )
 

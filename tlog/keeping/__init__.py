@@ -1,4 +1,4 @@
-"""Keeping a log over the years: backups, and recovery of what a backup lacks.
+"""Keeping a log over the years: backups, recovery of what a backup lacks, and going on on another server.
 
 A log that is restored from last night's backup has lost the entries since, and has promised them: receipts are out,
 checkpoints are signed. Signing on top would fork the log. So the way back has two steps, and the log refuses to start
@@ -16,6 +16,7 @@ Words:
   hash.
 
     `backup`  makes a backup, and restores one
+    `failover`  says for ever that the log goes on on another server
     `recover`  brings signed entries back from a mirror, after comparing every one
 
 What stays lost is told: personal data that was in no backup, and entries that were acknowledged but not yet sealed.

@@ -423,4 +423,4 @@ async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps
             "nothing was published. Run 'tlog fsck'"
         )
         raise ForkError(message)
-    await store.publish(SealedCheckpoint(*anchored[1:]))
+    await store.publish(SealedCheckpoint(*anchored[1:6]))

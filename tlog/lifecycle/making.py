@@ -125,7 +125,8 @@ async def _create_anchor(anchor: Anchor, reader: ReadStore, verifier: Verifier) 
             "and keys, or use an empty database"
         )
         raise AnchorMissingError(message)
-    await asyncio.to_thread(anchor.create, Anchored(verifier.name, 0, EMPTY_ROOT, CHAIN_START, b"", 0))
+    first = Anchored(verifier.name, 0, EMPTY_ROOT, CHAIN_START, b"", 0, *await reader.primary())
+    await asyncio.to_thread(anchor.create, first)
 
 
 def _check_nothing_signed(anchor: Anchor) -> None:

@@ -37,6 +37,7 @@ from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
 from tlog.writing.appender import Appender
 from tlog.writing.background import ChildProcess, External, InProcess
+from tlog.writing.failover import Succession, is_named, is_same, refusal
 from tlog.writing.sealer import check_anchored
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from tlog.core.note import Verifier
     from tlog.location import Sealing
     from tlog.signing.signer import Signing
-    from tlog.storage.rows import Epoch, SealedCheckpoint
+    from tlog.storage.rows import Epoch, Primary, SealedCheckpoint
     from tlog.writing.background import Background
 
 
@@ -243,6 +244,7 @@ async def open_log(
     sealing: Sealing = "here",
     index: bool = True,
     tiling: Tiling = TILING,
+    acknowledges: bool = True,
 ) -> AsyncIterator[Log]:
     """Open a log for appending, sealing and reading; close it in order at the end.
 
@@ -253,6 +255,7 @@ async def open_log(
         sealing: where the log is sealed and indexed: in this process, in a child of it, or by others.
         index: whether to index at all, if that is in this process.
         tiling: how long the index's segments are, if it is made in this process.
+        acknowledges: whether this process acknowledges events, so that it may go on on a standby that was promoted.
 
     Raises:
         OperatorError: the log must not go on as it is; the message says what to do. Raised inside the `async with`
@@ -277,14 +280,15 @@ async def open_log(
         await reader.open()
         stack.push_async_callback(reader.close)
         await _check_origin(reader, signer.verifier)
-        anchored = await check_log(reader, signer)
+        anchored, primary = await check_log(reader, signer)
         last = max(anchored.sealed_at, (await reader.state()).last_logged_at)
         check_clock(clock(), last)
         steady = SteadyClock(clock, last)
         bucket_keys = await asyncio.to_thread(directory.bucket_keys)
         await _check_bucket_keys(reader, bucket_keys)
         reached = anchored.size, anchored.chain_hash
-        appender = Appender(AppendStore(database), steady, reached=reached)
+        succession = Succession(primary, signer.read, acknowledges=acknowledges)
+        appender = Appender(AppendStore(database), steady, reached=reached, succession=succession)
 
         background: Background
         if sealing == "here":
@@ -310,11 +314,13 @@ async def open_log(
         )
 
 
-async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
-    """Check that the database neither lags nor contradicts the anchor; return what is anchored.
+async def check_log(reader: ReadStore, signer: Signing) -> tuple[Anchored, Primary]:
+    """Check that the database neither lags nor contradicts the anchor, and is on the server that the anchor names.
+
+    Returns what is anchored, and that server, or another one that an entry names.
 
     Raises:
-        OperatorError: it does; see `tlog.writing.sealer.check_anchored`.
+        OperatorError: it does, or is not; see `tlog.writing.sealer.check_anchored`, `tlog.writing.failover`.
         OverloadedError: the database or the signer is away.
 
     """
@@ -322,7 +328,10 @@ async def check_log(reader: ReadStore, signer: Signing) -> Anchored:
     published = await reader.latest_checkpoint()
     anchored = await asyncio.to_thread(signer.read)
     check_anchored(anchored, signer.verifier, published, (await reader.state()).size)
-    return anchored
+    primary = await reader.primary()
+    if not is_same(anchored, primary) and not is_named(primary, await reader.failovers(anchored.size)):
+        raise refusal(anchored, primary)
+    return anchored, primary
 
 
 async def _check_origin(reader: ReadStore, verifier: Verifier) -> None:

@@ -85,14 +85,20 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
 
     """
     if not supervised:
-        async with open_log(location, interval=interval) as log, running(log, SERVICES_PATIENCE) as background:
+        async with (
+            open_log(location, interval=interval, acknowledges=False) as log,
+            running(log, SERVICES_PATIENCE) as background,
+        ):
             await _until_it_ends(background, signals=True)
         return
     parent = await Parent.listen()
     try:
         while not parent.gone:
             try:
-                async with open_log(location, interval=interval) as log, running(log, _CHILDS_PATIENCE) as background:
+                async with (
+                    open_log(location, interval=interval, acknowledges=False) as log,
+                    running(log, _CHILDS_PATIENCE) as background,
+                ):
                     reporting = asyncio.create_task(report(log.background))
                     obeying = asyncio.create_task(parent.obey(log.background))
                     try:

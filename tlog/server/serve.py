@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _BACKLOG: Final = 1024
 # How long answers that are under way may take once connections are no longer accepted.
 GRACE_SECONDS: Final = 8
+_REFUSED_SECONDS: Final = 1  # and where the log refuses to go on
 
 
 async def serve(
@@ -48,6 +49,7 @@ async def serve(
     cors_origin: str | None = None,
     public: Public = "all",
     trusted_proxies: Collection[str] = (),
+    accept_loss: bool = False,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -67,6 +69,7 @@ async def serve(
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
         public: what needs no key.
         trusted_proxies: addresses of proxies in front, which bring the connections of many.
+        accept_loss: whether the database may have a standby that lacks acknowledged events when it is promoted.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -77,6 +80,8 @@ async def serve(
         if prepare is not None:
             await prepare()
         async with open_log(location, interval=interval, sealing=sealing) as log:
+            if not accept_loss:
+                await log.database.check_standbys()
             with ExitStack() as stack:
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
@@ -107,6 +112,8 @@ async def _serve(
     async with running(service.log, SERVICES_PATIENCE) as background:
 
         def stop(task: asyncio.Task[None]) -> None:
+            # Nothing is appended any more, and what still waits for the database would be refused.
+            server.config.timeout_graceful_shutdown = _REFUSED_SECONDS
             server.should_exit = True
             if not task.cancelled():
                 task.exception()  # retrieved here, raised where the task is awaited

@@ -27,22 +27,30 @@ CREATE TABLE anchor (
     root BLOB NOT NULL CHECK (length(root) = 32),
     chain_hash BLOB NOT NULL CHECK (length(chain_hash) = 32),
     note BLOB NOT NULL,
-    sealed_at INTEGER NOT NULL
+    sealed_at INTEGER NOT NULL,
+    system TEXT NOT NULL,
+    timeline INTEGER NOT NULL CHECK (timeline >= 0),
+    synchronous INTEGER NOT NULL CHECK (synchronous IN (0, 1))
 ) STRICT
 """
-_SELECT: Final = "SELECT origin, size, root, chain_hash, note, sealed_at FROM anchor"
-_INSERT: Final = "INSERT INTO anchor VALUES (1, ?, ?, ?, ?, ?, ?)"
+_SELECT: Final = "SELECT origin, size, root, chain_hash, note, sealed_at, system, timeline, synchronous FROM anchor"
+_INSERT: Final = "INSERT INTO anchor VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADVANCE: Final = """
-UPDATE anchor SET size = ?, root = ?, chain_hash = ?, note = ?, sealed_at = ?
+UPDATE anchor
+SET size = ?, root = ?, chain_hash = ?, note = ?, sealed_at = ?, system = ?, timeline = ?, synchronous = ?
 WHERE origin = ? AND size = ? AND root = ? AND note = ? AND sealed_at < ?
 """
-_TYPES: Final = (str, int, bytes, bytes, bytes, int)
+_TYPES: Final = (str, int, bytes, bytes, bytes, int, str, int, int)
 _FULL: Final = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE))
 _BUSY_SECONDS: Final = 10.0
 
 
 class Anchored(NamedTuple):
-    """What was signed last: the signed note (empty before the first), and microseconds since 1970 of the signing."""
+    """What was signed last: the signed note (empty before the first), and microseconds since 1970 of the signing.
+
+    `system`, `timeline` and `synchronous` are those of the PostgreSQL that held the log then (`tlog.storage.rows.Primary`); an
+    empty system is that of no server yet.
+    """
 
     origin: str
     size: int
@@ -50,6 +58,9 @@ class Anchored(NamedTuple):
     chain_hash: bytes
     note: bytes
     sealed_at: int
+    system: str = ""
+    timeline: int = 0
+    synchronous: int = 0
 
 
 class Anchor:

@@ -71,6 +71,9 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
     chain_hash: bytes
     note: bytes
     sealed_at: int
+    system: str
+    timeline: int
+    synchronous: int
 
 
 class NotSigned(msgspec.Struct, frozen=True, tag="not signed"):

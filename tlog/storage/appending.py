@@ -9,10 +9,10 @@ import psycopg
 
 from tlog.core.chain import CHAIN_START
 from tlog.storage.binary_copy import copy_in
-from tlog.storage.connection import Connection, translated
+from tlog.storage.connection import Connection, is_ended, translated
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import FoundEvent, PackedRows, State
-from tlog.storage.statements import find_events, read_leaf
+from tlog.storage.rows import FoundEvent, PackedRows, Primary, State
+from tlog.storage.statements import find_events, find_failovers, read_leaf, read_primary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -31,16 +31,23 @@ class OvertakenError(Exception):
 class Append:
     """An open append transaction that holds the lock."""
 
-    def __init__(self, connection: Connection, state: State, *, disclosed: bool, new_connection: bool) -> None:
+    def __init__(
+        self, connection: Connection, state: State, primary: Primary, *, disclosed: bool, new_connection: bool
+    ) -> None:
         self._connection = connection
-        self._disclosed = disclosed
+        self.disclosed = disclosed
         self.state = state
+        self.primary = primary
         self.new_connection = new_connection
 
     async def chain_hash_after(self, size: int) -> bytes | None:
         """Return the chain hash after the first `size` entries, None if the last of them is not there."""
         leaf = await read_leaf(self._connection, size - 1)
         return None if leaf is None else leaf.chain_hash
+
+    async def failovers(self, start: int) -> list[bytes]:
+        """Return the entries from index `start` on that may say that the log goes on on another server."""
+        return await find_failovers(self._connection, start)
 
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
         """Return the events among `event_ids` that the log has."""
@@ -71,7 +78,7 @@ class Append:
             await copy_in(self._connection, "copy_leaves", [each.leaves for each in rows])
         except psycopg.errors.UniqueViolation:
             raise DuplicateEventIdError from None
-        if not self._disclosed:
+        if not self.disclosed:
             await copy_in(self._connection, "copy_disclosures", [each.disclosures for each in rows])
         await self._connection.execute(QUERIES["advance_state"], end._asdict())
 
@@ -90,6 +97,7 @@ class AppendStore:
         self._database = database
         self._connection: Connection | None = None
         self._partition_end = 0
+        self._primary = Primary("", 0, 0)
         self._new = True  # nothing was committed over the connection yet
 
     def twin(self) -> AppendStore:
@@ -133,7 +141,9 @@ class AppendStore:
                         await self._ensure_partition(connection, state.size, state.size + room)
                     elif ahead.start != state:
                         raise OvertakenError  # noqa: TRY301 - raised here, it undoes the transaction
-                    yield Append(connection, state, disclosed=ahead is not None, new_connection=self._new)
+                    yield Append(
+                        connection, state, self._primary, disclosed=ahead is not None, new_connection=self._new
+                    )
                 self._new = False
             except BaseException:
                 self._partition_end = 0  # a partition made in this transaction is undone with it
@@ -151,7 +161,12 @@ class AppendStore:
         if self._connection is None or self._connection.closed:
             self._connection = await self._database.connect("tlog_appender")
             self._new = True
+            self._primary = await read_primary(self._connection)
         return self._connection
+
+    def lives(self) -> bool:
+        """Tell whether there is a connection, and the server has not ended it."""
+        return self._connection is not None and not is_ended(self._connection)
 
     async def _ensure_partition(self, connection: Connection, start: int, end: int) -> None:
         reached = start

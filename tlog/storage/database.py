@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import select
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +18,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from tlog.errors import MalformedInputError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.connection import Connection, Role, translated
+from tlog.storage.connection import Connection, Role, is_ended, translated
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
 from tlog.storage.selfcheck import (
@@ -29,6 +28,7 @@ from tlog.storage.selfcheck import (
     check_roles,
     check_session,
     check_settings,
+    check_standbys,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 
 _CONNECT_TIMEOUT: Final = 10
+_SILENCE: Final = {
+    "keepalives_idle": 3, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 9_000,
+}  # fmt: skip
 # Invalid password, invalid authorization, unknown database (PostgreSQL, appendix A). libpq gives no SQLSTATE of most failed
 # connections; then the text decides, and one in another language counts as something that may pass.
 _FINAL_STATES: Final = frozenset(("28P01", "28000", "3D000"))
@@ -49,10 +52,8 @@ _MINIMUM_VERSION: Final = 150_000
 
 
 async def _check_silent(connection: Connection) -> None:
-    """Refuse a connection on which the server says something unasked: that it has ended. Costs no round trip."""
-    waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
-    if waiting.poll(0):
+    """Refuse a connection that the server has ended."""
+    if is_ended(connection):
         await connection.close()  # or the pool, which goes by libpq's state, would hand it out again
         message = "the server has closed this connection"
         raise psycopg.OperationalError(message)
@@ -93,10 +94,7 @@ class Database:
         with _named(self._login_for(role)):
             try:
                 return await Connection.connect(
-                    _as_role(self._login_for(role), role),
-                    autocommit=True,
-                    connect_timeout=_CONNECT_TIMEOUT,
-                    row_factory=tuple_row,
+                    _as_role(self._login_for(role), role), autocommit=True, row_factory=tuple_row
                 )
             except psycopg.OperationalError as error:
                 await asyncio.to_thread(self._check_role, role, error)
@@ -113,10 +111,7 @@ class Database:
         with _named(self._login_for(role)):
             try:
                 return psycopg.Connection.connect(
-                    _as_role(self._login_for(role), role),
-                    autocommit=True,
-                    connect_timeout=_CONNECT_TIMEOUT,
-                    row_factory=tuple_row,
+                    _as_role(self._login_for(role), role), autocommit=True, row_factory=tuple_row
                 )
             except psycopg.OperationalError as error:
                 self._check_role(role, error)
@@ -139,9 +134,7 @@ class Database:
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             return  # a server that refuses a role answers, and whoever waits has waited long enough
         try:
-            with psycopg.Connection.connect(
-                self._login_for(role), autocommit=True, connect_timeout=_CONNECT_TIMEOUT
-            ) as connection:
+            with psycopg.Connection.connect(_patient(self._login_for(role)), autocommit=True) as connection:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege):
             message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
@@ -159,7 +152,7 @@ class Database:
             open=False,
             check=_check_silent,
             reconnect_timeout=1.0,  # whoever asks next tries again, so a server that is back is found at once
-            kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, "row_factory": tuple_row},
+            kwargs={"autocommit": True, "row_factory": tuple_row},
         )
 
     async def migrate(self) -> list[str]:
@@ -194,6 +187,18 @@ class Database:
                     if conninfo == self._admin:
                         await check_access(connection)
 
+    async def check_standbys(self) -> None:
+        """Check that no acknowledged event is lost if a standby takes over, as far as that can be seen from here.
+
+        Raises:
+            OverloadedError: the database cannot be reached.
+            UnsafeDatabaseError: there is a standby, and commits wait for none.
+
+        """
+        async with await self.connect("tlog_reader") as connection:
+            with translated():
+                await check_standbys(connection)
+
     async def check(self) -> None:
         """Check what the log's promises rest on (`tlog.storage.selfcheck`): version, schema, durability, access, triggers.
 
@@ -223,9 +228,7 @@ class Database:
 
 async def _connect(conninfo: str) -> Connection:
     with _named(conninfo):
-        return await Connection.connect(
-            conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, row_factory=tuple_row
-        )
+        return await Connection.connect(_patient(conninfo), autocommit=True, row_factory=tuple_row)
 
 
 @contextmanager
@@ -292,4 +295,13 @@ def _as_role(conninfo: str, role: Role) -> str:
     if role == "tlog_indexer":
         # A crash may take the newest rows of the index, which follow from the entries, and leaves all rows before them.
         options += " -c synchronous_commit=off"
-    return make_conninfo(conninfo, options=options.strip(), application_name=role)
+    return make_conninfo(_patient(conninfo), options=options.strip(), application_name=role)
+
+
+def _patient(conninfo: str) -> str:
+    """Return an address with bounds on how long a machine may say nothing, where it has none of its own.
+
+    A machine that vanished ends no connection. Without bounds a COMMIT would wait for it for a quarter of an hour.
+    """
+    given: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT, **_SILENCE, **conninfo_to_dict(conninfo)}
+    return make_conninfo(**given)

@@ -17,6 +17,32 @@ FOR UPDATE;
 -- Returns whose log this is, its size, and what its next entry continues, for everyone.
 SELECT origin, size, chain_hash, last_logged_at FROM tlog.log_state;
 
+-- name: read_primary
+-- Returns which PostgreSQL this is: its system identifier, its timeline, and whether commits wait for standbys, for who opens a
+-- log, appends or seals. The name of the WAL's file has a new timeline at once, pg_control_checkpoint() after a checkpoint only.
+SELECT
+    control.system_identifier::text,
+    ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,
+    CASE WHEN current_setting('synchronous_standby_names') = '' THEN 0 ELSE 1 END
+FROM pg_control_system() AS control;
+
+-- name: count_standbys
+-- Returns how many standbys this server has, as far as the role may see, and which of them commits wait for, for who serves.
+-- A standby keeps a physical slot; who may see more sees one without a slot too. Base backups and WAL archives are no standbys.
+SELECT
+    (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)
+    + (
+        SELECT count(*) FROM pg_stat_replication
+        WHERE state = 'streaming' AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')
+    ),
+    current_setting('synchronous_standby_names');
+
+-- name: find_failovers
+-- Returns the entries from an index on that may say that the log goes on on another server, for who finds it on another one.
+SELECT entry FROM tlog.leaf
+WHERE index >= %(start)s AND event_id IS NULL AND position('"kind":"failover"'::bytea IN entry) > 0
+ORDER BY index;
+
 -- name: advance_state
 -- Replaces the state by the one after the appended rows, for the appender, which holds the lock.
 UPDATE tlog.log_state

@@ -27,13 +27,15 @@ from tlog.storage.index import (
 )
 from tlog.storage.keys import ApiKey
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import Epoch, FoundEvent, Leaf, Position, SealedCheckpoint, State
+from tlog.storage.rows import Epoch, FoundEvent, Leaf, Position, Primary, SealedCheckpoint, State
 from tlog.storage.statements import (
     array_text,
     find_events,
+    find_failovers,
     read_checkpoint,
     read_latest_checkpoint,
     read_leaf,
+    read_primary,
     read_state,
     read_tiles,
 )
@@ -93,6 +95,16 @@ class ReadStore:
         """Return the committed state of the log."""
         async with self._reading() as connection:
             return await read_state(connection)
+
+    async def primary(self) -> Primary:
+        """Return which PostgreSQL the log is on."""
+        async with self._reading() as connection:
+            return await read_primary(connection)
+
+    async def failovers(self, start: int) -> list[bytes]:
+        """Return the entries from index `start` on that may say that the log goes on on another server."""
+        async with self._reading() as connection:
+            return await find_failovers(connection, start)
 
     async def leaf(self, index: int) -> Leaf | None:
         """Return one row, None if it is not there."""

@@ -46,6 +46,14 @@ class State(NamedTuple):
     last_logged_at: int
 
 
+class Primary(NamedTuple):
+    """The PostgreSQL that the log is on: its system identifier, in decimal, its timeline, and 1 if commits wait for standbys."""
+
+    system: str
+    timeline: int
+    synchronous: int
+
+
 class Leaf(NamedTuple):
     """One row of the log."""
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 from tlog.storage.connection import translated
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
-from tlog.storage.statements import read_latest_checkpoint, read_leaf, read_state, read_tiles
+from tlog.storage.statements import read_latest_checkpoint, read_leaf, read_primary, read_state, read_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tlog.core.tile import Tile
-    from tlog.storage.rows import Leaf, SealedCheckpoint, State
+    from tlog.storage.rows import Leaf, Primary, SealedCheckpoint, State
 
 
 class SealStore(LeadingStore):
@@ -25,6 +25,10 @@ class SealStore(LeadingStore):
     async def state(self) -> State:
         """Return the committed state of the log."""
         return await read_state(self._connection)
+
+    async def primary(self) -> Primary:
+        """Return which PostgreSQL the log is on."""
+        return await read_primary(self._connection)
 
     async def leaf(self, index: int) -> Leaf | None:
         """Return one row, None if it is not there."""

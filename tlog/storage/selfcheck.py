@@ -85,6 +85,23 @@ async def check_settings(connection: Connection) -> None:
         raise UnsafeDatabaseError(message)
 
 
+async def check_standbys(connection: Connection) -> None:
+    """Check that commits wait for a standby if there is one: promoted, one that lags loses acknowledged events.
+
+    Raises:
+        UnsafeDatabaseError: there is one, and commits wait for none.
+
+    """
+    ((standbys, names),) = await _rows(connection, "count_standbys")
+    if standbys and not names:
+        message = (
+            "PostgreSQL has a standby, and commits do not wait for one (synchronous_standby_names is empty): if the standby is "
+            "promoted, acknowledged events are lost. Set synchronous_standby_names (docs/how-to/two-machines.md), or say "
+            "--accept-loss-on-failover"
+        )
+        raise UnsafeDatabaseError(message)
+
+
 async def check_access(connection: Connection) -> None:
     """Check that everyone has to prove who they are before PostgreSQL lets them in, as far as this role may see the rules.
 

@@ -12,7 +12,7 @@ from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
 from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import FoundEvent, Leaf, SealedCheckpoint, State
+from tlog.storage.rows import FoundEvent, Leaf, Primary, SealedCheckpoint, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,6 +38,22 @@ async def read_state(connection: Connection) -> State:
         cursor = await connection.execute(QUERIES["read_state"])
         row = await cursor.fetchone()
         return State(0, CHAIN_START, 0) if row is None else State(*row[1:])
+
+
+async def read_primary(connection: Connection) -> Primary:
+    """Return which PostgreSQL this is."""
+    with translated():
+        cursor = await connection.execute(QUERIES["read_primary"])
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - every server has one; for the type checker
+        return Primary(*row)
+
+
+async def find_failovers(connection: Connection, start: int) -> list[bytes]:
+    """Return the entries from index `start` on that may say that the log goes on on another server."""
+    with translated():
+        cursor = await connection.execute(QUERIES["find_failovers"], {"start": start}, binary=True)
+        return [entry for (entry,) in await cursor.fetchall()]
 
 
 async def read_leaf(connection: Connection, index: int) -> Leaf | None:

@@ -29,6 +29,7 @@ import structlog
 
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import to_microseconds
+from tlog.core.making.outcome import draft_outcome
 from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.storage.appending import Append, AppendStore
     from tlog.storage.rows import FoundEvent, State
+    from tlog.writing.failover import Succession
 
 MAX_GROUP_EVENTS: Final = 5_000
 MAX_GROUP_SIZE: Final = 16 << 20
@@ -52,6 +54,7 @@ PATIENCE: Final = 10.0
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
 _AHEAD_EVENTS: Final = 3_000
 _TOGETHER: Final = 100
+_WATCH_SECONDS: Final = 1.0
 _log: Final = structlog.get_logger()
 
 
@@ -181,6 +184,7 @@ class Appender:
         *,
         reached: tuple[int, bytes] = (0, CHAIN_START),
         max_waiting: int = MAX_WAITING_EVENTS,
+        succession: Succession | None = None,
         patience: float = PATIENCE,
     ) -> None:
         """Prepare.
@@ -190,15 +194,18 @@ class Appender:
             clock: returns the current time, aware.
             reached: size and chain hash of the log that the database must hold at least: what is anchored.
             max_waiting: how many events may wait; a request for which there is no room is refused.
+            succession: decides whether the log goes on on another server; None where the log is only made.
             patience: seconds that a transaction may take until its requests are refused.
 
         """
+        self._succession = succession
         self._patience = patience
         self._late: set[_Group] = set()
         self._stores = store, store.twin()
         self._clock = clock
         self._max_waiting = max_waiting
         self._watermark = Watermark(*reached)
+        self._connected = False
         self._refused: RollbackError | None = None
         self._waiting: deque[_Group] = deque()
         self._waiting_events = 0
@@ -273,6 +280,7 @@ class Appender:
             RollbackError: the database went back. No lane appends anything any more; requests are refused.
 
         """
+        watching = asyncio.create_task(self._watch(), name="watching")
         try:
             # A lane that refuses stops the other before its next transaction. It is not cancelled: its COMMIT may succeed.
             await asyncio.gather(*map(self._lane, self._stores))
@@ -280,10 +288,9 @@ class Appender:
                 raise self._refused
         finally:
             self._closing = True
+            watching.cancel()
             for group in self._waiting:
-                for request in group.requests:
-                    if not request.done.done():
-                        request.done.set_exception(OverloadedError("the log is closing"))
+                _answer(group, [OverloadedError("the log is closing")] * len(group.requests))
             for store in self._stores:
                 await store.close()
 
@@ -291,6 +298,18 @@ class Appender:
         """Refuse new requests, and let `run` end after those that wait."""
         self._closing = True
         self._wake.set()
+
+    async def _watch(self) -> None:
+        """Connect anew within a second when the server has ended the connections, also while nobody appends.
+
+        Then another server may be there, which others wait to hear of: what is pending is not signed before.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            idle = not (self._under_way or self._waiting or self._closing)
+            if idle and self._connected and not any(store.lives() for store in self._stores):
+                self._waiting.append(_Group())  # of nobody
+                self._wake.set()
 
     def _now(self) -> int:
         return to_microseconds(self._clock())
@@ -335,6 +354,7 @@ class Appender:
     async def _append_group(self, store: AppendStore, group: _Group) -> None:
         outcomes: Sequence[Receipts | TlogError]
         tiring = asyncio.get_running_loop().call_later(self._patience, self._tire, group)
+        self._connected = True
         try:
             outcomes = await self._commit(store, group)
         except asyncio.CancelledError:
@@ -395,21 +415,36 @@ class Appender:
     async def _commit_quickly(self, store: AppendStore, group: _Group, ahead: Ahead | None) -> Sequence[Receipts]:
         """Append everything in one transaction, in the hope that no eventId is known."""
         async with store.transaction(group.events, ahead) as append:
-            await self._check(append)
+            said = await self._check(append)
             rows = await group.chain(append.state, self._now())
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:
                 await append.insert([each.packed for each in rows], end)
             group.committing = True
-        self._watermark.rise(end)
+        if rows or said:
+            self._watermark.rise(end)
         return group.receipts()
 
-    async def _check(self, append: Append) -> None:
-        """Check, before anything is written, that the log continues what this process saw committed."""
+    async def _check(self, append: Append) -> bool:
+        """Check, before anything is written, that the log continues what this process saw committed, and where.
+
+        On another server than before, what has to be said of that is written first; tell whether it was.
+        """
         if self._refused is not None:
             raise self._refused
         await self._watermark.check(append)
+        if self._succession is None:
+            return False
+        report = await self._succession.check(append, risen=self._watermark.risen)
+        if report is None:
+            return False
+        if append.disclosed:
+            raise OvertakenError  # what was written ahead has other indexes then
+        rows = chain_drafts(append.state, [draft_outcome(report)], self._now())
+        await append.insert([rows.packed], rows.end)
+        append.state = rows.end
+        return True
 
     def _locked(self, group: _Group, start: State, end: State) -> None:
         """Let the next group have its turn; unless others append too, it will continue where this one ends."""
@@ -436,7 +471,7 @@ class Appender:
     async def _commit_carefully(self, store: AppendStore, group: _Group) -> list[Receipts | TlogError]:
         """Append the new events of each request, after looking up the known ones, all in one transaction."""
         async with store.transaction(group.events) as append:
-            await self._check(append)
+            said = await self._check(append)
             known = {event.leaf.event_id: event for event in await append.find(group.event_ids)}
             self._repeated = bool(known)
             principals = await _principals(append, group, known)
@@ -454,7 +489,8 @@ class Appender:
             if ordered:
                 await append.insert([rows.packed], rows.end)
             group.committing = True
-        self._watermark.rise(rows.end)
+        if ordered or said:
+            self._watermark.rise(rows.end)
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
         return [

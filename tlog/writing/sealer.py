@@ -8,6 +8,11 @@ A crash between any two steps loses nothing and signs nothing twice: tiles beyon
 when they are computed again, and a checkpoint that was anchored but not published is published at the next start by
 `recover`, before anything is signed. Any doubt raises an `OperatorError`, which ends the process: a log that stops can be
 mended, a log that forked cannot. `GrowingTree` is the part before the signature, which a recovery from a mirror needs too.
+
+What is visible need not be on a standby yet: whoever ends the backend of an append that waits for one makes it visible
+(`pg_terminate_backend`). Nothing of that is signed, because tiles are written after the entries were read: that commit waits
+for a standby, and a standby that has it has the entries before it. On another server than was signed on, nothing is signed
+before an entry says that the log goes on there (`tlog.writing.failover`).
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ from tlog.errors import (
     TlogError,
 )
 from tlog.signing.signer import MAX_GROWTH, Proposal, check_note
-from tlog.storage.rows import SealedCheckpoint
+from tlog.storage.rows import Primary, SealedCheckpoint
+from tlog.writing.failover import is_named, is_same, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +51,8 @@ _ROWS: Final = 8_192
 _FULL_TILE: Final = TILE_WIDTH * HASH_SIZE
 _LOGGED_AT: Final = b'"loggedAt":"'
 _LOGGED_AT_SIZE: Final = 27
+_MAY_SAY: Final = b'"kind":"failover"'
+_PATIENCE: Final = 10.0
 _log: Final = structlog.get_logger()
 
 
@@ -171,6 +179,7 @@ class Sealer:
         signer: Signing,
         *,
         taken_in: Callable[[int, Sequence[bytes]], None] = lambda *_: None,
+        patience: float = _PATIENCE,
     ) -> None:
         """Prepare.
 
@@ -178,12 +187,18 @@ class Sealer:
             store: where entries are read back, and tiles and checkpoints go.
             signer: signs, and knows what was signed last.
             taken_in: told of entries that were read back and checked: index of the first, and their bytes.
+            patience: seconds to wait, on another server than was signed on, for an entry that says that the log goes on there.
 
         """
         self._store = store
         self._signer = signer
-        self._tree = GrowingTree(store, taken_in=taken_in)
+        self._taken_in = taken_in
+        self._patience = patience
+        self._tree = GrowingTree(store, taken_in=self._take)
         self._last: Anchored | None = None
+        self._primary = Primary("", 0, 0)
+        self._succeeded = False  # whether an entry to be sealed says that the log goes on on this server
+        self._late_at: float | None = None
 
     async def recover(self) -> None:
         """Take up where the anchor says signing stopped, and publish its checkpoint if that was not done.
@@ -214,7 +229,34 @@ class Sealer:
         """
         await self.take_in()
         assert self._last is not None  # noqa: S101 - `recover` comes first
-        return None if self._tree.size == self._last.size else await self._sign(self._last)
+        return (
+            await self._sign(self._last) if self._tree.size > self._last.size and self._may_sign(self._last) else None
+        )
+
+    def _may_sign(self, last: Anchored) -> bool:
+        """Tell whether what was read back may be signed on this server already.
+
+        Raises:
+            FailoverError: it may not, and nobody has said so in time.
+
+        """
+        if self._is_known() or self._succeeded:
+            return True
+        now = asyncio.get_running_loop().time()
+        self._late_at = self._late_at or now + self._patience
+        if now < self._late_at:
+            return False
+        raise refusal(last, self._primary)
+
+    def _is_known(self) -> bool:
+        return self._last is None or is_same(self._last, self._primary)
+
+    def _take(self, start: int, entries: Sequence[bytes]) -> None:
+        if not self._is_known():
+            self._succeeded = self._succeeded or is_named(
+                self._primary, (entry for entry in entries if _MAY_SAY in entry)
+            )
+        self._taken_in(start, entries)
 
     async def take_in(self) -> None:
         """Read back and check what is to be sealed next, and extend the tree: the first step of `seal`.
@@ -226,6 +268,7 @@ class Sealer:
             OperatorError: something is wrong that only the operator can settle; nothing may be signed any more.
 
         """
+        self._primary = await self._store.primary()
         state = await self._store.state()
         if state.size < self._tree.size:
             message = f"ROLLBACK: the database went back to {state.size} entries, {self._tree.size} were sealed"
@@ -240,7 +283,7 @@ class Sealer:
         await self._tree.check_signed(last)
         size, root, chain = self._tree.size, await self._tree.settle(), self._tree.chain_hash
         proof = await self._prove_consistency(last.size, size)
-        proposal = Proposal(last.origin, last.size, size, root, chain, self._tree.last_logged(), proof)
+        proposal = Proposal(last.origin, last.size, size, root, chain, self._tree.last_logged(), proof, *self._primary)
         anchored = await asyncio.to_thread(self._signer.sign, proposal)
         if anchored is None:
             return None
@@ -251,7 +294,7 @@ class Sealer:
                 "check who else can reach the signer"
             )
             raise ForkError(message)
-        self._last = anchored
+        self._last, self._succeeded, self._late_at = anchored, False, None
         return await self._publish(anchored)
 
     async def _prove_consistency(self, last_size: int, size: int) -> list[bytes]:

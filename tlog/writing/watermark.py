@@ -20,17 +20,18 @@ class Watermark:
     """Size and chain hash after the last commit that this process saw succeed; at the start, what is anchored.
 
     A state that is read under the lock does not raise the watermark: another process may have made it, and it may be visible
-    without being durable. No error takes the watermark back.
+    without being durable. No error takes the watermark back. `risen` says whether this process saw a commit succeed at all.
     """
 
     def __init__(self, size: int, chain_hash: bytes) -> None:
         self._size = size
         self._chain_hash = chain_hash
+        self.risen = False
 
     def rise(self, end: State) -> None:
         """Note that everything up to a state is committed."""
         if end.size > self._size:
-            self._size, self._chain_hash = end.size, end.chain_hash
+            self._size, self._chain_hash, self.risen = end.size, end.chain_hash, True
 
     async def check(self, append: Append) -> None:
         """Check that an open transaction continues what this process saw committed; nothing has been written in it.

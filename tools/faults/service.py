@@ -143,12 +143,13 @@ def kill_postgres(data: Path) -> None:
         server = int((data / "postgres" / "cluster" / "postmaster.pid").read_text().split("\n")[0])
     except FileNotFoundError:
         return
-    for pid in (server, *_children(server)):
+    for pid in (server, *children(server)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """Return the numbers of a process's children."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

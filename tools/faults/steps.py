@@ -321,9 +321,9 @@ class OverwrittenAnchor:
 
     def read(self) -> Anchored:
         """Read it."""
-        origin, size, *texts, sealed_at = json.loads(self._path.read_text(encoding="utf-8"))
-        root, chain, note = map(bytes.fromhex, texts)
-        return Anchored(origin, size, root, chain, note, sealed_at)
+        origin, size, root, chain, note, *others = json.loads(self._path.read_text(encoding="utf-8"))
+        root, chain, note = map(bytes.fromhex, (root, chain, note))
+        return Anchored(origin, size, root, chain, note, *others)
 
     def advance(self, old: Anchored, new: Anchored) -> None:
         """Write the new one over it, whatever it holds."""
