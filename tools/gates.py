@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
 
 import structlog
-from faults import clocks, crash, cuts, limits, neighbours, publication, restored, sealers, tampers, unsafe
+from faults import clocks, crash, cuts, limits, neighbours, promoted, publication, restored, sealers, tampers, unsafe
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 from rich.console import Console
@@ -99,16 +99,39 @@ GATES: tuple[Gate, ...] = (
     ),
     Gate(
         "R5",
-        "restored, deleted, edited, promoted, of another log: refused with a code and advice of its own",
-        restored.measure,
+        "restored, deleted, edited, promoted, of another log: refused, or gone on with where commits waited for a standby",
+        promoted.measure,
         {
             "refused": Bound("=", 6),
             "advised": Bound("=", 6),
             "signed": NONE,
             "changes_believed": NONE,
             "noticed_by_a_kept_checkpoint": Bound("=", 1),
+            **{
+                f"{scenario}_{name}": bound
+                for scenario in "ad"
+                for name, bound in (
+                    ("acknowledged_in_the_lag", Bound(">=", 1)), ("acknowledged_after", NONE), ("exit_code", Bound("=", 5)),
+                    ("ended_after_s", Bound("<=", 3)), ("index_reused", NONE), ("sizes_going_back", NONE),
+                )
+            },
+            **dict.fromkeys(("b_acknowledged_after", "b_lost", "b_index_reused", "b_unclean_end"), NONE),
+            "b_refused": Bound("=", 1),
+            "b_refused_after_s": Bound("<=", 12),
+            "b_not_ready_after_s": Bound("<=", 12),
+            "b_slowest_readiness_s": Bound("<=", 2),
+            "b_ended_s": Bound("<=", 20),
+            **dict.fromkeys(
+                ("b2_lost", "b2_index_reused", "b2_outcomes_missing", "b2_ended_meanwhile", "b2_unclean_end", "b2_fsck"), NONE
+            ),
+            "b2_failovers": Bound(">=", 2),
+            "b2_gap_after_promotion_s": Bound("<=", 5),  # machines that test are shared
         },
-        (Control(restored.measure_new_anchor, "signed", "a new anchor made from a restored database"),),
+        (
+            Control(restored.measure_new_anchor, "signed", "a new anchor made from a restored database"),
+            Control(promoted.measure_blind, "d_index_reused", "nobody looks what the log continues, and where"),
+        ),
+        full_goal={"b2_failovers": Bound(">=", 20), "b2_gap_after_promotion_s": Bound("<=", 1)},
     ),
     Gate(
         "R6",
