@@ -141,6 +141,30 @@ async def test_the_role_of_a_pool_holds_after_reset_role(database):
         assert await cursor.fetchone() == ("tlog", "tlog_reader")
 
 
+async def test_who_waits_for_a_reader_finds_a_server_that_comes_back(database, directory):
+    """A pool that gave up tries again only when somebody comes: those who wait would wait in vain."""
+    conninfo = make_conninfo(database.service, host=str(directory), port=5432)
+    async with Database(conninfo).pool("tlog_reader", 2) as pool:
+        waiting = asyncio.create_task(ask(pool))
+        await until(lambda: pool.get_stats().get("connections_errors", 0) >= 5)
+        with serving(Translator(database.service, directory)):
+            assert await waiting == (1,)
+
+
+async def test_a_pool_for_which_nobody_waits_gives_up(database, directory):
+    """The control: an outage without questions is quiet."""
+    conninfo = make_conninfo(database.service, host=str(directory), port=5432)
+    async with Database(conninfo).pool("tlog_reader", 2) as pool:
+        await until(lambda: pool.get_stats().get("connections_errors", 0) == 2)
+        await until(lambda: not pool.get_stats()["pool_size"])
+        assert pool.get_stats()["connections_errors"] == 2
+
+
+async def ask(pool):
+    async with pool.connection(timeout=60) as connection:
+        return await (await connection.execute("SELECT 1")).fetchone()
+
+
 async def test_a_reader_has_a_minute_for_a_statement_and_a_full_check_has_no_bound(database):
     """S23. The control is a role that writes: what it began is to end."""
     log = Database(database.service)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from tlog.errors import MalformedInputError, UnreachableError, UnsafeDatabaseError
 from tlog.storage.connection import Connection, Role, is_ended, translated
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 _CONNECT_TIMEOUT: Final = 10
+_RECONNECT_SECONDS: Final = 0.5
+_AT_ONCE: Final = 0.01
 _SILENCE: Final = {
     "keepalives_idle": 3, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 9_000,
 }  # fmt: skip
@@ -151,7 +153,9 @@ class Database:
             timeout=5,
             open=False,
             check=_check_silent,
-            reconnect_timeout=1.0,  # whoever asks next tries again, so a server that is back is found at once
+            # Whoever asks tries again, and so do those who wait, so a server that is back is found at once.
+            reconnect_timeout=_RECONNECT_SECONDS,
+            reconnect_failed=_try_again,
             kwargs={"autocommit": True, "row_factory": tuple_row},
         )
 
@@ -224,6 +228,14 @@ class Database:
         async with await _connect(self._admin) as connection:
             with translated():
                 await check_access(connection)
+
+
+async def _try_again(pool: AsyncConnectionPool[Connection]) -> None:
+    """Have a pool that gave up connect once more while somebody waits; by itself it does so only when somebody comes."""
+    if pool.get_stats().get("requests_waiting"):
+        with suppress(PoolTimeout, TooManyRequests, PoolClosed):
+            async with pool.connection(timeout=_AT_ONCE):
+                pass
 
 
 async def _connect(conninfo: str) -> Connection:
