@@ -31,6 +31,7 @@ ELSEWHERE = {
     # The command line is run as its users run it; each group of commands beside what it leads to.
     "cli/keeping.py": "keeping/test_backup.py::test_everything_is_lost_and_comes_back",
     "keeping/failover.py": "writing/test_failover.py::test_a_replica_that_commits_did_not_wait_for_is_refused_until_it_is_accepted",
+    "cli/escaping.py": "cli/test_output.py::test_terminals_get_no_control_characters",
     "cli/keys.py": "server/test_app.py::test_revoked_keys_stop_working_and_listing_shows_no_secret",
     "cli/options.py": "cli/test_app.py::test_a_resource_has_type_and_id",
     "cli/running.py": "cli/test_app.py::test_an_address_that_is_taken_is_named_before_anything_starts",
@@ -58,9 +59,7 @@ ELSEWHERE = {
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
-    "server/observe/accesslog.py": "server/endpoints/test_audit.py::test_access_log",
     "server/observe/checks.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
-    "server/observe/metrics.py": "server/test_app.py::test_description_health_metrics_and_docs",
     # The socket is half of the signer's process.
     "signing/socket.py": "signing/test_signer.py::test_what_answers_may_be_no_signer",
     # Stores are statements with a name: they are tested where something is written and read back.

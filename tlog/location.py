@@ -44,6 +44,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def version() -> str:
+    """Return the version of this program, "unknown" if it is not installed."""
+    from importlib import metadata  # noqa: PLC0415 - as in `run_loop`
+
+    try:
+        return metadata.version("tlog-audit")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 @dataclass(frozen=True)
 class DataDirectory:
     """The files of one log below `root`; and which user is to run an embedded PostgreSQL that root makes there, if it matters."""

@@ -57,7 +57,7 @@ _FENCE = re.compile(r"( *)(?:```|(?=~~~))(.*)")
 _NOT_RUN = re.compile(r"<!-- (?P<last>last )?not run: (?P<reason>\S.*) -->")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _SERVES = re.compile(r"\btlog (?:serve|signer)\b")
-_READY = re.compile(r"^tlog (?:serves|signs for) ", re.MULTILINE)
+_READY = re.compile(r'"event":"start","process":"(?:serve|signer)"')
 
 
 class PageError(Exception):

@@ -120,7 +120,7 @@ def start_signer(root, *options, program=("-m", "tlog"), path=None):
     with said.open("w") as stderr:
         process = subprocess.Popen([*map(str, command)], stderr=stderr, cwd=ROOT)
     deadline = time.monotonic() + 60
-    while "tlog signs for" not in said.read_text():
+    while '"event":"start"' not in said.read_text():
         assert process.poll() is None, said.read_text()
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.02)
@@ -262,7 +262,7 @@ def test_honest_sealer_is_served_all_the_same(start):
     signer.process.send_signal(signal.SIGTERM)
     assert signer.process.wait(30) == 0
     said = signer.said.read_text()
-    sizes = [line["size"] for line in map(json.loads, said.splitlines()[1:]) if line["event"] == "signed"]
+    sizes = [line["size"] for line in map(json.loads, said.splitlines()) if line["event"] == "signed"]
     assert sizes == [1, 1, 2, 2, 5, 5, 64, 64, 300, 300, 1000, 1000]
     assert signer.directory.signing_key().skey().rpartition("+")[2] not in said
 
@@ -584,7 +584,7 @@ AS_SIGNER = """
 import contextlib, io, os
 # What is loaded late is loaded now: the other user cannot reach an installation in root's home.
 import asyncio, structlog, uvloop, tlog.files.durable, tlog.location
-import tlog.signing.anchor, tlog.signing.clock, tlog.signing.signer, tlog.signing.socket
+import tlog.cli.lines, tlog.signing.anchor, tlog.signing.clock, tlog.signing.signer, tlog.signing.socket
 from tlog.cli import app as cli
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     cli.app(["signer", "--help"])

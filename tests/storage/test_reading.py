@@ -32,8 +32,10 @@ ARGUMENTS = {
     "leaf": (0,),
     "origin": (),
     "primary": (),
+    "progress": (),
     "sealed_epoch": (),
     "sealed_leaf": (None, 0),
+    "standing": (),
     "state": (),
     "tiles": ([Tile(0, 0, 1)],),
     "view": (),
@@ -60,9 +62,9 @@ app.main()
 
 
 def readers():
-    """Every public method that reads; the others open and close the pool."""
+    """Every public method that reads; the others open and close the pool, or only count its connections."""
     methods = {name for name, _ in inspect.getmembers(ReadStore, callable) if not name.startswith("_")}
-    return sorted(methods - {"open", "close"})
+    return sorted(methods - {"open", "close", "connections"})
 
 
 @asynccontextmanager

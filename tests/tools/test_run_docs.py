@@ -95,7 +95,7 @@ def test_what_serves_is_waited_for_and_ended(tmp_path, capsys):
             sys.exit()
         signal.signal(signal.SIGTERM, end)
         time.sleep(1)
-        print("tlog serves x at http://127.0.0.1:1", flush=True)
+        print('{{"event":"start","process":"serve"}}', flush=True)
         open("{tmp_path}/ready", "a").write(sys.argv[1])
         time.sleep(60)
     """

@@ -297,6 +297,24 @@ async def test_connection_lost_under_way_is_an_overload_and_a_retry_is_safe(open
         await running
 
 
+async def test_what_is_committed_is_timed_and_what_is_not_is_not(opened, database):
+    seconds = []
+    async with opened() as log:
+        log.appender.committed = seconds.append
+        await append(log, sample_events(3))
+        assert len(seconds) == 1
+        assert 0 < seconds[0] < 60
+        with database.connect_admin() as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tlog_appender'"
+            )
+        with pytest.raises(OverloadedError):
+            await append(log, sample_events(1, seed=2))
+        assert len(seconds) == 1
+        await append(log, sample_events(1, seed=2))
+        assert len(seconds) == 2
+
+
 async def test_receipts_survive_sealing(opened):
     async with opened() as log:
         receipts = await fill(log, 300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from tlog.errors import DamagedLogError, OverloadedError
 from tlog.writing.leader import LeaderLoop
@@ -136,3 +137,40 @@ async def test_who_stands_by_can_be_stopped():
     loop.stop()
     await asyncio.wait_for(task, 5)
     assert lock.holder is not None
+
+
+async def test_who_leads_who_follows_and_every_pause_is_told():
+    lock = Lock()
+    errors = [OverloadedError("no room"), OverloadedError("no room"), OverloadedError("away")]
+    steps = []
+
+    async def step(_):
+        steps.append(None)
+        if 2 < len(steps) <= 5:
+            raise errors[len(steps) - 3]
+
+    async def idle(_):
+        return None
+
+    one, two = loop_over(lock, step, interval=0.005), loop_over(lock, idle, interval=0.005)
+    with capture_logs() as lines:
+        lock.holder = other = Store(lock)
+        first = asyncio.create_task(one.run())
+        await until(lambda: lines)
+        await asyncio.sleep(0.02)
+        await other.close()
+        await until(lambda: len(steps) > 6 and not one.waits_for)
+        second = asyncio.create_task(two.run())
+        await until(lambda: sum(line["event"] == "follows" for line in lines) == 2)
+        for loop, task in ((one, first), (two, second)):
+            loop.stop()
+            await task
+    told = [(line["event"], line.get("work", line.get("reason"))) for line in lines]
+    assert told == [
+        ("follows", "work"),
+        ("leads", "work"),
+        ("work_pauses", "no room"),
+        ("work_pauses", "away"),
+        ("work_goes_on", "away"),
+        ("follows", "work"),
+    ]

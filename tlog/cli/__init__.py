@@ -4,6 +4,8 @@
     `configuration`  options from the environment and from a file
     `options`   options that several commands share, their defaults, and what they stand for
     `output`    what every command does with its result: run, print, show progress, end with a message and an exit code
+    `lines`     what serve, seal and signer say: a JSON object a line
+    `escaping`  text that a terminal shows as it is
     `progress`  how far an import is: a bar, lines, or lines of JSON
     `running`   demo, init, serve, seal, signer: commands that make a log and keep it going
     `events`    append, import: commands that bring events in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 from tlog.cli import asking, checking, events, keeping, keys, running
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
+from tlog.location import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,13 +115,10 @@ _add_group(
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
-    from importlib import metadata
-
     if asked:
-        try:
-            print(f"tlog {metadata.version('tlog-audit')}")
-        except metadata.PackageNotFoundError:
+        if (known := version()) == "unknown":
             refuse("this tlog is not installed, so its version is not known; install it with 'pip install .'")
+        print(f"tlog {known}")
         raise typer.Exit
 
 
@@ -137,10 +136,11 @@ def _options(
     ] = None,
 ) -> None:
     root = cast("TyperGroup", context.command)
+    warn = partial(running.warn, context.invoked_subcommand) if context.invoked_subcommand in running.SERVICES else say
     for warning in exit_on_error(lambda: list(check_environment(root, os.environ))):
-        say(f"tlog: {warning}")
+        warn(f"tlog: {warning}")
     if shows_password(sys.argv):
-        say(
+        warn(
             "tlog: every user can read a password on the command line; put the address into TLOG_DATABASE or a --config file"
         )
     if config is not None:

@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from tlog.answering import MAX_LIMIT
+from tlog.cli.escaping import visible
 from tlog.cli.events import SEAL_SECONDS
 from tlog.cli.options import (
     DEFAULT_DATA,
@@ -39,7 +40,7 @@ from tlog.cli.options import (
     read_question,
     read_token,
 )
-from tlog.cli.output import exit_on_error, open_output, refuse, run, say, show_progress, visible
+from tlog.cli.output import exit_on_error, open_output, refuse, run, say, show_progress
 from tlog.errors import MalformedInputError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:

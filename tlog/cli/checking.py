@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tlog.cli.escaping import visible
 from tlog.cli.options import (
     DEFAULT_DATA,
     Data,
@@ -27,7 +28,7 @@ from tlog.cli.options import (
     read_asks,
     read_vkey,
 )
-from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress, visible
+from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress
 from tlog.core.checkpoint import open_checkpoint
 from tlog.errors import MalformedInputError, NotCheckedError, VerificationError
 

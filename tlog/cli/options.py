@@ -29,6 +29,15 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Level(StrEnum):
+    """How much a process writes of itself."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 Data = Annotated[Path, typer.Option("--data", envvar="TLOG_DATA", help="The log's data directory.")]
 DatabaseUrl = Annotated[
     str | None,
@@ -63,6 +72,9 @@ PostgresUser = Annotated[
     ),
 ]
 Interval = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between seals.")]
+LogLevel = Annotated[
+    Level, typer.Option(help="From which level on lines are written to standard error, each of them JSON.")
+]
 Origin = Annotated[
     str | None, typer.Option(help="The log's name in its checkpoints, such as audit.example.com/ehr. Final.")
 ]

@@ -6,7 +6,6 @@ import codecs
 import io
 import json
 import os
-import re
 import sys
 import traceback
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO, TypeVa
 
 import typer
 
+from tlog.cli.escaping import visible
 from tlog.errors import InconsistentRootsError, MalformedInputError, TlogError
 from tlog.location import run_loop
 
@@ -28,8 +28,6 @@ INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141  # as a shell reports a program that ended because nobody read on
 INTERNAL: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of this program
 Result = TypeVar("Result")
-# Control characters, U+2028 and U+2029, and what reorders text (UAX #9): no terminal gets them from a file or an event.
-_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _ESCAPED: Final = "tlog-escaped"
 
 
@@ -97,32 +95,50 @@ def _end_without_output(error: OSError) -> NoReturn:
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Do a command's asynchronous work; turn an error into one line and its exit code."""
-    import structlog
+    from tlog.cli.lines import write_lines
 
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the one of that moment
-    )
+    write_lines("tlog", "warning")
     return exit_on_error(lambda: run_loop(work))
 
 
-def exit_on_error(work: Callable[[], Result]) -> Result:
-    """Do `work`; turn an error into one line and its exit code."""
+def run_service(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work of a process that runs long and writes lines (`tlog.cli.lines`); the last of them says how it ended."""
+    import structlog
+
+    lines = structlog.get_logger()
+
+    def tell(message: str, code: int) -> None:
+        lines.error("stop", code=code, reason=message)
+        if sys.stderr.isatty():
+            complain(message)
+
+    try:
+        exit_on_error(lambda: run_loop(work), tell)
+    except typer.Exit as end:
+        if end.exit_code == INTERRUPTED:
+            lines.info("stop", code=INTERRUPTED)
+        raise
+    except Exception as error:  # noqa: BLE001 - see `tlog.cli.app.main`
+        lines.error("stop", code=INTERNAL, reason=_fault(error))
+        raise typer.Exit(INTERNAL) from None
+    lines.info("stop", code=0)
+
+
+def exit_on_error(
+    work: Callable[[], Result], tell: Callable[[str, int], None] = lambda message, _: complain(message)
+) -> Result:
+    """Do `work`; turn an error into one line, which `tell` writes, and its exit code."""
     try:
         return work()
     except InconsistentRootsError as error:
-        complain(f"{error}. {_keep_evidence(error)}")
+        tell(f"{error}. {_keep_evidence(error)}", error.exit_code)
         raise typer.Exit(error.exit_code) from None
     except TlogError as error:
         pointer = getattr(error, "pointer", "")
-        complain(f"{error}" + (f" (at {pointer})" if pointer else ""))
+        tell(f"{error}" + (f" (at {pointer})" if pointer else ""), error.exit_code)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:
-        complain(f"{error.filename or 'system'}: {error.strerror or error}")
+        tell(f"{error.filename or 'system'}: {error.strerror or error}", MalformedInputError.exit_code)
         raise typer.Exit(MalformedInputError.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -144,11 +160,6 @@ def _keep_evidence(error: InconsistentRootsError) -> str:
     return f"The evidence is in {path}: both checkpoints and the proof"
 
 
-def visible(text: str) -> str:
-    """Return text with escapes in place of what a terminal would act on or hide: control characters, line and bidi marks."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
 def refuse(message: str) -> NoReturn:
     """End because what was asked for cannot be done as it was asked for."""
     complain(message)
@@ -157,12 +168,16 @@ def refuse(message: str) -> NoReturn:
 
 def report_fault(error: Exception) -> NoReturn:
     """End because of a fault of this program: name its kind and its place, but not its message, which could quote an event."""
+    complain(_fault(error))
+    raise SystemExit(INTERNAL)
+
+
+def _fault(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
-    complain(
+    return (
         f"this is a fault of tlog, not of what was asked: {type(error).__name__} at {Path(place.filename).name}, line "
         f"{place.lineno}. Please report these words"
     )
-    raise SystemExit(INTERNAL)
 
 
 def complain(message: str) -> None:
@@ -172,7 +187,7 @@ def complain(message: str) -> None:
 
 def say(message: str) -> None:
     """Print on standard error a line that is not part of the result."""
-    print(message, file=sys.stderr)
+    print(f"{message}\n", end="", file=sys.stderr)  # in one piece, because another thread may write lines there
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tlog.cli.configuration import variable_of
 from tlog.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DRAIN,
@@ -17,18 +19,23 @@ from tlog.cli.options import (
     Data,
     DatabaseUrl,
     Interval,
+    Level,
+    LogLevel,
     Origin,
     PostgresUser,
     SignerSocket,
     locate,
 )
-from tlog.cli.output import refuse, run, say
+from tlog.cli.output import refuse, run, run_service, say
 from tlog.errors import KeyMismatchError
-from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now
+from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now, version
 from tlog.server.guard.public import Public
 
 if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
+
+# What runs long, and writes lines.
+SERVICES: Final = frozenset(("serve", "seal", "signer"))
 
 
 def demo(
@@ -65,6 +72,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     access_log: Annotated[
         bool, typer.Option("--access-log/--no-access-log", help="Log each request on stderr, with its key's ID.")
     ] = True,
+    log_level: LogLevel = Level.INFO,
     cors_origin: Annotated[
         str | None,
         typer.Option(
@@ -95,12 +103,13 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = False,
 ) -> None:
     """Serve the log over HTTP."""
+    _begin("serve", log_level)
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
     if create and origin is None:
         refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
 
     def ready(url: str) -> None:
-        say(f"tlog serves {data} at {url}  (Ctrl-C stops)")
+        _tell_human(f"tlog serves {data} at {url}  (Ctrl-C stops)")
 
     async def find_or_make() -> None:
         from tlog.lifecycle.making import create_log
@@ -108,8 +117,9 @@ def serve(  # noqa: PLR0917 - the options of a command line
 
         if create and not is_log(location):
             verifier = await create_log(location, origin)
-            say(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
-            say("make an API key with 'tlog token create'")
+            _note("made", origin=verifier.name, vkey=verifier.vkey())
+            _tell_human(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
+            _tell_human("make an API key with 'tlog token create'")
         check_log_here(location, origin)
 
     async def work() -> None:
@@ -124,7 +134,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             interval=interval,
             sealing=sealing,
             drain=drain,
-            access_log=access_log,
+            access_log=access_log and log_level in {Level.DEBUG, Level.INFO},
             prepare=find_or_make,
             cors_origin=cors_origin,
             public=public,
@@ -133,7 +143,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             on_ready=ready,
         )
 
-    run(work())
+    run_service(work())
 
 
 def seal(
@@ -141,16 +151,18 @@ def seal(
     interval: Interval = DEFAULT_INTERVAL,
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
+    log_level: LogLevel = Level.INFO,
     *,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
     from tlog.lifecycle.running import run_sealing
 
-    run(run_sealing(locate(data, database, signer), interval, supervised=supervised))
+    _begin("seal", log_level)
+    run_service(run_sealing(locate(data, database, signer), interval, supervised=supervised))
 
 
-def signer(
+def signer(  # noqa: PLR0917 - the options of a command line
     data: Annotated[
         Path, typer.Option("--data", help="The signer's own directory: keys/log.skey, keys/log.vkey and anchor/.")
     ],
@@ -170,8 +182,10 @@ def signer(
             help="Sign once a log that grew by up to N entries although the bound on growth forbids it.",
         ),
     ] = 0,
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
+    _begin("signer", log_level)
 
     async def work() -> None:
         import asyncio
@@ -190,7 +204,15 @@ def signer(
         path = data / "signer.sock" if socket is None else socket
 
         def ready(anchored: Anchored) -> None:
-            say(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}")
+            _note(
+                "start",
+                version=version(),
+                origin=anchored.origin,
+                vkey=key.verifier.vkey(),
+                size=anchored.size,
+                address=path,
+            )
+            _tell_human(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}")
 
         anchor = Anchor(directory.anchor)
         last = (await asyncio.to_thread(anchor.read)).sealed_at
@@ -203,7 +225,37 @@ def signer(
             on_ready=ready,
         )
 
-    run(work())
+    run_service(work())
+
+
+def _begin(process: str, level: Level) -> None:
+    """Write lines from now on, as the processes that this one starts will from the same level on."""
+    from tlog.cli.lines import begin
+
+    os.environ[variable_of("log-level")] = level.value
+    begin(process, level)
+
+
+def _note(event: str, **members: object) -> None:
+    import structlog
+
+    structlog.get_logger().info(event, **members)
+
+
+def _tell_human(message: str) -> None:
+    """Say it to a person who looks on; the same is in a line for programs."""
+    if sys.stderr.isatty():
+        say(message)
+
+
+def warn(process: str, message: str) -> None:
+    """Write a warning about how one of `SERVICES` is started."""
+    import structlog
+
+    from tlog.cli.lines import begin
+
+    begin(process)
+    structlog.get_logger().warning("configuration", reason=message.removeprefix("tlog: "))
 
 
 def init(  # noqa: PLR0917 - the options of a command line

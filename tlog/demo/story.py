@@ -250,12 +250,16 @@ class _Story:
     def _serving(self) -> Iterator[str]:
         process = subprocess.Popen(self._command("serve", "--port", "0"), stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None  # noqa: S101 - it is a pipe; for the type checker
-        line = process.stderr.readline()
+        said = ""
+        while line := process.stderr.readline():
+            said += line
+            if '"address"' in line:
+                break
         try:
-            if " at http://" not in line:
-                message = f"the server did not start: {line}{process.stderr.read()}"
+            if not line:
+                message = f"the server did not start: {said}"
                 raise DemoError(message)
-            yield line.split(" at ")[1].split()[0]
+            yield json.loads(line)["address"]
         finally:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=_PROCESS_SECONDS)
@@ -264,7 +268,10 @@ class _Story:
             raise DemoError(message)
 
     def _refused_start(self) -> subprocess.CompletedProcess[str]:
-        return _call(self._command("serve", "--port", "0"))
+        done = _call(self._command("serve", "--port", "0"))
+        # A service says everything in lines of JSON (docs/how-to/monitor.md); why it ended is the reason in the last of them.
+        done.stderr = "\n".join(json.loads(line).get("reason", line) for line in done.stderr.splitlines())
+        return done
 
     def _tlog(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         done = _call(self._command(*arguments))

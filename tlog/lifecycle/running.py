@@ -7,6 +7,8 @@ import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from tlog.errors import (
     DamagedLogError,
     EmbeddedPostgresError,
@@ -15,7 +17,7 @@ from tlog.errors import (
     TlogError,
 )
 from tlog.lifecycle.opening import Log, open_log
-from tlog.location import Location, tune_memory
+from tlog.location import Location, tune_memory, version
 from tlog.storage.index import IndexStore
 from tlog.writing.background import Parent, report, report_error, report_waiting
 
@@ -31,6 +33,7 @@ _PATIENCE: Final = 30.0
 SERVICES_PATIENCE: Final = 5.0
 _CHILDS_PATIENCE: Final = 2.0
 _CUT_SECONDS: Final = 1.0
+_log: Final = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -89,9 +92,11 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
             open_log(location, interval=interval, acknowledges=False) as log,
             running(log, SERVICES_PATIENCE) as background,
         ):
+            await _tell_start(log)
             await _until_it_ends(background, signals=True)
         return
     parent = await Parent.listen()
+    waits_for = ""
     try:
         while not parent.gone:
             try:
@@ -99,6 +104,7 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
                     open_log(location, interval=interval, acknowledges=False) as log,
                     running(log, _CHILDS_PATIENCE) as background,
                 ):
+                    await _tell_start(log)
                     reporting = asyncio.create_task(report(log.background))
                     obeying = asyncio.create_task(parent.obey(log.background))
                     try:
@@ -107,11 +113,19 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
                         reporting.cancel()
                         obeying.cancel()
             except (OverloadedError, EmbeddedPostgresError) as error:
+                if str(error) != waits_for:
+                    _log.warning("sealing_pauses", reason=str(error))
+                waits_for = str(error)
                 report_waiting(error)
                 await parent.wait(_REOPEN_SECONDS)
     except TlogError as error:
         report_error(error)
         raise
+
+
+async def _tell_start(log: Log) -> None:
+    size = (await log.reader.state()).size
+    _log.info("start", version=version(), origin=log.verifier.name, vkey=log.verifier.vkey(), size=size)
 
 
 async def _until_it_ends(*tasks: asyncio.Task[None], signals: bool = False) -> None:

@@ -16,6 +16,7 @@ Words:
     `server`  the server's life: made, started or joined, started again, left, backed up, restored
     `installation`  its programs, where their user reaches them
     `user`  who runs the server where tlog runs as root, and how files become that user's
+    `releases`  when minor releases of PostgreSQL came out
     `space`  how much disk must stay free, and the ballast
     `watch`  looks once a second: is there space, does the server run
     `basebackup`  checks a base backup against its manifest

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
@@ -59,7 +60,7 @@ class Watch:
             if not self.trouble:
                 self._postgres.take_ballast()
         except Exception as error:  # noqa: BLE001 - the next look may succeed; a watch that ended would help nobody
-            _log.warning("the embedded PostgreSQL cannot be watched", error=type(error).__name__)
+            _log.warning("postgres_unwatched", error=type(error).__name__)
 
     def _look_at_space(self) -> None:
         space = self._postgres.space()
@@ -70,7 +71,8 @@ class Watch:
                 "make space on it, and appending goes on by itself"
             )
         if bool(trouble) != bool(self.trouble):
-            _log.warning(trouble or "there is space on the database's disk again")
+            tell = partial(_log.warning, "disk_low", reason=trouble) if trouble else partial(_log.info, "disk_ok")
+            tell(free=space.free, reserve=space.reserve)
         self.trouble = trouble
 
     def _look_at_server(self) -> None:
@@ -80,10 +82,10 @@ class Watch:
         now = time.monotonic()
         if now < self._next_start:
             return
-        _log.warning("the embedded PostgreSQL has ended; starting it again")
+        _log.warning("postgres_ended", reason="the embedded PostgreSQL has ended; it is started again")
         try:
             self._postgres.start_again()
         except EmbeddedPostgresError as error:
-            _log.warning("the embedded PostgreSQL does not start", reason=str(error))
+            _log.warning("postgres_does_not_start", reason=str(error))
         self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE)
         self._next_start = time.monotonic() + self._pause

@@ -24,6 +24,7 @@ from tlog.server.guard.cors import Cors
 from tlog.server.guard.parameters import check_path, taking
 from tlog.server.guard.public import unless_public
 from tlog.server.observe.checks import Checks
+from tlog.server.observe.figures import Figures
 from tlog.server.observe.metrics import Metrics
 from tlog.server.observe.ready import Ready
 from tlog.server.service import Service
@@ -62,8 +63,10 @@ def create_app(
 
     """
     admission = Admission(log, authenticator)
-    checks = Checks(log.location, log.clock)
-    service = Service(log, admission, Metrics(log), checks, Ready(log), Cors(cors_origin, public), public)
+    figures = Figures(log)
+    metrics = Metrics(log, figures)
+    checks, cors = Checks(log.location, log.clock), Cors(cors_origin, public)
+    service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public)
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),
@@ -156,9 +159,10 @@ class _Observed:
             response = await on_error(Request(scope), error)
             await response(scope, receive, observed)
         finally:
+            route = _APPENDS if append else getattr(scope.get("route"), "path", None)
+            seconds = time.perf_counter() - began
+            self._metrics.answered(route, seconds)
             if self._access_log is not None:
-                route = _APPENDS if append else getattr(scope.get("route"), "path", None)
-                seconds = time.perf_counter() - began
                 key_id = scope.get(KEY_ID)
                 self._access_log.write(scope["method"], route, status, key_id=key_id, sent=sent, seconds=seconds)
 

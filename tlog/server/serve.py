@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
 import uvicorn
 
 from tlog.errors import OperatorError
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import SERVICES_PATIENCE, running
-from tlog.location import DEFAULT_INTERVAL, tune_memory
+from tlog.location import DEFAULT_INTERVAL, tune_memory, version
 from tlog.server.app import create_app
 from tlog.server.guard.auth import Authenticator
 from tlog.server.guard.protocol import GuardedProtocol, Silent
@@ -34,6 +35,8 @@ _BACKLOG: Final = 1024
 # How long answers that are under way may take once connections are no longer accepted.
 GRACE_SECONDS: Final = 8
 _REFUSED_SECONDS: Final = 1  # and where the log refuses to go on
+_ASIDE_SECONDS: Final = 1.0
+_log: Final = structlog.get_logger()
 
 
 async def serve(
@@ -82,11 +85,18 @@ async def serve(
         async with open_log(location, interval=interval, sealing=sealing) as log:
             if not accept_loss:
                 await log.database.check_standbys()
+            size = (await log.reader.state()).size
+            origin, vkey = log.verifier.name, log.verifier.vkey()
+
+            def ready(url: str) -> None:
+                _log.info("start", version=version(), origin=origin, vkey=vkey, size=size, address=url)
+                on_ready(url)
+
             with ExitStack() as stack:
-                lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log else None
+                lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log and sys.stderr else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
                 app = create_app(log, authenticator, lines, cors_origin, public)
-                await _serve(app, listener, drain, on_ready, trusted_proxies)
+                await _serve(app, listener, drain, ready, trusted_proxies)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -119,12 +129,16 @@ async def _serve(
                 task.exception()  # retrieved here, raised where the task is awaited
 
         background.add_done_callback(stop)
-        announcing = asyncio.create_task(_announce(server, listener, on_ready))
+        aside = (
+            looking,
+            asyncio.create_task(_announce(server, listener, on_ready), name="announcing"),
+            asyncio.create_task(service.figures.run(), name="figures"),
+        )
         await server.serve([listener])
-        announcing.cancel()
-        looking.cancel()
+        for task in aside:
+            task.cancel()
+        await asyncio.wait(aside, timeout=_ASIDE_SECONDS)
         await service.checks.stop()
-        await asyncio.wait([looking])
 
 
 def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:

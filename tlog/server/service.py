@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.cors import Cors
     from tlog.server.guard.public import Public
     from tlog.server.observe.checks import Checks
+    from tlog.server.observe.figures import Figures
     from tlog.server.observe.metrics import Metrics
     from tlog.server.observe.ready import Ready
 
@@ -29,6 +30,7 @@ class Service:
 
     log: Log
     admission: Admission
+    figures: Figures
     metrics: Metrics
     checks: Checks
     ready: Ready

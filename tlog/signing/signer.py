@@ -159,8 +159,9 @@ class CheckpointSigner:
         if now < earliest:
             # Entries keep coming in order all the same; signing waits until the clock is past what was signed.
             _log.error(
-                "the clock lags what was signed and logged; nothing is signed until it has caught up",
-                lags=earliest - now,
+                "clock_lags",
+                reason="the clock lags what was signed and logged; nothing is signed until it has caught up",
+                microseconds=earliest - now,
             )
             return None
         note = sign_checkpoint(Checkpoint(last.origin, proposal.size, proposal.root), self._key)

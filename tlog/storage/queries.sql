@@ -95,6 +95,21 @@ LEFT JOIN LATERAL (
     ORDER BY index_epoch.size DESC LIMIT 1
 ) AS epoch ON true;
 
+-- name: read_progress
+-- Returns how far the log is, for who watches it: its size, size and time of its newest checkpoint, the size of its newest
+-- index epoch, and the loggedAt of the oldest entry that no checkpoint covers.
+SELECT
+    log_state.size,
+    checkpoint.size,
+    checkpoint.sealed_at,
+    (SELECT index_epoch.size FROM tlog.index_epoch ORDER BY index_epoch.size DESC LIMIT 1),
+    substring(leaf.entry FROM position('"loggedAt":"'::bytea IN leaf.entry) + 12 FOR 27)
+FROM tlog.log_state
+LEFT JOIN LATERAL (
+    SELECT checkpoint.size, checkpoint.sealed_at FROM tlog.checkpoint ORDER BY checkpoint.size DESC LIMIT 1
+) AS checkpoint ON true
+LEFT JOIN tlog.leaf ON leaf.index = coalesce(checkpoint.size, 0);
+
 -- name: find_logged_at
 -- Returns the index of the first entry logged at `logged_at` or later, for a question with a time.
 -- loggedAt never decreases, so halving finds it.
@@ -219,6 +234,10 @@ SELECT key_id, principal FROM tlog.api_key WHERE key_id = ANY(%(key_ids)s);
 SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets
 FROM tlog.api_key
 ORDER BY created_at;
+
+-- name: list_standing
+-- Returns which API keys there are, what they may do, and whether they are revoked, for the service, which tells of changes.
+SELECT key_id, scopes, revoked_at IS NOT NULL FROM tlog.api_key;
 
 -- name: revoke_api_key
 -- Marks an API key as revoked, for the administrator; changes no row if there is no such key that is still good.

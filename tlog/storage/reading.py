@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from tlog.core.bundle import format_bundle
+from tlog.core.entry import parse_logged_at, to_microseconds
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
@@ -27,7 +28,17 @@ from tlog.storage.index import (
 )
 from tlog.storage.keys import ApiKey
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import Epoch, FoundEvent, Leaf, Position, Primary, SealedCheckpoint, State
+from tlog.storage.rows import (
+    Epoch,
+    FoundEvent,
+    Leaf,
+    Position,
+    Primary,
+    Progress,
+    SealedCheckpoint,
+    Standing,
+    State,
+)
 from tlog.storage.statements import (
     array_text,
     find_events,
@@ -213,6 +224,36 @@ class ReadStore:
             except psycopg.DataError:
                 return None
             return None if row is None else ApiKey(*row)
+
+    async def standing(self) -> dict[str, Standing]:
+        """Return what each API key may do, and whether it was revoked, by its ID."""
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["list_standing"])
+            return {key_id: Standing(scopes, revoked) for key_id, scopes, revoked in await cursor.fetchall()}
+
+    async def progress(self) -> Progress:
+        """Return how far the log is, and on which PostgreSQL.
+
+        Raises:
+            OverloadedError: the database is away.
+            MalformedInputError: the oldest entry that is not sealed has no loggedAt.
+
+        """
+        async with self._reading() as connection:
+            cursor = await connection.execute(QUERIES["read_progress"])
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
+            size, sealed, sealed_at, indexed, logged_at = row
+            since = (
+                None if logged_at is None else to_microseconds(parse_logged_at(logged_at.decode("ascii", "replace")))
+            )
+            return Progress(size, sealed or 0, sealed_at, indexed or 0, since, connection.info.server_version)
+
+    def connections(self) -> dict[str, int]:
+        """Return how many connections of the pool are lent out and idle, and how many readers wait for one."""
+        stats = self._pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        return {"busy": stats.get("pool_size", 0) - idle, "idle": idle, "waited_for": stats.get("requests_waiting", 0)}
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:

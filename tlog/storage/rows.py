@@ -103,6 +103,28 @@ class Position(NamedTuple):
     epoch: Epoch | None
 
 
+class Progress(NamedTuple):
+    """How far a log is, for who watches it; times are microseconds since 1970, UTC.
+
+    `sealed_at` is None before the first checkpoint, `waiting_since` where a checkpoint covers everything; `server_version` is
+    libpq's number of PostgreSQL's version, such as 180001.
+    """
+
+    size: int
+    sealed: int
+    sealed_at: int | None
+    indexed: int
+    waiting_since: int | None
+    server_version: int
+
+
+class Standing(NamedTuple):
+    """What an API key may do, and whether it was revoked."""
+
+    scopes: list[str]
+    revoked: bool
+
+
 class SealedCheckpoint(NamedTuple):
     """A published checkpoint; `sealed_at` is microseconds since 1970, UTC."""
 

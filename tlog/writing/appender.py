@@ -20,6 +20,7 @@ that COMMIT is done.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import suppress
 from traceback import extract_tb
@@ -218,6 +219,8 @@ class Appender:
         self._last_end: State | None = None
         self._foreseen: State | None = None
         self._repeated = False
+        self.committed: Callable[[float], None] = lambda _: None
+        """Told how many seconds a group took from when it was taken to when it was committed."""
 
     @property
     def waiting_events(self) -> int:
@@ -355,8 +358,10 @@ class Appender:
         outcomes: Sequence[Receipts | TlogError]
         tiring = asyncio.get_running_loop().call_later(self._patience, self._tire, group)
         self._connected = True
+        begun, seconds = time.perf_counter(), None
         try:
             outcomes = await self._commit(store, group)
+            seconds = time.perf_counter() - begun
         except asyncio.CancelledError:
             _answer(
                 group, [OverloadedError("the log is closing; try again with the same eventIds")] * len(group.requests)
@@ -373,18 +378,20 @@ class Appender:
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it
             # The class and the place only: a message could quote an event.
             place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-            _log.error("append failed", error=type(error).__name__, place=place)
+            _log.error("append_failed", error=type(error).__name__, place=place)
             self._foreseen = self._last_end = None
             outcomes = [OverloadedError("the append failed; try again with the same eventIds")] * len(group.requests)
         finally:
             tiring.cancel()
             self._late.discard(group)
         _answer(group, outcomes)
+        if seconds is not None:
+            self.committed(seconds)
 
     def _tire(self, group: _Group) -> None:
         """Refuse the requests of a group that takes too long, and those that wait; the group itself goes on."""
         self._late.add(group)
-        _log.error("appending stands still", waits_for=self.waits_for)
+        _log.error("appending_stands_still", waits_for=self.waits_for)
         for each in (group, *self._waiting):
             _answer(each, [self._standstill()] * len(each.requests))
         self._waiting.clear()

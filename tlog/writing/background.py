@@ -199,7 +199,7 @@ class InProcess:
             await self._indexing.run()
         except TlogError as error:
             self._index_error = str(error)
-            _log.error("indexing stopped", reason=str(error))
+            _log.error("indexing_stopped", reason=str(error))
 
 
 class ChildProcess:

@@ -137,7 +137,10 @@ class Indexer:
         """
         epoch = await self._store.epoch()
         if epoch is not None and not await self._take_up(epoch):
-            _log.warning("the stored index is not the one that was logged; it is made again from the entries")
+            _log.warning(
+                "index_made_again",
+                reason="the stored index is not the one that was logged; it is made again from the entries",
+            )
             await self._store.clear()
             self._done, self._young, self._size, self._explanations = [], [], 0, []
         self._keys = LoggedKeys(self._done[-1].segment.end if self._done else 0)

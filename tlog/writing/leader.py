@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -63,6 +63,7 @@ class LeaderLoop(Generic[Store, Result]):
         self.leading = False
         self.last: Result | None = None
         self.waits_for = ""
+        self._told = ""
 
     def request(self) -> None:
         """Ask for a step now instead of at the next interval."""
@@ -86,7 +87,7 @@ class LeaderLoop(Generic[Store, Result]):
             except OverloadedError as error:
                 self.leading = False
                 if str(error) != self.waits_for:
-                    _log.warning(f"{self._name} pauses", reason=str(error))
+                    _log.warning(f"{self._name}_pauses", reason=str(error))
                 self.waits_for = str(error)
                 await self._pause()
             finally:
@@ -96,22 +97,36 @@ class LeaderLoop(Generic[Store, Result]):
         store = await self._open_store()
         try:
             while not await store.lead():
-                self.waits_for = ""
+                self._go_on()
+                self._tell("follows")
                 await self._pause()
                 if self._stopping:
                     return
             step = await self._begin(store)
             self.leading = True
+            self._tell("leads")
             requested = True
             while not self._stopping:
                 result = await step(requested)
-                self.waits_for = ""
+                self._go_on()
                 if result is not None:
                     self.last = result
                     self._done(result)
                 requested = await self._pause()
         finally:
             await store.close()
+
+    def _tell(self, role: Literal["leads", "follows"]) -> None:
+        """Tell of a role that this process did not have before; a pause leaves it what it was."""
+        if role != self._told:
+            _log.info(role, work=self._name)
+        self._told = role
+
+    def _go_on(self) -> None:
+        """Wait for nothing any more."""
+        if self.waits_for:
+            _log.info(f"{self._name}_goes_on", reason=self.waits_for)
+        self.waits_for = ""
 
     async def _pause(self) -> bool:
         """Wait for the interval or a request; tell whether it was a request."""

@@ -217,7 +217,7 @@ class Sealer:
         self._last = anchored
         if anchored.note and (published is None or published.size < anchored.size):
             await self._publish(anchored)
-            _log.info("published the anchored checkpoint", size=anchored.size)
+            _log.info("anchored_published", size=anchored.size)
 
     async def seal(self) -> SealedCheckpoint | None:
         """Seal everything that is committed, or the first ten million of it; return the new checkpoint, None if nothing was new.

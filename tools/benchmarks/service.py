@@ -54,7 +54,7 @@ class Service:
         if not (data / "keys").exists():
             command += ["--create", "--origin", "bench.example.com/log"]
         self.process = subprocess.Popen(command, stderr=self._said, cwd=ROOT)  # noqa: S603 - fixed
-        while (match := re.search(r" at (http://\S+)", self.said())) is None:
+        while (match := re.search(r'"address":"(http://[^"]+)"', self.said())) is None:
             if self.process.poll() is not None:
                 sys.exit(self.said())
             time.sleep(0.05)

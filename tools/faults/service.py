@@ -84,7 +84,7 @@ class Service:
         self.ready_seconds = time.monotonic() - started
 
     def _url(self, deadline: float) -> str:
-        while (match := re.search(r" at (http://\S+)", self.said.read_text())) is None:
+        while (match := re.search(r'"address":"(http://[^"]+)"', self.said.read_text())) is None:
             assert self.process.poll() is None, self.said.read_text()
             assert time.monotonic() < deadline, self.said.read_text()
             time.sleep(0.01)

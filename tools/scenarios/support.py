@@ -195,7 +195,7 @@ def start_server(
     with said.open("w") as stderr:
         process = subprocess.Popen([*command, *map(str, options)], stderr=stderr, cwd=ROOT)
     deadline = time.monotonic() + 60
-    while (match := re.search(r" at (http://\S+)", said.read_text())) is None:
+    while (match := re.search(r'"address":"(http://[^"]+)"', said.read_text())) is None:
         assert process.poll() is None, said.read_text()
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.05)

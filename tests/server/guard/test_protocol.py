@@ -370,7 +370,7 @@ def lines_of(server, last):
     """Return the access lines, once the line of the route `last` is there: lines are written a moment after the answer."""
     deadline = time.monotonic() + 10
     while True:
-        lines = [json.loads(line) for line in server.said.read_text().splitlines() if line.startswith('{"time"')]
+        lines = [line for line in map(json.loads, server.said.read_text().splitlines()) if line["event"] == "request"]
         if (lines and lines[-1].get("route") == last) or time.monotonic() > deadline:
             return lines
         time.sleep(0.05)

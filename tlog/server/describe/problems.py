@@ -74,11 +74,11 @@ async def on_error(_: Request, error: Exception) -> Response:
     if kind is _FAILURE:
         # Class and place are enough to find it; a message or a local variable could quote what a caller sent.
         place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-        _log.error("request failed", error=type(error).__name__, place=place)
+        _log.error("request_failed", error=type(error).__name__, place=place)
         return problem(kind, "the failure is in the server's log", headers)
     if isinstance(error, errors.UnreachableError | errors.OperatorError):
         # Where things are, and what is wrong with them, is for the operator.
-        _log.error("operator needed", error=type(error).__name__, message=str(error))
+        _log.error("operator_needed", error=type(error).__name__, reason=str(error))
         return problem(kind, _FOR_OPERATORS[kind.status], headers)
     return problem(kind, str(error), headers, extra)
 

@@ -71,6 +71,7 @@ async def _append(request: Request, service: Service, let_in: LetIn, share: Shar
     key = let_in.key
     wait = _wait_sealed(parse_query(request.scope["query_string"], PARAMETERS))
     (drafts, ahead), batch = await _read(request, service, let_in, share)
+    service.metrics.received(share.size)
     try:
         receipts = await service.log.appender.append(drafts, sender_of(key), share.size)
     except EventConflictError as error:
@@ -79,7 +80,7 @@ async def _append(request: Request, service: Service, let_in: LetIn, share: Shar
     service.metrics.appended(receipts, key.key_id)
     if receipts.duplicates:
         service.admission.charge_known(key, receipts.duplicates)
-        _log.info("events sent again", key=key.key_id, events=receipts.duplicates)
+        _log.info("events_sent_again", key=key.key_id, events=receipts.duplicates)
     status = 201 if receipts.duplicates < len(receipts) else 200
     if prefers_minimal(request.headers):
         document = _minimal_document(receipts, len(ahead)) | (await _sealed(service, receipts) if wait else {})
@@ -124,9 +125,9 @@ def _report_conflicts(service: Service, key: ApiKey, error: EventConflictError) 
     service.metrics.conflicted(count, key.key_id)
     firsts = sorted({conflict.first for conflict in error.conflicts if conflict.first is not None})
     if firsts:
-        _log.warning("events of others sent again", key=key.key_id, first=firsts[:_MAX_NAMED], events=count)
+        _log.warning("events_of_others_sent_again", key=key.key_id, first=firsts[:_MAX_NAMED], events=count)
     else:
-        _log.info("events in conflict", key=key.key_id, events=count)
+        _log.info("events_in_conflict", key=key.key_id, events=count)
 
 
 async def _draft(portions: Iterable[Sequence[bytes]], service: Service, appended_by: str) -> _Drafted:

@@ -3,7 +3,8 @@
 Nobody who watches a service may learn from it what is in the log. So a line and a figure name the template of a path and
 the ID of an API key, never a path as it was sent, a query, a principal or an event.
 
-    `metrics`  what this process counts, in the Prometheus text format
+    `metrics`  what this process counts and sees, in the Prometheus text format
+    `figures`  what is looked up once a second: how far the log is, disk, database, API keys
     `accesslog`  one line of JSON for each request
     `checks`  `tlog fsck` of the whole log, in a process of its own
     `ready`  whether the service should get traffic, by a look at the database each second

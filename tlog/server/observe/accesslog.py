@@ -4,18 +4,23 @@ The path as it was sent, its query and the principal may all be personal, so a l
 of the key; `tlog token list` says whose it is. What was asked of the events is in the log itself (`tlog.lifecycle.journal`).
 
 Lines are written by a thread of their own, a few times a second: whoever reads them slowly holds up nobody, and if nobody
-reads them at all the newest are dropped and counted.
+reads them at all the newest are dropped and counted. Other processes may write to the same pipe, so each piece that is
+written consists of whole lines and is no longer than a pipe takes at once (POSIX, `PIPE_BUF`).
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from functools import lru_cache
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _SECONDS: Final = 0.2
 _END_SECONDS: Final = 1.0
@@ -70,16 +75,31 @@ class AccessLog:
     def _flush(self) -> bool:
         """Write what waits; tell whether there is still a reader."""
         waiting, self._waiting = self._waiting, []
-        data = b"".join(map(_format, waiting))
+        lines = list(map(_format, waiting))
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            data += msgspec.json.encode({"dropped": dropped}) + b"\n"
+            lines.append(_encode(time.time(), "warning", "requests_dropped", {"lines": dropped}))
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            for piece in _pieces(lines):
+                data = piece
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
         except OSError:
             return False
         return True
+
+
+def _pieces(lines: list[bytes]) -> Iterator[bytes]:
+    """Yield whole lines, as many together as a pipe takes without another writer's line among them."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if size + len(line) > select.PIPE_BUF:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    yield b"".join(piece)
 
 
 @lru_cache(maxsize=1)
@@ -88,9 +108,7 @@ def _second(seconds: int) -> str:
 
 
 def _format(line: _Line) -> bytes:
-    whole = int(line.at)
-    document = {
-        "time": f"{_second(whole)}.{int((line.at - whole) * 1000):03d}Z",
+    members = {
         "method": line.method,
         "route": line.route,
         "status": line.status,
@@ -98,4 +116,11 @@ def _format(line: _Line) -> bytes:
         "bytes": line.sent,
         "ms": round(line.seconds * 1000, 3),
     }
-    return msgspec.json.encode(document) + b"\n"
+    return _encode(line.at, "info", "request", members)
+
+
+def _encode(at: float, level: str, event: str, members: Mapping[str, object]) -> bytes:
+    """Return a line in the form of all lines (docs/how-to/monitor.md)."""
+    whole = int(at)
+    moment = f"{_second(whole)}.{int((at - whole) * 1000):03d}Z"
+    return msgspec.json.encode({"time": moment, "level": level, "event": event, "process": "serve", **members}) + b"\n"

@@ -1,23 +1,45 @@
-"""What this process counts, in the Prometheus text format. No personal data, no secrets."""
+"""What this process counts and sees, in the Prometheus text format. No personal data, no secrets.
+
+A request is labelled with the template of its path, never with the path. docs/how-to/monitor.md says what each metric is for.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import platform
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from tlog.location import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tlog.lifecycle.opening import Log
+    from tlog.server.observe.figures import Figures
     from tlog.writing.receipts import Receipts
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BYTES: Final = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
+_NO_ROUTE: Final = "none"
 
 
 class Metrics:
-    """What this process counts."""
+    """What this process counts, and what `figures` has seen."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, figures: Figures) -> None:
+        self._figures = figures
+        disable_created_metrics()  # when each series began: as many series again, and nobody asks
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._appended = Counter("tlog_events_appended", "Events acknowledged as durable", registry=self._registry)
         self._duplicates = Counter(
             "tlog_events_duplicate", "Events that were in the log already", registry=self._registry
@@ -34,21 +56,35 @@ class Metrics:
         )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         self._by_status: dict[int, Counter] = {}
-        waiting = Gauge("tlog_events_waiting", "Events waiting to be appended", registry=self._registry)
-        waiting.set_function(lambda: log.appender.waiting_events)
-        watch = log.database.watch
-        gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "tlog_disk_low": ("1 while too little disk is left to append", lambda: bool(watch and watch.trouble)),
-            "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
-            "tlog_sealer_waiting": (
-                "1 if sealing waits for the database or the signer",
-                lambda: float(bool(log.background.status.seal_error)),
-            ),
-            "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
-            "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
-            "tlog_indexed_size": ("Tree size this service indexed last", lambda: log.background.status.indexed),
-        }
-        for name, (what, read) in gauges.items():
+        self._requests = Histogram(
+            "tlog_http_request_seconds",
+            "Time from a request's head to the end of its answer, by the template of its path",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._by_route: dict[str | None, Histogram] = {}
+        self._bytes = Histogram(
+            "tlog_http_request_bytes", "Sizes of the bodies of appends", buckets=_BYTES, registry=self._registry
+        )
+        commits = Histogram(
+            "tlog_append_commit_seconds",
+            "Time from when a group of appends is taken to when it is committed",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        log.appender.committed = commits.observe
+        self._build = Gauge("tlog_build_info", "Always 1", ["version", "python", "postgres"], registry=self._registry)
+        self._postgres: str | None = None
+        connections = Gauge(
+            "tlog_database_connections",
+            "Connections to the database for reading: busy, idle; and requests that wait for one",
+            ["state"],
+            registry=self._registry,
+        )
+        self._connections = {state: connections.labels(state) for state in log.reader.connections()}
+        self._read_connections = log.reader.connections
+        for name, (what, read) in _gauges(log, figures).items():
             Gauge(name, what, registry=self._registry).set_function(read)
 
     def appended(self, receipts: Receipts, key_id: str) -> None:
@@ -73,6 +109,56 @@ class Metrics:
             counter = self._by_status[status] = self._responses.labels(str(status))
         counter.inc()
 
+    def received(self, size: int) -> None:
+        """Count the body of an append."""
+        self._bytes.observe(size)
+
+    def answered(self, route: str | None, seconds: float) -> None:
+        """Count how long an answer took; the route is the template of a path, None if there is no such path."""
+        histogram = self._by_route.get(route)
+        if histogram is None:
+            histogram = self._by_route[route] = self._requests.labels(route or _NO_ROUTE)
+        histogram.observe(seconds)
+
     def text(self) -> bytes:
         """Return everything in the Prometheus text format."""
+        if self._postgres != self._figures.postgres:
+            self._postgres = self._figures.postgres
+            self._build.clear()
+            self._build.labels(version(), platform.python_version(), self._postgres).set(1)
+        for state, number in self._read_connections().items():
+            self._connections[state].set(number)
         return generate_latest(self._registry)
+
+
+def _gauges(log: Log, figures: Figures) -> dict[str, tuple[str, Callable[[], float]]]:
+    """Return of each gauge what it is and how it is read."""
+    watch = log.database.watch
+    return {
+        "tlog_events_waiting": ("Events waiting to be appended", lambda: log.appender.waiting_events),
+        "tlog_disk_low": ("1 while too little disk is left to append", lambda: bool(watch and watch.trouble)),
+        "tlog_sealer_leading": ("1 if this service seals", lambda: log.background.status.sealing),
+        "tlog_sealer_waiting": (
+            "1 if sealing waits for the database or the signer",
+            lambda: float(bool(log.background.status.seal_error)),
+        ),
+        "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
+        "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
+        "tlog_indexed_size": ("Tree size this service indexed last", lambda: log.background.status.indexed),
+        "tlog_seconds_since_seal": (
+            "Age of the newest checkpoint; NaN before the first one",
+            figures.seconds_since_seal,
+        ),
+        "tlog_oldest_pending_seconds": (
+            "For how long the oldest entry has been waiting for a checkpoint; 0 if none waits",
+            figures.oldest_pending_seconds,
+        ),
+        "tlog_pending_entries": ("Entries that no checkpoint covers", lambda: figures.pending),
+        "tlog_index_lag_entries": ("Entries that no index epoch covers", lambda: figures.index_lag),
+        "tlog_disk_free_bytes": ("Bytes that are free on the log's disk", lambda: figures.space.free),
+        "tlog_disk_used_bytes": (
+            "Bytes that are used on the log's disk",
+            lambda: figures.space.total - figures.space.free,
+        ),
+        "tlog_disk_reserve_bytes": ("Free bytes below which nothing is appended", lambda: figures.space.reserve),
+    }
