@@ -586,6 +586,7 @@ import contextlib, io, os
 import asyncio, structlog, uvloop, tlog.files.durable, tlog.location
 import tlog.cli.lines, tlog.signing.anchor, tlog.signing.clock, tlog.signing.signer, tlog.signing.socket
 from tlog.cli import app as cli
+tlog.location.version()
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     cli.app(["signer", "--help"])
 os.setgroups([65001]); os.setgid(65003); os.setuid(65003)

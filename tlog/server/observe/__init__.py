@@ -4,6 +4,7 @@ Nobody who watches a service may learn from it what is in the log. So a line and
 the ID of an API key, never a path as it was sent, a query, a principal or an event.
 
     `metrics`  what this process counts and sees, in the Prometheus text format
+    `distributions`  histograms that cost a request almost nothing
     `figures`  what is looked up once a second: how far the log is, disk, database, API keys
     `accesslog`  one line of JSON for each request
     `checks`  `tlog fsck` of the whole log, in a process of its own

@@ -12,23 +12,24 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 
 from tlog.location import version
+from tlog.server.observe.distributions import Distribution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tlog.lifecycle.opening import Log
+    from tlog.server.observe.distributions import Series
     from tlog.server.observe.figures import Figures
     from tlog.writing.receipts import Receipts
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_BYTES: Final = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
+_BYTES: Final = tuple(float(1 << power) for power in range(10, 26, 2))  # 1 KiB to 16 MiB
 _NO_ROUTE: Final = "none"
 
 
@@ -56,24 +57,21 @@ class Metrics:
         )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         self._by_status: dict[int, Counter] = {}
-        self._requests = Histogram(
+        self._requests = self._distribution(
             "tlog_http_request_seconds",
             "Time from a request's head to the end of its answer, by the template of its path",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self._registry,
+            _SECONDS,
+            "route",
         )
-        self._by_route: dict[str | None, Histogram] = {}
-        self._bytes = Histogram(
-            "tlog_http_request_bytes", "Sizes of the bodies of appends", buckets=_BYTES, registry=self._registry
+        self._by_route: dict[str | None, Series] = {}
+        self.received = (
+            self._distribution("tlog_http_request_bytes", "Sizes of the bodies of appends", _BYTES).series().observe
         )
-        commits = Histogram(
-            "tlog_append_commit_seconds",
-            "Time from when a group of appends is taken to when it is committed",
-            buckets=_SECONDS,
-            registry=self._registry,
+        """Count the size of the body of an append."""
+        commits = self._distribution(
+            "tlog_append_commit_seconds", "Time from when a group of appends is taken to when it is committed", _SECONDS
         )
-        log.appender.committed = commits.observe
+        log.appender.committed = commits.series().observe
         self._build = Gauge("tlog_build_info", "Always 1", ["version", "python", "postgres"], registry=self._registry)
         self._postgres: str | None = None
         connections = Gauge(
@@ -86,6 +84,11 @@ class Metrics:
         self._read_connections = log.reader.connections
         for name, (what, read) in _gauges(log, figures).items():
             Gauge(name, what, registry=self._registry).set_function(read)
+
+    def _distribution(self, name: str, what: str, bounds: Sequence[float], label: str | None = None) -> Distribution:
+        made = Distribution(name, what, bounds, label)
+        self._registry.register(made)
+        return made
 
     def appended(self, receipts: Receipts, key_id: str) -> None:
         """Count acknowledged events."""
@@ -109,16 +112,12 @@ class Metrics:
             counter = self._by_status[status] = self._responses.labels(str(status))
         counter.inc()
 
-    def received(self, size: int) -> None:
-        """Count the body of an append."""
-        self._bytes.observe(size)
-
     def answered(self, route: str | None, seconds: float) -> None:
         """Count how long an answer took; the route is the template of a path, None if there is no such path."""
-        histogram = self._by_route.get(route)
-        if histogram is None:
-            histogram = self._by_route[route] = self._requests.labels(route or _NO_ROUTE)
-        histogram.observe(seconds)
+        series = self._by_route.get(route)
+        if series is None:
+            series = self._by_route[route] = self._requests.series(route or _NO_ROUTE)
+        series.observe(seconds)
 
     def text(self) -> bytes:
         """Return everything in the Prometheus text format."""
