@@ -38,7 +38,8 @@ class Metrics:
 
     def __init__(self, log: Log, figures: Figures) -> None:
         self._figures = figures
-        disable_created_metrics()  # when each series began: as many series again, and nobody asks
+        # When each series began: as many series again, and nobody asks.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._appended = Counter("tlog_events_appended", "Events acknowledged as durable", registry=self._registry)
