@@ -25,7 +25,7 @@ TO_COME = {
     "tlog_outcomes_total",
     "tlog_stalled_seconds_total",
 }
-EVENTS_TO_COME = {"appending_stands_still", "failover", "life_not_seen", "stop_not_said"}
+EVENTS_TO_COME = {"life_not_seen", "stop_not_said"}
 _SUFFIX = re.compile(r"_(?:bucket|count|sum|created)$")
 _FUNCTIONS = {"max", "min", "sum", "by", "rate", "histogram_quantile", "job", "le"}
 
