@@ -202,7 +202,7 @@ def test_the_tutorials_http_example_works(directory):
         import json  # noqa: PLC0415
 
         (receipt,) = server.append([json.loads(event)])
-        assert receipt["index"] == 1
+        assert receipt["index"] == 2, "after what names the log, and what says that a service started"
         assert server.append([json.loads(event)])[0]["duplicate"] is True
     finally:
         server.stop()

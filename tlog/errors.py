@@ -8,10 +8,12 @@ name the member and the rule, not the value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Cause = Literal["database", "disk", "standby", "signer", "clock"]
 
 
 class TlogError(Exception):
@@ -193,10 +195,12 @@ class OverloadedError(TlogError):
 
     Attributes:
         retry_after: seconds the caller should wait.
+        cause: what is waited for, as the outcome `stalled` names it.
 
     """
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: not now, try again
+    cause: ClassVar[Cause] = "database"
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
@@ -213,6 +217,20 @@ class RateLimitedError(OverloadedError):
 
 class NoSpaceError(OverloadedError):
     """The disk is nearly full: nothing is appended until there is space again; then appends go on without anybody's help."""
+
+    cause = "disk"
+
+
+class UntrueClockError(OverloadedError):
+    """The clock leapt ahead: nothing is logged or signed with such a time."""
+
+    cause = "clock"
+
+
+class SignerAwayError(OverloadedError):
+    """The log's own signer does not answer, or cannot sign now."""
+
+    cause = "signer"
 
 
 # --- The operator has to act ----------------------------------------------------------------------------------------

@@ -76,6 +76,11 @@ class DataDirectory:
         return self.root / "postgres"
 
     @property
+    def restored(self) -> Path:
+        """What says that the embedded database came from a backup, until the log says so itself."""
+        return self.postgres / "restored.json"
+
+    @property
     def _keys(self) -> Path:
         return self.root / "keys"
 

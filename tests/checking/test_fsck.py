@@ -144,6 +144,22 @@ async def test_a_check_goes_on_from_wherever_it_got_to(opened, location):
     assert (nothing.problems, nothing.exit_code, nothing.end) == ([], 0, whole.end)
 
 
+async def test_a_check_goes_on_after_one_that_ended_beyond_what_is_sealed(opened, location, database):
+    async with opened() as log:
+        await fill(log, 5)
+        ends = [await check(location)]
+        for seed in (2, 3):
+            await append(log, sample_events(1, seed=seed))
+            ends.append(await check(location, since=ends[-1].end))
+            whole = await check(location)
+            assert (ends[-1].problems, ends[-1].exit_code, ends[-1].end) == ([], 0, whole.end)
+            assert (ends[-1].sealed, whole.sealed) == (6, 6)
+    with database.connect_admin() as admin:
+        admin.execute(OFF + "UPDATE tlog.tile SET hashes = set_byte(hashes, 1, 255 - get_byte(hashes, 1))" + ON)
+    damaged = await check(location, since=ends[1].end)
+    assert [each.damage for each in damaged.problems] == ["tile changed"], "the control"
+
+
 HIDE = """
     SET allow_system_table_mods = on;
     {off}

@@ -155,7 +155,7 @@ class _Check:
         state = await self._scan.state()
         report.size = state.size
         checkpoints = await self._scan.checkpoints()
-        report.sealed = checkpoints[-1].size if checkpoints else report.start
+        report.sealed = checkpoints[-1].size if checkpoints else await self._scan.sealed_size()
         await self._ranges(state.size, checkpoints, anchors, progress, reached)
         join.finish(state)
         join.compare_tiles({(level, index): hashes async for level, index, hashes in self._scan.upper_tiles()})

@@ -337,7 +337,7 @@ class RangeCheck:
             facts.add("tile missing", place, what)
         elif len(stored) > width:
             facts.add("tile changed", place, f"the tile has {len(stored)} hashes, the entries make only {width}")
-        elif list(stored[: self._seeded]) != self._tile[: self._seeded]:
+        elif list(stored[: self._seeded]) != self._tile[: min(self._seeded, len(stored))]:
             facts.add("tile changed", place, "the tile's first hashes are not those of the earlier check")
         facts.checked["tiles"] += bool(stored)
         while self._watched and self._watched[0] <= first + width:

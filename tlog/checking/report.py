@@ -146,7 +146,8 @@ def parse_check_end(data: bytes) -> CheckEnd:
 class Report:
     """What was checked and what is wrong; `end` is set if nothing is wrong.
 
-    `unchecked` is what was asked for and could not be checked, `lacks` what this kind of check never looks at.
+    `unchecked` is what was asked for and could not be checked, `lacks` what this kind of check never looks at. `said_by` is the
+    index of the entry in which the log says that it was checked; `not_said` is why there is none.
     """
 
     start: int = 0
@@ -159,6 +160,8 @@ class Report:
     unchecked: list[str] = field(default_factory=list)
     explained: list[Explained] = field(default_factory=list)
     lacks: str = ""
+    said_by: int | None = None
+    not_said: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -211,6 +214,10 @@ class Report:
         hidden = len(self.problems) + self.more_problems - len(shown)
         if hidden > 0:
             lines.append(f"… and {hidden:,} more problems (--json lists the first {REMEMBERED:,})")
+        if self.said_by is not None:
+            lines.append(f"this check is entry {self.said_by:,} of the log")
+        if self.not_said:
+            lines.append(f"this check is no entry of the log: {self.not_said}")
         verdicts = {0: "verified: everything agrees", 1: "FAILED: the log was damaged", 3: "INCOMPLETE"}
         return "\n".join([*lines, verdicts[self.exit_code]])
 
@@ -232,4 +239,5 @@ class Report:
             "brokenAt": self.broken_at,
             "problems": [{**problem._asdict(), "place": str(problem.place)} for problem in self.problems],
             "moreProblems": self.more_problems,
+            "saidBy": self.said_by,
         }

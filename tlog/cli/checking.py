@@ -30,13 +30,14 @@ from tlog.cli.options import (
 )
 from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress
 from tlog.core.checkpoint import open_checkpoint
-from tlog.errors import MalformedInputError, NotCheckedError, VerificationError
+from tlog.errors import MalformedInputError, NotCheckedError, TlogError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tlog.checking.report import CheckEnd, Report
     from tlog.core.checkpoint import Checkpoint
+    from tlog.core.entry import OtherEntry
     from tlog.core.evidence import Evidence, Proved
     from tlog.core.fraud import ClockFraud
     from tlog.core.note import Verifier
@@ -101,11 +102,12 @@ def fsck(  # noqa: PLR0917 - the options of a command line
 
         async def work() -> Report:
             from tlog.checking.fsck import fsck as run_fsck
+            from tlog.lifecycle.life import say_checked
             from tlog.lifecycle.opening import database_of
 
             async with database_of(location) as log:
                 with showing as report:
-                    return await run_fsck(
+                    found = await run_fsck(
                         log,
                         directory.verifier(),
                         directory.bucket_keys(),
@@ -115,6 +117,11 @@ def fsck(  # noqa: PLR0917 - the options of a command line
                         progress=report,
                         reached=saver.reached,
                     )
+                try:
+                    found.said_by = await say_checked(log, directory.verifier(), read, found)
+                except TlogError as error:
+                    found.not_said = str(error)
+                return found
 
         found = run(work())
         if found.end is not None:
@@ -294,7 +301,7 @@ def _describe_answers(proved: Proved) -> Iterator[str]:
         absent.setdefault(index, []).append((group, by))
     for index, entry in reversed(proved.answers or ()):
         if isinstance(entry, OtherEntry):
-            yield f"entry {index}: {entry.loggedAt} control entry of the type {entry.type}"
+            yield f"entry {index}: {entry.loggedAt} control entry of the type {entry.type}{_said(entry)}"
             continue
         named = proved.matched.get(index, "resource")
         operation = f" {entry.operation}" if isinstance(entry.operation, str) else ""
@@ -307,6 +314,19 @@ def _describe_answers(proved: Proved) -> Iterator[str]:
         yield f"entry {index}: {other.loggedAt} control entry of the type {other.type}, which is no event and not counted"
     for index in proved.alike:
         yield f"entry {index}: an index key that only begins like one asked for; it is no answer"
+
+
+def _said(entry: OtherEntry) -> str:
+    """Return in words what an outcome says, as far as this version knows its kind."""
+    import msgspec
+
+    from tlog.core.canonical import canonical
+    from tlog.core.entry import OutcomeEntry
+
+    if not isinstance(entry, OutcomeEntry):
+        return ""
+    report = "" if entry.report is None else f": {canonical(msgspec.to_builtins(entry.report)).decode()}"
+    return f", {entry.kind}{report}"
 
 
 def _verdict(proved: Proved, *, count: bool) -> str:

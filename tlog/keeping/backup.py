@@ -4,6 +4,9 @@
     <target>/tlog-backup.json    whose log it is and how many entries it has; written last: a directory without it is
                                  incomplete
 
+A restored database has a mark beside it, `postgres/restored.json`, until the log itself says that it was restored
+(`tlog.lifecycle.life`).
+
 A backup leaves out the keys and the anchor, on purpose. The keys never change and are kept elsewhere, once. The anchor says
 what was signed last; restored together with the database it would say that an older copy is the newest.
 
@@ -13,12 +16,16 @@ Left out: PostgreSQL of one's own, which has its own backups, and archiving of W
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
+from tlog.core.logged_at import format_logged_at
+from tlog.core.outcome import parse_report
+from tlog.core.strict import encode_base64url
 from tlog.errors import AnchorMissingError, KeyMismatchError, MalformedInputError, NotCheckedError, OperatorError
 from tlog.files.durable import write_durable
 from tlog.postgres.server import EmbeddedPostgres
@@ -27,7 +34,6 @@ from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from tlog.location import DataDirectory
@@ -48,6 +54,18 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     takenAt: str  # noqa: N815 - the format's name
     program: str
     manifest: str  # SHA-256 of cluster/backup_manifest, hexadecimal
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the log has to say of a backup that was restored: the members of the outcome `restored`.
+
+    `saidBy` is the index of the entry that says so, which may still be lost until that is sealed.
+    """
+
+    backup: str
+    size: int
+    takenAt: str  # noqa: N815 - the format's name
+    saidBy: int | None = None  # noqa: N815 - likewise
 
 
 class Restored(NamedTuple):
@@ -141,7 +159,8 @@ async def restore(directory: DataDirectory, source: Path) -> Restored:
         raise OperatorError(message)
     directory.create()
     postgres = EmbeddedPostgres(directory.postgres, directory.postgres_user)
-    await asyncio.to_thread(postgres.restore, source / _CLUSTER)
+    mark = _mark_of(source, backup)
+    await asyncio.to_thread(postgres.restore, source / _CLUSTER, (directory.restored, _encode(mark)))
     await asyncio.to_thread(postgres.start)
     try:
         size, _ = await _position(postgres)
@@ -150,7 +169,59 @@ async def restore(directory: DataDirectory, source: Path) -> Restored:
     if size < backup.size:
         message = f"the restored database holds {size} entries, the backup says {backup.size}; use another backup"
         raise OperatorError(message)
+    write_mark(directory, msgspec.structs.replace(mark, size=size))
     return Restored(backup, size, _anchored_size(Anchor(directory.anchor)), has_keys)
+
+
+def read_mark(directory: DataDirectory) -> Mark | None:
+    """Return what a log still has to say of the backup that it came from, None if nothing.
+
+    Raises:
+        OperatorError: the file is no such mark.
+
+    """
+    try:
+        mark = msgspec.json.decode(directory.restored.read_bytes(), type=Mark)
+        parse_report("restored", {"backup": mark.backup, "size": mark.size, "takenAt": mark.takenAt})
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, MalformedInputError):
+        message = (
+            f"{directory.restored} is not what 'tlog restore' writes there, so the log cannot say which backup it came from; "
+            "restore the backup again"
+        )
+        raise OperatorError(message) from None
+    return mark
+
+
+def write_mark(directory: DataDirectory, mark: Mark) -> None:
+    """Write what a log still has to say, durably.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    write_durable(directory.restored, _encode(mark), 0o600)
+
+
+def _mark_of(source: Path, backup: Backup) -> Mark:
+    """Return the mark of a backup; times that are no times are refused.
+
+    Raises:
+        MalformedInputError: the description's time is none.
+
+    """
+    try:
+        taken_at = format_logged_at(datetime.fromisoformat(backup.takenAt)).decode()
+    except ValueError:
+        message = f"{source / _DESCRIPTION} does not say when the backup was taken; use another backup"
+        raise MalformedInputError(message) from None
+    digest = sha256((source / _DESCRIPTION).read_bytes()).digest()
+    return Mark(backup=encode_base64url(digest).decode(), size=backup.size, takenAt=taken_at)
+
+
+def _encode(mark: Mark) -> bytes:
+    return msgspec.json.encode(mark) + b"\n"
 
 
 def _make_directory(target: Path) -> None:

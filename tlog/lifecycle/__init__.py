@@ -6,6 +6,7 @@ is there, something was lost, and a silently made new one would hide the loss. S
 
     `making`  makes a log, or completes one whose making was interrupted
     `opening`  opens a log, after its keys, anchor and database were compared
+    `life`  what a log says of itself: started, restored, stood still, checked, stopped
     `running`  appender, sealing, indexing and the watch over the database, while a log is open
     `waiting`  one watcher, for everyone who waits for a seal or for an index epoch
     `journal`  who asked what, logged as an event before the answer leaves

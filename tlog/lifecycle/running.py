@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,6 +16,7 @@ from tlog.errors import (
     OverloadedError,
     TlogError,
 )
+from tlog.lifecycle.life import forget_mark, gate_of, watching
 from tlog.lifecycle.opening import Log, open_log
 from tlog.location import Location, tune_memory, version
 from tlog.storage.index import IndexStore
@@ -43,6 +44,7 @@ async def running(log: Log, patience: float = _PATIENCE) -> AsyncIterator[asynci
     Yields a task that ends when appending or the background ends: only by an error, and then the process must end too.
     At the end appending and the background have `patience` seconds each to end what they are doing.
     """
+    log.appender.gate = await gate_of(log)
     appending = asyncio.create_task(log.appender.run(), name="appender")
     background = asyncio.create_task(log.background.run(), name="background")
     watching = None if log.database.watch is None else asyncio.create_task(log.database.watch.run(), name="watch")
@@ -58,6 +60,8 @@ async def running(log: Log, patience: float = _PATIENCE) -> AsyncIterator[asynci
             log.appender.close()
             # Of two errors this one is the cause: nothing can be sealed over a database that went back.
             await _end(appending, 0 if log.appender.waits_for else patience)
+        with suppress(TlogError):
+            await forget_mark(log)
 
 
 async def _end(task: asyncio.Task[None], patience: float) -> None:
@@ -91,6 +95,7 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
         async with (
             open_log(location, interval=interval, acknowledges=False) as log,
             running(log, SERVICES_PATIENCE) as background,
+            watching(log),
         ):
             await _tell_start(log)
             await _until_it_ends(background, signals=True)

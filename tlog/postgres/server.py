@@ -145,8 +145,8 @@ class EmbeddedPostgres:
                   "--no-password", "--checkpoint=fast", "--wal-method=stream", "--manifest-checksums=SHA256")  # fmt: skip
         self._verify_backup(target)
 
-    def restore(self, source: Path) -> None:
-        """Make the cluster from a base backup, after verifying the copy.
+    def restore(self, source: Path, mark: tuple[Path, bytes]) -> None:
+        """Make the cluster from a base backup, after verifying the copy; write the file `mark` before there is a cluster.
 
         Raises:
             EmbeddedPostgresError: there is a cluster already, or the backup is not what its manifest says.
@@ -166,6 +166,7 @@ class EmbeddedPostgres:
             for path in (partial, *partial.rglob("*")):
                 self.user.give(path)
             self._configure(partial)
+            durable.write_durable(*mark, 0o600)
 
     def start(self) -> None:
         """Start the server, or join the running one; returns when it answers.

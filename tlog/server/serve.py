@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from tlog.errors import OperatorError
+from tlog.lifecycle.life import living
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import SERVICES_PATIENCE, running
 from tlog.location import DEFAULT_INTERVAL, tune_memory, version
@@ -119,7 +120,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGINT, server.handle_exit, signal.SIGINT, None)
     loop.add_signal_handler(signal.SIGTERM, _drain, server, service, drain)
     looking = asyncio.create_task(service.ready.run(), name="looking")
-    async with running(service.log, SERVICES_PATIENCE) as background:
+    async with running(service.log, SERVICES_PATIENCE) as background, living(service.log, background):
 
         def stop(task: asyncio.Task[None]) -> None:
             # Nothing is appended any more, and what still waits for the database would be refused.
@@ -133,6 +134,7 @@ async def _serve(
             looking,
             asyncio.create_task(_announce(server, listener, on_ready), name="announcing"),
             asyncio.create_task(service.figures.run(), name="figures"),
+            asyncio.create_task(service.metrics.outcomes.follow(), name="outcomes"),
         )
         await server.serve([listener])
         for task in aside:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.entry import from_microseconds
-from tlog.errors import OperatorError, OverloadedError
+from tlog.errors import OperatorError, UntrueClockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class SteadyClock:
         """Return the current time.
 
         Raises:
-            OverloadedError: the clock leapt ahead; nothing may be logged or signed until it is back.
+            UntrueClockError: the clock leapt ahead; nothing may be logged or signed until it is back.
 
         """
         now = self._clock()
@@ -64,7 +64,7 @@ class SteadyClock:
                 "the clock leapt ahead by more than an hour; nothing is logged or signed with such a time. Set it right, or "
                 "start tlog again if it is right now"
             )
-            raise OverloadedError(message, _RETRY_SECONDS)
+            raise UntrueClockError(message, _RETRY_SECONDS)
         return now
 
 

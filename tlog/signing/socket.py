@@ -36,6 +36,7 @@ from tlog.errors import (
     MalformedInputError,
     OperatorError,
     OverloadedError,
+    SignerAwayError,
 )
 from tlog.signing.anchor import Anchored
 from tlog.signing.signer import Proposal
@@ -54,7 +55,7 @@ _MAX_WAITING: Final = 64
 _REPEAT_SECONDS: Final = 60.0  # between two lines about one user who may not ask: whoever knocks for ever fills no disk
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
-_ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError, OverloadedError)}
+_ERRORS: Final = {kind.exit_code: kind for kind in (AnchorMissingError, ForkError, KeyMismatchError, SignerAwayError)}
 _log: Final = structlog.get_logger()
 
 
@@ -341,7 +342,7 @@ class RemoteSigner:
             message = (
                 f"the signer at {self._path} does not answer ({error.strerror or error}); nothing is signed without it"
             )
-            raise OverloadedError(message) from error
+            raise SignerAwayError(message) from error
         except (msgspec.MsgspecError, ValueError) as error:
             raise OperatorError(self._stranger()) from error
         if isinstance(answer, Refused):

@@ -314,6 +314,10 @@ WHERE level = 0 AND tile_index >= %(start)s AND tile_index < %(end)s ORDER BY ti
 -- Returns the checkpoints above a size, smallest first, for fsck.
 SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size > %(start)s ORDER BY size;
 
+-- name: sealed_size
+-- Returns how many entries the newest checkpoint covers, for a check that begins after it.
+SELECT coalesce(max(size), 0) FROM tlog.checkpoint;
+
 -- name: scan_epochs
 -- Returns all stored index epochs, smallest first, for fsck.
 SELECT size, entry_index, segment_table, segment_ids FROM tlog.index_epoch ORDER BY size;

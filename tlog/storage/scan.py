@@ -110,8 +110,12 @@ class Scan:
                 yield level, index, hashes
 
     async def checkpoints(self) -> list[SealedCheckpoint]:
-        """Return all published checkpoints by size."""
+        """Return the published checkpoints above the size at which the scan begins, by size."""
         return [SealedCheckpoint(*row) async for rows in self._rows("scan_checkpoints") for row in rows]
+
+    async def sealed_size(self) -> int:
+        """Return how many entries the newest checkpoint covers, wherever the scan begins."""
+        return int((await self._one("sealed_size"))[0])
 
     async def epochs(self) -> list[Epoch]:
         """Return all stored index epochs by size; there are few."""

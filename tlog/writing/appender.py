@@ -38,10 +38,11 @@ from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, 
 from tlog.writing.watermark import Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from tlog.core.making.drafts import DraftEntry
+    from tlog.errors import Cause
     from tlog.storage.appending import Append, AppendStore
     from tlog.storage.rows import FoundEvent, State
     from tlog.writing.failover import Succession
@@ -198,6 +199,11 @@ class Appender:
             succession: decides whether the log goes on on another server; None where the log is only made.
             patience: seconds that a transaction may take until its requests are refused.
 
+        Attributes:
+            gate: what each request with events waits for first, None for nothing: see `tlog.lifecycle.life`.
+            trouble: what the last group failed for, None if it did not fail.
+            groups: how many groups were appended or failed.
+
         """
         self._succession = succession
         self._patience = patience
@@ -208,6 +214,10 @@ class Appender:
         self._watermark = Watermark(*reached)
         self._connected = False
         self._refused: RollbackError | None = None
+        self.gate: Callable[[], Awaitable[None]] | None = None
+        self._at_gate = 0
+        self.trouble: Cause | None = None
+        self.groups = 0
         self._waiting: deque[_Group] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
@@ -224,8 +234,22 @@ class Appender:
 
     @property
     def waiting_events(self) -> int:
-        """How many events wait for their group's turn."""
-        return self._waiting_events
+        """How many events wait at the gate or for their group's turn."""
+        return self._at_gate + self._waiting_events
+
+    @property
+    def under_way(self) -> int:
+        """How many groups are being appended."""
+        return self._under_way
+
+    def check_clock(self) -> None:
+        """Check that the clock is to be believed.
+
+        Raises:
+            UntrueClockError: it is not.
+
+        """
+        self._now()
 
     @property
     def waits_for(self) -> Literal["", "standby", "database"]:
@@ -243,7 +267,7 @@ class Appender:
         """
         if self._late:
             raise self._standstill()
-        if self._closing or self._waiting_events + events > self._max_waiting:
+        if self._closing or self.waiting_events + events > self._max_waiting:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
 
@@ -264,6 +288,8 @@ class Appender:
         if not drafts:
             return Receipts.of([])
         self.check_room(len(drafts))
+        if self.gate is not None and drafts[0].event_id is not None:
+            await self._pass(self.gate, len(drafts))
         self._now()  # a clock that is not to be believed refuses the request here, before the request waits
         request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
         if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
@@ -273,6 +299,15 @@ class Appender:
         self._chain_ahead()
         self._wake.set()
         return await request.done
+
+    async def _pass(self, gate: Callable[[], Awaitable[None]], events: int) -> None:
+        """Wait at the gate, as events that wait for their group do."""
+        self._at_gate += events
+        try:
+            await gate()
+        finally:
+            self._at_gate -= events
+        self.check_room(events)
 
     async def run(self) -> None:
         """Append the requests that wait, until `close` is called and no request waits any more.
@@ -329,6 +364,7 @@ class Appender:
             finally:
                 self._pass_turn(group)
                 self._under_way -= 1
+                self.groups += 1
                 self._wake.set()
 
     async def _take(self) -> _Group | None:
@@ -361,6 +397,7 @@ class Appender:
         begun, seconds = time.perf_counter(), None
         try:
             outcomes = await self._commit(store, group)
+            self.trouble = None
             seconds = time.perf_counter() - begun
         except asyncio.CancelledError:
             _answer(
@@ -373,6 +410,7 @@ class Appender:
             outcomes = [OverloadedError("the log has stopped appending; its operator has to act")] * len(group.requests)
         except TlogError as error:
             self._failures += 1
+            self.trouble = error.cause if isinstance(error, OverloadedError) else "database"
             self._foreseen = self._last_end = None
             outcomes = [error] * len(group.requests)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the appender; the requests learn of it

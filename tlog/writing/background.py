@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from tlog.core.making.tiling import TILING
-from tlog.errors import OperatorError, TlogError
+from tlog.errors import Cause, OperatorError, OverloadedError, TlogError
 from tlog.storage.index import IndexStore
 from tlog.storage.sealing import SealStore
 from tlog.writing.indexer import FreshKeys, Indexer
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 _MAX_INDEX_GAP: Final = 1.0
 _TAKE_IN_SECONDS: Final = 0.2
 _REPORT_SECONDS: Final = 0.2
+_CLOCK_LAGS: Final = "the clock lags what was signed and logged; nothing is signed until it has caught up"
 _log: Final = structlog.get_logger()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far sealing and indexing are in a process, and whether it leads.
 
-    `seal_error` says what sealing waits for; `index_error` why indexing stopped, while sealing goes on; `error` and
-    `exit_code` why everything did.
+    `seal_error` says what sealing waits for, `seal_cause` in one word; `index_error` why indexing stopped, while sealing goes
+    on; `error` and `exit_code` why everything did.
     """
 
     sealed: int = 0
@@ -53,6 +54,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sealing: bool = False
     indexing: bool = False
     seal_error: str = ""
+    seal_cause: Cause = "database"
     index_error: str = ""
     error: str = ""
     exit_code: int = 0
@@ -109,9 +111,10 @@ class InProcess:
         """
         fresh = FreshKeys()
         self.changed = asyncio.Event()
+        self._sealer: Sealer | None = None
 
         async def begin_sealing(store: SealStore) -> Callable[[bool], Awaitable[SealedCheckpoint | None]]:
-            sealer = Sealer(store, signer, taken_in=fresh.take_in)
+            self._sealer = sealer = Sealer(store, signer, taken_in=fresh.take_in)
             await sealer.recover()
             due = 0.0
 
@@ -154,12 +157,16 @@ class InProcess:
     def status(self) -> Status:
         """How far it is."""
         sealed, indexed = self._sealing.last, self._indexing.last
+        waits_for, cause = self._sealing.waits_for, self._sealing.cause
+        if not waits_for and self._sealer is not None and self._sealer.clock_lags:
+            waits_for, cause = _CLOCK_LAGS, "clock"
         return Status(
             sealed=0 if sealed is None else sealed.size,
             indexed=0 if indexed is None else indexed.size,
             sealing=self._sealing.leading,
             indexing=self._indexing.leading,
-            seal_error=self._sealing.waits_for,
+            seal_error=waits_for,
+            seal_cause=cause,
             index_error=self._index_error,
         )
 
@@ -304,7 +311,8 @@ async def report(background: Background) -> None:
 
 def report_waiting(error: TlogError) -> None:
     """Write a line that says what sealing waits for, for a child that could not begin yet."""
-    _write(Status(seal_error=str(error)))
+    cause = error.cause if isinstance(error, OverloadedError) else "database"
+    _write(Status(seal_error=str(error), seal_cause=cause))
 
 
 def report_error(error: TlogError) -> None:

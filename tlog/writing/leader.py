@@ -13,6 +13,8 @@ from tlog.errors import OverloadedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tlog.errors import Cause
+
 Result = TypeVar("Result")
 _log: Final = structlog.get_logger()
 
@@ -64,6 +66,7 @@ class LeaderLoop(Generic[Store, Result]):
         self.last: Result | None = None
         self.waits_for = ""
         self._told = ""
+        self.cause: Cause = "database"  # of waiting, while it waits
 
     def request(self) -> None:
         """Ask for a step now instead of at the next interval."""
@@ -88,7 +91,7 @@ class LeaderLoop(Generic[Store, Result]):
                 self.leading = False
                 if str(error) != self.waits_for:
                     _log.warning(f"{self._name}_pauses", reason=str(error))
-                self.waits_for = str(error)
+                self.waits_for, self.cause = str(error), error.cause
                 await self._pause()
             finally:
                 self.leading = False

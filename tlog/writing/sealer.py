@@ -199,6 +199,7 @@ class Sealer:
         self._primary = Primary("", 0, 0)
         self._succeeded = False  # whether an entry to be sealed says that the log goes on on this server
         self._late_at: float | None = None
+        self.clock_lags = False  # so that nothing was signed the last time
 
     async def recover(self) -> None:
         """Take up where the anchor says signing stopped, and publish its checkpoint if that was not done.
@@ -285,6 +286,7 @@ class Sealer:
         proof = await self._prove_consistency(last.size, size)
         proposal = Proposal(last.origin, last.size, size, root, chain, self._tree.last_logged(), proof, *self._primary)
         anchored = await asyncio.to_thread(self._signer.sign, proposal)
+        self.clock_lags = anchored is None
         if anchored is None:
             return None
         check_note(anchored, self._signer.verifier)

@@ -6,6 +6,7 @@ the ID of an API key, never a path as it was sent, a query, a principal or an ev
     `metrics`  what this process counts and sees, in the Prometheus text format
     `distributions`  histograms that cost a request almost nothing
     `figures`  what is looked up once a second: how far the log is, disk, database, API keys
+    `outcomes`  what the log says of itself, counted
     `accesslog`  one line of JSON for each request
     `checks`  `tlog fsck` of the whole log, in a process of its own
     `ready`  whether the service should get traffic, by a look at the database each second

@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from tlog.location import version
 from tlog.server.observe.distributions import Distribution
+from tlog.server.observe.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +84,8 @@ class Metrics:
         )
         self._connections = {state: connections.labels(state) for state in log.reader.connections()}
         self._read_connections = log.reader.connections
+        self.outcomes = Outcomes(log)
+        self._registry.register(self.outcomes)
         for name, (what, read) in _gauges(log, figures).items():
             Gauge(name, what, registry=self._registry).set_function(read)
 
