@@ -1,6 +1,6 @@
 """What a log says of its own life, in entries: that a service started, stood still or stopped, that it was restored or checked.
 
-Own format (docs/reference/formats.md, "Outcome"; docs/adr/0025-who-says-started.md). Nobody has to believe a message that an
+Own format (docs/reference/formats.md, "Outcome"; docs/adr/0026-who-says-started.md). Nobody has to believe a message that an
 administrator can delete: an outcome is an entry as any other, signed and found under the public key `control` of `outcome`.
 
     before the first event that a service acknowledges    `restored`, if a backup was, and `started`: the appender's gate
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 STALL_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 _PROBE_SECONDS: Final = 2.0
-_END_SECONDS: Final = 3.0
+_END_SECONDS: Final = 5.0
+_SEAL_SECONDS: Final = 3.0
 _VERDICTS: Final[dict[int, Literal["verified", "failed", "incomplete"]]] = {0: "verified", 1: "failed", 3: "incomplete"}
 _log: Final = structlog.get_logger()
 
@@ -309,7 +310,7 @@ async def living(log: Log, running: asyncio.Task[None]) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(_END_SECONDS):
                 index = await say(log.appender, Stopped(instance=instance))
-            await log.wait_sealed(index, _END_SECONDS)
+            await log.wait_sealed(index, _SEAL_SECONDS)
         except (TlogError, TimeoutError) as error:
             _log.warning("stop_not_said", reason=str(error) or "it takes too long")
 

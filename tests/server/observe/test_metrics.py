@@ -17,15 +17,6 @@ from tlog.server.describe.openapi import describe
 
 PAGE = (ROOT / "docs" / "how-to" / "monitor.md").read_text(encoding="utf-8")
 RULES = (ROOT / "docs" / "how-to" / "alerts.yaml").read_text(encoding="utf-8")
-# Listed on the page, and not made by this service yet.
-TO_COME = {
-    "tlog_fsck_seconds_since",
-    "tlog_fsck_verdict",
-    "tlog_fsck_unexplained",
-    "tlog_outcomes_total",
-    "tlog_stalled_seconds_total",
-}
-EVENTS_TO_COME = {"life_not_seen", "stop_not_said"}
 _SUFFIX = re.compile(r"_(?:bucket|count|sum|created)$")
 _FUNCTIONS = {"max", "min", "sum", "by", "rate", "histogram_quantile", "job", "le"}
 
@@ -83,7 +74,7 @@ def test_the_page_lists_what_a_running_service_has(server):
     server.append([json.loads(raw) for raw in sample_events(1)])
     page = listed()
     own = {name_of(each): each for name, each in families(server).items() if not name.startswith("process_")}
-    assert set(own) == set(page) - TO_COME - {"process_*"}
+    assert set(own) == set(page) - {"process_*"}
     for name, family in own.items():
         labels, kind = page[name]
         assert family.type == kind, name
@@ -93,12 +84,9 @@ def test_the_page_lists_what_a_running_service_has(server):
 
 
 def test_each_alert_rests_on_a_metric_that_there_is(server):
-    names = {name_of(each) for each in families(server).values()} | TO_COME
+    names = {name_of(each) for each in families(server).values()}
     assert unknown_metrics(RULES, names) == []
     assert unknown_metrics(RULES, names - {"tlog_disk_reserve_bytes"}) == ["tlog_disk_reserve_bytes"], "the control"
-    assert TO_COME - {"tlog_outcomes_total", "tlog_stalled_seconds_total"} <= set(re.findall(r"tlog_\w+", RULES)), (
-        "what is to come is needed"
-    )
 
 
 def test_the_page_says_what_to_do_about_each_alert():

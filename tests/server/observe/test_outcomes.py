@@ -14,6 +14,7 @@ from tlog.core.outcome import Checked, Lost, Stalled, Started, Stopped
 from tlog.errors import OverloadedError
 from tlog.lifecycle.life import say
 from tlog.server.observe import outcomes
+from tlog.server.observe.figures import Figures
 from tlog.server.observe.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,7 @@ def stalled(seconds, what):
 async def test_all_kinds_are_counted_whoever_said_them(opened, monkeypatch):
     monkeypatch.setattr(outcomes, "_AT_ONCE", 3)
     async with opened() as log:
-        metrics = Metrics(log)
+        metrics = Metrics(log, Figures(log))
         await metrics.outcomes.count()
         nothing = samples(metrics)
         assert nothing.pop("tlog_fsck_seconds_since") == float("inf")
@@ -83,7 +84,7 @@ async def test_counting_goes_on_when_the_database_is_back(opened, monkeypatch):
     monkeypatch.setattr(outcomes, "_SECONDS", 0.01)
     async with opened() as log:
         await say(log.appender, Started(instance=INSTANCE, version="1"))
-        metrics, ask, asked = Metrics(log), log.searcher.ask, []
+        metrics, ask, asked = Metrics(log, Figures(log)), log.searcher.ask, []
 
         async def away_at_first(*arguments, **options):
             asked.append(1)

@@ -99,17 +99,17 @@ class Outcomes(Collector):
     def _of_check(self) -> Iterator[Metric]:
         """Return what the last check of the log found; of a log that was never checked only that this is so."""
         since = float("inf")
+        verdict = GaugeMetricFamily(
+            "tlog_fsck_verdict", "Verdict of the last 'tlog fsck': 0 verified, 1 failed, 3 incomplete"
+        )
+        unexplained = GaugeMetricFamily("tlog_fsck_unexplained", "Disclosures that the last 'tlog fsck' found MISSING")
         if self._checked is not None and isinstance(self._checked.report, Checked):
-            since = (self._log.clock() - parse_logged_at(self._checked.loggedAt)).total_seconds()
             report = self._checked.report
-            yield GaugeMetricFamily(
-                "tlog_fsck_verdict",
-                "Verdict of the last 'tlog fsck': 0 verified, 1 failed, 3 incomplete",
-                value=_VERDICTS[report.verdict],
-            )
-            yield GaugeMetricFamily(
-                "tlog_fsck_unexplained", "Disclosures that the last check found MISSING", value=report.unexplained
-            )
+            since = (self._log.clock() - parse_logged_at(self._checked.loggedAt)).total_seconds()
+            verdict.add_metric([], _VERDICTS[report.verdict])
+            unexplained.add_metric([], report.unexplained)
+        yield verdict
+        yield unexplained
         yield GaugeMetricFamily(
             "tlog_fsck_seconds_since", "Seconds since the last 'tlog fsck' ended, +Inf if none did", value=since
         )
