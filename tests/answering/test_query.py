@@ -10,6 +10,7 @@ import pytest
 from questions import QUESTIONS, brute_force, random_question, resources_of, varied_events
 from support import append, control_draft, sample_events
 
+from tlog.answering import query
 from tlog.answering.query import answer_document, decode_entry, event_document, parse_cursor
 from tlog.core.making.posting import RUN_POSTINGS
 from tlog.core.question import parse_question
@@ -49,6 +50,23 @@ async def test_answers_equal_brute_force(opened):
             if limit == 1 and len(expected) > 40:
                 limit = 50
             assert await whole_answer(log, members, limit) == expected, members
+
+
+@pytest.mark.parametrize("page, at_once", [(1, 1), (20_000, 3_000), (3_000, 20_000)])
+async def test_s3_a_page_ends_where_its_events_have_too_many_bytes(opened, monkeypatch, page, at_once):
+    monkeypatch.setattr(query, "MAX_PAGE", page)
+    monkeypatch.setattr(query, "_READ_AT_ONCE", at_once)
+    rng = random.Random(8)
+    async with opened(index=True) as log:
+        raws = varied_events(rng, 200)
+        sent = list(map(json.loads, raws))
+        await log.wait_indexed((await append(log, raws))[-1].index + 1, 20)
+        for members in ({"action": "read"}, {"outcome": "success"}, {"userId": "nobody"}):
+            assert await whole_answer(log, members, 1000) == brute_force(sent, members)
+        answer = await log.searcher.ask(parse_question({"action": "read"}), limit=1000)
+        sizes = [len(row.leaf.entry) + sum(map(len, row.disclosures().values())) for row in answer.events]
+        assert answer.next is not None
+        assert sum(sizes[:-1]) < page <= sum(sizes)
 
 
 async def test_a_resource_is_found_under_every_event_that_names_it(opened):

@@ -16,6 +16,7 @@ from tlog.core.evidence_set import verify_evidence_set
 from tlog.core.proof import plan_joint
 from tlog.core.question import parse_question
 from tlog.errors import DamagedLogError, MalformedInputError, NotCheckedError, NotFoundError, TooLargeError
+from tlog.storage.reading import View
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +84,32 @@ async def test_what_one_bundle_does_not_hold_is_refused_with_a_way_out(opened, m
                 await make(log.reader, log.verifier, log.bucket_keys, question)
             # The number alone always fits.
             assert (await make(log.reader, log.verifier, log.bucket_keys, question, mode="count")).manifest.answers > 50
+
+
+async def test_s3_what_is_too_large_is_refused_before_it_is_read(opened, monkeypatch):
+    """The database says how large it is: nobody's large events come into memory to be found too large."""
+    read, honest = [], View.events
+
+    async def events(view, indexes):
+        read.append(len(indexes))
+        return await honest(view, indexes)
+
+    monkeypatch.setattr(View, "events", events)
+    async with opened(index=True) as log:
+        await filled(log, random.Random(4))
+        question = parse_question({"action": "read"})
+        made = await evidence.make_evidence(log.reader, log.verifier, log.bucket_keys, question, disclose=True)
+        assert read == [made.manifest.postings]
+        bound(monkeypatch, size=20 << 10)
+        with pytest.raises(TooLargeError, match="what is in it has"):
+            await evidence.make_evidence(log.reader, log.verifier, log.bucket_keys, question, disclose=True)
+        assert len(read) == 1
+        # To cut a set, a few are read at a time.
+        bound(monkeypatch, size=100 << 10)
+        monkeypatch.setattr(sets, "_READ_AT_ONCE", 10_000)
+        parts = await set_of(log, {"action": "read"}, disclose=True)
+        assert len(parts) > 1
+        assert max(read[1:]) < made.manifest.postings / len(parts) + 10
 
 
 async def test_parts_are_full(opened, monkeypatch):

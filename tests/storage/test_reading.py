@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-from support import ROOT, fill
+from support import ROOT, append, fill, rich_events
 
 from tlog.core.tile import ENTRIES, Tile
 from tlog.errors import OverloadedError
@@ -194,3 +194,26 @@ async def test_a_reading_that_began_before_a_newer_one_ended_is_not_suspected(op
             assert newer.size > before.checkpoint.size
             assert (await view.position(sealed=False)).checkpoint == before.checkpoint
         await reader.close()
+
+
+async def test_s3_the_newest_rows_are_read_as_long_as_they_are_small(opened):
+    async with opened() as log:
+        receipts = await append(log, rich_events(40))
+        indexes = [receipt.index for receipt in receipts]
+        async with log.reader.view() as view:
+            rows = {row.leaf.index: row for row in await view.events(indexes)}
+            whole = await view.sizes(indexes, disclosed=True)
+            entries = await view.sizes([*indexes, 10_000], disclosed=False)
+            assert entries == {index: len(row.leaf.entry) for index, row in rows.items()}
+            disclosed = {index: sum(map(len, row.disclosures().values())) for index, row in rows.items()}
+            assert whole == {index: entries[index] + disclosed[index] for index in indexes}
+            for most in (0, disclosed[indexes[-1]] - 1, disclosed[indexes[-1]], sum(disclosed.values()) // 2, 1 << 30):
+                found = await view.newest_events(indexes[::-1], most)
+                assert found == [rows[row.leaf.index] for row in found]
+                assert [row.leaf.index for row in found] == indexes[-len(found) :]
+                before = sum(disclosed[row.leaf.index] for row in found[1:])
+                assert before <= most
+                assert len(found) == len(indexes) or before + disclosed[found[0].leaf.index] > most
+            # A row without disclosures has none that are large.
+            assert [row.leaf.index for row in await view.newest_events([0, indexes[0]], 0)] == [0, indexes[0]]
+            assert await view.newest_events([10_000], 0) == []

@@ -12,12 +12,14 @@ were not there, that these events and no others answer the question.
     `sets`  as many bundles as a large answer takes
     `prove`  inclusion and consistency proofs, and event files
     `export`  all events of an answer as NDJSON or CSV; the sealed log as static files
+    `bulk`  what takes long as tasks: evidence, exports, and searches without an index key, each answered in pieces
+    `worker`  a process beside the one that serves, which carries such tasks out
 
 Everything that convinces is verified with the verifier's own code before it is handed out. If a stored tile or page is
 wrong, the receiver gets an error that names `tlog fsck`, never a proof that fails in front of a judge:
 
     question = Question(userId="nurse-17", logged_from=…)
-    answer = await Searcher(reader, bucket_keys).ask(question, limit=100)
+    answer = await Searcher(reader, bucket_keys.key).ask(question, limit=100)
     bundle = await make_evidence(reader, verifier, bucket_keys, question)   # DamagedLogError rather than a wrong bundle
     Path("answer.json").write_bytes(format_evidence(bundle))                # python3 verify.py evidence … checks it
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from tlog.answering.pages import COUNT, find_places, prove_pages, read_pages
 from tlog.answering.query import decode_entry, groups_of, window
 from tlog.core.eventfile import disclosure_text
 from tlog.core.evidence import Evidence, KeyPath, Manifest, format_evidence, format_range, verify_evidence
 from tlog.core.proof import plan_joint, prove
-from tlog.core.question import Matcher
+from tlog.core.question import Matcher, Question
 from tlog.core.strict import encode_base64
 from tlog.core.tile import nodes_from_tiles, tiles_for
 from tlog.errors import (
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tlog.core.eventfile import DisclosureText
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
-    from tlog.core.question import Question
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import Epoch, FoundEvent, SealedCheckpoint
 
@@ -67,17 +66,48 @@ async def make_evidence(
         DamagedLogError: what is stored does not prove the answer; nothing wrong is handed out.
 
     """
-    check_provable(question, mode)
+    return await make_bundle(reader, verifier, asked(bucket_keys, question, mode, disclose=disclose))
+
+
+async def make_bundle(reader: ReadStore, verifier: Verifier, asked: Asked) -> Evidence:
+    """Return the evidence for what is asked, without the log's bucket keys; see `make_evidence`."""
     with proving():
         async with reader.view() as view:
-            making = await begin(view, bucket_keys, question, disclose=disclose and mode != COUNT)
-            bundle = await making.bundle(view, making.start, making.end, mode)
+            making = await begin(view, asked)
+            bundle = await making.bundle(view, making.start, making.end, asked.mode)
         # What is MISSING is for whoever verifies the bundle to see: all else is checked before that.
         with suppress(MissingError):
-            verify_evidence(verifier, question, bundle)
+            verify_evidence(verifier, asked.question, bundle)
     if len(bundle.entries) > _SURELY_SMALL and (size := len(format_evidence(bundle))) > MAX_SIZE:
         raise TooLargeError(_too_large(f"it has {size} bytes"))
     return bundle
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What evidence is asked for, with all that it needs of the log's bucket keys: what the bundle itself hands out."""
+
+    question: Question
+    mode: Mode
+    disclose: bool
+    keys: dict[str, bytes]
+    buckets: list[KeyPath]
+
+
+def asked(bucket_keys: BucketKeys, question: Question, mode: Mode = "answer", *, disclose: bool = False) -> Asked:
+    """Return what is asked for, given all bucket keys of the log.
+
+    Raises:
+        MalformedInputError: the question has no index key, or cannot be counted.
+
+    """
+    check_provable(question, mode)
+    return Asked(
+        question=question,
+        mode=mode,
+        disclose=disclose and mode != COUNT,
+        keys=question.keys(bucket_keys.key),
+        buckets=[_bucket(bucket_keys, ident) for ident in question.idents().values()],
+    )
 
 
 def check_provable(question: Question, mode: Mode) -> None:
@@ -116,7 +146,7 @@ def proving() -> Iterator[None]:
         raise DamagedLogError(message) from error
 
 
-async def begin(view: View, bucket_keys: BucketKeys, question: Question, *, disclose: bool) -> Making:
+async def begin(view: View, asked: Asked) -> Making:
     """Return what all bundles that answer a question have in common.
 
     Raises:
@@ -128,18 +158,17 @@ async def begin(view: View, bucket_keys: BucketKeys, question: Question, *, disc
     if epoch is None or checkpoint is None:
         message = "nothing is indexed and sealed yet; ask again in a moment"
         raise NotFoundError(message)
-    start, end = await window(view, question, epoch.size)
-    keys = question.keys(bucket_keys.key)
+    start, end = await window(view, asked.question, epoch.size)
     return Making(
-        question=question,
-        disclose=disclose,
+        question=asked.question,
+        disclose=asked.disclose,
         epoch=epoch,
         checkpoint=checkpoint,
         start=start,
         end=end,
-        keys=[keys[kind] for kind in question.looked_under()],
-        matcher=Matcher(question, keys),
-        buckets=[_bucket(bucket_keys, ident) for ident in question.idents().values()],
+        keys=[asked.keys[kind] for kind in asked.question.looked_under()],
+        matcher=Matcher(asked.question, asked.keys),
+        buckets=asked.buckets,
     )
 
 
@@ -179,7 +208,7 @@ class Making(NamedTuple):
         11. For what of the disclosures is absent, the outcome that explains it, where one is sealed.
 
         Raises:
-            TooLargeError: there are more postings than a bundle may have.
+            TooLargeError: there are more postings than a bundle may have, or what they lead to has more bytes.
 
         """
         # 7
@@ -190,6 +219,8 @@ class Making(NamedTuple):
         await read_pages(view, shown)
         # 8
         postings = [] if mode == COUNT else sorted({index for each in shown for index in each.indexes()})
+        if mode == "answer":
+            await self._check_size(view, postings)
         found = await view.explained(await view.events(postings)) if self.disclose else []
         events = {event.leaf.index: event for event in found}
         entries = {index: event.leaf.entry for index, event in events.items()} or await view.entries(postings)
@@ -228,6 +259,13 @@ class Making(NamedTuple):
             type="tlog-evidence",
             v=1,
         )
+
+    async def _check_size(self, view: View, indexes: Sequence[int]) -> None:
+        """Refuse what is too large for one bundle before anything of it is read: in a bundle nothing takes fewer bytes."""
+        if len(indexes) > _SURELY_SMALL:
+            size = sum((await view.sizes(indexes, disclosed=self.disclose)).values())
+            if size > MAX_SIZE:
+                raise TooLargeError(_too_large(f"what is in it has {size} bytes"))
 
     def _absent(
         self, events: Mapping[int, FoundEvent], entries: Mapping[int, bytes], answers: Sequence[int]

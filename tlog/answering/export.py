@@ -58,7 +58,12 @@ _TRIMMED = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
 async def export_events(
-    searcher: Searcher, question: Question, form: str, looked: Callable[[int], Awaitable[None]] | None = None
+    searcher: Searcher,
+    question: Question,
+    form: str,
+    *,
+    keys: Mapping[str, bytes] | None = None,
+    looked: Callable[[int], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield all events that answer a question, newest first, a page at a time, as of the moment of the first page.
 
@@ -67,6 +72,7 @@ async def export_events(
         question: which ones.
         form: "ndjson", documents as `tlog.answering.query.answer_document` makes them; or "csv", with formulas
             neutralised, which is therefore not what was sent and no evidence.
+        keys: the question's, as `tlog.answering.query.Searcher.ask` has them.
         looked: as `tlog.answering.query.Searcher.ask` has it.
 
     Raises:
@@ -81,9 +87,11 @@ async def export_events(
         yield _csv_line({name: name for name in _COLUMNS})
     cursor: Cursor | None = None
     while True:
-        answer = await searcher.ask(question, limit=MAX_LIMIT, cursor=cursor, looked=looked)
-        yield b"".join(map(write, answer_document(answer, question)["events"]))
+        answer = await searcher.ask(question, keys=keys, limit=MAX_LIMIT, cursor=cursor, looked=looked)
         cursor = answer.next
+        page = b"".join(map(write, answer_document(answer, question)["events"]))
+        del answer  # while whoever reads the page takes their time, nothing else of it is held
+        yield page
         if cursor is None:
             return
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+from bisect import bisect_left
 from hashlib import sha256
+from operator import neg
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -27,9 +29,8 @@ from tlog.core.strict import encode_base64url
 from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.question import Question
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
@@ -38,6 +39,8 @@ Stored = TypeVar("Stored")
 DEFAULT_LIMIT: Final = 100
 _MAX_LOOKED_AT: Final = 20_000
 _PORTION: Final = 500
+MAX_PAGE: Final = 4 << 20  # bytes of events; one that comes to more ends the page
+_READ_AT_ONCE: Final = 4 << 20  # bytes
 _MAX_UNINDEXED: Final = 4 << 20
 _FORGOTTEN: Final = READ_AT_ONCE >> 3  # so few are copied when more come that it takes no time
 
@@ -119,9 +122,10 @@ class Answer(NamedTuple):
 class Searcher:
     """Finds what answers a question."""
 
-    def __init__(self, reader: ReadStore, bucket_keys: BucketKeys) -> None:
+    def __init__(self, reader: ReadStore, key_of: Callable[[bytes], bytes]) -> None:
+        """Prepare; `key_of` returns the index key of a personal ident (`Question.keys`)."""
         self._reader = reader
-        self._bucket_keys = bucket_keys
+        self._key_of = key_of
         self._young = LoggedKeys(0)
         self._growing = asyncio.Lock()
 
@@ -129,6 +133,7 @@ class Searcher:
         self,
         question: Question,
         *,
+        keys: Mapping[str, bytes] | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: Cursor | None = None,
         looked: Callable[[int], Awaitable[None]] | None = None,
@@ -137,7 +142,8 @@ class Searcher:
 
         Args:
             question: what is asked.
-            limit: how many events at most.
+            keys: its index keys (`Question.keys`), by default made of the log's bucket keys.
+            limit: how many events at most; large ones make a page shorter.
             cursor: where the page before this one ended.
             looked: is told at how many more entries was looked, and may take its time.
 
@@ -146,7 +152,7 @@ class Searcher:
             DamagedLogError: entries are missing.
 
         """
-        keys = question.keys(self._bucket_keys.key)
+        keys = question.keys(self._key_of) if keys is None else keys
         async with self._reader.view() as view:
             position = await view.position(sealed=False)
             size = position.size if cursor is None else cursor.size
@@ -212,7 +218,7 @@ class _Search:
         self._for_control = question.control is not UNSET
         self._matcher = matcher
         self._limit = limit
-        self._looked_at = 0
+        self._looked_at = self._size = 0
         self.found: list[FoundEvent] = []
         self.entries: list[StoredEvent | OtherEntry] = []
         self.matched: list[str | None] = []
@@ -220,7 +226,16 @@ class _Search:
 
     async def look_at(self, view: View, indexes: list[int]) -> bool:
         """Look at entries, given falling; tell whether to go on."""
-        rows = {row.leaf.index: row for row in await view.events(indexes)}
+        while indexes:
+            rows = await view.newest_events(indexes, _READ_AT_ONCE)
+            left = bisect_left(indexes, -rows[0].leaf.index, key=neg) + 1 if rows else len(indexes)
+            if not self._take(indexes[:left], {row.leaf.index: row for row in rows}):
+                return False
+            indexes = indexes[left:]
+        return True
+
+    def _take(self, indexes: list[int], rows: Mapping[int, FoundEvent]) -> bool:
+        """Take what answers of some entries; tell whether to go on."""
         for index in indexes:
             row = rows.get(index)
             if row is None:
@@ -230,10 +245,11 @@ class _Search:
                 continue
             entry = decode_other(index, row.leaf.entry) if self._for_control else decode_event(index, row.leaf.entry)
             if self._matcher.matches(entry):
-                if len(self.found) == self._limit:
+                if len(self.found) == self._limit or self._size >= MAX_PAGE:
                     self.next_before = self.found[-1].leaf.index
                     return False
                 self.found.append(row)
+                self._size += len(row.leaf.entry) + sum(map(len, row.disclosures().values()))
                 self.entries.append(entry)
                 self.matched.append(self._matcher.matched(entry))
         self._looked_at += len(indexes)

@@ -7,13 +7,13 @@ never more than one is held.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tlog.answering.evidence import MAX_POSTINGS, MAX_SIZE, begin, check_provable, proving
+from tlog.answering.evidence import MAX_POSTINGS, MAX_SIZE, asked, begin, proving
 from tlog.answering.lookup import indexed_rising, met
 from tlog.core.commitment import MAX_RELATED, SALT_SIZE, group_names
 from tlog.core.evidence import require, verify_part
@@ -21,16 +21,17 @@ from tlog.core.evidence_set import logged_of
 from tlog.errors import MissingError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
-    from tlog.answering.evidence import Making
+    from tlog.answering.evidence import Asked, Making
     from tlog.core.evidence import Evidence
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.note import Verifier
     from tlog.core.question import Question
     from tlog.storage.reading import ReadStore, View
 
-_READ_AT_ONCE: Final = 1_000
+_LOOKED_AT: Final = 1_000
+_READ_AT_ONCE: Final = 4 << 20  # bytes
 _HASH_SIZE: Final = 44  # bytes of one hash in base64, at most
 # An entry has an index and its marks, a disclosure its names and a salt, and a posting its place in a page.
 _AROUND_ENTRY: Final = 100
@@ -63,10 +64,17 @@ async def make_set(
         DamagedLogError: what is stored does not prove the answer; nothing wrong is handed out.
 
     """
-    check_provable(question, "answer")
+    async with aclosing(make_parts(reader, verifier, asked(bucket_keys, question, disclose=disclose))) as parts:
+        async for part in parts:
+            yield part
+
+
+async def make_parts(reader: ReadStore, verifier: Verifier, asked: Asked) -> AsyncGenerator[Evidence]:
+    """Yield the parts of the evidence for what is asked, without the log's bucket keys; see `make_set`."""
+    question = asked.question
     async with reader.view() as view:
         with proving():
-            making = await begin(view, bucket_keys, question, disclose=disclose)
+            making = await begin(view, asked)
             cuts = [making.start, *[cut async for cut in _cuts(view, making)], making.end]
         latest = ""
         for number, (start, end) in enumerate(pairwise(cuts), 1):
@@ -89,29 +97,53 @@ async def _cuts(view: View, making: Making) -> AsyncIterator[int]:
     postings = size = 0
     last = making.start
     async for indexes in indexed_rising(view, making.epoch, making.keys, making.start, making.end):
-        for at in range(0, len(indexes), _READ_AT_ONCE):
-            portion = indexes[at : at + _READ_AT_ONCE]
-            sizes = await _sizes(view, portion, disclose=making.disclose)
-            for index in portion:
-                needed = sizes[index] + _HASH_SIZE * _hashes_between(last, index)
-                if postings and (postings == MAX_POSTINGS or size + needed > limit):
-                    yield index
-                    postings = size = 0
-                postings, size, last = postings + 1, size + needed, index
+        async for index, itself in _sizes(view, indexes, disclose=making.disclose):
+            needed = itself + _HASH_SIZE * _hashes_between(last, index)
+            if postings and (postings == MAX_POSTINGS or size + needed > limit):
+                yield index
+                postings = size = 0
+            postings, size, last = postings + 1, size + needed, index
 
 
-async def _sizes(view: View, indexes: list[int], *, disclose: bool) -> dict[int, int]:
-    """Return how many bytes of a bundle each of some entries takes, with its disclosures, without its proof."""
+async def _sizes(view: View, indexes: list[int], *, disclose: bool) -> AsyncIterator[tuple[int, int]]:
+    """Yield of each entry how many bytes of a bundle it takes with its disclosures, without its proof, a few MiB at a time."""
+    for at in range(0, len(indexes), _LOOKED_AT):
+        looked_at = indexes[at : at + _LOOKED_AT]
+        stored = await view.sizes(looked_at, disclosed=disclose)
+        for portion in _portions(looked_at, stored):
+            for each in await _exact_sizes(view, portion, disclose=disclose):
+                yield each
+
+
+def _portions(indexes: list[int], stored: Mapping[int, int]) -> Iterator[list[int]]:
+    """Yield indexes in portions of which no more bytes are stored than are read at once, or of one index."""
+    portion: list[int] = []
+    size = 0
+    for index in indexes:
+        if portion and size + stored[index] > _READ_AT_ONCE:
+            yield portion
+            portion, size = [], 0
+        portion.append(index)
+        size += stored[index]
+    yield portion
+
+
+async def _exact_sizes(view: View, indexes: list[int], *, disclose: bool) -> list[tuple[int, int]]:
     if not disclose:
         entries = await view.entries(indexes)
-        return {index: len(_encode(entry.decode())) + _AROUND_ENTRY for index, entry in entries.items()}
-    return {
-        event.leaf.index: len(_encode(event.leaf.entry.decode()))
-        + _AROUND_ENTRY
-        + (_OUTCOMES + _AROUND_DISCLOSURE * len(group_names(MAX_RELATED)) if event.lost_by is not None else 0)
-        + sum(len(_encode(data[SALT_SIZE:].decode())) + _AROUND_DISCLOSURE for data in event.disclosures().values())
+        return [(index, len(_encode(entry.decode())) + _AROUND_ENTRY) for index, entry in entries.items()]
+    return [
+        (
+            event.leaf.index,
+            len(_encode(event.leaf.entry.decode()))
+            + _AROUND_ENTRY
+            + (_OUTCOMES + _AROUND_DISCLOSURE * len(group_names(MAX_RELATED)) if event.lost_by is not None else 0)
+            + sum(
+                len(_encode(data[SALT_SIZE:].decode())) + _AROUND_DISCLOSURE for data in event.disclosures().values()
+            ),
+        )
         for event in await view.explained(await view.events(indexes))
-    }
+    ]
 
 
 def _hashes_between(before: int, index: int) -> int:

@@ -298,7 +298,7 @@ async def open_log(
             background = ChildProcess(location, interval) if sealing == "beside" else External()
         watcher = Watcher(reader, background)
         stack.push_async_callback(watcher.close)
-        searcher = Searcher(reader, bucket_keys)
+        searcher = Searcher(reader, bucket_keys.key)
         yield Log(
             location,
             directory,

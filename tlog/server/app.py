@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tlog.answering.bulk import BulkMaker
 from tlog.errors import MalformedInputError, OverloadedError, TlogError
 from tlog.server.describe import openapi
 from tlog.server.describe.problems import SECURITY_HEADERS, on_error
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from tlog.answering.bulk import MakesBulk
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.auth import Authenticator
     from tlog.server.guard.public import Public
@@ -48,6 +50,8 @@ def create_app(
     access_log: AccessLog | None = None,
     cors_origin: str | None = None,
     public: Public = "all",
+    *,
+    maker: MakesBulk | None = None,
 ) -> Starlette:
     """Return the ASGI application of an open log.
 
@@ -57,16 +61,18 @@ def create_app(
         access_log: where each request is logged, None for nowhere.
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
         public: what needs no key.
+        maker: makes the bulk answers; by default this process.
 
     Raises:
         MalformedInputError: `cors_origin` is not an origin.
 
     """
     admission = Admission(log, authenticator)
+    maker = maker or BulkMaker(log.reader, log.verifier, log.searcher)
     figures = Figures(log)
     metrics = Metrics(log, figures)
     checks, cors = Checks(log.location, log.clock), Cors(cors_origin, public)
-    service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public)
+    service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public, maker)
     app = Starlette(
         routes=[
             Route(_APPENDS, _events, methods=["GET", "POST"]),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 import uvicorn
 
+from tlog.answering.worker import Worker
 from tlog.errors import OperatorError
 from tlog.lifecycle.life import living
 from tlog.lifecycle.opening import open_log
@@ -96,8 +97,12 @@ async def serve(
             with ExitStack() as stack:
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log and sys.stderr else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
-                app = create_app(log, authenticator, lines, cors_origin, public)
-                await _serve(app, listener, drain, ready, trusted_proxies)
+                worker = Worker(log.database, log.verifier)
+                app = create_app(log, authenticator, lines, cors_origin, public, maker=worker)
+                try:
+                    await _serve(app, listener, drain, ready, trusted_proxies)
+                finally:
+                    await worker.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

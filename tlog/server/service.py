@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tlog.server.guard.bulk import BulkAnswers
+from tlog.server.guard.bulk import BulkAnswers, LargePages
 from tlog.server.guard.opened import OpenedBuckets
 from tlog.server.guard.turns import Turns
 
 if TYPE_CHECKING:
+    from tlog.answering.bulk import MakesBulk
     from tlog.lifecycle.opening import Log
     from tlog.server.guard.admission import Admission
     from tlog.server.guard.cors import Cors
@@ -36,10 +37,12 @@ class Service:
     ready: Ready
     cors: Cors
     public: Public
+    maker: MakesBulk
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)
     opened: OpenedBuckets = field(init=False)
     bulk: BulkAnswers = field(default_factory=BulkAnswers)
+    pages: LargePages = field(default_factory=LargePages)
     sets: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SETS))
 
     def __post_init__(self) -> None:

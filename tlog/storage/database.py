@@ -85,6 +85,11 @@ class Database:
         """Tell another process where to connect to; the watch over the server stays here."""
         return Database, (self._conninfo, self._admin)
 
+    @property
+    def conninfo(self) -> str:
+        """The connection string of the service's login role, for another process; it may hold a password."""
+        return self._conninfo
+
     async def connect(self, role: Role) -> Connection:
         """Return a new connection in autocommit that acts as `role`.
 

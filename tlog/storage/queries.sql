@@ -147,6 +147,29 @@ SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE 
 -- Returns the disclosures of some indexes, in any order, for the answer to a question; null instead of no related resources.
 SELECT index, actor, resource, CASE array_ndims(related) WHEN 1 THEN related END FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
 
+-- name: read_disclosures_within
+-- Returns the same from the largest index down as long as they have `most` bytes or fewer before them; of the others the index alone.
+SELECT index, CASE WHEN fits THEN actor END, CASE WHEN fits THEN resource END, CASE WHEN fits AND array_ndims(related) = 1 THEN related END, fits
+FROM (
+    SELECT index, actor, resource, related, sum(size) OVER (ORDER BY index DESC) - size <= %(most)s AS fits
+    FROM (
+        SELECT index, actor, resource, related,
+            coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
+            + coalesce((SELECT sum(octet_length(each)) FROM unnest(related) AS each), 0) AS size
+        FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[])
+    ) AS sized
+) AS summed;
+
+-- name: read_sizes_at
+-- Returns how many bytes the entries of some indexes have, in any order.
+SELECT index, octet_length(entry)::bigint FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
+
+-- name: read_disclosed_sizes_at
+-- Returns how many bytes the disclosures of some indexes have, in any order.
+SELECT index, (coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
+    + coalesce((SELECT sum(octet_length(each)) FROM unnest(related) AS each), 0))::bigint
+FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
+
 -- name: read_entries_at
 -- Returns the entries of some indexes in order, for evidence.
 SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s::bigint[]) ORDER BY leaf.index;

@@ -5,6 +5,7 @@ They move bytes and decide nothing; what the bytes have to be is checked by whoe
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -52,7 +53,9 @@ from tlog.storage.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+
+    from psycopg.rows import TupleRow
 
     from tlog.storage.database import Database
 
@@ -331,9 +334,44 @@ class View:
         disclosures = await self._connection.execute(QUERIES["read_disclosures_at"], values, binary=True)
         await self._connection.execute(QUERIES["prefer_nothing"])
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
-        nothing = (None, None, None, None)
-        found = [(Leaf(*row), disclosed.get(row[0], nothing)) for row in await leaves.fetchall()]
-        return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in sorted(found)]
+        return _with_disclosures([Leaf(*row) for row in await leaves.fetchall()], disclosed)
+
+    async def newest_events(self, indexes: Collection[int], most: int) -> list[FoundEvent]:
+        """Return the rows of `indexes` as `events` does, the newest of them: at least one, and more while that is little.
+
+        Args:
+            indexes: of entries.
+            most: of how many bytes of disclosures those of another row are read as well.
+
+        """
+        values = {"indexes": array_text(indexes), "most": most}
+        await self._connection.execute(QUERIES["prefer_bitmaps"])
+        leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
+        disclosures = await self._connection.execute(QUERIES["read_disclosures_within"], values, binary=True)
+        await self._connection.execute(QUERIES["prefer_nothing"])
+        disclosed = {row[0]: row for row in await disclosures.fetchall()}
+        left = max((index for index, row in disclosed.items() if not row[4]), default=-1)
+        found = [Leaf(*row) for row in await leaves.fetchall() if row[0] > left]
+        return _with_disclosures(found, disclosed)
+
+    async def sizes(self, indexes: Collection[int], *, disclosed: bool) -> dict[int, int]:
+        """Return how many bytes are stored of each of the entries `indexes` that is there; nothing of them is read.
+
+        Args:
+            indexes: of entries.
+            disclosed: whether their disclosures count as well.
+
+        """
+        values = {"indexes": array_text(indexes)}
+        await self._connection.execute(QUERIES["prefer_bitmaps"])
+        queries = ("read_sizes_at", *(("read_disclosed_sizes_at",) if disclosed else ()))
+        cursors = [await self._connection.execute(QUERIES[query], values, binary=True) for query in queries]
+        await self._connection.execute(QUERIES["prefer_nothing"])
+        sizes: Counter[int] = Counter()
+        for cursor in cursors:
+            for index, size in await cursor.fetchall():
+                sizes[index] += size
+        return sizes
 
     async def explained(self, events: Sequence[FoundEvent]) -> list[FoundEvent]:
         """Return rows, each with the outcome that explains what of it is absent."""
@@ -349,3 +387,10 @@ class View:
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
         return await read_tiles(self._connection, tiles)
+
+
+def _with_disclosures(leaves: list[Leaf], disclosed: Mapping[int, TupleRow]) -> list[FoundEvent]:
+    """Return rows by index, each with its disclosures, given as (index, actor, resource, related)."""
+    nothing = (None, None, None, None)
+    found = [(leaf, disclosed.get(leaf.index, nothing)) for leaf in sorted(leaves)]
+    return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in found]

@@ -124,6 +124,16 @@ def memory_mb(process: int) -> float:
     return 0.0
 
 
+def own_memory_mb(process: int) -> float:
+    """Return the memory of a process in MB, of what it shares its part (PSS), 0 if it is gone."""
+    with suppress(OSError, TypeError):
+        found = re.search(
+            r"^Pss:\s+(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        return int(found[1]) / 1024  # type: ignore[index] # a zombie has none
+    return 0.0
+
+
 def memory_of(processes: Mapping[str, int]) -> dict[str, float]:
     """Return the resident memory of each process in MB."""
     return {name: round(memory_mb(process), 1) for name, process in processes.items()}

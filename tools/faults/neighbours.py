@@ -1,7 +1,9 @@
 """R22: what the holder of one API key can do to the others, who append meanwhile.
 
 Each attack goes on for some seconds while another key appends one event after the other. Measured are the appends of that
-other key: how many were refused, and the 99th percentile of their times compared with a quiet service before the attack.
+other key: how many were refused, and the 99th percentile of their times compared with a quiet service before the attack; and
+the most memory that all processes of the service and of its PostgreSQL had together, what they share counted once. Evidence and
+exports over large events are asked for by two keys, so that eight readers are answered at a time.
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ import json
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import httpx2
-from benchmarks.machine import memory_mb
+from benchmarks.machine import own_memory_mb, postmaster_of, tree_of
 from service_scenarios import event_of
 from support import Server, start_server, tlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from faults.gate import Figures, Run
 
@@ -41,8 +43,58 @@ from tlog.server.guard import admission
 admission.Account = Unfair
 cli.main()
 """
+# Bulk answers are made in the process that appends, as they were before there was one for them.
+_NOTHING_ASIDE: Final = """
+from tlog.answering.bulk import BulkMaker
+from tlog.answering.query import Searcher
+from tlog.cli import app as cli
+from tlog.server import serve
+from tlog.storage.reading import ReadStore
+class Here(BulkMaker):
+    def __init__(self, database, verifier):
+        self._store = ReadStore(database)
+        super().__init__(self._store, verifier, Searcher(self._store, None))
+    async def answer(self, task, looked):
+        await self._store.open()
+        async for piece in super().answer(task, looked):
+            yield piece
+    async def close(self):
+        await self._store.close()
+serve.Worker = Here
+cli.main()
+"""
+# Bundles of any size, as many at a time as are asked for.
+_UNBOUNDED: Final = """
+import sys
+from tlog.answering import bulk, evidence
+evidence.MAX_SIZE = 1 << 40
+class Nobody:
+    async def __aenter__(self): pass
+    async def __aexit__(self, *_): pass
+honest = bulk.BulkMaker.__init__
+def lax(self, *arguments):
+    honest(self, *arguments)
+    self._making = Nobody()
+bulk.BulkMaker.__init__ = lax
+from tlog.answering import worker
+worker.main(int(sys.argv[1]))
+"""
+_BOUNDLESS: Final = f"""
+import asyncio, sys
+from tlog.answering import worker
+from tlog.cli import app as cli
+honest = asyncio.create_subprocess_exec
+async def start(*command, **options):
+    if command[1:3] == ("-m", "tlog.answering.worker"):
+        command = (command[0], "-c", {_UNBOUNDED!r}, command[3])
+    return await honest(*command, **options)
+worker.asyncio.create_subprocess_exec = start
+cli.main()
+"""
 _BODY: Final = 16 << 20
 _EVENTS: Final = 2_000
+_LARGE_EVENTS: Final = 500  # 30 MB, which is two bundles
+_LARGE: Final = 60_000
 _CREATED: Final = 201
 _SILENT: Final = 600
 _THREADS: Final = 8
@@ -58,25 +110,58 @@ def measure_unaccounted(run: Run) -> Figures:
     return _measure(run, "-c", _UNACCOUNTED, attacks=("half-sent bodies",))
 
 
+def measure_at_once(run: Run) -> Figures:
+    """Return the same of a service that makes bulk answers in the process that appends."""
+    return _measure(run, "-c", _NOTHING_ASIDE, attacks=("evidence",))
+
+
+def measure_boundless(run: Run) -> Figures:
+    """Return the same of a service whose bundles have any size."""
+    return _measure(run, "-c", _BOUNDLESS, attacks=("evidence over large events",))
+
+
 def _measure(run: Run, *program: str, attacks: tuple[str, ...] = ()) -> Figures:
     chosen = attacks or tuple(_ATTACKS)
     seconds = run.count(5, 60)
     server = start_server(run.directory / "data", program=program)
     try:
         _fill(server)
-        key = _make_key(server, "attacker")
+        keys = [_make_key(server, f"attacker {number}") for number in range(2)]
         quiet, _ = _append_for(server, seconds)
-        figures: Figures = {"refused": 0, "memory_mb": 0.0, "slowdown": 0.0}
+        figures: Figures = {"refused": 0, "memory_mb": 0, "slowdown": 0.0}
         for number, name in enumerate(chosen):
             run.progress(number, len(chosen))
-            taken, refused = _under(server, key, _ATTACKS[name], seconds)
+            with _watched(server) as memory:
+                taken, refused = _under(server, keys if name in _OF_TWO_KEYS else keys[:1], _ATTACKS[name], seconds)
             figures["refused"] += refused
             slowdown = figures[f"slowdown by {name}"] = round(_p99(taken) / _p99(quiet), 1)
             figures["slowdown"] = max(figures["slowdown"], slowdown)
-            figures["memory_mb"] = max(figures["memory_mb"], round(memory_mb(server.process.pid)))
+            figures["memory_mb"] = max(figures["memory_mb"], round(max(memory)))
         return {**figures, "appends": len(quiet), "quiet_p99_ms": round(1000 * _p99(quiet), 1)}
     finally:
         server.stop()
+
+
+@contextmanager
+def _watched(server: Server) -> Iterator[list[float]]:
+    """Look at the memory of the service and its PostgreSQL every now and then; yields a list that grows, of MB."""
+    found: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while True:
+            processes = tree_of(server.process.pid) + tree_of(postmaster_of(server.data))
+            found.append(sum(map(own_memory_mb, processes)))
+            if done.wait(0.5):
+                return
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watching.join()
 
 
 def _p99(taken: list[float]) -> float:
@@ -85,6 +170,9 @@ def _p99(taken: list[float]) -> float:
 
 def _fill(server: Server) -> None:
     server.append([{**event_of(), "metadata": {"note": "x" * 1000}} for _ in range(_EVENTS)])
+    large = [{**event_of(), "action": "export", "metadata": {"note": "x" * _LARGE}} for _ in range(_LARGE_EVENTS)]
+    for first in range(0, len(large), 200):
+        server.append(large[first : first + 200])
 
 
 def _make_key(server: Server, principal: str) -> str:
@@ -108,10 +196,12 @@ def _append_for(server: Server, seconds: float) -> tuple[list[float], int]:
 
 
 def _under(
-    server: Server, key: str, attack: Callable[[Server, str, threading.Event], None], seconds: float
+    server: Server, keys: Sequence[str], attack: Callable[[Server, str, threading.Event], None], seconds: float
 ) -> tuple[list[float], int]:
     stop = threading.Event()
-    threads = [threading.Thread(target=attack, args=(server, key, stop)) for _ in range(_THREADS)]
+    threads = [
+        threading.Thread(target=attack, args=(server, keys[number % len(keys)], stop)) for number in range(_THREADS)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -150,10 +240,13 @@ def _silent(server: Server, _: str, stop: threading.Event) -> None:
 
 def _asking(path: str, **params: str) -> Callable[[Server, str, threading.Event], None]:
     def attack(server: Server, key: str, stop: threading.Event) -> None:
-        with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
+        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json, application/x-ndjson"}
+        with httpx2.Client(base_url=server.url, headers=headers, timeout=60) as http:
             while not stop.is_set():
-                with suppress(httpx2.HTTPError):
-                    http.get(path, params=params)
+                with suppress(httpx2.HTTPError), http.stream("GET", path, params=params) as answer:
+                    for _ in answer.iter_raw():
+                        if stop.is_set():
+                            break
 
     return attack
 
@@ -181,7 +274,11 @@ _ATTACKS: Final[dict[str, Callable[[Server, str, threading.Event], None]]] = {
     "scans": _asking("/v1/audit/events", outcome="unknown", limit="1000"),
     "exports": _asking("/v1/audit/export", action="read"),
     "evidence": _asking("/v1/audit/export", action="read", format="evidence", disclose="true"),
+    "evidence over large events": _asking("/v1/audit/export", action="export", format="evidence", disclose="true"),
+    "exports of large events": _asking("/v1/audit/export", action="export"),
+    "pages of large events": _asking("/v1/audit/events", action="export", limit="1000"),
     "invented IDs": _invent,
     "conflicts": _conflict,
     "silent connections": _silent,
 }
+_OF_TWO_KEYS: Final = {name for name in _ATTACKS if "large" in name}

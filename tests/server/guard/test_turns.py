@@ -69,19 +69,3 @@ async def test_s15_a_search_gives_way_to_appends(slept):
     takes_turns.end_append()
     await takes_turns.after_looking(WORKED)
     assert slept == [0, 3 * WORKED, 3 * WORKED, 0]
-
-
-async def test_s15_one_bundle_is_made_at_a_time(slept):
-    takes_turns, order = Turns(), []
-
-    async def prove(name):
-        async with takes_turns.proof():
-            order.append(f"{name} begins")
-            await asyncio.sleep(0)
-            order.append(f"{name} ends")
-
-    await asyncio.gather(prove("one"), prove("two"))
-    assert order == ["one begins", "one ends", "two begins", "two ends"]
-    takes_turns.begin_append()
-    await prove("three")
-    assert slept[-1] > 0, "with an append under way the next one waits"

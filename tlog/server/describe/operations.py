@@ -277,7 +277,11 @@ def _question() -> list[_Document]:
 
 def _paged() -> list[_Document]:
     return [
-        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, "How many events at most"),
+        _parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+            "How many events at most; a page also ends at 4 MiB of events",
+        ),
         _parameter("cursor", _STRING, "`next` of the page before; the same question goes with it"),
     ]
 

@@ -8,6 +8,7 @@ about events leaves before the question is journaled.
     `append`  `POST /v1/audit/events`: one event, an array or NDJSON; all of it or nothing
     `bodies`  what it reads: a body cut into one JSON text for each event
     `audit`  questions about events, personal data included: answers, access logs, proofs, exports
+    `sending`  what it sends that is large: bulk answers as they are made, large pages in pieces
     `read`  the public half: checkpoint, chain, tiles, entry bundles, proofs by index
     `verification`  `GET /v1/audit/verify`: is everything still as it was logged
     `health`  `/livez`, `/readyz`, `/metrics`

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tlog.answering import MAX_LIMIT
-from tlog.answering.evidence import Mode, check_provable, make_evidence
-from tlog.answering.export import EventFormat, export_events
+from tlog.answering.bulk import EvidenceTask, ExportTask, PageTask
+from tlog.answering.evidence import Mode, check_provable
+from tlog.answering.evidence import asked as asked_of
+from tlog.answering.export import EventFormat
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
-from tlog.answering.sets import make_set
-from tlog.core.evidence import format_evidence
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
-from tlog.errors import MalformedInputError, NotFoundError, OverloadedError, TooLargeError
+from tlog.errors import MalformedInputError, NotFoundError
 from tlog.lifecycle.journal import buckets_opened, journal
+from tlog.server.endpoints.sending import (
+    LARGE,
+    PRIVATE,
+    Begun,
+    BulkResponse,
+    LargeResponse,
+    Ordered,
+    begin_answer,
+    headers_of,
+    unless_gone,
+)
 from tlog.server.guard.admission import key_of
 from tlog.server.guard.fields import NDJSON, accepts
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from starlette.requests import Request
-    from starlette.types import Message, Receive, Scope, Send
 
-    from tlog.answering.query import Answer
+    from tlog.answering.evidence import Asked
+    from tlog.answering.query import Answer, Cursor
     from tlog.server.service import Service
     from tlog.storage.rows import FoundEvent
 
@@ -44,10 +54,6 @@ ACCESS_LOG: Final = QUESTION | {"cursor", "limit"}
 EVENTS: Final = ACCESS_LOG | {"disclose", "mode", "proof"}
 EXPORT: Final = QUESTION | {"disclose", "format", "mode"}
 EVENT_PROOF: Final = frozenset({"disclose"})
-_PRIVATE: Final = {"Cache-Control": "no-store"}
-_MEDIA_TYPES: Final = {"ndjson": NDJSON, "csv": "text/csv; charset=utf-8"}
-_SET_SECONDS: Final = 60.0  # to take one bundle of a set
-_SETS_AGAIN: Final = 10
 
 
 async def events(request: Request) -> Response:
@@ -55,19 +61,26 @@ async def events(request: Request) -> Response:
     parameters = _parameters(request)
     proof, mode, disclose = _proof_parameters(parameters)
     question = parse_question(parameters.question)
+    asked = {"ask": "events", **_how(parameters.other)}
     if proof:
         check_provable(question, mode)
         _open_buckets(request, question)
 
-    async def work() -> bytes:
-        document = answer_document(await _ask(request, parameters, question), question)
-        if proof:
-            document["evidence"] = (await _evidence(request, question, mode, disclose=disclose)).decode()
-        return msgspec.json.encode(document)
+    async def page() -> bytes:
+        return msgspec.json.encode(answer_document(await _ask(request, parameters, question), question))
 
-    asked = {"ask": "events", **_how(parameters.other)}
-    with _bulk(request) if proof or not question.looked_under() else nullcontext():
-        return _json(await _journaled(request, "read", asked, work, question, evidence=proof))
+    async def page_before_evidence() -> Ordered:
+        task = EvidenceTask(_evidence(request, question, mode, disclose=disclose), in_json=True)
+        return Ordered(task, (await page())[:-1] + b',"evidence":', b"}")
+
+    async def page_of_search() -> Ordered:
+        limit, cursor = _limits(parameters, question)
+        return Ordered(PageTask(question, _keys(request, question), limit, cursor))
+
+    if proof or not question.looked_under():
+        order = page_before_evidence if proof else page_of_search
+        return await _answer_in_bulk(request, "read", asked, question, order, evidence=proof)
+    return _page(request, await _journaled(request, "read", asked, page, question))
 
 
 async def access_log(request: Request) -> Response:
@@ -84,7 +97,7 @@ async def access_log(request: Request) -> Response:
         return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
 
     asked = {"ask": "access-log", **_how(parameters.other)}
-    return _json(await _journaled(request, "read", asked, work, question))
+    return _page(request, await _journaled(request, "read", asked, work, question))
 
 
 async def export(request: Request) -> Response:
@@ -100,27 +113,14 @@ async def export(request: Request) -> Response:
     if form == "evidence":
         check_provable(question, mode)
         _open_buckets(request, question)
-        work = partial(_export_evidence, request, question, mode, disclose=disclose)
-        with ExitStack() as bulk:
-            bulk.enter_context(_bulk(request))
-            answer = await _journaled(request, "export", asked, work, question, evidence=True)
-            return _BulkResponse(answer, bulk.pop_all())
-    service: Service = request.app.state.service
-    # The first page is found while the question is journaled; the others follow as they are sent.
-    stream = export_events(service.log.searcher, question, form, _looking(request))
-    with ExitStack() as bulk:
-        bulk.enter_context(_bulk(request))
-        first = await _journaled(request, "export", asked, stream.__anext__, question)
-        held = bulk.pop_all()
 
-    async def pages() -> AsyncIterator[bytes]:
-        yield first
-        async for page in stream:
-            yield page
+    async def order() -> Ordered:
+        if form != "evidence":
+            return Ordered(ExportTask(question, _keys(request, question), form))
+        parts = accepts(request.headers, NDJSON)
+        return Ordered(EvidenceTask(_evidence(request, question, mode, disclose=disclose), accepts_parts=parts))
 
-    # Formulas are neutralised in CSV, so it is not even what was sent: the name says so.
-    name = "events.not-evidence.csv" if form == "csv" else "events.ndjson"
-    return _BulkResponse(StreamingResponse(pages(), headers=_attachment(name), media_type=_MEDIA_TYPES[form]), held)
+    return await _answer_in_bulk(request, "export", asked, question, order, evidence=form == "evidence", form=form)
 
 
 async def event(request: Request) -> Response:
@@ -174,9 +174,25 @@ def _how(other: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in other.items() if name != "cursor"}
 
 
-def _bulk(request: Request) -> AbstractContextManager[None]:
+def _keys(request: Request, question: Question) -> dict[str, bytes]:
     service: Service = request.app.state.service
-    return service.bulk.answer(key_of(request).key_id)
+    return question.keys(service.log.bucket_keys.key)
+
+
+def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
+    service: Service = request.app.state.service
+    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
+
+
+def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
+    """Return what is told how many entries are in a bundle: the key is charged."""
+    service: Service = request.app.state.service
+    key = key_of(request)
+
+    async def looked(entries: int) -> None:
+        service.admission.charge_looked(key, entries)
+
+    return looked
 
 
 def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
@@ -227,88 +243,55 @@ async def _journaled(
             await journal(service.log, key.principal, role, action, asked, question=question, evidence=evidence)
             return await answer
         finally:
-            if not answer.cancel() and not answer.cancelled():
+            answer.cancel()
+            await asyncio.wait([answer])
+            if not answer.cancelled():
                 answer.exception()  # which is raised above, unless it was not even journaled
 
 
 async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
     service: Service = request.app.state.service
+    limit, cursor = _limits(parameters, question)
+    return await service.log.searcher.ask(question, limit=limit, cursor=cursor, looked=_looking(request))
+
+
+def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | None]:
+    """Return how many events a page has at most, and where it begins."""
     text = parameters.other.get("limit", str(DEFAULT_LIMIT))
     limit = parse_decimal(text.encode(errors="replace"), "'limit'")
     if not 1 <= limit <= MAX_LIMIT:
         message = f"'limit' is between 1 and {MAX_LIMIT}"
         raise MalformedInputError(message, "/limit")
     cursor = parameters.other.get("cursor")
-    return await service.log.searcher.ask(
-        question,
-        limit=limit,
-        cursor=None if cursor is None else parse_cursor(cursor, question),
-        looked=_looking(request),
-    )
+    return limit, None if cursor is None else parse_cursor(cursor, question)
 
 
-async def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> bytes:
+async def _answer_in_bulk(
+    request: Request,
+    action: Literal["read", "export"],
+    asked: Mapping[str, object],
+    question: Question,
+    order: Callable[[], Awaitable[Ordered]],
+    *,
+    evidence: bool,
+    form: str = "",
+) -> Response:
+    """Journal the question while its answer is begun, and return what sends the answer as it is made; `form` of a file."""
     service: Service = request.app.state.service
-    log = service.log
-    async with service.turns.proof():
-        bundle = await make_evidence(log.reader, log.verifier, log.bucket_keys, question, mode=mode, disclose=disclose)
-        service.admission.charge_looked(key_of(request), len(bundle.entries))
-        return format_evidence(bundle)
+    async with AsyncExitStack() as held:
+        held.enter_context(service.bulk.answer(key_of(request).key_id))
 
+        async def begin() -> Begun:
+            ordered = await order()
+            of_evidence = isinstance(ordered.task, EvidenceTask)
+            pieces = service.maker.answer(ordered.task, _charging(request) if of_evidence else _looking(request))
+            held.push_async_callback(pieces.aclose)
+            return await begin_answer(ordered, pieces)
 
-async def _export_evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Response:
-    """Return evidence as one bundle; where that is too small, and the client accepts it, as a set with a bundle in each line."""
-    try:
-        data = await _evidence(request, question, mode, disclose=disclose)
-        return Response(data, headers=_attachment("evidence.json"), media_type="application/json")
-    except TooLargeError:
-        if not accepts(request.headers, NDJSON):
-            raise
-    return _SetResponse(request, question, disclose=disclose)
-
-
-class _BulkResponse(Response):
-    """Sends a bulk answer, which is under way until it is sent."""
-
-    def __init__(self, answer: Response, held: ExitStack) -> None:
-        super().__init__()
-        self._answer = answer
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await self._answer(scope, receive, send)
-
-
-class _SetResponse(StreamingResponse):
-    """Makes a set of bundles and sends each as a line; whoever does not take one in time gets no more: a snapshot is held."""
-
-    def __init__(self, request: Request, question: Question, *, disclose: bool) -> None:
-        service: Service = request.app.state.service
-        log = service.log
-        self._looked = _looking(request)
-        self._parts = make_set(log.reader, log.verifier, log.bucket_keys, question, disclose=disclose)
-        self._sets = service.sets
-        super().__init__(self._lines(), headers=_attachment("evidence.ndjson"), media_type=NDJSON)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(_SET_SECONDS):
-                await send(message)
-
-        if self._sets.locked():
-            message = "as many sets of evidence as can be are being sent already; ask again later"
-            raise OverloadedError(message, _SETS_AGAIN)
-        async with self._sets, aclosing(self._parts):
-            # Whatever is wrong is said by an answer of its own: none has begun before the first part is there.
-            self._first = await anext(self._parts)
-            await super().__call__(scope, receive, send_in_time)
-
-    async def _lines(self) -> AsyncIterator[bytes]:
-        yield format_evidence(self._first)
-        async for part in self._parts:
-            await self._looked(len(part.entries))
-            yield format_evidence(part)
+        begun = await _journaled(
+            request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
+        )
+        return BulkResponse(begun, held.pop_all(), service.sets, headers_of(begun, form))
 
 
 async def find_events(request: Request, question: dict[str, object]) -> FoundEvent:
@@ -331,9 +314,20 @@ def _flag(parameters: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def _attachment(name: str) -> dict[str, str]:
-    return {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
+def _page(request: Request, document: bytes) -> Response:
+    """Return a page as a response; a large one counts as memory until it is sent.
+
+    Raises:
+        OverloadedError: as many as can be are being sent.
+
+    """
+    if len(document) < LARGE:
+        return _json(document)
+    service: Service = request.app.state.service
+    with ExitStack() as held:
+        held.enter_context(service.pages.hold(key_of(request).key_id, len(document)))
+        return LargeResponse(document, held.pop_all())
 
 
 def _json(document: bytes) -> Response:
-    return Response(document, headers=_PRIVATE, media_type="application/json")
+    return Response(document, headers=PRIVATE, media_type="application/json")

@@ -12,7 +12,7 @@ has cost least: first without a byte of the body, then without the database, the
     `account`  the memory of all requests that append, shared fairly
     `admission`  key, rate, disk and queue, decided before the body is read
     `opened`  which index buckets a key's evidence has opened today
-    `bulk`  how many exports, bundles and scans there are at a time
+    `bulk`  how many exports, bundles and scans there are at a time, and how much of large pages
     `turns`  batches are drafted one after the other, and give way to answers
 
 Words:

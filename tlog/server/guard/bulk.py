@@ -1,7 +1,8 @@
-"""How many bulk answers there are at a time: exports, evidence, and questions that look at entries one by one.
+"""How many bulk answers there are at a time: exports, evidence, and questions that look at entries one by one; and large pages.
 
-Each takes memory, a connection of the few there are, and time of the process that appends. A key has a few of them at once,
+Each bulk answer takes memory, a connection of the few there are, and time of a process. A key has a few of them at once,
 so that others have theirs; all together have `MAX_MEMORY`, each the sixteenth of it that a bundle of evidence may have.
+As many bytes are there for large pages of other answers, from when they are made until they are sent.
 """
 
 from __future__ import annotations
@@ -50,5 +51,33 @@ class BulkAnswers:
             yield
         finally:
             self._of_keys[key_id] -= 1
+            if not self._of_keys[key_id]:
+                del self._of_keys[key_id]
+
+
+class LargePages:
+    """The memory of the pages that are being sent; a key has a quarter of it."""
+
+    def __init__(self) -> None:
+        self._of_keys: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, key_id: str, size: int) -> Iterator[None]:
+        """Hold a page of so many bytes.
+
+        Raises:
+            OverloadedError: too much is held already, for this API key or in all.
+
+        """
+        whole, own = self._of_keys.total() + size > MAX_MEMORY, self._of_keys[key_id] + size > MAX_MEMORY // 4
+        if whole or own:
+            whose = " of this API key" if own else ""
+            message = f"too many large pages{whose} are being sent; read them first, or ask for smaller ones"
+            raise OverloadedError(message, _AGAIN)
+        self._of_keys[key_id] += size
+        try:
+            yield
+        finally:
+            self._of_keys[key_id] -= size
             if not self._of_keys[key_id]:
                 del self._of_keys[key_id]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,6 @@ class Turns:
 
     def __init__(self) -> None:
         self._drafting = asyncio.Lock()
-        self._proving = asyncio.Lock()
         self._batches = 0
         self._answers = 0
         self._appends = 0
@@ -35,14 +33,6 @@ class Turns:
     async def after_looking(self, worked: float) -> None:
         """Let others go on after a portion of a search that took `worked` seconds: longer while somebody appends."""
         await asyncio.sleep(worked * _TO_APPENDS if self._appends else 0)
-
-    @asynccontextmanager
-    async def proof(self) -> AsyncIterator[None]:
-        """Make a bundle of evidence, one at a time; while somebody appends, the next one waits for a while."""
-        async with self._proving:
-            begun = time.perf_counter()
-            yield
-            await self.after_looking(time.perf_counter() - begun)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:

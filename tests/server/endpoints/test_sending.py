@@ -1,0 +1,174 @@
+"""What is large waits for whoever reads it, counts until it is sent, and is given up when they go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from service_scenarios import event_of
+from starlette.requests import ClientDisconnect, Request
+from support import append, sample_events
+
+from tlog.answering.bulk import Head
+from tlog.core.question import parse_question
+from tlog.server.app import create_app
+from tlog.server.endpoints import sending
+from tlog.server.endpoints.sending import unless_gone
+from tlog.server.guard.auth import Authenticator, new_token
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 30
+
+
+class Asker:
+    """Asks over ASGI, takes what is sent only when told to, and goes when told to."""
+
+    def __init__(self, app, token, query, path="/v1/audit/export"):
+        self.sent = []
+        self.takes = asyncio.Semaphore(0)
+        self.gone = asyncio.Event()
+        headers = [(b"authorization", f"Bearer {token}".encode()), (b"host", b"log")]
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("log", 80),
+        }
+        self.asking = asyncio.create_task(app(self.scope, self.receive, self.send))
+        self._begun = False
+
+    async def receive(self):
+        if not self._begun:
+            self._begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.sent.append(message)
+        await self.takes.acquire()
+
+    def body(self):
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+
+async def until(holds):
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110 - there is nothing to wait for
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def service(opened):
+    """An application over 320 events, 20 of which are large, a token to read them, and their log."""
+    async with opened(index=True) as log:
+        large = [{**event_of(), "action": "export", "metadata": {"note": "x" * 30_000}} for _ in range(20)]
+        raws = [json.dumps(each).encode() for each in large]
+        await log.wait_indexed((await append(log, [*sample_events(300), *raws]))[-1].index + 1, SECONDS)
+        token, key = new_token(log.directory.pepper(), "reader", ["read"], log.clock())
+
+        async def find(_):
+            return key
+
+        yield create_app(log, Authenticator(find, log.directory.pepper(), log.clock)), token, log
+
+
+async def test_an_answer_that_is_not_made_yet_is_given_up_when_the_client_goes(service):
+    app, token, log = service
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def answer(self, _task, _looked):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+                yield Head()
+            finally:
+                ended.set()
+
+    app.state.service.maker = Slow()
+    asker = Asker(app, token, "userId=nobody&format=evidence")
+    await begun.wait()
+    assert app.state.service.bulk._of_keys.total() == 1
+    asker.gone.set()
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(asker.asking, ended.wait())
+    assert (asker.sent, app.state.service.bulk._of_keys.total()) == ([], 0)
+    asked = await log.searcher.ask(parse_question({"resourceType": "user", "resourceId": "nobody"}))
+    assert len(asked.events) == 1, "it is journaled all the same"
+
+
+async def test_a_bulk_answer_is_under_way_until_it_is_sent(service):
+    app, token, _ = service
+    bulk = app.state.service.bulk
+    asker = Asker(app, token, "action=export")
+    await until(lambda: len(asker.sent) == 1)
+    assert bulk._of_keys.total() == 1
+    asker.gone.set()
+    async with asyncio.timeout(SECONDS):
+        await asker.asking
+    assert bulk._of_keys.total() == 0
+    asker = Asker(app, token, "action=export")
+    for _ in range(1_000):
+        asker.takes.release()
+    async with asyncio.timeout(SECONDS):
+        await asker.asking
+    assert len(asker.body().splitlines()) >= 20
+    assert bulk._of_keys.total() == 0
+
+
+async def test_s3_a_large_page_counts_until_it_is_sent(service):
+    app, token, _ = service
+    pages = app.state.service.pages
+    asker = Asker(app, token, "action=export&limit=20", "/v1/audit/events")
+    await until(lambda: len(asker.sent) == 2)
+    assert pages._of_keys.total() > 600_000
+    assert len(asker.body()) == sending._PIECE
+    small = Asker(app, token, "action=read&limit=5", "/v1/audit/events")
+    await until(lambda: small.sent)
+    assert pages._of_keys.total() < 700_000, "a small one does not count"
+    for _ in range(100):
+        asker.takes.release()
+        small.takes.release()
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(asker.asking, small.asking)
+    assert len(json.loads(asker.body())["events"]) == 20
+    assert pages._of_keys.total() == 0
+
+
+@pytest.mark.parametrize("error", [KeyError, None])
+async def test_what_is_answered_in_time_is_what_is_answered(error):
+    async def receive():
+        await asyncio.sleep(0)
+        return {"type": "http.request"}
+
+    async def answering():
+        await asyncio.sleep(0.01)
+        if error is not None:
+            raise error
+        return 7
+
+    request = Request({"type": "http"}, receive)
+    if error is None:
+        assert await unless_gone(request, answering) == 7
+    else:
+        with pytest.raises(KeyError):
+            await unless_gone(request, answering)
+
+
+async def test_whoever_goes_gets_nothing():
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientDisconnect):
+        await unless_gone(Request({"type": "http"}, receive), asyncio.Event().wait)
