@@ -45,7 +45,7 @@ from tlog.errors import (
     UnreachableError,
     UnsafeDatabaseError,
 )
-from tlog.location import run_loop, tune_memory
+from tlog.location import configure_log, run_loop, tune_memory
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
 
@@ -200,6 +200,7 @@ def _error(failure: _Failure) -> Exception:
 
 def main(descriptor: int) -> None:
     """Carry out what comes through a socket until its other end is closed."""
+    configure_log()
     os.nice(_NICE)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent still answers, and ends this process
     with socket.socket(fileno=descriptor) as control, suppress(EOFError):

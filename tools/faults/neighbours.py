@@ -9,6 +9,7 @@ exports over large events are asked for by two keys, so that eight readers are a
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
 import threading
 import time
@@ -24,6 +25,8 @@ from support import Server, start_server, tlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Event
 
     from faults.gate import Figures, Run
 
@@ -131,37 +134,51 @@ def _measure(run: Run, *program: str, attacks: tuple[str, ...] = ()) -> Figures:
         figures: Figures = {"refused": 0, "memory_mb": 0, "slowdown": 0.0}
         for number, name in enumerate(chosen):
             run.progress(number, len(chosen))
-            with _watched(server) as memory:
-                taken, refused = _under(server, keys if name in _OF_TWO_KEYS else keys[:1], _ATTACKS[name], seconds)
+            with _attacked(server, name, keys if name in _OF_TWO_KEYS else keys[:1]) as memory:
+                taken, refused = _append_for(server, seconds)
             figures["refused"] += refused
             slowdown = figures[f"slowdown by {name}"] = round(_p99(taken) / _p99(quiet), 1)
             figures["slowdown"] = max(figures["slowdown"], slowdown)
-            figures["memory_mb"] = max(figures["memory_mb"], round(max(memory)))
+            figures["memory_mb"] = max(figures["memory_mb"], round(memory.value))
         return {**figures, "appends": len(quiet), "quiet_p99_ms": round(1000 * _p99(quiet), 1)}
     finally:
         server.stop()
 
 
 @contextmanager
-def _watched(server: Server) -> Iterator[list[float]]:
-    """Look at the memory of the service and its PostgreSQL every now and then; yields a list that grows, of MB."""
-    found: list[float] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while True:
-            processes = tree_of(server.process.pid) + tree_of(postmaster_of(server.data))
-            found.append(sum(map(own_memory_mb, processes)))
-            if done.wait(0.5):
-                return
-
-    watching = threading.Thread(target=watch)
-    watching.start()
+def _attacked(server: Server, name: str, keys: Sequence[str]) -> Iterator[Synchronized[float]]:
+    """Attack from another process, which is no neighbour of whoever measures; yields the most memory seen, in MB."""
+    context = multiprocessing.get_context("spawn")
+    begun, stop, memory = context.Event(), context.Event(), context.Value("d", 0.0)
+    target = server.url, server.process.pid, postmaster_of(server.data)
+    process = context.Process(target=_attack, args=(target, name, keys, begun, stop, memory), daemon=True)
+    process.start()
     try:
-        yield found
+        assert begun.wait(60), "the attack did not begin"
+        yield memory
     finally:
-        done.set()
-        watching.join()
+        stop.set()
+        process.join()
+    assert process.exitcode == 0, "the attack broke off"
+
+
+def _attack(  # noqa: PLR0917 - what a process is given
+    target: tuple[str, int, int], name: str, keys: Sequence[str], begun: Event, stop: Event, memory: Synchronized[float]
+) -> None:
+    """Attack until told to stop, and look at the memory of the service and its PostgreSQL every now and then."""
+    url, *processes = target
+    threads = [
+        threading.Thread(target=_ATTACKS[name], args=(url, keys[number % len(keys)], stop))
+        for number in range(_THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    while not stop.is_set():
+        memory.value = max(memory.value, sum(own_memory_mb(each) for process in processes for each in tree_of(process)))
+        begun.set()
+        stop.wait(1)
+    for thread in threads:
+        thread.join()
 
 
 def _p99(taken: list[float]) -> float:
@@ -195,31 +212,14 @@ def _append_for(server: Server, seconds: float) -> tuple[list[float], int]:
     return taken, refused
 
 
-def _under(
-    server: Server, keys: Sequence[str], attack: Callable[[Server, str, threading.Event], None], seconds: float
-) -> tuple[list[float], int]:
-    stop = threading.Event()
-    threads = [
-        threading.Thread(target=attack, args=(server, keys[number % len(keys)], stop)) for number in range(_THREADS)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        return _append_for(server, seconds)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
-def _connect(server: Server, stack: ExitStack) -> socket.socket:
-    address = urlsplit(server.url)
+def _connect(url: str, stack: ExitStack) -> socket.socket:
+    address = urlsplit(url)
     source = ("127.0.0.2", 0)  # the attacker's address is not the other's
     place = (address.hostname, address.port)
     return stack.enter_context(socket.create_connection(place, timeout=5, source_address=source))
 
 
-def _half_sent(server: Server, key: str, stop: threading.Event) -> None:
+def _half_sent(url: str, key: str, stop: Event) -> None:
     head = (
         "POST /v1/audit/events HTTP/1.1\r\nHost: log\r\nContent-Type: application/x-ndjson\r\n"
         f"Authorization: Bearer {key}\r\nContent-Length: {_BODY}\r\n\r\n"
@@ -227,21 +227,21 @@ def _half_sent(server: Server, key: str, stop: threading.Event) -> None:
     with ExitStack() as stack:
         while not stop.wait(0.2):
             with suppress(OSError):
-                _connect(server, stack).sendall(head + bytes(_BODY - 1))
+                _connect(url, stack).sendall(head + bytes(_BODY - 1))
 
 
-def _silent(server: Server, _: str, stop: threading.Event) -> None:
+def _silent(url: str, _: str, stop: Event) -> None:
     with ExitStack() as stack:
         for _number in range(_SILENT // _THREADS):
             with suppress(OSError):
-                _connect(server, stack)
+                _connect(url, stack)
         stop.wait()
 
 
-def _asking(path: str, **params: str) -> Callable[[Server, str, threading.Event], None]:
-    def attack(server: Server, key: str, stop: threading.Event) -> None:
+def _asking(path: str, **params: str) -> Callable[[str, str, Event], None]:
+    def attack(url: str, key: str, stop: Event) -> None:
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json, application/x-ndjson"}
-        with httpx2.Client(base_url=server.url, headers=headers, timeout=60) as http:
+        with httpx2.Client(base_url=url, headers=headers, timeout=60) as http:
             while not stop.is_set():
                 with suppress(httpx2.HTTPError), http.stream("GET", path, params=params) as answer:
                     for _ in answer.iter_raw():
@@ -251,8 +251,8 @@ def _asking(path: str, **params: str) -> Callable[[Server, str, threading.Event]
     return attack
 
 
-def _invent(server: Server, _: str, stop: threading.Event) -> None:
-    with httpx2.Client(base_url=server.url, timeout=60) as http:
+def _invent(url: str, _: str, stop: Event) -> None:
+    with httpx2.Client(base_url=url, timeout=60) as http:
         number = 0
         while not stop.is_set():
             number += 1
@@ -261,15 +261,15 @@ def _invent(server: Server, _: str, stop: threading.Event) -> None:
                 http.get("/v1/audit/events", headers=headers)
 
 
-def _conflict(server: Server, key: str, stop: threading.Event) -> None:
+def _conflict(url: str, key: str, stop: Event) -> None:
     event = event_of()
-    with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
+    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
         while not stop.is_set():
             with suppress(httpx2.HTTPError):
                 http.post("/v1/audit/events", json={**event, "metadata": {"number": time.monotonic_ns()}})
 
 
-_ATTACKS: Final[dict[str, Callable[[Server, str, threading.Event], None]]] = {
+_ATTACKS: Final[dict[str, Callable[[str, str, Event], None]]] = {
     "half-sent bodies": _half_sent,
     "scans": _asking("/v1/audit/events", outcome="unknown", limit="1000"),
     "exports": _asking("/v1/audit/export", action="read"),

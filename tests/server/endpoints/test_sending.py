@@ -131,6 +131,7 @@ async def test_s3_a_large_page_counts_until_it_is_sent(service):
     app, token, _ = service
     pages = app.state.service.pages
     asker = Asker(app, token, "action=export&limit=20", "/v1/audit/events")
+    asker.takes.release()
     await until(lambda: len(asker.sent) == 2)
     assert pages._of_keys.total() > 600_000
     assert len(asker.body()) == sending._PIECE
