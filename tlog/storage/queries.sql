@@ -155,7 +155,7 @@ FROM (
     FROM (
         SELECT index, actor, resource, related,
             coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
-            + coalesce((SELECT sum(octet_length(each)) FROM unnest(related) AS each), 0) AS size
+            + CASE array_ndims(related) WHEN 1 THEN (SELECT coalesce(sum(octet_length(each)), 0) FROM unnest(related) AS each) ELSE 0 END AS size
         FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[])
     ) AS sized
 ) AS summed;
@@ -167,7 +167,7 @@ SELECT index, octet_length(entry)::bigint FROM tlog.leaf WHERE index = ANY (%(in
 -- name: read_disclosed_sizes_at
 -- Returns how many bytes the disclosures of some indexes have, in any order.
 SELECT index, (coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
-    + coalesce((SELECT sum(octet_length(each)) FROM unnest(related) AS each), 0))::bigint
+    + CASE array_ndims(related) WHEN 1 THEN (SELECT coalesce(sum(octet_length(each)), 0) FROM unnest(related) AS each) ELSE 0 END)::bigint
 FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
 
 -- name: read_entries_at

@@ -59,12 +59,14 @@ class Control(NamedTuple):
         measure: returns figures of the same names.
         breaks: the bound that has to be broken; the others do not matter.
         what: what is broken, for people.
+        full_only: whether it needs the times of a full run, which is alone on the machine.
 
     """
 
     measure: Measure
     breaks: str
     what: str
+    full_only: bool = False
 
 
 @dataclass(frozen=True)
