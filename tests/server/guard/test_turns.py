@@ -60,12 +60,22 @@ async def test_batches_that_pile_up_give_way_to_nobody(slept):
 
 async def test_s15_a_search_gives_way_to_appends(slept):
     takes_turns = Turns()
-    await takes_turns.after_looking(WORKED)
+    await takes_turns.after_looking("a", WORKED)
     takes_turns.begin_append()
     takes_turns.begin_append()
-    await takes_turns.after_looking(WORKED)
+    await takes_turns.after_looking("a", WORKED)
     takes_turns.end_append()
-    await takes_turns.after_looking(WORKED)
+    await takes_turns.after_looking("a", WORKED)
     takes_turns.end_append()
-    await takes_turns.after_looking(WORKED)
-    assert slept == [0, 3 * WORKED, 3 * WORKED, 0]
+    await takes_turns.after_looking("a", WORKED)
+    assert slept[::3] == [0, 0]
+    assert slept[1] == pytest.approx(3 * WORKED)
+    assert 3 * WORKED < slept[2] <= 6 * WORKED, "the first pause was not over"
+
+
+async def test_s15_searches_of_one_key_pause_one_after_the_other(slept, monkeypatch):
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
+    takes_turns = Turns()
+    takes_turns.begin_append()
+    await asyncio.gather(*(takes_turns.after_looking(key, WORKED) for key in "aabab"))
+    assert slept == [3 * WORKED, 6 * WORKED, 3 * WORKED, 9 * WORKED, 6 * WORKED]

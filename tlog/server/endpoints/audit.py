@@ -203,7 +203,7 @@ def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
     async def looked(entries: int) -> None:
         nonlocal begun
         service.admission.charge_looked(key, entries)
-        await service.turns.after_looking(time.perf_counter() - begun)
+        await service.turns.after_looking(key.key_id, time.perf_counter() - begun)
         begun = time.perf_counter()
 
     return looked

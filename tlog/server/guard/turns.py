@@ -21,6 +21,7 @@ class Turns:
         self._batches = 0
         self._answers = 0
         self._appends = 0
+        self._pauses: dict[str, float] = {}  # of each key, until when its searches pause
 
     def begin_append(self) -> None:
         """Append from now on, until `end_append`."""
@@ -30,9 +31,18 @@ class Turns:
         """Say that an append was answered."""
         self._appends -= 1
 
-    async def after_looking(self, worked: float) -> None:
-        """Let others go on after a portion of a search that took `worked` seconds: longer while somebody appends."""
-        await asyncio.sleep(worked * _TO_APPENDS if self._appends else 0)
+    async def after_looking(self, key_id: str, worked: float) -> None:
+        """Let others go on after a portion of a search that took `worked` seconds: longer while somebody appends.
+
+        Searches of one key pause one after the other, so that many of them take no more of the loop than one.
+        """
+        if not self._appends:
+            self._pauses.clear()
+            await asyncio.sleep(0)
+            return
+        now = asyncio.get_running_loop().time()
+        end = self._pauses[key_id] = max(now, self._pauses.get(key_id, now)) + worked * _TO_APPENDS
+        await asyncio.sleep(end - now)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
