@@ -196,7 +196,7 @@ GATES: tuple[Gate, ...] = (
         "R22",
         "half-sent bodies, scans, exports, evidence, invented IDs, conflicts and silent connections of one key, others append",
         neighbours.measure,
-        {"refused": NONE, "memory_mb": Bound("<=", 1024)},
+        {"refused": NONE, "memory_mb": Bound("<=", neighbours.MAX_MEMORY_MB)},
         (
             Control(neighbours.measure_unaccounted, "refused", "memory goes to whoever comes first"),
             Control(neighbours.measure_at_once, "slowdown", "bulk answers in the process that appends", full_only=True),
