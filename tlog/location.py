@@ -220,20 +220,6 @@ def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(work)
 
 
-def configure_log() -> None:
-    """Let a program's log be lines of JSON on standard error."""
-    import structlog  # noqa: PLC0415 - see above
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the one of that moment
-    )
-
-
 def tune_memory() -> None:
     """Make collections of garbage rare in a process that runs long: the objects it makes by the thousand hold no cycles."""
     gc.collect()

@@ -18,6 +18,7 @@ child ends when the first is closed, and gives an answer up when the second is. 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ from tlog.errors import (
     UnreachableError,
     UnsafeDatabaseError,
 )
-from tlog.location import configure_log, run_loop, tune_memory
+from tlog.location import run_loop, tune_memory
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
 
@@ -87,7 +88,10 @@ class _Settings(msgspec.Struct):
 
 
 class _Failure(msgspec.Struct):
-    """An error on its way: its class, "" of one that nobody expects; its message; pointer or seconds where it has them."""
+    """An error on its way: its class, its message, and pointer or seconds where it has them.
+
+    Of one that nobody expects the name is "", and instead of the message, which could quote what was asked, its class and place.
+    """
 
     name: str
     message: str
@@ -191,7 +195,8 @@ class Worker:
 def _error(failure: _Failure) -> Exception:
     kind = _ERRORS.get(failure.name)
     if kind is None:
-        return RuntimeError("the process that makes bulk answers failed, and its own line in the log says where")
+        _log.error("bulk_answer_failed", error=failure.message, place=failure.more)
+        return RuntimeError("the process that makes bulk answers failed")
     return kind(failure.message) if failure.more is None else kind(failure.message, failure.more)
 
 
@@ -200,7 +205,7 @@ def _error(failure: _Failure) -> Exception:
 
 def main(descriptor: int) -> None:
     """Carry out what comes through a socket until its other end is closed."""
-    configure_log()
+    logging.disable()  # the process that serves says the same of the database, in the one form of its lines
     os.nice(_NICE)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent still answers, and ends this process
     with socket.socket(fileno=descriptor) as control, suppress(EOFError):
@@ -220,12 +225,10 @@ async def serve(control: socket.socket, settings: _Settings) -> None:
     """Carry out what comes through `control` until its other end is closed."""
     reader = ReadStore(Database(settings.database))
     try:
-        await reader.open()
+        await reader.open(wait=False)  # where the database is away, each answer says so
         # Every task brings the keys that it needs.
         searcher = Searcher(reader, dict[bytes, bytes]().__getitem__)
         await _Answers(BulkMaker(reader, parse_vkey(settings.vkey), searcher)).serve(control)
-    except TlogError as error:
-        _log.error("bulk answers cannot be made", error=type(error).__name__, message=str(error))
     finally:
         await reader.close()
 
@@ -334,12 +337,11 @@ class _Answer:
 
 
 def _failure(error: Exception) -> _Failure:
-    """Return an error as it goes out; of one that nobody expects nothing does, because its message could quote what was asked."""
+    """Return an error as it goes out."""
     name = next((each.__name__ for each in type(error).__mro__ if each.__name__ in _ERRORS), "")
     if not name:
-        place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-        _log.error("bulk answer failed", error=type(error).__name__, place=place)
-        return _Failure("", "")
+        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+        return _Failure("", type(error).__name__, ", ".join(places))
     more = error.pointer if isinstance(error, MalformedInputError) else None
     return _Failure(name, str(error), error.retry_after if isinstance(error, OverloadedError) else more)
 
