@@ -170,7 +170,15 @@ def promised_more(backup):
     path.write_text(json.dumps({**document, "size": 99}))
 
 
+def without_time(backup):
+    path = backup / "tlog-backup.json"
+    document = json.loads(path.read_bytes())
+    path.unlink()
+    path.write_text(json.dumps({**document, "takenAt": "yesterday"}))
+
+
 REFUSED = {
+    "no time": (without_time, MalformedInputError, "does not say when"),
     "incomplete": (lambda backup: (backup / "tlog-backup.json").unlink(), NotCheckedError, "not a complete backup"),
     "WAL damaged": (wal_cut, EmbeddedPostgresError, "pg_waldump failed"),
     "other manifest": (other_manifest, OperatorError, "another manifest than when it was made"),

@@ -334,6 +334,22 @@ async def test_whoever_appends_first_says_that_the_log_was_restored(made):
         assert await kinds(log) == [Restored]
 
 
+async def test_a_note_that_cannot_be_written_holds_up_no_event(made, monkeypatch, capsys):
+    write_mark(made, Mark(backup="A" * 43, size=1, takenAt="2026-11-27T10:00:00.000000Z"))
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(life, "write_mark", fail)
+    async with open_log(Location(made), interval=60, index=False) as log, running(log):
+        before = await kinds(log)
+        await append(log, sample_events(1, seed=5))
+        await append(log, sample_events(1, seed=6))
+        assert await kinds(log) == [*before, Restored]
+    assert "restored_not_noted" in "".join(capsys.readouterr())
+    made.restored.unlink()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"backup":"x","size":1,"takenAt":"2026-11-27T10:00:00.000000Z"}'])
 async def test_a_mark_that_is_none_is_refused(made, content):
     made.restored.write_bytes(content)

@@ -116,15 +116,21 @@ class Gate:
         if reports:
             index = await say(self._log.appender, *reports)
             if mark is not None:
-                await asyncio.to_thread(write_mark, self._log.directory, msgspec.structs.replace(mark, saidBy=index))
+                await self._note(msgspec.structs.replace(mark, saidBy=index))
         self.said = True
         self._log.appender.gate = None
+
+    async def _note(self, mark: Mark) -> None:
+        """Note beside the database that the log says what it had to say; without the note the next process says so again."""
+        try:
+            await asyncio.to_thread(write_mark, self._log.directory, mark)
+        except OSError as error:
+            _log.warning("restored_not_noted", reason=error.strerror)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
     """Take the error of a task that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
+    _ = task.cancelled() or task.exception()
 
 
 async def gate_of(log: Log) -> Gate | None:
