@@ -19,6 +19,9 @@ from tlog.errors import MalformedInputError, OverloadedError
 SMALL_BUNDLES = """
 from tlog.answering import evidence, sets
 evidence.MAX_POSTINGS = sets.MAX_POSTINGS = 50
+from tlog.server import serve
+create_app = serve.create_app
+serve.create_app = lambda *arguments, maker: create_app(*arguments)  # which makes bulk answers here, where bundles are small
 from tlog.cli import app
 app.main()
 """

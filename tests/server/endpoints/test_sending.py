@@ -173,3 +173,22 @@ async def test_whoever_goes_gets_nothing():
 
     with pytest.raises(ClientDisconnect):
         await unless_gone(Request({"type": "http"}, receive), asyncio.Event().wait)
+
+
+@pytest.mark.parametrize(
+    "path, query",
+    [("/v1/audit/export", "action=export&format=evidence"), ("/v1/audit/events", "action=export&limit=20")],
+)
+async def test_the_last_piece_ends_an_answer_of_known_length(service, path, query):
+    """A client that has counted asks again at once: an end that came later would cut its next question off."""
+    app, token = service[:2]
+    asker = Asker(app, token, query, path)
+    for _ in range(1_000):
+        asker.takes.release()
+    await asker.asking
+    bodies = [message for message in asker.sent if message["type"] == "http.response.body"]
+    assert bodies
+    assert all(message["body"] for message in bodies)
+    assert [message.get("more_body", False) for message in bodies] == [True] * (len(bodies) - 1) + [False]
+    length = dict(asker.sent[0]["headers"])[b"content-length"]
+    assert int(length) == len(asker.body())
