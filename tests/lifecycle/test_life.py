@@ -316,7 +316,7 @@ async def test_whoever_appends_first_says_that_the_log_was_restored(made):
     async with open_log(Location(made), interval=60, index=False) as log, running(log):
         pass
     assert read_mark(made) == mark, "nothing was appended yet"
-    async with open_log(Location(made), interval=60, index=False) as log, running(log):
+    async with open_log(Location(made), sealing="elsewhere") as log, running(log):  # and nobody seals
         gate = log.appender.gate
         receipts = await append(log, sample_events(2))
         assert receipts[0].index == 2
@@ -327,6 +327,8 @@ async def test_whoever_appends_first_says_that_the_log_was_restored(made):
         await gate()  # another process that opened at the same time finds that it is said
         async with open_log(Location(made), interval=60, index=False) as other:
             assert await life.gate_of(other) is None
+    assert read_mark(made).saidBy == 1
+    async with open_log(Location(made), interval=60, index=False) as log, running(log):
         await log.wait_sealed(2, 30)
     assert read_mark(made) is None
     async with open_log(Location(made), interval=60, index=False) as log, running(log):
