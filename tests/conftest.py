@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from skips import SkipTable, read_rows
 from support import ORIGIN, Server, TestDatabase, start_server
@@ -38,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """End the run with a table of its skips, and fail it on one that is not expected."""
     if not hasattr(config, "workerinput"):  # a worker's reports arrive in the process that started it
         config.pluginmanager.register(SkipTable(read_rows(Path(__file__).with_name("expected_skips.toml"))))
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_another_test() -> None:
+    """Commands that run in this process configure the log, and would hide lines from tests that come later."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -159,6 +159,14 @@ class Server:
             return self.process.wait()
 
 
+def said_by(path: Path, text: str, least: int = 1) -> str:
+    """Return what a running process has said, once a text is in it so often; a thread writes its lines a moment later."""
+    deadline = time.monotonic() + 10
+    while (said := path.read_text(encoding="utf-8")).count(text) < least and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return said
+
+
 def kill_postgres(server: EmbeddedPostgres) -> None:
     """Kill an embedded PostgreSQL with all its processes at once, as a crash would."""
     pid = server.postmaster()
