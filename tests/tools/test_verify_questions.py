@@ -67,7 +67,7 @@ ASKED_FOR = {
     "by nobody known": ({"actorType": "unknown"}, 0),
     "control entries": ({"control": "order"}, 3),
     "control entries about a patient": ({"control": "order", **PATIENT}, 3),
-    "control entries of another type about a patient": ({"control": "stream", **PATIENT}, 3),
+    "control entries of another type about a patient": ({"control": "stream", **PATIENT}, 0),
     "control entries about another patient": ({"control": "order", "resourceType": "patient", "resourceId": "P:3"}, 0),
 }
 
