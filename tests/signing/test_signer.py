@@ -264,7 +264,7 @@ def test_honest_sealer_is_served_all_the_same(start):
     said = signer.said.read_text()
     sizes = [line["size"] for line in map(json.loads, said.splitlines()[1:]) if line["event"] == "signed"]
     assert sizes == [1, 1, 2, 2, 5, 5, 64, 64, 300, 300, 1000, 1000]
-    assert signer.directory.signing_key().skey().rpartition("+")[2] not in said
+    assert signer.directory.signing_key().skey().split("+", 4)[4] not in said  # the secret may have "+" within
 
 
 WITHOUT_CHECK = (
