@@ -20,8 +20,9 @@ from tlog.core.making.parsing import parse_event
 from tlog.ingest.mapping import FileMapping, load_mapping
 from tlog.ingest.total import JsonText, SetAside
 
-# Values for each of the ten mappings; the full number is TLOG_TEST_MUTANTS=50000.
-MUTANTS = int(os.environ.get("TLOG_TEST_MUTANTS", "60"))
+# Values for each of the ten mappings; the full number is TLOG_TEST_MUTANTS=50000. Which are drawn depends on the modules that are
+# imported, because Hypothesis draws their constants too; of fewer than some hundred, now and then less than a third are events.
+MUTANTS = int(os.environ.get("TLOG_TEST_MUTANTS", "400"))
 MAPS = Path(tlog.ingest.__file__).parent / "maps"
 
 ODD = [
@@ -130,8 +131,7 @@ def check(mapping, name, count):
 
 @pytest.mark.parametrize("name", sorted(foreign.RECORDS))
 def test_nothing_but_set_aside_is_raised(name):
-    # Which values are drawn depends on what else was imported, so how many of them are events does too.
-    assert check(load_mapping(name), name, MUTANTS) > MUTANTS / 6
+    assert check(load_mapping(name), name, MUTANTS) > MUTANTS / 3
 
 
 class Planted(FileMapping):
