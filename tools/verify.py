@@ -1236,7 +1236,6 @@ class Answer:
         self.number_of = dict.fromkeys(self.looked, 0)
         self.entries = self.segments = self.disclosed = 0
         self.lost: dict[int, dict[str, Any]] = {}  # the outcomes that explain something
-        self.unknown: list[int] = []
         self.alike: list[int] = []
         self.strangers: list[str] = []
         self.latest: dict[int, dict[str, Any]] = {}  # the last entry of the windows so far
@@ -1267,9 +1266,6 @@ class Answer:
                 answers[index] = matched
             elif "eventId" not in entries[index] and "control" not in question:
                 self.apart.append((index, entries[index]))
-            else:
-                continue
-            self.unknown += [index] if matched and not entries[index]["known"] else []
         shown, bodies = [index for index, _ in bundle["disclosures"]], dict(bundle["disclosures"])
         rising = shown == sorted({*shown} & answers.keys()) and all(bodies.values())
         require(rising, "disclosures rise by index, are of entries that answer, and none is empty")
@@ -1587,9 +1583,10 @@ def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[s
             "that so many of them had data, and no event came before that entry; a bundle cannot count (tlog fsck)"
         )
         lines.append(f"not checked here: {open_ends}")
-    if answer.unknown:
-        listed = ", ".join(map(str, answer.unknown[:20]))
-        unchecked.append(f"{len(answer.unknown)} entries of a type this version does not know: {listed}")
+    met = [(each.number, each.entry) for each in answer.answers] + answer.apart
+    if unknown := sorted(index for index, entry in met if not entry["known"]):
+        listed = ", ".join(map(str, unknown[:20]))
+        unchecked.append(f"{len(unknown)} entries of a type this version does not know: {listed}")
     unchecked += [f"code points whose form this Python does not know are in {each}" for each in answer.strangers[:20]]
     lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
     lines.append(f"log ID    {log_id(evidence.leaves[0])}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from support import append, fill, sample_events
 
 from tlog.core.chain import CHAIN_START
-from tlog.errors import DamagedLogError, OverloadedError, RollbackError
+from tlog.errors import OverloadedError, RollbackError
 from tlog.storage.rows import State
 from tlog.writing.watermark import Watermark
 
@@ -87,12 +85,11 @@ async def test_without_the_watermark_the_indexes_are_given_twice(opened, databas
         return None
 
     monkeypatch.setattr(Watermark, "check", nothing)
-    with contextlib.suppress(DamagedLogError):  # whoever seals may meet the gap
-        async with opened() as log:
-            before = await append(log, sample_events(10))
-            with database.connect_admin() as admin:
-                admin.execute(GO_BACK)
-            after = await append(log, sample_events(5, seed=2))
+    async with opened(sealing="elsewhere") as log:  # nobody who seals meets the gap
+        before = await append(log, sample_events(10))
+        with database.connect_admin() as admin:
+            admin.execute(GO_BACK)
+        after = await append(log, sample_events(5, seed=2))
     assert {receipt.index for receipt in before} & {receipt.index for receipt in after}
 
 
