@@ -844,12 +844,8 @@ def test_service_ends_when_its_signer_signed_something_else(moved):
     verify_consistency(last.size, 999, last.root, stolen.root, longer.proof(last.size, 999))
 
     server.append([json.loads(raw) for raw in sample_events(1, seed=9)])
-    code, said = server.process.wait(60), " ".join(server.said.read_text().split())
-    # Where its sealing process had to open the log anew just then, that one finds more anchored than the database holds.
-    assert (code, "another sealer signed meanwhile" in said, "anchor=999" in said) in {
-        (ForkError.exit_code, True, False),
-        (RollbackError.exit_code, False, True),
-    }
+    assert server.process.wait(60) == ForkError.exit_code
+    assert "another sealer signed meanwhile" in " ".join(server.said.read_text().split())
     again = tlog("serve", "--port", "0", "--data", data, "--signer", signer.socket, check=False)
     assert again.returncode == RollbackError.exit_code
     assert "anchor=999" in again.stderr
