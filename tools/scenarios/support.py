@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import psycopg
 
 from tlog.client import Client
@@ -149,6 +150,13 @@ class Server:
                 assert time.monotonic() < deadline, "not sealed"
                 time.sleep(0.05)
 
+    def wait_until_ready(self) -> None:
+        """Wait until the service should get traffic: a log that was just made has no checkpoint when the first request comes."""
+        deadline = time.monotonic() + 30
+        while (answer := httpx2.get(f"{self.url}/readyz", timeout=10)).status_code != httpx2.codes.OK:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.05)
+
     def stop(self) -> int:
         """Stop the server as a terminal would; return its exit code."""
         self.process.send_signal(signal.SIGINT)
@@ -195,7 +203,7 @@ def start_server(
     token_options: Sequence[object] = (),
     program: Sequence[str] = ("-m", "tlog"),
 ) -> Server:
-    """Start `tlog serve` on a free port, of a log that it makes if there is none, and wait until it says where."""
+    """Start `tlog serve` on a free port, of a log that it makes if there is none, and wait until it is ready."""
     command = [sys.executable, *program, "serve", "--data", str(data), "--port", "0", "--interval", "0.1"]
     if "--create" not in options and not (data / "keys" / "log.vkey").exists():
         command += ["--create", "--origin", "example.com/served"]
@@ -223,4 +231,6 @@ def start_server(
         )
         token = json.loads(created.stdout)["token"]
     with Client(match[1]) as client:
-        return Server(process, match[1], client.log()["vkey"], token, data, said)
+        server = Server(process, match[1], client.log()["vkey"], token, data, said)
+    server.wait_until_ready()
+    return server
