@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -20,10 +20,12 @@ from tlog.server.describe import openapi
 from tlog.server.describe.problems import SECURITY_HEADERS, on_error
 from tlog.server.endpoints import audit, health, read, verification
 from tlog.server.endpoints.append import append_events
+from tlog.server.endpoints.single import Singles
 from tlog.server.guard.admission import KEY_ID, Admission, asking
 from tlog.server.guard.cors import Cors
 from tlog.server.guard.parameters import check_path, taking
 from tlog.server.guard.public import unless_public
+from tlog.server.guard.quick import APPENDS
 from tlog.server.observe.checks import Checks
 from tlog.server.observe.figures import Figures
 from tlog.server.observe.metrics import Metrics
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from tlog.server.guard.auth import Authenticator
     from tlog.server.guard.public import Public
     from tlog.server.observe.accesslog import AccessLog
-
-_APPENDS: Final = "/v1/audit/events"
 
 
 def create_app(
@@ -75,7 +75,7 @@ def create_app(
     service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public, maker)
     app = Starlette(
         routes=[
-            Route(_APPENDS, _events, methods=["GET", "POST"]),
+            Route(APPENDS, _events, methods=["GET", "POST"]),
             _asking("/v1/audit/export", audit.export, audit.EXPORT),
             _asking("/v1/audit/verify", verification.verify, verification.VERIFY),
             _asking("/v1/audit/resource/{type}/{id:path}/access-log", audit.access_log, audit.ACCESS_LOG),
@@ -99,6 +99,7 @@ def create_app(
     )
     app.router.redirect_slashes = False  # a redirect would repeat the Host of the request
     app.state.service = service
+    app.state.singles = Singles(service, access_log)
     return app
 
 
@@ -138,7 +139,7 @@ class _Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        append = scope["path"] == _APPENDS and scope["method"] == "POST"
+        append = scope["path"] == APPENDS and scope["method"] == "POST"
         shared = [] if append else self._cors.fields(scope["path"], Headers(scope=scope))
         began = time.perf_counter()
         status = sent = 0
@@ -165,7 +166,7 @@ class _Observed:
             response = await on_error(Request(scope), error)
             await response(scope, receive, observed)
         finally:
-            route = _APPENDS if append else getattr(scope.get("route"), "path", None)
+            route = APPENDS if append else getattr(scope.get("route"), "path", None)
             seconds = time.perf_counter() - began
             self._metrics.answered(route, seconds)
             if self._access_log is not None:

@@ -142,6 +142,7 @@ async def _serve(
             asyncio.create_task(service.metrics.outcomes.follow(), name="outcomes"),
         )
         await server.serve([listener])
+        app.state.singles.refuse()
         for task in aside:
             task.cancel()
         await asyncio.wait(aside, timeout=_ASIDE_SECONDS)
@@ -151,7 +152,9 @@ async def _serve(
 def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:
     """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`)."""
     service: Service = app.state.service
-    guarded = partial(GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted))
+    guarded = partial(
+        GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted), single=app.state.singles.take
+    )
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", guarded),

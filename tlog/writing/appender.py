@@ -290,6 +290,15 @@ class Appender:
         self.check_room(len(drafts))
         if self.gate is not None and drafts[0].event_id is not None:
             await self._pass(self.gate, len(drafts))
+        return await self.submit(drafts, sender, size)
+
+    def submit(self, drafts: Sequence[DraftEntry], sender: Sender, size: int) -> asyncio.Future[Receipts]:
+        """Do the same at once for who waits otherwise, and looked himself whether there is room and the gate is open.
+
+        Raises:
+            UntrueClockError: the clock is not to be believed.
+
+        """
         self._now()  # a clock that is not to be believed refuses the request here, before the request waits
         request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
         if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
@@ -298,7 +307,7 @@ class Appender:
         self._waiting_events += len(drafts)
         self._chain_ahead()
         self._wake.set()
-        return await request.done
+        return request.done
 
     async def _pass(self, gate: Callable[[], Awaitable[None]], events: int) -> None:
         """Wait at the gate, as events that wait for their group do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -22,19 +23,23 @@ _POLL_SECONDS = 0.05
 _ASK_EVERY = 8  # such a question is logged itself
 _SEEN_SECONDS = 60.0
 _FEW = 10
+# How fast the machine is decides how many bodies are made: none is sent twice, and none may be missing.
+_CALIBRATION_SECONDS = 3.0
+_MARGIN = 1.5
+_LEAST_SECONDS = 20.0
 
 
 class Plan(NamedTuple):
-    """A way to append: events in a request, connections, and at most how many events a second are prepared."""
+    """A way to append: events in a request, connections, and how many events are made to find out how fast the machine is."""
 
     batch: int
     connections: int
-    prepared_rate: int
+    calibration: int
 
 
 # Seven are the fewest that keep a log on two cores at work; each more only waits longer.
-HTTP = Plan(1_000, 7, 68_000)
-SINGLE = Plan(1, 256, 12_000)
+HTTP = Plan(1_000, 7, 200_000)
+SINGLE = Plan(1, 256, 40_000)
 
 
 def warm_up(seconds: float) -> float:
@@ -100,8 +105,16 @@ def lags(answers: list[Answer], samples: list[tuple[float, int]]) -> list[float]
 def append_over_http(plan: Plan, seconds: float, runs: int, parent: Path | None) -> dict[str, Any]:
     """Measure appends over HTTP, each run on a new log that is checked afterwards."""
     with scratch(parent) as directory:
-        bodies = prepare(directory / "bodies", int((seconds + warm_up(seconds)) * plan.prepared_rate), plan.batch)
-        found = [_run(directory / f"log-{number}", bodies, plan, seconds) for number in range(runs)]
+        prepared = int(_calibrate(directory, plan) * _MARGIN * (seconds + warm_up(seconds)))
+        found: list[dict[str, Any]] = []
+        while len(found) < runs:
+            bodies = prepare(directory / "bodies", prepared, plan.batch, seed=2)
+            figures = _run(directory / "log", bodies, plan, seconds)
+            shutil.rmtree(directory / "log")
+            if figures is None:
+                prepared *= 2  # the machine is faster than it was a moment ago
+            else:
+                found.append(figures)
     return {
         "what": f"{plan.batch:,} events in a request, {plan.connections} connections, {seconds:g} s after a warm-up; "
         "bodies made before, load generator, sampling and log on the same machine",
@@ -111,7 +124,18 @@ def append_over_http(plan: Plan, seconds: float, runs: int, parent: Path | None)
     }
 
 
-def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, Any]:
+def _calibrate(directory: Path, plan: Plan) -> float:
+    """Return about how many events a second this machine takes, from three seconds of them or fewer."""
+    bodies = prepare(directory / "bodies", plan.calibration, plan.batch)
+    with Service(directory / "calibration") as service:
+        begun = time.perf_counter()
+        answers = Generator(service, bodies, connections=plan.connections, seconds=_CALIBRATION_SECONDS).answers()
+    shutil.rmtree(directory / "calibration")
+    return len(answers.found) * plan.batch / (max(answer.at for answer in answers.found) - begun)
+
+
+def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, Any] | None:
+    """Measure for so many seconds, or twenty at least if bodies run out; None if there were not even enough for that."""
     with Service(data) as service:
         service.settle()
         watch = Watch(service)
@@ -119,11 +143,16 @@ def _run(data: Path, bodies: Bodies, plan: Plan, seconds: float) -> dict[str, An
         generator = Generator(service, bodies, connections=plan.connections, seconds=seconds + warm_up(seconds))
         time.sleep(warm_up(seconds))
         begun, usage = time.perf_counter(), Usage({**service.heads(), "load_generator": generator.pid}, data)
-        time.sleep(seconds)
+        generator.wait(seconds)
         ended, used = time.perf_counter(), usage.so_far()
-        answers = [answer for answer in generator.answers() if begun <= answer.at < ended]
+        sent = generator.answers()
+        ended = min(ended, sent.ran_out_at or ended)
+        if ended - begun < min(seconds, _LEAST_SECONDS):
+            watch.stop()
+            return None
+        answers = [answer for answer in sent.found if begun <= answer.at < ended]
         service.settle()
-        watch.see(max(answer.index for answer in answers))
+        watch.see(max(answer.index for answer in sent.found))
         watch.stop()
         figures = _figures(answers, watch, plan, begun, ended)
     return {**figures, "cpu_us_per_event": per_event(used, figures["events"]), "checked": checked(data)}
@@ -134,6 +163,7 @@ def _figures(answers: list[Answer], watch: Watch, plan: Plan, begun: float, ende
     rates = np.histogram([answer.at - begun for answer in answers], bins=max(int(ended - begun), 1))[0] * plan.batch
     return {
         "events": len(answers) * plan.batch,
+        "seconds": round(ended - begun, 1),
         "events_per_second": round(len(answers) * plan.batch / (ended - begun)),
         "acknowledged": spread([answer.seconds for answer in answers]),
         "sealed_within": spread(lags(answers, watch.sealed)),

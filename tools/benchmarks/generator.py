@@ -60,6 +60,13 @@ class Answer(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
 
 
+class Answers(NamedTuple):
+    """All answers, and when there was no body left to send (on the machine's monotonic clock), None if there always was one."""
+
+    found: list[Answer]
+    ran_out_at: float | None
+
+
 def prepare(path: Path, events: int, batch: int, *, seed: int = 1) -> Bodies:
     """Write `events` events, `batch` in each body, in processes on all CPUs; their timestamps end about now."""
     count = -(-events // batch)
@@ -114,14 +121,18 @@ class Generator:
         """The number of its process."""
         return int(self.process.pid or 0)
 
-    def answers(self) -> list[Answer]:
-        """Return all answers, once the time is over and the last is there."""
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until all bodies are sent and answered."""
+        self._answers.poll(seconds)
+
+    def answers(self) -> Answers:
+        """Return all answers, once the time is over, or all bodies are sent, and the last is there."""
         try:
-            found = [Answer(*each) for each in self._answers.recv()]
+            found, ran_out_at = self._answers.recv()
         except EOFError:
             sys.exit("the load generator ended early")
         self.process.join(30)
-        return found
+        return Answers([Answer(*each) for each in found], ran_out_at)
 
 
 class _Connection:
@@ -190,7 +201,7 @@ def _send(  # noqa: PLR0917 - what a process is given
         made = [_Connection(where, head, poll) for _ in range(connections)]
         by_number = {each.socket.fileno(): each for each in made}
         answers.send("ready")
-        stop, open_requests = time.perf_counter() + seconds, 0
+        stop, open_requests, ran_out_at = time.perf_counter() + seconds, 0, None
         for each, body in zip(made, following, strict=False):
             each.begin(body)
             open_requests += 1
@@ -205,12 +216,11 @@ def _send(  # noqa: PLR0917 - what a process is given
                 more = next(following, None) if answer.at < stop else None
                 if more is None:
                     open_requests -= 1
+                    if ran_out_at is None and answer.at < stop:
+                        ran_out_at = answer.at
                 else:
                     connection.begin(more)
-        if time.perf_counter() < stop:
-            message = "all prepared requests were sent before the time was over; prepare more"
-            raise RuntimeError(message)
-    answers.send([tuple(each) for each in found])
+    answers.send(([tuple(each) for each in found], ran_out_at))
 
 
 # --- For the appender as a library ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ UNGUARDED = """
 from tlog.cli import app as cli
 from tlog.server import serve
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-serve.GuardedProtocol = lambda refused, silent, **options: HttpToolsProtocol(**options)
+serve.GuardedProtocol = lambda refused, silent, single, **options: HttpToolsProtocol(**options)
 cli.main()
 """
 

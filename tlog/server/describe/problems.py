@@ -65,6 +65,11 @@ _FAILURE: Final = Kind(500, "internal-error", "The log failed to answer; nothing
 
 
 async def on_error(_: Request, error: Exception) -> Response:
+    """Return the problem document of any error, as Starlette asks for it."""
+    return describe(error)
+
+
+def describe(error: Exception) -> Response:
     """Return the problem document of any error."""
     if isinstance(error, HTTPException):
         kind = _HTTP_TITLES.get(error.status_code, Kind(error.status_code, "http-error", "The request failed"))

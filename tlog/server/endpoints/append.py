@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tlog.core.making.drafts import DraftEntry
+    from tlog.core.making.parsing import ParsedEvent
     from tlog.errors import InvalidEventError
     from tlog.server.guard.account import Share
     from tlog.server.guard.admission import LetIn
@@ -75,17 +76,13 @@ async def _append(request: Request, service: Service, let_in: LetIn, share: Shar
     try:
         receipts = await service.log.appender.append(drafts, sender_of(key), share.size)
     except EventConflictError as error:
-        _report_conflicts(service, key, error)
-        raise error if batch else EventConflictError([error.conflicts[0]._replace(pointer="/eventId")]) from None
-    service.metrics.appended(receipts, key.key_id)
-    if receipts.duplicates:
-        service.admission.charge_known(key, receipts.duplicates)
-        _log.info("events_sent_again", key=key.key_id, events=receipts.duplicates)
-    status = 201 if receipts.duplicates < len(receipts) else 200
+        report_conflicts(service, key, error)
+        raise error if batch else without_position(error) from None
+    status = report_appended(service, key, receipts)
     if prefers_minimal(request.headers):
         document = _minimal_document(receipts, len(ahead)) | (await _sealed(service, receipts) if wait else {})
         return Response(msgspec.json.encode(document), status, {"Preference-Applied": "return=minimal"}, JSON)
-    documents = _receipt_documents(receipts, ahead)
+    documents = receipt_documents(receipts, ahead)
     document = await _sealed_document(service, receipts, documents) if wait else {"receipts": documents}
     return Response(msgspec.json.encode(document), status, media_type=JSON)
 
@@ -118,7 +115,21 @@ def sender_of(key: ApiKey) -> Sender:
     return Sender(key.key_id, key.principal, reads="read" in key.scopes or "admin" in key.scopes)
 
 
-def _report_conflicts(service: Service, key: ApiKey, error: EventConflictError) -> None:
+def report_appended(service: Service, key: ApiKey, receipts: Receipts) -> int:
+    """Count what was appended, charge what was there already; return the status of the answer."""
+    service.metrics.appended(receipts, key.key_id)
+    if receipts.duplicates:
+        service.admission.charge_known(key, receipts.duplicates)
+        _log.info("events_sent_again", key=key.key_id, events=receipts.duplicates)
+    return 201 if receipts.duplicates < len(receipts) else 200
+
+
+def without_position(error: EventConflictError) -> EventConflictError:
+    """Return the conflict of a request that is one event and no list."""
+    return EventConflictError([error.conflicts[0]._replace(pointer="/eventId")])
+
+
+def report_conflicts(service: Service, key: ApiKey, error: EventConflictError) -> None:
     """Charge, count and log conflicts; that somebody else appended an event first is an alarm, with both IDs."""
     count = len(error.conflicts)
     service.admission.charge_known(key, count)
@@ -138,7 +149,7 @@ async def _draft(portions: Iterable[Sequence[bytes]], service: Service, appended
         TooLargeError: there are more than 10,000.
 
     """
-    latest = format_logged_at(service.log.clock() + PERMITTED_SKEW).decode()[:_SECONDS]
+    latest = latest_second(service)
     drafted = _Drafted([], set())
     positions: list[int] = []
     found: list[InvalidEventError] = []
@@ -150,9 +161,7 @@ async def _draft(portions: Iterable[Sequence[bytes]], service: Service, appended
         try:
             parsed = parse_batch(portion)
             drafted.drafts.extend(draft_events(parsed, service.log.bucket_keys, appended_by))
-            # One look at the latest of them is all that it costs where no clock is ahead.
-            if parsed and max(map(_timestamp, parsed))[:_SECONDS] > latest:
-                drafted.ahead.update(n for n, each in enumerate(parsed, events) if each.timestamp[:_SECONDS] > latest)
+            drafted.ahead.update(events + position for position in find_ahead(parsed, latest))
         except InvalidBatchError as error:
             positions += [events + position for position in error.positions]
             found += error.found
@@ -167,6 +176,19 @@ async def _draft(portions: Iterable[Sequence[bytes]], service: Service, appended
     return drafted
 
 
+def latest_second(service: Service) -> str:
+    """Return the second after which a timestamp is far ahead of the log's clock."""
+    return format_logged_at(service.log.clock() + PERMITTED_SKEW).decode()[:_SECONDS]
+
+
+def find_ahead(parsed: Sequence[ParsedEvent], latest: str) -> list[int]:
+    """Return the positions of the events whose timestamps are after the second `latest`."""
+    # One look at the latest of them is all that it costs where no clock is ahead.
+    if not parsed or max(map(_timestamp, parsed))[:_SECONDS] <= latest:
+        return []
+    return [position for position, each in enumerate(parsed) if each.timestamp[:_SECONDS] > latest]
+
+
 def receipt_document(receipt: Receipt) -> dict[str, Any]:
     """Return the JSON form of a receipt."""
     document = {
@@ -179,7 +201,7 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
     return {**document, "duplicate": True} if receipt.duplicate else document
 
 
-def _receipt_documents(receipts: Receipts, ahead: set[int]) -> list[dict[str, Any]]:
+def receipt_documents(receipts: Receipts, ahead: Iterable[int]) -> list[dict[str, Any]]:
     """Return the JSON forms of receipts, with a warning where the producer's clock is ahead."""
     documents = [receipt_document(receipt) for receipt in receipts]
     for position in ahead:

@@ -111,10 +111,7 @@ class Admission:
         """
         key = await self._authenticator.check(request.headers.get("authorization"), scope)
         request.scope[KEY_ID] = key.key_id  # for the access log
-        wait = self._bucket(key).take(self._timer())
-        if wait:
-            message = f"this API key may append or ask {key.rate or DEFAULT_RATE} times a second"
-            raise RateLimitedError(message, math.ceil(wait))
+        self._take(key)
         return key
 
     async def admit_append(self, request: Request) -> LetIn:
@@ -128,12 +125,35 @@ class Admission:
             OverloadedError: too much waits already, or the log is closing.
 
         """
-        key = await self.admit(request, "append")
+        length = request.headers.get("content-length")
+        return self._let_in(await self.admit(request, "append"), None if length is None else int(length))
+
+    def seen(self, authorization: str | None) -> ApiKey | None:
+        """Return the key of a request that may append, if it was read lately; None if it has to be looked up.
+
+        Raises:
+            UnauthorizedError: there is no valid key.
+            ForbiddenError: the key lacks the scope.
+
+        """
+        return self._authenticator.check_seen(authorization, "append")
+
+    def admit_seen(self, key: ApiKey, length: int) -> LetIn:
+        """Let in a request of a key that `seen` returned, with a body of `length` bytes; else as `admit_append`."""
+        self._take(key)
+        return self._let_in(key, length)
+
+    def _take(self, key: ApiKey) -> None:
+        wait = self._bucket(key).take(self._timer())
+        if wait:
+            message = f"this API key may append or ask {key.rate or DEFAULT_RATE} times a second"
+            raise RateLimitedError(message, math.ceil(wait))
+
+    def _let_in(self, key: ApiKey, length: int | None) -> LetIn:
         if self._log.database.watch is not None:
             self._log.database.watch.check()
         self._log.appender.check_room(1)
-        length = request.headers.get("content-length")
-        charged = MAX_EVENTS if length is None else min(MAX_EVENTS, int(length) // _SMALLEST_EVENT + 1)
+        charged = MAX_EVENTS if length is None else min(MAX_EVENTS, length // _SMALLEST_EVENT + 1)
         self._bucket(key).charge(charged - 1)
         return LetIn(key, charged)
 

@@ -107,18 +107,23 @@ class Authenticator:
             OverloadedError: too many unknown keys are tried, so this one cannot be looked up now.
 
         """
-        kind, _, token = (authorization or "").partition(" ")
-        if kind.lower() != "bearer":
-            message = "no API key was sent; send 'Authorization: Bearer tlog_…', 'tlog token create' makes keys"
-            raise UnauthorizedError(message, presented=False)
-        match = _TOKEN.fullmatch(token.strip())
-        if match is None:
-            message = (
-                "this API key is malformed; send it as 'tlog token create' printed it: 'Authorization: Bearer tlog_…'"
-            )
-            raise UnauthorizedError(message, presented=True)
-        key_id, secret = match.groups()
-        _, key, members = await self._cached(key_id)
+        key_id, secret = _parse(authorization)
+        return self._judge(await self._cached(key_id), secret, scope)
+
+    def check_seen(self, authorization: str | None, scope: Scope) -> ApiKey | None:
+        """Do the same at once if the key was read lately; return None if it has to be looked up.
+
+        Raises:
+            UnauthorizedError: as `check` does.
+            ForbiddenError: as `check` does.
+
+        """
+        key_id, secret = _parse(authorization)
+        known = self._known.get(key_id, _NOBODY)
+        return self._judge(known, secret, scope) if self._timer() - known.read_at < CACHE_SECONDS else None
+
+    def _judge(self, known: _Known, secret: str, scope: Scope) -> ApiKey:
+        _, key, members = known
         presented = digest_of(self._pepper, secret, members)
         # Compared even for an unknown key ID, so that both answers take the same time.
         if not hmac.compare_digest(presented, key.digest) or not _is_valid(key, self._clock()):
@@ -170,6 +175,19 @@ class Authenticator:
             message = "too many API keys that were not seen lately are tried at once"
             raise OverloadedError(message)
         self._lookups = began, count + 1
+
+
+def _parse(authorization: str | None) -> tuple[str, str]:
+    """Return the key ID and the secret that an `Authorization` header presents."""
+    kind, _, token = (authorization or "").partition(" ")
+    if kind.lower() != "bearer":
+        message = "no API key was sent; send 'Authorization: Bearer tlog_…', 'tlog token create' makes keys"
+        raise UnauthorizedError(message, presented=False)
+    match = _TOKEN.fullmatch(token.strip())
+    if match is None:
+        message = "this API key is malformed; send it as 'tlog token create' printed it: 'Authorization: Bearer tlog_…'"
+        raise UnauthorizedError(message, presented=True)
+    return match[1], match[2]
 
 
 def _is_valid(key: ApiKey, now: datetime) -> bool:

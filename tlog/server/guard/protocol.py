@@ -19,6 +19,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tlog.server.describe.problems import SECURITY_HEADERS, Kind, problem
+from tlog.server.guard.quick import Held, is_plain
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,10 @@ _HOST: Final = re.compile(rb"(?:[0-9A-Za-z._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?
 _ONCE: Final = frozenset(
     (b"authorization", b"content-encoding", b"content-length", b"content-type", b"host", b"transfer-encoding")
 )
+
+
+# What is looked at of a head besides.
+_READ: Final = _ONCE | {b"prefer"}
 
 
 class _Phase(Enum):
@@ -115,6 +120,7 @@ class GuardedProtocol(HttpToolsProtocol):
         *args: Any,  # noqa: ANN401
         refused: Callable[[int], None] = lambda _: None,
         silent: Silent | None = None,
+        single: Callable[[Held], None] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Prepare.
@@ -123,6 +129,7 @@ class GuardedProtocol(HttpToolsProtocol):
             args: uvicorn's.
             refused: is told the status of what is refused here, which no application sees.
             silent: counts the connections of this listener that have sent no head yet.
+            single: takes what goes the quick way (`tlog.server.guard.quick`); None if nothing does.
             options: uvicorn's.
 
         """
@@ -130,6 +137,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._application, self.app = self.app, self._answer
         self._refused = refused
         self._silent = Silent() if silent is None else silent
+        self._single = single
+        self._held: Held | None = None  # a request on the quick way
         self._address = ""  # while it is counted among the silent ones
         self._phase = _Phase.HEAD
         self._deaf = False
@@ -176,6 +185,8 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._received > MAX_HEAD_SIZE:
                 self._refuse(*_LARGE_HEAD)
         elif self._phase is _Phase.BODY:
+            if self._held is not None:
+                self.hand_over(self._held)  # the rest takes its time, and memory that has to be there
             if phase is not _Phase.BODY:
                 self._window_began_at = self._received
                 self._allow(BODY_SECONDS)
@@ -207,9 +218,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Check a head, and let the application begin."""
-        self._check_head()
-        super().on_headers_complete()
+        """Check a head, and let the application begin, or hold what goes the quick way."""
+        fields = self._check_head()
+        if self._is_single(fields):
+            self.cycle = self._held = Held(self, fields, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
         self._phase = _Phase.BODY
         if self._address:
             self._is_heard()
@@ -223,10 +237,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._phase = _Phase.ANSWER
         self._deadline = float("inf")
+        if self._held is not None and self._single is not None:
+            self._single(self._held)
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or end the connection."""
         self.server_state.total_requests += 1
+        self._held = None
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -236,6 +253,26 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase = _Phase.HEAD
         self._received = 0
         self._allow(HEAD_SECONDS)
+
+    def hand_over(self, held: Held) -> None:
+        """Let the application answer a request that was on the quick way."""
+        self._held = None
+        self.cycle = None  # type: ignore[assignment]
+        super().on_headers_complete()
+        self.cycle.body += held.body
+        self.cycle.more_body = self._phase is not _Phase.ANSWER
+        self.cycle.keep_alive = held.keep_alive
+        self.cycle.message_event.set()
+
+    def _is_single(self, fields: dict[bytes, bytes]) -> bool:
+        return (
+            self._single is not None
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and is_plain(self.url, fields)
+        )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer, and say that nothing more is read if it does so before the request is complete.
@@ -268,7 +305,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # --- Rules ---------------------------------------------------------------------------------------------------
 
-    def _check_head(self) -> None:
+    def _check_head(self) -> dict[bytes, bytes]:
+        """Check a head; return the fields that were looked at."""
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             self._stop(_VERSION, "this is a service of HTTP/1.1")
@@ -278,15 +316,16 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(_MALFORMED, "there is nothing to upgrade to; send the request without Upgrade")
         if self._received > MAX_LINE_SIZE or len(self.headers) > MAX_HEADERS:
             self._check_size()
-        self._check_fields(version)
+        fields = self._check_fields(version)
         if len(self.tasks) >= MAX_CONNECTIONS:
             self._stop(_OVERLOADED, "too many requests are under way")
+        return fields
 
-    def _check_fields(self, version: str) -> None:
+    def _check_fields(self, version: str) -> dict[bytes, bytes]:
         once: dict[bytes, bytes] = {}
         for name, value in self.headers:
-            if name in _ONCE:
-                if name in once:
+            if name in _READ:
+                if name in once and name in _ONCE:
                     self._stop(_MALFORMED, f"the header field {name.decode()} is there twice")
                 once[name] = value
         if _HOST.fullmatch(once.get(b"host", b"")) is None:
@@ -296,6 +335,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(_MALFORMED, "the only Transfer-Encoding is chunked, in HTTP/1.1")
         if int(once.get(b"content-length", b"0")) > MAX_BODY_SIZE:
             self._stop(_BODY_TOO_LARGE, f"a request body has at most {MAX_BODY_SIZE} bytes")
+        return once
 
     def _check_size(self) -> None:
         """Check a head that came with more bytes than a small one has; they may be its body's."""
