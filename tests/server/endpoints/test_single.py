@@ -168,9 +168,8 @@ def test_the_control_without_admission_lets_everybody_in(module_directory):
 
 
 def test_a_key_is_looked_up_first_and_then_it_is_quick(server):
-    token, answers = key_of(server, "--scope", "append"), []
-    for _ in range(2):
-        answers.append(ask(server, request(server, body(), token=token), quick=True))
+    token = key_of(server, "--scope", "append")
+    answers = [ask(server, request(server, body(), token=token), quick=True) for _ in range(2)]
     assert [MARK in answer for answer in answers] == [False, True]
 
 
@@ -218,6 +217,7 @@ class FakeHeld:
 
 class Lines(list):
     def write(self, method, route, status, *, key_id, sent, seconds):
+        assert seconds >= 0
         self.append((method, route, status, key_id, sent > 0))
 
 
@@ -237,7 +237,7 @@ async def singles_of(log):
 
 async def until(what):
     async with asyncio.timeout(30):
-        while not what():
+        while not what():  # noqa: ASYNC110 - there is nothing to wait for
             await asyncio.sleep(0.01)
 
 
