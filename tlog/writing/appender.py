@@ -290,24 +290,32 @@ class Appender:
         self.check_room(len(drafts))
         if self.gate is not None and drafts[0].event_id is not None:
             await self._pass(self.gate, len(drafts))
-        return await self.submit(drafts, sender, size)
+        return await self.submit([(drafts, size)], sender)[0]
 
-    def submit(self, drafts: Sequence[DraftEntry], sender: Sender, size: int) -> asyncio.Future[Receipts]:
-        """Do the same at once for who waits otherwise, and looked himself whether there is room and the gate is open.
+    def submit(
+        self, requests: Sequence[tuple[Sequence[DraftEntry], int]], sender: Sender
+    ) -> list[asyncio.Future[Receipts]]:
+        """Do the same for several requests of one sender, as (drafts, size), without waiting for their receipts.
+
+        Whether there is room, and whether the gate is open, the caller has looked himself.
 
         Raises:
             UntrueClockError: the clock is not to be believed.
 
         """
-        self._now()  # a clock that is not to be believed refuses the request here, before the request waits
-        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
-        if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
-            self._waiting.append(_Group())
-        self._waiting[-1].add(request)
-        self._waiting_events += len(drafts)
+        self._now()  # a clock that is not to be believed refuses the requests here, before they wait
+        loop = asyncio.get_running_loop()
+        submitted = []
+        for drafts, size in requests:
+            request = _Request(drafts, loop.create_future(), sender, size)
+            if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
+                self._waiting.append(_Group())
+            self._waiting[-1].add(request)
+            self._waiting_events += len(drafts)
+            submitted.append(request.done)
         self._chain_ahead()
         self._wake.set()
-        return request.done
+        return submitted
 
     async def _pass(self, gate: Callable[[], Awaitable[None]], events: int) -> None:
         """Wait at the gate, as events that wait for their group do."""

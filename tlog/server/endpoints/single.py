@@ -133,17 +133,19 @@ class Singles:
             for append in appends:
                 self._end(append, error)
             return
-        ahead = find_ahead(parsed, latest_second(service))
-        sender = sender_of(key)
-        for position, (append, draft) in enumerate(zip(appends, drafts, strict=True)):
+        for append in appends:
             service.admission.correct(append.let_in, 1)
             service.metrics.received(append.share.size)
-            try:
-                done = service.log.appender.submit([draft], sender, append.share.size)
-            except TlogError as error:
+        requests = [([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
+        try:
+            submitted = service.log.appender.submit(requests, sender_of(key))
+        except TlogError as error:
+            for append in appends:
                 self._end(append, error)
-            else:
-                done.add_done_callback(partial(self._done, append, position in ahead))
+            return
+        ahead = find_ahead(parsed, latest_second(service))
+        for position, (append, done) in enumerate(zip(appends, submitted, strict=True)):
+            done.add_done_callback(partial(self._done, append, position in ahead))
 
     def _done(self, append: _Append, ahead: bool, done: asyncio.Future[Receipts]) -> None:  # noqa: FBT001 - of a callback
         """Answer what was appended, or what it was refused for."""
