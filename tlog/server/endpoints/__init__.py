@@ -6,6 +6,7 @@ question with a member that nobody knows is refused, because a misspelt `userId`
 about events leaves before the question is journaled.
 
     `append`  `POST /v1/audit/events`: one event, an array or NDJSON; all of it or nothing
+    `single`  the same with one event, for all that arrived in one turn of the loop
     `bodies`  what it reads: a body cut into one JSON text for each event
     `audit`  questions about events, personal data included: answers, access logs, proofs, exports
     `sending`  what it sends that is large: bulk answers as they are made, large pages in pieces

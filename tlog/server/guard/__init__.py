@@ -4,6 +4,7 @@ Whoever can reach the port can send anything, slowly, in great numbers. Each ref
 has cost least: first without a byte of the body, then without the database, then without parsing.
 
     `protocol`  deadlines and limits while a request arrives; nothing that two parsers would cut differently
+    `quick`  one event in a request, past ASGI
     `auth`  API keys: bearer tokens with scopes, compared in constant time
     `parameters`  query parameters and paths: nothing unknown, nothing twice, nothing that is no UTF-8
     `fields`  header fields: what a body is in, which answer is wanted
