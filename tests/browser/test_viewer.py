@@ -47,7 +47,7 @@ def ask(viewer, files, question, vkey=VKEY):
         page.select_option(f"#{name}", value) if name == "action" else page.fill(f"#{name}", value)
     page.evaluate("document.getElementById('verdict').textContent = ''")
     page.click("#check")
-    page.wait_for_function("document.getElementById('verdict').textContent !== ''")
+    page.locator("#verdict:not(:empty)").wait_for()
     return page.inner_text("#verdict")
 
 
@@ -66,7 +66,9 @@ def test_a_bundle(viewer):
     assert [label for label, _ in facts].count("not proved") == 2
     rows = lines(viewer, "events")
     assert [int(row[7]) for row in rows] == answers[::-1]
-    assert all(row[2].startswith(soundness.LOG.events[int(row[7])].user or "(unknown)") for row in rows)
+    assert all(
+        row[2].startswith(soundness.LOG.events[int(row[7])].members.get("userId") or "(unknown)") for row in rows
+    )
 
 
 @pytest.mark.parametrize("place", ["entries", "hashes", "disclosures", "question", "checkpoint"])
@@ -128,7 +130,9 @@ def test_what_a_producer_wrote_is_text(viewer):
 
 
 def test_a_browser_without_ed25519_says_not_checked(viewer):
-    viewer.page.evaluate("crypto.subtle.importKey = () => Promise.reject(new DOMException('no', 'NotSupportedError'))")
+    viewer.page.evaluate(
+        "void (crypto.subtle.importKey = () => Promise.reject(new DOMException('no', 'NotSupportedError')))"
+    )
     assert ask(viewer, {"a.json": file_of(soundness.LOG.bundle(ABOUT))}, ABOUT).startswith(
         "NOT CHECKED: this browser has no Ed25519"
     )
@@ -148,7 +152,7 @@ def test_by_keyboard_alone(viewer):
     page.keyboard.press("Tab")
     page.keyboard.type("R:4")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.id === 'verdict'")
+    page.locator("#verdict:focus").wait_for()
     assert page.inner_text("#verdict").startswith("VERIFIED: ")
     for expected in ("print", "save"):
         page.keyboard.press("Tab")

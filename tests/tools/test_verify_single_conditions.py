@@ -424,7 +424,7 @@ def test_evidence_says_as_of_when_and_what_was_disclosed(tmp_path, capsys):
     bundle = LOG.bundle(question, disclose=True)
     verdict = check_evidence(tmp_path, capsys, bundle, question)[1]
     assert {canonical(each["actor"]) for each in verdict["answers"]} == {'{"appendedBy":"key-1","userId":"user-3"}'}
-    about = [{"id": "R:4", "type": "record"} == each["resource"]["resource"] for each in verdict["answers"]]
+    about = [each["resource"]["resource"] == {"id": "R:4", "type": "record"} for each in verdict["answers"]]
     assert about == [each["matched"] == "resource" for each in verdict["answers"]]
     as_of = {"size": 121, "loggedAt": bundles.moment(121), "checkpointSize": 122, "root": LOG.root.hex()}
     assert (verdict["asOf"], verdict["names"], verdict["log"]["origin"]) == (as_of, "all", bundles.ORIGIN)

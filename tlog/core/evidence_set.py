@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec import UNSET
 
-from tlog.core.evidence import check_asked, losses, own_question, require, verify_part
+from tlog.core.evidence import losses, own_question, require, verify_part
+from tlog.core.question import check_asked
 from tlog.errors import NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
         _refuse_without(len(parts) + 1)
     whole = _join(parts)
     losses((by for _, _, by in whole.absent), shown, whole.bodies)
-    check_asked(question, first)
+    check_asked(question, first.question)
     if whole.doubt:
         raise NotCheckedError(whole.doubt)
     return whole
