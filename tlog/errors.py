@@ -59,6 +59,10 @@ class InconsistentRootsError(VerificationError):
         self.proof = proof
 
 
+class OtherQuestionError(TlogError):
+    """Evidence that is right, and answers another question than the one asked: nothing is proved about that."""
+
+
 class NotCheckedError(TlogError):
     """Something that was asked for could not be checked, for instance because a file is missing."""
 

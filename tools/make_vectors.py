@@ -52,6 +52,7 @@ LOGGED_AT: Final = b"2026-11-24T05:12:00.123456Z"
 MALFORMED: Final = "malformed"
 VERIFICATION: Final = "verification"
 NOT_CHECKED: Final = "not checked"
+OTHER_QUESTION: Final = "other question"
 
 
 def _b64(data: bytes) -> str:
@@ -1157,7 +1158,7 @@ def make_evidence() -> list[Case]:
             count=1,
         ),
         case("good count in a window", timed, log.bundle(timed, (3, 5), mode="count"), None, count=1),
-        case("question of another bundle", {"userId": "u-0"}, bundle, VERIFICATION),
+        case("question of another bundle", {"userId": "u-0"}, bundle, OTHER_QUESTION),
         case("question edited", {"userId": "u-0"}, bundle | {"question": {"userId": "u-0"}}, VERIFICATION),
         case("control entry under a key", ordered, log.bundle(ordered), NOT_CHECKED),
         case("control entry asked for", (asked := ordered | {"control": "order"}), log.bundle(asked), NOT_CHECKED),
@@ -1265,7 +1266,7 @@ def make_evidence_sets() -> list[Case]:
         case("gap", [whole[0], *other[1:]], VERIFICATION),
         case("overlap", [other[0], *whole[1:]], VERIFICATION),
         case("part of another question", with_part(1, question={"userId": "u-1"}), VERIFICATION),
-        case("parts of another question", whole, VERIFICATION, {"userId": "u-1"}),
+        case("parts of another question", whole, OTHER_QUESTION, {"userId": "u-1"}),
         case("part of another number of parts", with_part(1, part=[2, 4]), VERIFICATION),
         case("part of another disclosure", with_part(1, disclosure="full"), VERIFICATION),
         case("part of another table", with_part(1, table=_b64(log.table[:56])), VERIFICATION),

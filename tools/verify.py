@@ -9,21 +9,24 @@ somewhere you believe. Nothing else is believed before it was checked:
     log          every entry and tile of an export leads to the signed root hash  c2sp.org/tlog-tiles
     evidence     these events and no others answer your question                  docs/reference/formats.md
     fraud        the log contradicts what it signed                               docs/reference/formats.md
-Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage; 3 not everything asked for could be checked.
+Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage, or evidence that answers another question; 3 not
+everything asked for could be checked.
 Left out: other signatures than Ed25519, cosignatures of witnesses, fetching anything over a network.
 """
 
 import argparse
 import binascii
+import csv
 import hashlib
 import hmac
+import html
 import json
 import re
 import struct
 import sys
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -47,6 +50,10 @@ class MalformedError(Exception):
 
 class IncompleteError(Exception):
     """Something that was asked for is not there to be checked."""
+
+
+class OtherQuestionError(Exception):
+    """Evidence that is right, and answers another question; that question and its mode are in `args[1:]`."""
 
 
 def require(condition: object, message: str, error: type[Exception] = VerificationError) -> None:
@@ -94,8 +101,12 @@ BUNDLE = {
     "type": "tlog-evidence",
     "v": 1,
 }
-CODES = {VerificationError: 1, MalformedError: 2, IncompleteError: 3}
-VERDICTS = "verified", "failed", "malformed", "incomplete"
+VERDICTS = {
+    VerificationError: ("failed", 1),
+    MalformedError: ("malformed", 2),
+    OtherQuestionError: ("other-question", 2),
+    IncompleteError: ("incomplete", 3),
+}
 
 
 # --- Strict parsing: what is accepted is exactly what formatting it again gives ---------------------------------------
@@ -425,7 +436,8 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     """Return a note's text and its signatures as (name, key ID, signature)."""
     require(len(note) <= MAX_FILE, f"a note has at most {MAX_FILE} bytes", MalformedError)
     if re.search(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]", note.decode("utf-8", "surrogateescape")):
-        raise MalformedError("a note must be UTF-8 without control characters")
+        changed = ": its line ends were changed" * (b"\r\n" in note)
+        raise MalformedError(f"a note must be UTF-8 without control characters{changed}")
     text, separator, tail = note.rpartition(b"\n\n")
     lines = tail.split(b"\n")
     if not separator or lines.pop() or not 1 <= len(lines) <= 100:
@@ -824,18 +836,6 @@ IDS = {"resourceId": (1024, 2048), "userId": (256, 1024)}  # at most so many cha
 REFUSED_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
-class Once(argparse.Action):
-    """An option that may be given once; argparse alone would let the last one replace the others."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        """Take the value of the option."""
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option} is given twice")
-        setattr(namespace, self.dest, values)
-
-
 def parse_question(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
     """Return the question of the command line in the form of a bundle, and what has to be said about that form."""
     given: list[tuple[str, str]] = []
@@ -851,7 +851,12 @@ def parse_question(arguments: argparse.Namespace) -> tuple[dict[str, str], list[
         given += zip(names, values, strict=True)
     times = [(name, getattr(arguments, option)) for name, option in TIMES.items()]
     given += [(name, time) for name, time in times if time is not None]
-    question, said = dict(given), []
+    return form_question(given)
+
+
+def form_question(given: list[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
+    """Return the question of members and their values in the form of a bundle, and what has to be said about that form."""
+    question, said = dict(given), list[str]()
     require(len(question) == len(given), "a part of the question is asked for twice", MalformedError)
     for name, value in given:
         if name in TIMES:
@@ -860,7 +865,7 @@ def parse_question(arguments: argparse.Namespace) -> tuple[dict[str, str], list[
             require(re.fullmatch(VALUES[name], value), f"no entry can have this {name}", MalformedError)
         else:
             question[name], hashed = to_id(value, name)
-            said += [f"asked     {name} breaks the rule of ids, so it was hashed: {question[name]}"] if hashed else []
+            said += [f"{name} breaks the rule of ids, so it was hashed: {question[name]}"] if hashed else []
     check_question(question)
     return question, said
 
@@ -1115,6 +1120,8 @@ class Evidence:
             for kind, key in keys.items():
                 (first, low), (last, high) = (pages.place(key[:8] + struct.pack(">I", each)) for each in bounds)
                 number_of[kind] += high - low
+                # Before the pages are counted: a log may say that there are 2^50 of them.
+                require(count or high - low == last - first, "pages between the first and the last are not there")
                 found = [] if count else pages.postings[first:last]
                 indexes[kind] |= {segment.start + struct.unpack(">I", each[8:])[0] for each in found}
                 if segment.postings:
@@ -1244,8 +1251,6 @@ class Answer:
     def add(self, evidence: Evidence) -> None:
         """Check a bundle, or a part of a set, and take in what it proves."""
         bundle, entries, question = evidence.bundle, evidence.entries, self.question
-        require(bundle["question"] == question, f"the bundle answers another question: {canonical(bundle['question'])}")
-        require(bundle["mode"] == self.mode, f"the bundle is of the mode {bundle['mode']}")
         inside = {index: entry for index, entry in entries.items() if bundle["start"] <= index < bundle["end"]}
         fault = went_back(entries) or went_back(self.latest | inside)
         require(not fault, f"{fault}, which convicts the log: see the command fraud")
@@ -1325,16 +1330,7 @@ def answers_to(question: dict[str, str], entry: dict[str, Any], keys: dict[str, 
     return clear and not early and not late and entry["keys"]["actor"] == keys.get("actor", entry["keys"]["actor"])
 
 
-# --- Commands: each returns its verdict, or raises ----------------------------------------------------------------------
-class Verdict(NamedTuple):
-    """What a command found: in words, in lines, how many of what it checked, and what could not be checked."""
-
-    summary: str
-    details: list[str]
-    checked: dict[str, int]
-    unchecked: tuple[str, ...] = ()
-
-
+# --- What commands check, before it is put into words ------------------------------------------------------------------
 def open_event(
     arguments: argparse.Namespace,
 ) -> tuple[int, dict[str, Any], dict[str, tuple[bytes, str]], dict[str, int], Checkpoint]:
@@ -1357,19 +1353,18 @@ def open_event(
     return index, entry, disclosures, absent, checkpoint
 
 
-def command_consistency(arguments: argparse.Namespace) -> Verdict:
-    """Check that the log only grew between two checkpoints."""
+def open_growth(arguments: argparse.Namespace) -> tuple[Checkpoint, Checkpoint]:
+    """Return two checkpoints between which the log only grew."""
     key = parse_vkey(arguments.vkey)
     old_size, proof, note = parse_proof(read(arguments.file), b"old ")
     old, new = open_checkpoint(read(arguments.old), key), open_checkpoint(note, key)
     require(old.size == old_size, f"the proof starts at size {old_size}, the checkpoint has {old.size}")
     verify_consistency(old.size, new.size, old.root, new.root, proof)
-    summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
-    return Verdict(summary, [], {"checkpoints": 2})
+    return old, new
 
 
-def command_log(arguments: argparse.Namespace) -> Verdict:
-    """Check a whole exported log."""
+def open_log(arguments: argparse.Namespace) -> tuple[LogChecker, list[Checkpoint], bool]:
+    """Return what an exported log has, the checkpoints that it keeps, and whether its chain was recomputed."""
     directory, key = Path(arguments.file), parse_vkey(arguments.vkey)
     newest = open_checkpoint(read(directory / "checkpoint"), key)
     checkpoints = [newest, *(open_checkpoint(read(path), key) for path in arguments.old)]
@@ -1381,39 +1376,36 @@ def command_log(arguments: argparse.Namespace) -> Verdict:
             problems.append(f"a checkpoint of {each.size} entries was signed: entries are missing from the export")
         elif checker.roots.get(each.size, each.root) != each.root:
             problems.append(f"the first {each.size} entries do not lead to the root hash the log signed")
-    complete, chain = checker.entries == newest.size, directory / "chain"
-    details = [f"log ID    {log_id(checker.log_id)}"] if checker.entries else []
-    details += [f"unknown   {checker.unknown} entries of a type this version does not know"] if checker.unknown else []
-    details += [f"chain     {'recomputed' if complete and chain.exists() else 'not checked (there is no file chain)'}"]
-    if (
-        complete
-        and chain.exists()
-        and read(chain) != b"%d\n%b\n" % (newest.size, binascii.b2a_base64(checker.chain, newline=False))
-    ):
+    chained = checker.entries == newest.size and (directory / "chain").exists()
+    ends = b"%d\n%b\n" % (newest.size, binascii.b2a_base64(checker.chain, newline=False))
+    if chained and read(directory / "chain") != ends:
         problems.append("chain: the recomputed hash chain ends elsewhere")
     require(not problems, "\n".join(problems[:100]))
-    lacks = checker.missing[:20] or ["any entry"] * (not checker.entries)
-    unchecked = ["not there to be checked: " + ", ".join(lacks)] if lacks else []
-    checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": len(checkpoints)}
-    return Verdict(f"all of the log: {newest}", details, checked, (*unchecked,))
+    return checker, checkpoints, chained
 
 
 def open_answer(arguments: argparse.Namespace, question: dict[str, str]) -> tuple[Answer, Evidence, list[str]]:
-    """Return what a bundle or a set answers, its last bundle, and what could not be checked."""
-    alone = question.keys() - {"loggedFrom", "loggedTo"}
-    countable = {"resourceId", "resourceType"}, {"userId"}, {"actorType"}, {"action"}, {"operation"}, {"control"}
-    one = "--count is for one resource, userId, actorType, action, operation or control, and the log's clock only"
-    require(arguments.mode == "answer" or alone in countable, one, MalformedError)
+    """Return what a bundle or a set answers, its last bundle, and what could not be checked.
+
+    The bundle is verified as the answer to its own question, and only then that one is compared with the question asked: what
+    somebody forged has failed, and is never merely about something else.
+    """
+    check_countable(question, arguments.mode)
     key, path, unchecked = parse_vkey(arguments.vkey), Path(arguments.file), []
     whole = path.is_dir()
     require(not whole or (path / "000001.json").exists(), "part 1 of the set is not there", IncompleteError)
-    evidence = Evidence(read_document(path / "000001.json" if whole else path), key)
-    first, mode = evidence.bundle, "part" if whole or evidence.bundle["mode"] == "part" else arguments.mode
+    evidence = Evidence(read_document(path / "000001.json" if whole else arguments.file), key)
+    first, theirs, mode = evidence.bundle, evidence.bundle["question"], evidence.bundle["mode"]
+    right = theirs.keys() <= {*VALUES, *IDS, *TIMES} and fits([*theirs.values()], [str])
+    right = right and form_question([*theirs.items()])[0] == theirs
+    require(right, "the bundle's question has not the form of questions", MalformedError)
+    check_countable(theirs, mode)
+    require(not whole or mode == "part", f"the bundle is of the mode {mode}")
     require(mode != "part" or arguments.mode == "answer", "--count is not for a set", MalformedError)
     stems = [each.stem for each in path.glob("*.json") if re.fullmatch("[0-9]+", each.stem)]
     beyond = [each for each in stems if not 1 <= int(each) <= evidence.parts or each != f"{int(each):06}"]
     require(not beyond, f"{min(beyond, default='')}.json is a file too many: parts of the set: {evidence.parts:,}")
-    answer = Answer(question, mode)
+    answer = Answer(theirs, mode)
     answer.add(evidence)
     if whole:
         for number in range(1, evidence.parts + 1):
@@ -1432,7 +1424,19 @@ def open_answer(arguments: argparse.Namespace, question: dict[str, str]) -> tupl
         )
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
+    given = "count" if mode == "count" else "answer"
+    if (theirs, given) != (question, arguments.mode):
+        other = "the log signed this, but it answers another question; nothing is proved about yours"
+        raise OtherQuestionError(other, theirs, given)
     return answer, evidence, unchecked
+
+
+def check_countable(question: dict[str, str], mode: str) -> None:
+    """Check that a question can be counted from index keys alone, if its mode is count."""
+    alone = question.keys() - {"loggedFrom", "loggedTo"}
+    countable = {"resourceId", "resourceType"}, {"userId"}, {"actorType"}, {"action"}, {"operation"}, {"control"}
+    one = "--count is for one resource, userId, actorType, action, operation or control, and the log's clock only"
+    require(mode != "count" or alone in countable, one, MalformedError)
 
 
 def convict(arguments: argparse.Namespace) -> tuple[str, int, list[tuple[int, dict[str, Any], Checkpoint]], Checkpoint]:
@@ -1486,14 +1490,24 @@ def left_out(evidence: Evidence, index: int, entry: dict[str, Any]) -> str:
 
 
 def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
-    """Return a file's bytes, at most `limit`."""
-    with Path(path).open("rb") as file:
+    """Return a file's bytes, at most `limit`; "-" is standard input."""
+    with Path("/dev/stdin" if path == "-" else path).open("rb") as file:
         data = file.read(limit + 1)
     require(len(data) <= limit, f"{path} is longer than {limit} bytes", MalformedError)
     return data
 
 
 # === Showing: what is above checks, and calls nothing of what is below ==================================================
+class Verdict(NamedTuple):
+    """What a command found: in words, in lines, how many of what it checked, what could not be checked, and all that evidence says."""
+
+    summary: str
+    details: list[str]
+    checked: dict[str, int]
+    unchecked: tuple[str, ...] = ()
+    said: dict[str, Any] | None = None
+
+
 def command_checkpoint(arguments: argparse.Namespace) -> Verdict:
     """Check a checkpoint's signature and form."""
     checkpoint = open_checkpoint(read(arguments.file), parse_vkey(arguments.vkey))
@@ -1524,26 +1538,42 @@ def command_proof(arguments: argparse.Namespace) -> Verdict:
     return Verdict(summary, details, {"entries": 1, "disclosures": len(disclosures)}, (*unchecked,))
 
 
+def command_consistency(arguments: argparse.Namespace) -> Verdict:
+    """Check that the log only grew between two checkpoints."""
+    old, new = open_growth(arguments)
+    summary = f"{new.origin} grew from {old.size:,} to {new.size:,} entries, and nothing in the older tree changed"
+    return Verdict(summary, [], {"checkpoints": 2})
+
+
+def command_log(arguments: argparse.Namespace) -> Verdict:
+    """Check a whole exported log."""
+    checker, checkpoints, chained = open_log(arguments)
+    details = [f"log ID    {log_id(checker.log_id)}"] if checker.entries else []
+    details += [f"unknown   {checker.unknown} entries of a type this version does not know"] if checker.unknown else []
+    details += [f"chain     {'recomputed' if chained else 'not checked (there is no file chain)'}"]
+    lacks = checker.missing[:20] or ["any entry"] * (not checker.entries)
+    unchecked = ["not there to be checked: " + ", ".join(lacks)] if lacks else []
+    checked = {"entries": checker.entries, "tiles": checker.tiles, "checkpoints": len(checkpoints)}
+    return Verdict(f"all of the log: {checkpoints[0]}", details, checked, (*unchecked,))
+
+
 def command_evidence(arguments: argparse.Namespace) -> Verdict:
     """Check that events, and no others, answer a question; the question is yours, not the bundle's.
 
     BUNDLE is a file, or the directory of a set, which has the files 000001.json, 000002.json, …
     """
-    question, said = parse_question(arguments)
+    question, asked = parse_question(arguments)
     answer, evidence, unchecked = open_answer(arguments, question)
-    lines = [f"question  {canonical(question)}", *said]
-    for each in reversed(answer.answers):
-        about = f"; asked for as {re.sub('^any/.*', 'related', each.place)}" if "resourceId" in question else ""
-        lines.append(f"entry     {each.number}: {title(each.entry)}{about}")
-        lost = {group: f"LOST, said by entry {by}" for group, by in each.absent.items()}
-        texts = lost | {group: body for group, (_, body) in each.disclosures.items()}
-        lines += [f"  {group:9} {texts[group]}" for group in each.entry["commitments"] if group in texts]
-    lines += reported(answer, evidence, unchecked)
+    met = [(each.number, each.entry) for each in answer.answers] + answer.apart
+    if unknown := sorted(index for index, entry in met if not entry["known"]):
+        listed = ", ".join(map(str, unknown[:20]))
+        what = counted(len(unknown), "entry", "entries")
+        unchecked.append(f"{what} of a type this version does not know: {listed}")
+    unchecked += [f"code points whose form is not known here are in {each}" for each in answer.strangers[:20]]
     if arguments.require_disclosures and (evidence.bundle["disclosure"] == "none" or answer.lost):
         unchecked.append("the personal data that was required is not in the bundle, or not all of it")
     checked = {"entries": answer.entries, "segments": answer.segments, "disclosures": answer.disclosed}
-    summary = f"{words(answer)} the question, of all that {evidence.checkpoint.origin} had indexed"
-    return Verdict(summary, lines, checked, (*unchecked,))
+    return Verdict(words(answer), [], checked, (*unchecked,), everything(answer, evidence, asked))
 
 
 def words(answer: Answer) -> str:
@@ -1551,12 +1581,17 @@ def words(answer: Answer) -> str:
     of, control = [answer.number_of[kind] for kind in answer.looked], answer.question.get("control")
     if answer.mode == "count" and len(of) > 1:
         events, named = counted(of[0], "event"), counted(of[1], "entry that names", "entries that name")
-        return f"exactly {events} of the resource, and {named} it, have been logged for"
-    number = of[0] if answer.mode == "count" else len(answer.answers)
+        return f"exactly {events} of the resource, and {named} it, have been logged for your question"
     what = (f"entry of the type {control}", f"entries of the type {control}") if control else ("event", "events")
-    found = f"exactly {counted(number, *what)}" if number else f"no {what[0]}"
-    verbs = ("has been logged for", "have been logged for") if answer.mode == "count" else ("answers", "answer")
-    return f"{found} {verbs[number > 1]}"
+    number = of[0] if answer.mode == "count" else len(answer.answers)
+    if answer.mode == "count":
+        found = f"exactly {counted(number, *what)}" if number else f"no {what[0]}"
+        return f"{found} {'has' if number <= 1 else 'have'} been logged for your question"
+    if not number:
+        return f"no {what[0]} answers your question"
+    journal = sum(each.entry.get("resourceType") == "log" for each in answer.answers)
+    asks = f" ({journal:,} of them {'asks' if journal == 1 else 'ask'} the log itself)" if journal else ""
+    return f"{counted(number, *what)}, and no other{', answers' if number == 1 else 's, answer'} your question{asks}"
 
 
 def counted(number: int, one: str, many: str = "events") -> str:
@@ -1564,41 +1599,187 @@ def counted(number: int, one: str, many: str = "events") -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def reported(answer: Answer, evidence: Evidence, unchecked: list[str]) -> list[str]:
-    """Return what has to be said beside an answer; add what could not be checked."""
-    epoch, question = evidence.epoch, answer.question
-    since, until = looks_from(question), question.get("loggedTo")
+def everything(answer: Answer, evidence: Evidence, asked: list[str]) -> dict[str, Any]:
+    """Return all that an answer says, as in the verdict for programs."""
+    epoch, question, checkpoint = evidence.epoch, answer.question, evidence.checkpoint
+    since, until, origin = looks_from(question), question.get("loggedTo"), checkpoint.origin
+    number, count = len(answer.answers), answer.mode == "count"
+    proved = f"{'it is' if number == 1 else 'they are'} in {origin}, unchanged; its index has no other for it"
+    proved = proved if number else f"the index of {origin} has {'exactly so many' if count else 'none'} for it"
     alike = "shares the first 8 bytes of a key asked for, which answers nothing"
-    lines = [f"apart     entry {index} is no event: its type is {entry['type']}" for index, entry in answer.apart]
-    lines += [f"alike     entry {index} {alike}" for index in answer.alike]
-    if answer.mode == "count":
-        lines.append("not seen  whether an entry only shares the first 8 bytes of the key (2^32 hashes of work)")
-    if evidence.bundle["disclosure"] == "none" and answer.mode != "count":
-        lines.append("WITHHELD: no names in this bundle; ask for --disclose")
+    beside = [*asked, *(f"entry {index} is no event: its type is {entry['type']}" for index, entry in answer.apart)]
+    beside += [f"entry {index} {alike}" for index in answer.alike]
     for by, outcome in sorted(answer.lost.items()):
-        start, end, number = (outcome["report"][name] for name in ("start", "end", "n"))
-        said = f"says that the data of {number:,} of the entries {start} to {end - 1} was lost"
-        lines.append(f"lost      entry {by}, logged {outcome['loggedAt']}, {said}")
-        open_ends = (
-            "that so many of them had data, and no event came before that entry; a bundle cannot count (tlog fsck)"
+        start, end, lost = (outcome["report"][name] for name in ("start", "end", "n"))
+        said = f"the data of {lost:,} of the entries {start} to {end - 1} was lost"
+        beside.append(f"entry {by}, logged {outcome['loggedAt']}, says that {said}")
+    doubts = {
+        "that the index names every event: whoever holds the entries can replay it (tlog fsck)": True,
+        "that entries without shown data carry the keys of their data": True,
+        "that no entry only shares the first 8 bytes of the key (2^32 hashes of work)": count,
+        "that so many entries had data as is said to be lost, and no event came before that was said (tlog fsck)": answer.lost,
+        "the times that witnesses say": "times" in evidence.bundle,
+    }
+    withheld = evidence.bundle["disclosure"] == "none"
+    not_seen = [f"from entry {epoch['size']:,} on", since and f"before {since}", until and f"at {until} or later"]
+    return {
+        "question": question,
+        "proved": [proved],
+        "asOf": {
+            "size": epoch["size"],
+            "loggedAt": epoch["loggedAt"],
+            "checkpointSize": checkpoint.size,
+            "root": checkpoint.root.hex(),
+        },
+        "log": {"origin": origin, "id": log_id(evidence.leaves[0])},
+        "names": "none" if withheld else "some" if any(each.absent for each in answer.answers) else "all",
+        "notSeen": [each for each in not_seen if each],
+        "notProved": [each for each, true in doubts.items() if true],
+        "beside": beside,
+        "answers": [shown(each) for each in reversed(answer.answers)],
+    }
+
+
+CLEAR = "eventId timestamp loggedAt action operation outcome resourceType type kind report"
+
+
+def shown(each: Answering) -> dict[str, Any]:
+    """Return an entry that answers with what is disclosed of it, as in the verdict for programs."""
+    known, result = each.entry["known"], {"index": each.number} | {name: each.entry.get(name) for name in CLEAR.split()}
+    data: dict[str, Any] = {
+        group: parse_json(body.encode(), group, exact=False) if known else body
+        for group, (_, body) in each.disclosures.items()
+    }
+    related = [data.get(group) for group in each.entry["commitments"] if group.startswith("related/")]
+    place = re.sub("^any/.*", "related", each.place)
+    matched = place if place.split("/")[0] in ("resource", "related") else None
+    groups = {"actor": data.get("actor"), "resource": data.get("resource"), "related": related}
+    return {**result, **groups, "matched": matched, "lost": [*map(list, each.absent.items())]}
+
+
+COLUMNS = "happened", "logged", "who", "role", "action", "what", "purpose", "outcome", "entry", "eventId"
+
+
+def cells(answer: dict[str, Any]) -> dict[str, str]:
+    """Return what the row of an answer says, by column."""
+    lost, actor, data = dict(answer["lost"]), answer["actor"], answer["resource"]
+    if answer["eventId"] is None:
+        what = canonical(answer["report"]) if answer["report"] else ""
+        values = [answer["loggedAt"], answer["loggedAt"], "", "", answer["kind"] or answer["type"], what, "", ""]
+    else:
+        absent = {group: f"(lost, says entry {by})" for group, by in lost.items()}
+        actor = actor or {"userId": absent.get("actor", "(not in this bundle)")}
+        about = (data or {}).get("resource", {"id": absent.get("resource", "")})
+        operation = f" ({answer['operation']})" if answer["operation"] else ""
+        named = f" (asked for as {answer['matched']})" if str(answer["matched"]).startswith("related") else ""
+        values = [answer["timestamp"], answer["loggedAt"], actor.get("userId", "(unknown)"), actor.get("role", "")]
+        values += [answer["action"] + operation, f"{answer['resourceType']} {about['id']}".rstrip() + named]
+        values += [(data or {}).get("details", {}).get("purpose", ""), answer["outcome"]]
+    return dict(zip(COLUMNS, map(str, [*values, answer["index"], answer["eventId"] or ""]), strict=True))
+
+
+def facts(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what has to be said of an answer, line by line."""
+    as_of, short = said["asOf"], sum(bool(each["lost"]) for each in said["answers"])
+    names = {
+        "none": "not in this bundle: ask for it with --disclose",
+        "some": f"in part: {short:,} of {len(said['answers']):,} erased, retired or lost",
+        "all": "in this bundle, checked",
+    }
+    tree = f"signed tree of {as_of['checkpointSize']:,} entries"
+    lines = [("proved", each) for each in said["proved"]]
+    lines.append(("as of", f"entry {as_of['size']:,}, logged {as_of['loggedAt']}; {tree}"))
+    lines += [("names", names[said["names"]])] if said["answers"] else []
+    lines.append(("not seen", f"what was logged {', or '.join(said['notSeen'])}"))
+    lines += [("not proved", each) for each in said["notProved"]] + [("beside", each) for each in said["beside"]]
+    return [*lines, ("log", f"{said['log']['origin']}, ID {said['log']['id']}")]
+
+
+def lines_of(verdict: str, problems: list[str], said: dict[str, Any]) -> list[str]:
+    """Return the lines of a verdict about evidence: rows of its answers, the verdict, what has to be said of it."""
+    told = [f"{verdict}: {line}" for line in problems]
+    if "mode" in said:
+        asked, theirs = (
+            {**said["question"], "mode": said["mode"]},
+            {**said["bundleQuestion"], "mode": said["bundleMode"]},
         )
-        lines.append(f"not checked here: {open_ends}")
-    met = [(each.number, each.entry) for each in answer.answers] + answer.apart
-    if unknown := sorted(index for index, entry in met if not entry["known"]):
-        listed = ", ".join(map(str, unknown[:20]))
-        unchecked.append(f"{len(unknown)} entries of a type this version does not know: {listed}")
-    unchecked += [f"code points whose form this Python does not know are in {each}" for each in answer.strangers[:20]]
-    lines.append(f"as of     {epoch['size']:,} entries, {epoch['loggedAt']}; signed in {evidence.checkpoint}")
-    lines.append(f"log ID    {log_id(evidence.leaves[0])}")
-    lines += [] if since is None else [f"not seen  entries logged before {since}"]
-    lines += [] if until is None else [f"not seen  entries logged at {until} or later"]
-    lines += ["not checked here: the times that witnesses say"] if "times" in evidence.bundle else []
-    return [
-        *lines,
-        f"not seen  entries from {epoch['size']} on, logged after the index epoch",
-        "not checked here: that the epoch was derived from the entries; whoever holds them can replay it (tlog fsck)",
-        "not checked here: that entries without shown data carry the keys of their data",
-    ]
+        rows = [("", "you asked", "the bundle answers", "")]
+        for name in sorted({*asked, *theirs}, key=lambda each: (each == "mode", each)):
+            a, b = asked.get(name, "-"), theirs.get(name, "-")
+            rows.append((name, a, b, "differs" * (a != b)))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return told + [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
+    lines = []
+    for row in map(cells, said["answers"]):
+        who = f"{row['who']} ({row['role']})" if row["role"] else row["who"]
+        shows = (
+            row["happened"],
+            who,
+            row["action"],
+            row["what"],
+            row["purpose"],
+            row["outcome"],
+            f"entry {row['entry']}",
+        )
+        lines.append("  ".join(each for each in shows if each))
+    before = ""
+    for label, text in facts(said):
+        told.append(f"{'' if label == before else label:11} {text}")
+        before = label
+    return lines + told
+
+
+FORMULAS = {*"=+-@\uff1d\uff0b\uff0d\uff20"}
+
+
+def neutral(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    first = next((each for each in text if not each.isspace() and unicodedata.category(each) not in ("Cc", "Cf")), "")
+    return f"'{text}" if first in FORMULAS or text[:1] in {"\t", "\r", "\n", "\0"} else text
+
+
+def write_reports(arguments: argparse.Namespace, summary: str, said: dict[str, Any]) -> None:
+    """Write what was verified for people, into files that are not there yet."""
+    rows = [[*cells(each).values()] for each in said["answers"]]
+    if arguments.csv is not None:
+        with Path(arguments.csv).open("x", encoding="utf-8", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerow(["no evidence: that is the bundle, which verify.py checks"])
+            lines.writerows([COLUMNS, *(map(neutral, row) for row in rows)])
+    if arguments.html is not None:
+        path = Path(arguments.file)
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path] * path.exists()
+        hashes = [("SHA-256 of", f"{each.name}: {hash_of(each)}") for each in (*files, Path(__file__))]
+        key = read(arguments.vkey[1:]).decode().strip() if arguments.vkey.startswith("@") else arguments.vkey
+        told = [
+            ("question", canonical(said["question"])),
+            *facts(said),
+            ("key", key),
+            ("root hash", said["asOf"]["root"]),
+        ]
+        told += [*hashes, ("made", datetime.now(UTC).isoformat(timespec="seconds"))]
+        with Path(arguments.html).open("x", encoding="utf-8") as file:
+            title_of = f"VERIFIED: {summary}"
+            file.write(HTML.format(html.escape(title_of), table(told), table([COLUMNS, *rows])))
+
+
+HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{0}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>body {{ font: 10pt sans-serif }} td {{ vertical-align: top; padding: 2pt 8pt 2pt 0; overflow-wrap: anywhere }}</style>
+</head><body><h1>{0}</h1>{1}<h2>Events</h2>{2}</body></html>
+"""
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as an HTML table in which nothing that a producer wrote is markup."""
+    cut_rows = ("".join(f"<td>{html.escape(escaped(each))}</td>" for each in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cut_rows)}</table>"
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def command_fraud(arguments: argparse.Namespace) -> Verdict:
@@ -1621,10 +1802,26 @@ def title(entry: dict[str, Any]) -> str:
     return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"
 
 
+class Once(argparse.Action):
+    """An option that may be given once; argparse alone would let the last one replace the others."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        """Take the value of the option."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice")
+        setattr(namespace, self.dest, values)
+
+
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return what the command line says; `function` is the command."""
-    codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage, 3 not everything could be checked."
-    parser = argparse.ArgumentParser(prog="verify.py", description=str(__doc__).split("\n")[0], epilog=codes)
+    codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage or another question, 3 not everything could be checked."
+    plain = argparse.RawDescriptionHelpFormatter  # the others fold the hash of --version
+    what_for = str(__doc__).split("\n")[0]
+    parser = argparse.ArgumentParser(prog="verify.py", description=what_for, epilog=codes, formatter_class=plain)
+    version = f"verify.py for version 1 of the formats, SHA-256 {hash_of(Path(__file__))}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     options: dict[str, argparse.ArgumentParser] = {}
     for function in (
@@ -1671,6 +1868,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     options["evidence"].add_argument(
         "--count", dest="mode", action="store_const", const="count", default="answer", help="only how many"
     )
+    for name in ("html", "csv"):
+        what_for = "write the verdict and the events to a new file, if verified: "
+        help_for = {"html": "a page to read and print", "csv": "a table, which is no evidence"}[name]
+        options["evidence"].add_argument(f"--{name}", action=Once, metavar="FILE", help=what_for + help_for)
     for stream in (sys.stdout, sys.stderr):  # None if Python was started without one
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -1683,23 +1884,32 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and print its verdict; return the exit code."""
     arguments = parse_arguments(argv)
-    verdict, problems, code = Verdict("", [], {}), [], 0
+    verdict, problems, (name, code) = Verdict("", [], {}), list[str](), ("verified", 0)
     try:
         verdict = arguments.function(arguments)
         if problems := [*verdict.unchecked]:
-            verdict, code = verdict._replace(summary=""), CODES[IncompleteError]
-    except tuple(CODES) as error:
-        problems, code = str(error).split("\n"), CODES[type(error)]
+            verdict, (name, code) = verdict._replace(summary=""), VERDICTS[IncompleteError]
+        elif verdict.said is not None:
+            write_reports(arguments, verdict.summary, verdict.said)
+    except tuple(VERDICTS) as error:
+        problems, (name, code) = str(error.args[0]).split("\n"), VERDICTS[type(error)]
+        verdict = Verdict("", [], {})
+        if isinstance(error, OtherQuestionError):
+            asked = {"question": parse_question(arguments)[0], "mode": arguments.mode}
+            verdict = Verdict("", [], {}, (), asked | {"bundleQuestion": error.args[1], "bundleMode": error.args[2]})
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error, RecursionError):
-        problems, code = ["the file does not have the members its format needs"], CODES[MalformedError]
+        problems, (name, code) = ["the file does not have the members its format needs"], VERDICTS[MalformedError]
     except OSError as error:
-        problems, code = [f"{error.filename}: {error.strerror}"], CODES[MalformedError]
+        verdict, problems = Verdict("", [], {}), [f"{error.filename}: {error.strerror}"]
+        name, code = VERDICTS[MalformedError]
     if arguments.json:
-        said = {"verdict": VERDICTS[code], "exitCode": code, "summary": verdict.summary, "problems": problems}
+        said = {"verdict": name, "exitCode": code, "summary": verdict.summary, "problems": problems}
         # In pieces: standard output without a buffer (PYTHONUNBUFFERED) may stop in the midst of a large one.
-        said |= {"details": verdict.details, "checked": verdict.checked}
+        said |= {"checked": verdict.checked} | ({"details": verdict.details} if verdict.said is None else verdict.said)
         return write([*json.JSONEncoder().iterencode(said)], code)
-    lines = [*verdict.details, *(f"{VERDICTS[code].upper()}: {line}" for line in problems or [verdict.summary])]
+    loud, told = name.upper().replace("-", " "), problems or [verdict.summary]
+    lines = [*verdict.details, *(f"{loud}: {line}" for line in told)]
+    lines = lines if verdict.said is None else lines_of(loud, told, verdict.said)
     return write(["\n".join(map(escaped, lines))], code)
 
 
@@ -1716,9 +1926,11 @@ def write(verdict: list[str], code: int, end: str = "\n") -> int:
         print(*verdict, sep="", end=end, flush=True)
     except OSError as error:
         sys.stdout = None  # or Python would try to write the rest when it ends
+        if isinstance(error, BrokenPipeError):  # whoever reads has read enough
+            return code
         with suppress(OSError):
             print(f"verify.py: cannot write the verdict to standard output: {error}", file=sys.stderr)
-        return code or CODES[MalformedError]
+        return code or 2
     return code
 
 

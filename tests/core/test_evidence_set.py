@@ -14,7 +14,7 @@ from tlog.core.evidence import parse_evidence, verify_evidence
 from tlog.core.evidence_set import verify_evidence_set
 from tlog.core.note import parse_vkey
 from tlog.core.question import parse_question
-from tlog.errors import MalformedInputError, NotCheckedError, TlogError, VerificationError
+from tlog.errors import MalformedInputError, NotCheckedError, OtherQuestionError, TlogError, VerificationError
 
 LOG = sample_log()
 VERIFIER = parse_vkey(bundles.vkey())
@@ -129,7 +129,7 @@ def test_wrong_sets_are_refused(name):
 
 
 def test_parts_of_another_question_are_refused():
-    with pytest.raises(VerificationError, match="another question"):
+    with pytest.raises(OtherQuestionError, match="another question"):
         verify_set(PARTS, RECORD | {"resourceId": "R:5"})
 
 

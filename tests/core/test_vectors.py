@@ -24,7 +24,7 @@ from tlog.core.fraud import find_clock_fraud, parse_clock_fraud
 from tlog.core.note import open_note
 from tlog.core.question import parse_question
 from tlog.core.tile import Tile, parse_tile_path
-from tlog.errors import NotCheckedError
+from tlog.errors import NotCheckedError, OtherQuestionError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = sorted(VECTORS.glob("*.json"))
@@ -33,6 +33,7 @@ ERRORS = {
     "malformed": tlog.MalformedInputError,
     "verification": tlog.VerificationError,
     "not checked": NotCheckedError,
+    "other question": OtherQuestionError,
 }
 
 
@@ -147,7 +148,7 @@ def test_verdict(kind: str, case: dict[str, Any]):
             RUN[kind](case)
 
 
-EXIT_CODES = {None: 0, "malformed": 2, "verification": 1, "not checked": 3}
+EXIT_CODES = {None: 0, "malformed": 2, "verification": 1, "not checked": 3, "other question": 2}
 OFFLINE = [(kind, case) for kind, case in CASES if kind in ("evidence", "clock-frauds")]
 
 
@@ -162,10 +163,12 @@ def test_offline_verdict(kind: str, case: dict[str, Any], tmp_path: Path, capsys
     code = offline.main([command, "--vkey", case["vkey"], *asked, *more, "--json", str(path)])
     verdict = json.loads(capsys.readouterr().out)
     assert code == EXIT_CODES[case["error"]], verdict
+    assert (verdict["verdict"] == "other-question") == (case["error"] == "other question")
     if code == 0 and kind == "evidence":
         count = case["count"] if case["mode"] == "count" else len(case["answers"])
         said = verdict["summary"]
-        assert said.startswith(f"exactly {count} " if count else "no "), said
+        exactly = "exactly " * (case["mode"] == "count")
+        assert said.startswith(f"{exactly}{count} " if count or "named" in case else "no "), said
         assert "named" not in case or re.search(rf"and {case['named']} entr\w* that names? it", said)
 
 
@@ -180,9 +183,7 @@ def test_offline_set(case: dict[str, Any], tmp_path: Path, capsys: pytest.Captur
     code = offline.main(arguments)
     verdict = json.loads(capsys.readouterr().out)
     assert code == EXIT_CODES[case["error"]], verdict
-    assert code or verdict["summary"].startswith(
-        f"exactly {len(case['answers'])} event" if case["answers"] else "no event"
-    )
+    assert code or verdict["summary"].startswith(f"{len(case['answers'])} event" if case["answers"] else "no event")
 
 
 ENTRIES = [case for kind, case in CASES if kind == "entries"]
@@ -213,7 +214,7 @@ def test_offline_question(case: dict[str, Any]):
         question, said = offline.parse_question(arguments)
         assert question == case["document"] | keyed
         kept = [name for name, value in question.items() if value.startswith("sha256:")]
-        assert [line.split()[1] for line in said] == kept
+        assert [line.split()[0] for line in said] == kept
     else:
         refusal = {"malformed": offline.MalformedError, "not checked": offline.IncompleteError}[case["error"]]
         with pytest.raises(refusal):

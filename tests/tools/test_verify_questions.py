@@ -11,12 +11,12 @@ from offline import check_evidence, verify
 
 PATIENT = {"resourceType": "patient", "resourceId": "P:0"}
 COUNTS = {
-    "events of it and that name it": ({"resourceType": "record", "resourceId": "R:9"}, "exactly 11 events of the resource, and 6 entries that name it, have been logged for"),
-    "named only": (PATIENT, "exactly 0 events of the resource, and 15 entries that name it, have been logged for"),
+    "events of it and that name it": ({"resourceType": "record", "resourceId": "R:9"}, "exactly 11 events of the resource, and 6 entries that name it, have been logged for your question"),
+    "named only": (PATIENT, "exactly 0 events of the resource, and 15 entries that name it, have been logged for your question"),
     "nothing": ({"resourceType": "bill", "resourceId": "R:9"}, "exactly 0 events of the resource, and 0 entries that name it"),
-    "nobody known": ({"actorType": "unknown"}, "exactly 4 events have been logged for"),
-    "an operation": ({"operation": "Do:4"}, "exactly 15 events have been logged for"),
-    "control entries": ({"control": "order"}, "exactly 3 entries of the type order have been logged for"),
+    "nobody known": ({"actorType": "unknown"}, "exactly 4 events have been logged for your question"),
+    "an operation": ({"operation": "Do:4"}, "exactly 15 events have been logged for your question"),
+    "control entries": ({"control": "order"}, "exactly 3 entries of the type order have been logged for your question"),
     "no control entries": ({"control": "stream"}, "no entry of the type stream has been logged for"),
 }  # fmt: skip
 
@@ -25,8 +25,8 @@ def test_one_is_counted_in_the_singular(tmp_path, capsys):
     one = bundles.Event(1, "u", ("record", "R:0"), "read", at=1, outcome="success", related=[("record", "R:1")])
     log = bundles.NaiveLog([one, bundles.Control(2, "order")], [3])
     for question, said in (
-        ({"userId": "u"}, "exactly 1 event has been logged for the question"),
-        ({"control": "order"}, "exactly 1 entry of the type order has been logged for the question"),
+        ({"userId": "u"}, "exactly 1 event has been logged for your question"),
+        ({"control": "order"}, "exactly 1 entry of the type order has been logged for your question"),
         ({"resourceType": "record", "resourceId": "R:0"}, "exactly 1 event of the resource, and 0 entries that name it, have"),
         ({"resourceType": "record", "resourceId": "R:1"}, "exactly 0 events of the resource, and 1 entry that names it, have"),
     ):  # fmt: skip
@@ -80,15 +80,14 @@ def test_questions_about_what_events_name(tmp_path, capsys, name, disclose):
     answers = [n for n in range(*log.window(question)) if log.answers(n, question)]
     code, verdict = check_evidence(tmp_path, capsys, log.bundle(question, disclose=disclose), question)
     assert code == expected, verdict
-    shown = {int(line.split()[1][:-1]): line for line in verdict["details"] if line.startswith("entry")}
+    shown = {each["index"]: each["matched"] for each in verdict["answers"]}
     assert [*shown] == answers[::-1]
-    if "resourceId" in question:
-        for index, line in shown.items():
-            matched = bundles.matched(log.events[index], question) if index in log.events else "related"
-            assert line.endswith(f"; asked for as {matched}"), line
+    for index, matched in shown.items():
+        named = "related" if "resourceId" in question else None
+        assert matched == (bundles.matched(log.events[index], question) if named and index in log.events else named)
     about = (question.get("resourceType"), question.get("resourceId"))
     met = [n for n, control in log.controls.items() if expected and (about[1] is None or about in control.named)]
-    apart = [line.split()[2] for line in verdict["details"] if line.startswith("apart")]
+    apart = [line.split()[1] for line in verdict["beside"] if "is no event" in line]
     assert apart == ([] if "control" in question else [str(n) for n in met])
     if expected:
         assert verdict["problems"][0].startswith(f"{len(met)} entries of a type this version does not know: ")
@@ -113,19 +112,16 @@ def test_what_is_lost_says_who_says_so(tmp_path, capsys):
     log, question = bundles.recovered_log(), {"userId": "user-3"}
     code, verdict = check_evidence(tmp_path, capsys, log.bundle(question, disclose=True), question)
     assert (code, verdict["problems"]) == (0, [])
-    details = verdict["details"]
-    place = details.index("entry     31: 2026-03-01T00:28:00Z export record, success")
-    lost = ["  actor     LOST, said by entry 61", "  resource  LOST, said by entry 61"]
-    assert details[place + 1 : place + 3] == lost
+    (answer,) = [each for each in verdict["answers"] if each["index"] == 31]
+    assert (answer["actor"], answer["resource"]) == (None, None)
+    assert answer["lost"] == [["actor", 61], ["resource", 61]]
     events = [n for n in range(30, 61) if n in log.events and log.answers(n, question)]
     groups = sum(len(log.events[n].disclosures) for n in events)
-    assert sum(line.endswith(" LOST, said by entry 61") for line in details) == groups > len(lost)
-    said = [
-        f"lost      entry 61, logged {bundles.moment(61)}, says that the data of 30 of the entries 30 to 60 was lost",
-        "not checked here: that so many of them had data, and no event came before that entry; a bundle cannot count (tlog fsck)",
-    ]
-    place = details.index(said[0])
-    assert details[place : place + 2] == said
+    assert sum(len(each["lost"]) for each in verdict["answers"]) == groups > 2
+    assert verdict["names"] == "some"
+    said = f"entry 61, logged {bundles.moment(61)}, says that the data of 30 of the entries 30 to 60 was lost"
+    assert verdict["beside"] == [said]
+    assert any("as is said to be lost" in each for each in verdict["notProved"])
     code, verdict = check_evidence(
         tmp_path, capsys, log.bundle(question, disclose=True), question, "--require-disclosures"
     )
@@ -135,8 +131,8 @@ def test_what_is_lost_says_who_says_so(tmp_path, capsys):
 def test_what_the_log_says_of_itself_is_shown(tmp_path, capsys):
     log, question = bundles.recovered_log(), {"control": "outcome"}
     code, verdict = check_evidence(tmp_path, capsys, log.bundle(question), question)
-    assert (code, verdict["problems"]) == (3, ["1 entries of a type this version does not know: 98"])
-    shown = [line.split("the type outcome, ")[1] for line in verdict["details"] if line.startswith("entry ")]
+    assert (code, verdict["problems"]) == (3, ["1 entry of a type this version does not know: 98"])
+    shown = [f"{each['kind']}: {bundles.canonical(each['report'])}" for each in verdict["answers"]]
     kinds = ["rested", "stopped", "stalled", "checked", "restored", "failover", "started", "lost"]
     reports = [log.controls[n].report for n in (98, 97, 96, 95, 94, 93, 62, 61)]
     assert shown == [f"{kind}: {bundles.canonical(report)}" for kind, report in zip(kinds, reports, strict=True)]
@@ -208,8 +204,8 @@ def test_an_id_is_asked_for_as_importers_keep_it(tmp_path, capsys, name):
     bundle = evidence.LOG.bundle({"userId": asked})
     code, verdict = check_evidence(tmp_path, capsys, bundle, {"userId": typed})
     assert code == 0, verdict
-    said = f"asked     userId breaks the rule of ids, so it was hashed: {asked}"
-    assert (said in verdict["details"]) == hashed
+    said = f"userId breaks the rule of ids, so it was hashed: {asked}"
+    assert (said in verdict["beside"]) == hashed
 
 
 @pytest.mark.parametrize("size, hashed", [(1024, False), (1025, True)])
@@ -264,12 +260,12 @@ def test_times_are_compared_by_nine_digits(tmp_path, capsys, typed, stated):
         bundle = evidence.LOG.bundle(question)
         code, verdict = check_evidence(tmp_path, capsys, bundle, {"userId": "user-6", name: typed})
         assert code == 0, verdict
-        shown = [int(line.split()[1][:-1]) for line in verdict["details"] if line.startswith("entry")]
+        shown = [each["index"] for each in verdict["answers"]]
         happened = stated == "2026-03-01T00:10:00Z"
         assert (13 in shown) == {"from": happened, "to": not happened, "loggedFrom": True, "loggedTo": False}[name]
     question = {"userId": "user-3", "from": f"2026-03-02{stated[10:]}"}
     verdict = check_evidence(tmp_path, capsys, evidence.LOG.bundle(question), question)[1]
-    assert f"not seen  entries logged before 2026-03-01{stated[10:]}" in verdict["details"]
+    assert f"before 2026-03-01{stated[10:]}" in verdict["notSeen"]
 
 
 def test_times_are_asked_for_with_ask_or_with_their_options(tmp_path):

@@ -422,15 +422,17 @@ def test_a_control_entry_is_no_event(tmp_path, capsys):
 def test_evidence_says_as_of_when_and_what_was_disclosed(tmp_path, capsys):
     question = {"userId": "user-3", "resourceType": "record", "resourceId": "R:4"}
     bundle = LOG.bundle(question, disclose=True)
-    details = check_evidence(tmp_path, capsys, bundle, question)[1]["details"]
-    assert '  actor     {"appendedBy":"key-1","userId":"user-3"}' in details
-    assert '  resource  {"resource":{"id":"R:4","type":"record"}}' in details
-    signed = f"{bundles.ORIGIN}, 122 entries, root hash {LOG.root.hex()}"
-    assert f"as of     121 entries, {bundles.moment(121)}; signed in {signed}" in details
+    verdict = check_evidence(tmp_path, capsys, bundle, question)[1]
+    assert {canonical(each["actor"]) for each in verdict["answers"]} == {'{"appendedBy":"key-1","userId":"user-3"}'}
+    about = [each["resource"]["resource"] == {"id": "R:4", "type": "record"} for each in verdict["answers"]]
+    assert about == [each["matched"] == "resource" for each in verdict["answers"]]
+    as_of = {"size": 121, "loggedAt": bundles.moment(121), "checkpointSize": 122, "root": LOG.root.hex()}
+    assert (verdict["asOf"], verdict["names"], verdict["log"]["origin"]) == (as_of, "all", bundles.ORIGIN)
 
 
 @pytest.mark.parametrize(
-    "count, said", [(0, "no event answers"), (1, "exactly 1 event answers "), (2, "exactly 2 events answer ")]
+    "count, said",
+    [(0, "no event answers"), (1, "1 event, and no other, answers your"), (2, "2 events, and no others, answer your")],
 )
 def test_answers_in_words(tmp_path, capsys, count, said):
     question = {"userId": "user-3", "to": bundles.moment(7 * count, fraction=False)}
@@ -581,8 +583,8 @@ REFUSED = {
     "disclosures of another": ({"disclosure": "full", "disclosures": [[1, {}]]}, "disclosures rise by index"),
     "disclosures twice": ({"disclosure": "full", "disclosures": [[3, {}], [3, {}]]}, "disclosures rise by index"),
     "disclosures that are empty": ({"disclosure": "full", "disclosures": [[3, {}]]}, "disclosures rise by index"),
-    "the mode of a count": ({"mode": "count"}, "of the mode count"),
-    "another question": ({"question": {"userId": "user-4"}}, "answers another question"),
+    "the mode of a count": ({"mode": "count"}, "entries in the bundle that the question does not need"),
+    "another question": ({"question": {"userId": "user-4"}}, "the proof of a bucket key"),
 }
 
 
@@ -616,7 +618,7 @@ def test_the_clock_of_the_log_decides_where_both_are_asked(tmp_path, capsys):
     question = {**ASKED, "loggedFrom": bundles.moment(10, fraction=False), "from": bundles.moment(12, fraction=False)}
     code, verdict = check_evidence(tmp_path, capsys, LOG.bundle(question, window=(10, 121)), question)
     assert code == 0, verdict
-    assert f"not seen  entries logged before {bundles.moment(10, fraction=False)}" in verdict["details"]
+    assert f"before {bundles.moment(10, fraction=False)}" in verdict["notSeen"]
 
 
 @pytest.mark.parametrize("window", [(5, 121), (0, 50)])
@@ -638,7 +640,7 @@ def test_an_event_of_the_moment_asked_for(tmp_path, capsys):
     for when, expected in (("from", [17]), ("to", [3, 10])):
         question = {**ASKED, when: moment}
         verdict = check_evidence(tmp_path, capsys, LOG.bundle(question), question)[1]
-        shown = [int(line.split()[1][:-1]) for line in verdict["details"] if line.startswith("entry")]
+        shown = [each["index"] for each in verdict["answers"]]
         assert shown[::-1][: len(expected)] == expected
         assert (when == "from") == (len(shown) > len(expected))
 

@@ -10,6 +10,7 @@
     `running`   demo, init, serve, seal, signer: commands that make a log and keep it going
     `events`    append, import: commands that bring events in
     `asking`    query, prove, export: commands that answer
+    `answers`   an answer as a table, or as tab-separated values after a pipe
     `evidence`  where evidence goes: a file, or a directory of parts
     `checking`  verify, fsck: commands that check
     `keeping`   backup, restore, recover, reindex: commands for the years

@@ -12,7 +12,6 @@ from uuid import UUID
 import typer
 
 from tlog.answering import MAX_LIMIT
-from tlog.cli.escaping import visible
 from tlog.cli.events import SEAL_SECONDS
 from tlog.cli.options import (
     DEFAULT_DATA,
@@ -45,6 +44,7 @@ from tlog.errors import MalformedInputError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from datetime import tzinfo
 
     from tlog.answering.evidence import Mode
     from tlog.cli.evidence import EvidenceOutput
@@ -111,6 +111,10 @@ def query(  # noqa: PLR0917 - the options of a command line
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Show so many at most, the newest.")] = 50,
+    logged: Annotated[bool, typer.Option("--logged", help="Show when each was logged, too.")] = False,
+    zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Show times as in this zone, such as Europe/Budapest; else UTC.")
+    ] = None,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
@@ -118,7 +122,13 @@ def query(  # noqa: PLR0917 - the options of a command line
     token_file: TokenFile = None,
     json_output: Json = False,
 ) -> None:
-    """Ask who did what: events that match everything given, newest first. The question itself is logged."""
+    """Ask who did what: events that match everything given, newest first. The question itself is logged.
+
+    After a pipe an event is a line of tab-separated values, its times in UTC, with a header.
+    """
+    from tlog.cli.answers import read_zone
+
+    shown_in = exit_on_error(lambda: read_zone(zone))
     members = {"userId": user, "actorType": actor_type, "resourceType": resource_type, "resourceId": resource_id}
     members |= {"action": action, "operation": operation, "outcome": outcome, "sourceId": source_id, "control": control}
     members |= {"from": from_, "to": to, "loggedFrom": logged_from, "loggedTo": logged_to}
@@ -134,7 +144,7 @@ def query(  # noqa: PLR0917 - the options of a command line
     if json_output:
         print(json.dumps(answer, ensure_ascii=False))
     else:
-        _print_answer(answer)
+        _print_answer(answer, shown_in, logged=logged)
 
 
 def _read_name(could_know: str, *resource: str | None) -> tuple[str, str]:
@@ -173,33 +183,15 @@ def _query_remotely(client: Client, asked: Question, name: tuple[str, str] | Non
     return answers[0] if name is None else _merged(answers, limit)
 
 
-def _print_answer(answer: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def _print_answer(answer: dict[str, Any], zone: tzinfo, *, logged: bool) -> None:
+    from tlog.checking.report import counted
+    from tlog.cli.answers import print_events
 
-    matched = any("matched" in each["log"] for each in answer["events"])
-    table = Table(
-        "logged at", "user", "action", "resource", "outcome", "eventId", *(["asked for as"] if matched else [])
-    )
-    for each in answer["events"]:
-        cells = [each["log"]["loggedAt"], *_cells(each), *([each["log"]["matched"]] if matched else [])]
-        table.add_row(*(escape(visible(cell)) for cell in cells))
-    Console().print(table)
+    print_events(answer["events"], zone, logged=logged)
     more = ", and there are more" if answer["next"] is not None else ""
-    say(f"{answer['count']} events{more}; as of tree size {answer['asOf']['size']:,}")
+    say(f"{counted(answer['count'], 'event')}{more}; as of tree size {answer['asOf']['size']:,}")
     for each in answer["notLookedAt"]:
         say(f"not looked at: {each}")
-
-
-def _cells(event: dict[str, Any]) -> list[str]:
-    """Return who did what to what, and how it ended, of an event; of a control entry what type it is of."""
-    if "entry" in event:
-        return ["(the log)", event["type"], "", "", ""]
-    actor, where = event.get("actor"), event["resource"]
-    user = "(absent)" if actor is None else actor.get("userId", "(unknown)")
-    what = event["action"] if "operation" not in event else f"{event['action']} ({event['operation']})"
-    return [user, what, f"{where['type']}:{where.get('id', '(absent)')}", event["outcome"], event["eventId"]]
 
 
 def export(  # noqa: PLR0917 - the options of a command line

@@ -30,7 +30,7 @@ from tlog.cli.options import (
 )
 from tlog.cli.output import exit_on_error, open_output, print_progress, refuse, run, show_progress
 from tlog.core.checkpoint import open_checkpoint
-from tlog.errors import MalformedInputError, NotCheckedError, TlogError, VerificationError
+from tlog.errors import MalformedInputError, NotCheckedError, OtherQuestionError, TlogError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,10 +270,11 @@ def _verify_answer(log: Verifier, question: Question, path: Path, *, count: bool
             raise MalformedInputError(message)
         return verify_evidence_set(log, question, (parse_evidence(each.read_bytes()) for each in _files_of_a_set(path)))
     bundle = parse_evidence(path.read_bytes())
+    proved = verify_evidence(log, question, bundle)
     if (bundle.mode == "count") != count:
         message = f"the bundle is of the mode '{bundle.mode}', not '{'count' if count else 'answer'}'"
-        raise VerificationError(message)
-    return verify_evidence(log, question, bundle)
+        raise OtherQuestionError(message)
+    return proved
 
 
 def _files_of_a_set(directory: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from tlog.core.merkle import HASH_SIZE, leaf_hash
 from tlog.core.outcome import Lost, Seen
 from tlog.core.proof import verify_joint
 from tlog.core.pseudonym import DISTINCT_SIZE, bucket_of, check_assigned, index_key
-from tlog.core.question import Matcher, Question
+from tlog.core.question import Matcher, Question, check_asked, parse_question
 from tlog.core.segment import (
     PageRun,
     RangeProof,
@@ -178,7 +178,7 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     """Verify that a bundle answers a question completely.
 
     0. (caller) `log` is the log's key, from where it can be believed; `question` is what the caller wants to know.
-    1. The bundle's question is the caller's.
+    1. The bundle's question has the form of questions, and the bundle is verified as the answer to that.
     2. The checkpoint is signed by the log's key (c2sp.org/signed-note, tlog-checkpoint).
     3. All entries of the bundle are in the checkpoint's tree (joint proof), and their `loggedAt` never goes back. Entry 0 names
        the log as the checkpoint does.
@@ -193,14 +193,17 @@ def verify_evidence(log: Verifier, question: Question, bundle: Evidence) -> Prov
     10. The manifest counts right.
     11. If the bundle claims to disclose, each group of each answer is disclosed, or an outcome among the entries explains why it
        is absent. Of how many entries that speaks, and what lies between, is compared as far as the bundle shows it.
+    12. The bundle's question is the caller's. This comes last, so that what somebody forged is never merely about something else.
 
     Raises:
         MalformedInputError: a member has not the form it must have, or the index has or counts nothing of what is asked.
         NotCheckedError: the bundle is one part of a set, or an id shown has characters that this program does not know.
+        OtherQuestionError: everything else is right, and the bundle answers another question.
         VerificationError: a step failed.
 
     """
-    proved, _ = verify_part(log, question, bundle)
+    proved, _ = verify_part(log, own_question(question, bundle), bundle)
+    check_asked(question, bundle.question)
     if proved.doubt:
         raise NotCheckedError(proved.doubt)
     if bundle.part is not UNSET:
@@ -260,6 +263,21 @@ def verify_part(log: Verifier, question: Question, bundle: Evidence) -> tuple[Pr
     matched = {index: group for index, entry in answers if (group := matcher.matched(entry)) is not None}
     proved = proved._replace(count=len(answers), answers=answers, matched=matched, bodies=bodies)
     return proved._replace(apart=apart, alike=alike, absent=bundle.absent, doubt=doubt), entries
+
+
+def own_question(asked: Question, bundle: Evidence) -> Question:
+    """Return the question that a bundle says it answers.
+
+    Raises:
+        MalformedInputError: it has not the form of questions, or no bundle can answer the one asked.
+        NotCheckedError: an id has characters that this program's Unicode tables do not know.
+
+    """
+    _check_answerable(asked, bundle.mode)
+    if parse_question(bundle.question.document()) != bundle.question:
+        message = "the bundle's question has not the form of questions"
+        raise MalformedInputError(message)
+    return bundle.question
 
 
 def require(condition: object, message: str) -> None:
@@ -332,14 +350,18 @@ def format_range(proof: RangeProof) -> RangeText:
     return RangeText(hashes=encode_base64(b"".join(proof.hashes)).decode(), runs=runs)
 
 
-def _check_form(question: Question, bundle: Evidence) -> None:
-    """Check what the members of a bundle ask of each other and of the question."""
+def _check_answerable(question: Question, mode: str) -> None:
     if not question.keys(lambda _: b""):
         message = "the question has no index key: ask for a resource, actor, source, operation, control type or action"
         raise MalformedInputError(message)
-    if bundle.mode == "count" and not question.countable():
+    if mode == "count" and not question.countable():
         message = "the question cannot be counted by its index key alone: ask with a bundle of the mode answer"
         raise MalformedInputError(message)
+
+
+def _check_form(question: Question, bundle: Evidence) -> None:
+    """Check what the members of a bundle ask of each other and of the question."""
+    _check_answerable(question, bundle.mode)
     number, of = (1, 1) if bundle.part is UNSET else bundle.part
     if (bundle.mode == "part") != (bundle.part is not UNSET) or not 1 <= number <= of:
         message = "a bundle of the mode part says which one it is, [k, n] with k from 1 to n, and no other does"
@@ -349,7 +371,7 @@ def _check_form(question: Question, bundle: Evidence) -> None:
     ):
         message = "the bundle has disclosures or reasons of absent ones where it says 'none', or says 'full' of a count"
         raise MalformedInputError(message)
-    require(bundle.question == question, "the bundle answers another question than the one asked")
+    require(bundle.question == question, "the bundle answers another question than the rest of the set")
 
 
 def _open_epoch(bundle: Evidence, entries: Mapping[int, Entry]) -> tuple[IndexEntry, list[Segment]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec import UNSET
 
-from tlog.core.evidence import losses, require, verify_part
+from tlog.core.evidence import losses, own_question, require, verify_part
+from tlog.core.question import check_asked
 from tlog.errors import NotCheckedError, VerificationError
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
     3. All parts are there, and each window begins where the one before ends.
     4. `loggedAt` does not fall from one part to the next.
     5. What all parts show does not contradict an outcome that explains something in one of them.
+    6. Their question is the caller's.
 
     Raises:
         MalformedInputError: a member has not the form it must have.
         NotCheckedError: a part is missing, or an id shown has characters that this program does not know.
+        OtherQuestionError: everything else is right, and the set answers another question.
         VerificationError: a step failed.
 
     """
@@ -48,7 +51,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
     for bundle in bundles:
         first = first or bundle
         _check_place(bundle, first, parts)
-        proved, entries = verify_part(log, question, bundle)
+        proved, entries = verify_part(log, own_question(question, first), bundle)
         logged = logged_of(bundle, entries)
         rises = not logged or latest <= logged[0]
         require(
@@ -61,6 +64,7 @@ def verify_evidence_set(log: Verifier, question: Question, bundles: Iterable[Evi
         _refuse_without(len(parts) + 1)
     whole = _join(parts)
     losses((by for _, _, by in whole.absent), shown, whole.bodies)
+    check_asked(question, first.question)
     if whole.doubt:
         raise NotCheckedError(whole.doubt)
     return whole

@@ -30,7 +30,7 @@ from tlog.core.event import (
 )
 from tlog.core.pseudonym import actor_ident, check_assigned, public_key, related_ident, resource_ident
 from tlog.core.strict import encode_base64url
-from tlog.errors import InvalidEventError, MalformedInputError
+from tlog.errors import InvalidEventError, MalformedInputError, OtherQuestionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -261,6 +261,18 @@ def parse_question(members: Mapping[str, object]) -> Question:
     question = msgspec.convert(given, Question)
     _check_together(question, given)
     return question
+
+
+def check_asked(asked: Question, answered: Question) -> None:
+    """Check that what was verified as the answer to a question answers the one that is asked.
+
+    Raises:
+        OtherQuestionError: they differ.
+
+    """
+    if asked != answered:
+        message = "the log signed this, but it answers another question; nothing is proved about yours"
+        raise OtherQuestionError(message)
 
 
 def hashed_members(members: Mapping[str, object], question: Question) -> list[str]:

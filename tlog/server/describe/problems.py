@@ -40,6 +40,7 @@ _KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.InvalidEventError: Kind(422, "invalid-event", "The event breaks a rule of the event format"),
     # Of a question: its ids have characters that are younger than this program, so that no answer would be certain.
     errors.NotCheckedError: Kind(400, "not-checked", "This version cannot answer for certain"),
+    errors.OtherQuestionError: Kind(500, "other-question", "An answer to another question was made"),
     errors.MalformedInputError: Kind(400, "malformed-request", "The request is malformed"),
     errors.EventConflictError: Kind(409, "event-conflict", "An eventId has two contents"),
     errors.NotFoundError: Kind(404, "not-found", "Not in this log"),

@@ -1,0 +1,52 @@
+"""Real Chromium, without a window and without a network; a page that reports what its policy blocked and what it asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def program():
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+def lacks_chromium():
+    """Return why nothing can be shown in a browser here, "" if it can; `TLOG_BROWSER=required` makes that a failure."""
+    lacks = "" if program() and find_spec("playwright") else "chromium and playwright are not installed"
+    assert not (lacks and os.environ.get("TLOG_BROWSER") == "required"), lacks
+    return lacks
+
+
+@contextmanager
+def browser():
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a stranger may not have it
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox"])
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+class Watched:
+    """A page, offline, of which requests, policy reports and errors are kept."""
+
+    def __init__(self, browser):
+        self.context = browser.new_context(offline=True, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.requests, self.errors = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.add_init_script(
+            "window.reports = []; document.addEventListener('securitypolicyviolation', (event) => window.reports.push(event.violatedDirective))"
+        )
+
+    def reports(self):
+        """Return what the page's policy blocked."""
+        return self.page.evaluate("window.reports")
