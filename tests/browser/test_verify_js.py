@@ -327,6 +327,7 @@ CONTROLS = {  # by what is left out: where cases that find it are sought, and th
     "what is missing": ("disclosures", "require(!missing.length, said)", "require(true, said)"),
     "the question": ("bundles", "if (canonical(said) !== canonical(question) || given !== mode)", "if (false)"),
     "the parts of a set": ("vectors", "require(bundle.start === end,", "require(true,"),
+    "the number of the first part": ("sets", "require(!isSet || evidence.part === 1,", "require(true,"),
     "a file too many": ("sets", "require(!beyond.length,", "require(true,"),
 }
 

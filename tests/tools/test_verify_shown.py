@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import html
+import io
 import os
 import re
 import subprocess
@@ -325,6 +327,25 @@ def test_a_reader_that_has_read_enough_changes_no_verdict(tmp_path, right):
         ]
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0 if right else 1, b"")
+
+
+class Gone(io.RawIOBase):
+    """Nobody reads on."""
+
+    def writable(self):
+        return True
+
+    def write(self, _):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_reader_that_is_gone_is_not_complained_of(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "note"
+    for note, expected in ((checkpoint_note(ENTRIES), 0), (b"", 2)):
+        path.write_bytes(note)
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Gone(), "utf-8", write_through=True))
+        assert verify.main(["checkpoint", "--vkey", vkey_of(), str(path)]) == expected
+        assert capsys.readouterr().err == ""
 
 
 def test_line_ends_that_were_changed_are_named(tmp_path, capsys):

@@ -1048,6 +1048,7 @@ async function openAnswer(log, { question, mode }, files) {
   require(!beyond.length, `${beyond[0]}.json is a file too many: parts of the set: ${grouped(evidence.parts)}`);
   const answer = new Answer(said, first.mode);
   await answer.add(evidence);
+  require(!isSet || evidence.part === 1, "000001.json is not part 1 of this set");
   for (let part = 2; isSet && part <= evidence.parts; part++) {
     const name = `${String(part).padStart(6, "0")}.json`, { end } = evidence;
     require(files.has(name), `part ${part} of the ${evidence.parts} parts of the set is not there`, incomplete);
