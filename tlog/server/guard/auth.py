@@ -46,7 +46,7 @@ class _Known(NamedTuple):
     members: bytes
 
 
-_NOBODY: Final = _Known(-CACHE_SECONDS, ApiKey("", bytes(32), "", [], datetime.min.replace(tzinfo=UTC)), b"")
+_NOBODY: Final = _Known(float("-inf"), ApiKey("", bytes(32), "", [], datetime.min.replace(tzinfo=UTC)), b"")
 
 
 def tagged(pepper: bytes, number: str) -> str:
