@@ -77,12 +77,12 @@ def test_a_count_is_verified(verify):
     assert code == 0
     assert said.startswith(f"VERIFIED: exactly {number} events have been logged for the question, of the ")
     code, said, complaint = verify("evidence", *offline.options_of(question), "bundle", bundle=bundle)
-    assert (code, said) == (1, "")
+    assert (code, said) == (2, "")
     assert "the bundle is of the mode 'count', not 'answer'" in complaint
     code, said, complaint = verify(
         "evidence", *offline.options_of(question), "--count", "bundle", bundle=file_of(LOG.bundle(question))
     )
-    assert (code, said) == (1, "")
+    assert (code, said) == (2, "")
     assert "the bundle is of the mode 'answer', not 'count'" in complaint
 
 
@@ -172,7 +172,7 @@ def test_wrong_evidence_is_refused(verify, name):
 
 
 ASKS = {
-    "another question": (["userId=user-4"], 1, "the bundle answers another question"),
+    "another question": (["userId=user-4"], 2, "it answers another question"),
     "no such name": (["person=user-3"], 2, "--ask takes one of resource, action, actorType"),
     "no value": (["userId="], 2, "--ask takes one of resource, action, actorType"),
     "no resource": (["resource=record"], 2, "--ask resource takes TYPE:ID"),

@@ -113,7 +113,10 @@ def query(  # noqa: PLR0917 - the options of a command line
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Show so many at most, the newest.")] = 50,
     logged: Annotated[bool, typer.Option("--logged", help="Show when each was logged, too.")] = False,
     zone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Show times as in this zone, such as Europe/Budapest; else UTC.")
+        str | None,
+        typer.Option(
+            "--zone", metavar="NAME", help="Show times as in this zone, such as Europe/Budapest; else in UTC."
+        ),
     ] = None,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,

@@ -242,6 +242,8 @@ def test_new_options_and_columns_on_the_command_line(served):
     (row,) = [line.split("\t") for line in rows if line.endswith(event["eventId"])]
     assert row[1:4] == ["(unknown)", "", f"{event['action']} (LookUp)"]
     for options, code in (
+        (("--zone", "Middle/Earth"), 2),
+        (("--zone", "Europe/Budapest", "--logged"), 0),
         (("--actor-type", "user"), 2),
         (("--actor-type", "unknown", "--user", "x"), 2),
         (("--control", "event"), 2),
