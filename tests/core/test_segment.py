@@ -32,7 +32,7 @@ from tlog.core.making.posting import (
     run_tile,
     sort_postings,
 )
-from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash
+from tlog.core.merkle import EMPTY_ROOT, fold_right, leaf_hash, node_hash
 from tlog.core.proof import plan_joint, prove
 from tlog.core.segment import (
     PAGE_POSTINGS,
@@ -270,6 +270,23 @@ def test_a_wrong_count_in_the_table_shows_at_the_last_page():
     assert verify_range(segment, low, high, proof) == []
     with pytest.raises(VerificationError):
         verify_range(segment._replace(count=segment.count - 1), low, high, proof)
+
+
+def test_pages_that_are_not_there_are_not_counted():
+    """A log may sign that a segment has 2^50 pages; to list those between two that are shown would take all the memory."""
+    first, last = b"k" * 8, b"m" * 8
+    left, right = (b"".join(posting(each, offset) for offset in range(32)) for each in (first, last))
+    siblings = [bytes([number]) * 32 for number in range(49)]
+    roots = leaf_hash(left), leaf_hash(right)
+    for sibling in siblings:
+        roots = node_hash(roots[0], sibling), node_hash(sibling, roots[1])
+    segment = Segment(0, 2**32, 2**55, node_hash(*roots))
+    hashes = (*siblings, *reversed(siblings))
+    proof = RangeProof((PageRun(0, left), PageRun(segment.pages - 1, right)), hashes)
+    bounds = posting(first, 0), posting(b"n" * 8, 0)
+    assert verify_count(segment, *bounds, proof) == 2**55, "the control: only the ends are needed to know the number"
+    with pytest.raises(VerificationError, match="the fewest that show all"):
+        verify_range(segment, *bounds, proof)
 
 
 def test_the_last_page_may_be_short_only_at_the_end():
