@@ -280,8 +280,7 @@ class Appender:
             size: about how many bytes they have, as far as the caller knows: large ones go into a group of their own.
 
         Raises:
-            OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
-                closing.
+            OverloadedError: too many events wait, the database is away, the clock is not believed, or the log is closing.
             EventConflictError: one of the eventIds is logged with other content, or by somebody else.
 
         """
@@ -295,19 +294,16 @@ class Appender:
     def submit(
         self, requests: Sequence[tuple[Sequence[DraftEntry], int]], sender: Sender
     ) -> list[asyncio.Future[Receipts]]:
-        """Do the same for several requests of one sender, as (drafts, size), without waiting for their receipts.
-
-        Whether there is room, and whether the gate is open, the caller has looked himself.
+        """Do the same for several requests of one sender, as (drafts, size), at once: room and gate are the caller's to look at.
 
         Raises:
             UntrueClockError: the clock is not to be believed.
 
         """
         self._now()  # a clock that is not to be believed refuses the requests here, before they wait
-        loop = asyncio.get_running_loop()
         submitted = []
         for drafts, size in requests:
-            request = _Request(drafts, loop.create_future(), sender, size)
+            request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
             if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
                 self._waiting.append(_Group())
             self._waiting[-1].add(request)

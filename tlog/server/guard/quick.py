@@ -9,7 +9,7 @@ and then looks as if it had come that way.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -18,11 +18,11 @@ from tlog.server.describe.problems import SECURITY_HEADERS
 from tlog.server.guard.fields import JSON
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from starlette.responses import Response
-
-    from tlog.server.guard.protocol import GuardedProtocol
+    from uvicorn.server import ServerState
 
 APPENDS: Final = "/v1/audit/events"
 _TARGET: Final = APPENDS.encode()
@@ -41,6 +41,19 @@ def is_plain(target: bytes, fields: Mapping[bytes, bytes]) -> bool:
         and 0 < int(fields.get(b"content-length", b"0")) <= MAX_EVENT_SIZE
         and _TURNS.isdisjoint(fields)
     )
+
+
+class Connection(Protocol):
+    """What a request needs of its connection (`tlog.server.guard.protocol`)."""
+
+    transport: asyncio.Transport
+    server_state: ServerState
+
+    def hand_over(self, held: Held) -> None:
+        """Let the application answer it."""
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or end."""
 
 
 class _Unheard:
@@ -64,12 +77,12 @@ class Held:
     """
 
     __slots__ = (
-        "_protocol", "authorization", "began", "body", "disconnected", "keep_alive", "length", "message_event", "more_body",
+        "_connection", "authorization", "began", "body", "disconnected", "keep_alive", "length", "message_event", "more_body",
         "response_complete", "response_started", "waiting_for_100_continue",
     )  # fmt: skip
 
-    def __init__(self, protocol: GuardedProtocol, fields: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
-        self._protocol = protocol
+    def __init__(self, connection: Connection, fields: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
+        self._connection = connection
         authorization = fields.get(b"authorization")
         self.authorization = None if authorization is None else authorization.decode("latin-1")
         self.length = int(fields[b"content-length"])
@@ -82,19 +95,19 @@ class Held:
 
     def hand_over(self) -> None:
         """Let the application answer."""
-        self._protocol.hand_over(self)
+        self._connection.hand_over(self)
 
     def answer(self, response: Response) -> None:
         """Send a whole answer, unless nobody is left to read it."""
         self.response_started = self.response_complete = True
         if self.disconnected:
             return
-        fields = [*self._protocol.server_state.default_headers, *response.raw_headers]
+        fields = [*self._connection.server_state.default_headers, *response.raw_headers]
         head = b"".join([b"%b: %b\r\n" % field for field in fields])
         end = b"" if self.keep_alive else _CLOSE
-        self._protocol.transport.write(
+        self._connection.transport.write(
             b"%b%b%b%b\r\n%b" % (STATUS_LINE[response.status_code], head, _SECURITY, end, bytes(response.body))
         )
         if not self.keep_alive:
-            self._protocol.transport.close()
-        self._protocol.on_response_complete()
+            self._connection.transport.close()
+        self._connection.on_response_complete()
