@@ -11,7 +11,8 @@ if another process appended after all, the group is hashed, packed and written a
 
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
 is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not. After a group
-with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index.
+with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index. A
+group is taken apart too where somebody else took from a stream that one of its requests takes from (`tlog.writing.advancing`).
 
 A COMMIT may wait for a standby without end. After ten seconds whoever waits is refused, and so is everybody who comes, until
 that COMMIT is done.
@@ -31,8 +32,10 @@ import structlog
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import to_microseconds
 from tlog.core.making.outcome import draft_outcome
-from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
+from tlog.errors import OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
+from tlog.storage.intake import FencedError
+from tlog.writing.advancing import advance_alone, contract
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import Cause
     from tlog.storage.appending import Append, AppendStore
+    from tlog.storage.intake import Advance
     from tlog.storage.rows import FoundEvent, State
     from tlog.writing.failover import Succession
 
@@ -65,6 +69,7 @@ class _Request(NamedTuple):
     done: asyncio.Future[Receipts]
     sender: Sender
     size: int
+    advances: Sequence[Advance]
 
 
 class _Place(NamedTuple):
@@ -100,6 +105,11 @@ class _Group:
     def event_ids(self) -> list[str]:
         """The eventIds of all requests."""
         return list(self._event_ids)
+
+    @property
+    def advances(self) -> list[Advance]:
+        """The steps of streams of all requests, in order."""
+        return [step for request in self.requests for step in request.advances]
 
     def has_room(self, events: int, size: int) -> bool:
         """Tell whether a request with so many events, of so many bytes, fits in too."""
@@ -271,18 +281,22 @@ class Appender:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
 
-    async def append(self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED, size: int = 0) -> Receipts:
+    async def append(
+        self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED, size: int = 0, advances: Sequence[Advance] = ()
+    ) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Args:
             drafts: what to append.
             sender: who sends them, which decides what is told of those that are known.
             size: about how many bytes they have, as far as the caller knows: large ones go into a group of their own.
+            advances: steps of streams that are made with them, or not at all; the last draft is the entry that says so.
 
         Raises:
             OverloadedError: too many events wait, the database is away, the clock is not to be believed, or the log is
                 closing.
             EventConflictError: one of the eventIds is logged with other content, or by somebody else.
+            IntakeFencedError: a stream is not where one of `advances` begins.
 
         """
         if not drafts:
@@ -291,7 +305,7 @@ class Appender:
         if self.gate is not None and drafts[0].event_id is not None:
             await self._pass(self.gate, len(drafts))
         self._now()  # a clock that is not to be believed refuses the request here, before the request waits
-        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
+        request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size, advances)
         if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
             self._waiting.append(_Group())
         self._waiting[-1].add(request)
@@ -450,7 +464,7 @@ class Appender:
             self._foreseen = group.end
             self._chain_ahead()
         if not group.repeats:
-            with suppress(DuplicateEventIdError):
+            with suppress(DuplicateEventIdError, FencedError):
                 try:
                     return await self._commit_quickly(store, group, ahead)
                 except OvertakenError:
@@ -461,6 +475,7 @@ class Appender:
         """Append everything in one transaction, in the hope that no eventId is known."""
         async with store.transaction(group.events, ahead) as append:
             said = await self._check(append)
+            await append.advance(contract(group.advances))
             rows = await group.chain(append.state, self._now())
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
@@ -522,11 +537,14 @@ class Appender:
             principals = await _principals(append, group, known)
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
-            conflicts: list[EventConflictError | None] = []
+            refusals: list[TlogError | None] = []
             for request in group.requests:
-                added, conflict = sort_out(request.drafts, known, fresh, request.sender, principals)
-                conflicts.append(conflict)
-                if conflict is None:
+                refusal: TlogError | None
+                added, refusal = sort_out(request.drafts, known, fresh, request.sender, principals)
+                if refusal is None and request.advances:
+                    refusal = await advance_alone(append, request.advances)
+                refusals.append(refusal)
+                if refusal is None:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
                     ordered += added
             rows = chain_drafts(append.state, ordered, self._now())
@@ -539,8 +557,8 @@ class Appender:
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
         return [
-            conflict or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
-            for request, conflict in zip(group.requests, conflicts, strict=True)
+            refusal or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
+            for request, refusal in zip(group.requests, refusals, strict=True)
         ]
 
 
