@@ -103,7 +103,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = False,
 ) -> None:
     """Serve the log over HTTP."""
-    _begin("serve", log_level)
+    begin("serve", log_level)
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
     if create and origin is None:
         refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
@@ -158,7 +158,7 @@ def seal(
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
     from tlog.lifecycle.running import run_sealing
 
-    _begin("seal", log_level)
+    begin("seal", log_level)
     run_service(run_sealing(locate(data, database, signer), interval, supervised=supervised))
 
 
@@ -185,7 +185,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
-    _begin("signer", log_level)
+    begin("signer", log_level)
 
     async def work() -> None:
         import asyncio
@@ -228,7 +228,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     run_service(work())
 
 
-def _begin(process: str, level: Level) -> None:
+def begin(process: str, level: Level) -> None:
     """Write lines from now on, as the processes that this one starts will from the same level on."""
     from tlog.cli.lines import begin
 
