@@ -45,7 +45,7 @@ ELSEWHERE = {
     "core/making/posting.py": "core/test_segment.py::test_a_segment_is_its_sorted_postings",
     # A taker on a real broker, as a whole.
     "demo/broker.py": "ingest/test_kafka.py::test_a_topic_is_taken_and_goes_on_where_the_log_is",
-    "cli/ingest.py": "ingest/test_kafka.py::test_the_command_takes_answers_and_ends_in_order",
+    "demo/stream.py": "ingest/test_kafka.py::test_the_demonstration_runs_to_its_end",
     "ingest/batches.py": "ingest/test_taking.py::test_what_is_no_event_is_a_dead_letter_and_the_next_goes_on",
     "ingest/comparing.py": "ingest/test_kafka.py::test_an_auditor_compares_topic_and_logs",
     "ingest/letters.py": "ingest/test_kafka.py::test_what_is_no_event_is_kept_and_told_and_forwarded",

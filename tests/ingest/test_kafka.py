@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -17,17 +18,18 @@ from streams import rivals, taken
 from streams import taking as steps_of
 from support import ORIGIN, ROOT, sample_events, tlog
 from tampering import check
-from topics import Topics, is_ready
+from topics import Topics
 
 from tlog.answering.export import export_static
 from tlog.cli.ingest import _compare as compare_topic
 from tlog.cli.ingest import _Topic as CompareTopic
 from tlog.cli.ingest import describe
 from tlog.core.entry import EventEntry, IntakeEntry, parse_entry
+from tlog.core.intake import raw_message
 from tlog.demo.broker import CLUSTER_ID, Broker
 from tlog.errors import IntakeFencedError, MalformedInputError, NotCheckedError, OperatorError, OverloadedError
 from tlog.ingest.decoding import Message, own_text
-from tlog.ingest.kafka import Forwarder, Kafka
+from tlog.ingest.kafka import Forwarder, Kafka, is_ready
 from tlog.ingest.letters import message_of, retry
 from tlog.ingest.metrics import Metrics, serve_metrics
 from tlog.ingest.preparing import Wishes
@@ -228,6 +230,23 @@ async def test_what_is_no_event_is_kept_and_told_and_forwarded(log, topics, topi
     assert [each["offset"] for each in values] == [1, 2, 3, 4, 5]
     assert [each.key for each in sent] == [b"0/%d" % offset for offset in range(1, 6)]
     assert all(each.keys() == {"digest", "offset", "partition", "pointer", "reason", "stream"} for each in values)
+
+
+async def test_messages_are_forwarded_whole_only_if_that_is_asked_for(log, topics, topic):
+    letters = f"{topic}-dead"
+    topics.make(letters)
+    topics.send(topic, [b"{not json"])
+    async with taking(log, topics, topic, forwarder=Forwarder(topics.bootstrap, letters, raw=True)) as (taker, _):
+        await until(lambda: taker.tally.next_offset == {0: 1})
+        async with asyncio.timeout(30):
+            while not all(each.forwarded for each in await list_dead_letters(Database(log.database))):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+    kafka = Kafka(topics.bootstrap, letters, ORIGIN)
+    kafka.describe()
+    kafka.begin({0: 0})
+    (sent,) = await until(lambda: kafka.fetch(10, 1).messages)
+    kafka.close()
+    assert base64.b64decode(json.loads(sent.value)["raw"]) == raw_message(None, b"{not json", [])
 
 
 async def test_partitions_that_are_added_are_taken_by_a_log_that_takes_all(log, topics, topic):
@@ -450,6 +469,13 @@ async def test_an_auditor_compares_topic_and_logs(log, topics, topic, directory)
     report = await compare(lines=letters)
     assert (report.exit_code, report.problems) == (3, [])
     assert "has its messages no more" in report.text()
+
+
+def test_the_demonstration_runs_to_its_end(topics):
+    """It has a broker of its own, as whoever runs it has."""
+    done = tlog("demo", "--kafka", "--events", 300)
+    assert "VERIFIED" in done.stdout
+    assert "one dead letter" in done.stdout
 
 
 async def test_metrics(log, topics, topic):

@@ -20,6 +20,7 @@ from tlog.cli.options import (
     LogLevel,
     SignerSocket,
     locate,
+    need_kafka,
     read_vkey,
 )
 from tlog.cli.output import exit_on_error, refuse, run, run_service
@@ -92,6 +93,9 @@ def kafka(  # noqa: PLR0917 - the options of a command line
         str | None,
         typer.Option(metavar="TOPIC", help="Send on where and why a message is no event, without the message."),
     ] = None,
+    forward_raw: Annotated[
+        bool, typer.Option("--forward-raw", help="Send the message too, where nobody can take it back.")
+    ] = False,
     accept_gap: Annotated[
         list[str] | None,
         typer.Option(metavar="P=N-M", help="Log that the messages N to M of partition P are lost; repeatable."),
@@ -111,6 +115,8 @@ def kafka(  # noqa: PLR0917 - the options of a command line
     begin("ingest", log_level)
     if action_map is not None and format_ is not Format.CLOUDEVENTS:
         refuse("--action-map goes with --format cloudevents")
+    if forward_raw and dead_letter_topic is None:
+        refuse("--forward-raw goes with --dead-letter-topic")
     actions = exit_on_error(lambda: _read_action_map(action_map))
     wishes = exit_on_error(
         lambda: _read_wishes(partitions, from_offset or [], accept_gap or [], beginning=from_beginning, end=from_end)
@@ -121,7 +127,7 @@ def kafka(  # noqa: PLR0917 - the options of a command line
         import asyncio
         import signal
 
-        _need_library()
+        need_kafka()
         from tlog.ingest.kafka import Forwarder, Kafka
         from tlog.ingest.metrics import Metrics, serve_metrics
         from tlog.ingest.serving import Options, take
@@ -130,7 +136,9 @@ def kafka(  # noqa: PLR0917 - the options of a command line
         config = {} if kafka_config is None else read_kafka_config(kafka_config)
         source = Kafka(bootstrap, topic, location.directory.verifier().name, config)
         figures = Metrics(source)
-        forwarder = None if dead_letter_topic is None else Forwarder(bootstrap, dead_letter_topic, config)
+        forwarder = None
+        if dead_letter_topic is not None:
+            forwarder = Forwarder(bootstrap, dead_letter_topic, config, raw=forward_raw)
         limits = Limits(batch, linger, in_flight, max_refused)
         with ExitStack() as stack:
             if metrics is not None:
@@ -149,20 +157,6 @@ def _read_action_map(path: Path | None) -> Mapping[str, str] | None:
     from tlog.ingest.cloudevents import read_actions
 
     return None if path is None else read_actions(path.read_bytes())
-
-
-def _need_library() -> None:
-    """Check that the library for Kafka is there.
-
-    Raises:
-        OperatorError: it is not.
-
-    """
-    from importlib.util import find_spec
-
-    if find_spec("confluent_kafka") is None:
-        message = "taking from Kafka needs a library that is not installed; run pip install 'tlog-audit[kafka]'"
-        raise OperatorError(message)
 
 
 def _read_wishes(
@@ -507,7 +501,7 @@ def _compare(logs: Sequence[str], vkeys: Sequence[str], topic: _Topic) -> Compar
 def _compare_topic(
     report: Compared, said: Sequence[Said], topic: _Topic, bootstrap: str
 ) -> dict[bytes, tuple[int, int]]:
-    _need_library()
+    need_kafka()
     from tlog.checking.topic import check_marks, parse_letters, ranges_of
     from tlog.ingest.comparing import read_topic
     from tlog.ingest.decoding import decoder_of

@@ -25,8 +25,9 @@ from tlog.cli.options import (
     PostgresUser,
     SignerSocket,
     locate,
+    need_kafka,
 )
-from tlog.cli.output import refuse, run, run_service, say
+from tlog.cli.output import exit_on_error, refuse, run, run_service, say
 from tlog.errors import KeyMismatchError
 from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now, version
 from tlog.server.guard.public import Public
@@ -42,10 +43,21 @@ def demo(
     events: Annotated[int, typer.Option(min=100, help="How many events of the hospital's day to append.")] = 10_000,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's directory for a look around.")] = False,
+    kafka: Annotated[
+        bool,
+        typer.Option(
+            "--kafka", help="Through a topic of a real broker instead; needs Java, Maven and tlog-audit[kafka]."
+        ),
+    ] = False,
 ) -> None:
     """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
     from tlog.demo.story import run_demo
 
+    if kafka:
+        exit_on_error(need_kafka)
+        from tlog.demo.stream import run_stream_demo
+
+        raise typer.Exit(run_stream_demo(events, keep=keep))
     raise typer.Exit(run_demo(events, keep=keep))
 
 

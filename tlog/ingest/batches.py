@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tlog.ingest.decoding import Message, TextOf
 
 MAX_KEPT_SIZE: Final = 1 << 20
+_ID_SIZE: Final = 16
 _MAX_NAME: Final = 128  # of through whom an event came in, which the size of an event leaves room for
 
 
@@ -133,17 +134,20 @@ class Batch:
     def request(self) -> tuple[list[DraftEntry], list[Advance]]:
         """Return what is appended: the drafts of events and of the intake, and how far the partitions are taken with them."""
         stream, logged, letters = self._maker.stream, dict.fromkeys(self.ends, 0), list[DeadLetter]()
-        drafts: list[DraftEntry] = []
+        drafts = [each for each in self._results if not isinstance(each, Refusal)]
+        # All in one go: to read them one by one costs several times as much.
+        ids = bytes.fromhex("".join([str(draft.event_id) for draft in drafts]).replace("-", ""))
         marks: list[bytes] = []
+        at = 0
         for number, (message, result) in enumerate(zip(self._messages, self._results, strict=True)):
-            partition, offset = message.partition, message.offset
+            partition = message.partition
             if isinstance(result, Refusal):
                 letters.append(self._letter(number, message, result))
-                marks.append(refused_mark(partition, offset, letters[-1].digest))
+                marks.append(refused_mark(partition, message.offset, letters[-1].digest))
             else:
-                drafts.append(result)
                 logged[partition] += 1
-                marks.append(logged_mark(partition, offset, bytes.fromhex(str(result.event_id).replace("-", ""))))
+                marks.append(logged_mark(partition, message.offset, ids[at : at + _ID_SIZE]))
+                at += _ID_SIZE
         parts, steps = [], []
         for partition, end in self.ends.items():
             start, own = self.starts[partition], [each for each in letters if each.partition == partition]

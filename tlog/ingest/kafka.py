@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from tlog.core.intake import stream_name
 from tlog.core.strict import encode_base64url
@@ -355,9 +355,17 @@ class Kafka:
 
 
 class Forwarder:
-    """Sends what is no event to another topic: where it is and why, without the message itself."""
+    """Sends what is no event to another topic: where it is and why.
 
-    def __init__(self, bootstrap: str, topic: str, config: Mapping[str, str] | None = None) -> None:
+    Attributes:
+        raw: whether the message itself goes there as well, where nobody can take it back.
+
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, config: Mapping[str, str] | None = None, *, raw: bool = False
+    ) -> None:
+        self.raw = raw
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -380,3 +388,37 @@ class Forwarder:
         for key, value in letters:
             self._producer.produce(self._topic, value, key, on_delivery=delivered)
         return self._producer.flush(2 * _PATIENCE) == 0 and not failed
+
+
+# --- What demonstrations and tests need of a broker ----------------------------------------------------------------------
+
+
+def is_ready(bootstrap: str) -> bool:
+    """Tell whether a broker answers."""
+    try:
+        AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=2)
+    except KafkaException:
+        return False
+    return True
+
+
+def fill_topic(bootstrap: str, topic: str, partitions: int, values: Sequence[bytes]) -> None:
+    """Make a topic and send messages to all of its partitions in turn.
+
+    Raises:
+        OverloadedError: the broker does not take them.
+
+    """
+    admin, producer = (
+        AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}),
+        Producer({"bootstrap.servers": bootstrap}),
+    )
+    with suppress(KafkaException, TimeoutError):  # what is sent shows whether it is there
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(_PATIENCE)
+    for number, value in enumerate(values):
+        producer.produce(topic, value, partition=number % partitions)
+        if number % 1_000 == 0:
+            producer.poll(0)
+    if producer.flush(3 * _PATIENCE):
+        message = "the broker does not take what is sent to it"
+        raise OverloadedError(message)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from base64 import b64encode
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,7 +24,7 @@ from tlog.lifecycle.life import living
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import SERVICES_PATIENCE, running
 from tlog.location import DEFAULT_INTERVAL, tune_memory, version
-from tlog.storage.intake import IntakeStore
+from tlog.storage.intake import IntakeStore, list_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tlog.ingest.taking import Limits
     from tlog.lifecycle.opening import Log
     from tlog.location import Location, Sealing
+    from tlog.storage.database import Database
 
 _LEAD_SECONDS: Final = 1.0
 _SAY_SECONDS: Final = 5.0
@@ -233,16 +235,16 @@ class _Process:
             while True:
                 await asyncio.sleep(_FORWARD_SECONDS)
                 with suppress(OverloadedError):
-                    await _forward_some(store, forwarder)
+                    await _forward_some(self._log.database, store, forwarder)
         finally:
             await store.close()
 
 
-async def _forward_some(store: IntakeStore, forwarder: Forwarder) -> None:
+async def _forward_some(database: Database, store: IntakeStore, forwarder: Forwarder) -> None:
     letters: list[tuple[bytes, bytes]] = []
     waiting = await store.unforwarded(_FORWARDED_AT_ONCE)
     for partition, offset, reason, pointer, digest in waiting:
-        value = {
+        value: dict[str, object] = {
             "digest": encode_base64url(digest).decode(),
             "offset": offset,
             "partition": partition,
@@ -250,6 +252,9 @@ async def _forward_some(store: IntakeStore, forwarder: Forwarder) -> None:
             "reason": reason,
             "stream": store.stream,
         }
+        if forwarder.raw:
+            (letter,) = await list_dead_letters(database, store.stream, partition, offset, raw=True)
+            value["raw"] = None if letter.raw is None else b64encode(letter.raw).decode()
         letters.append((f"{partition}/{offset}".encode(), msgspec.json.encode(value)))
     if not letters:
         return

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psycopg
 from confluent_kafka import Producer
 from make_events import make_events
-from topics import Topics, is_ready
+from topics import Topics
 
 from benchmarks.appending import HTTP, append_over_http
 from benchmarks.machine import ROOT, Usage, children, median_of, memory_mb, per_event
 from benchmarks.service import checked, scratch, tlog
 from tlog.demo.broker import Broker
+from tlog.ingest.kafka import is_ready
 from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:

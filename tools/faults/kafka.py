@@ -7,6 +7,7 @@ twice. Each intake says which range of messages it took, and that is compared wi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import random
 import subprocess
@@ -19,13 +20,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from topics import Topics, is_ready
+from topics import Topics
 
 from faults.gate import NotHereError
-from faults.service import ROOT, Source, embedded, kill_postgres, make_log, run_tlog
+from faults.service import ROOT, Source, kill_postgres, make_log, run_tlog
 from tlog.core.entry import IntakeEntry, parse_entry
 from tlog.demo.broker import Broker
-from tlog.errors import NotCheckedError
+from tlog.errors import EmbeddedPostgresError, NotCheckedError
+from tlog.ingest.kafka import is_ready
+from tlog.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,9 +100,11 @@ class _Trial:
         self._program = program + _MAIN
         self._rivals = rivals
         self._data = run.directory / "data"
+        self._postgres = EmbeddedPostgres(self._data / "postgres")
         self._rng = random.Random(1)  # noqa: S311 - repeatable chance, no secrets
         self._ended: list[int] = []
-        self._takers: list[subprocess.Popen[bytes]] = []
+        self._takers: dict[subprocess.Popen[bytes], Path] = {}  # and what each says
+        self._numbers = itertools.count()
 
     def run(self, kills: Counter[str]) -> Figures:
         """Return what happened."""
@@ -109,6 +114,7 @@ class _Trial:
         except NotCheckedError as error:
             raise NotHereError(str(error)) from None
         with broker, _log_of_ones_own(self._data):
+            self._postgres.start()
             topics = Topics(broker.bootstrap)
             topics.make(_TOPIC, _PARTITIONS)
             producing = _Producing(broker.bootstrap)
@@ -118,7 +124,8 @@ class _Trial:
             self._rng.shuffle(victims)
             for number, victim in enumerate(victims):
                 self._keep_two(broker.bootstrap)
-                time.sleep(self._rng.uniform(0.3, 1.5))
+                self._wait_at_work(broker.bootstrap)
+                time.sleep(self._rng.uniform(0, 0.5))
                 self._kill(victim, broker)
                 self._run.progress(number + 1, len(victims) + 1)
             producing.end()
@@ -133,32 +140,55 @@ class _Trial:
     def _begin(self, bootstrap: str, *options: str) -> None:
         command = [sys.executable, "-c", self._program, "ingest", "kafka", "--data", str(self._data)]
         command += ["--bootstrap", bootstrap, "--topic", _TOPIC, "--sealing", "elsewhere", "--linger", "0.05"]
-        command += ["--batch", str(self._rng.choice([17, 50, 113])), "--log-level", "error", *options]
-        said = (self._run.directory / f"taker-{len(self._ended)}-{len(self._takers)}.said").open("wb")
-        with said:
-            self._takers.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said))
+        command += ["--batch", str(self._rng.choice([17, 50, 113])), *options]
+        path = self._run.directory / f"taker-{next(self._numbers)}.said"
+        with path.open("wb") as said:
+            self._takers[subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)] = path
 
     def _keep_two(self, bootstrap: str) -> None:
         """Start a taker for each that has ended, as a supervisor does."""
         self._ended += [code for taker in self._takers if (code := taker.poll()) is not None]
-        self._takers = [taker for taker in self._takers if taker.poll() is None]
+        self._takers = {taker: said for taker, said in self._takers.items() if taker.poll() is None}
         while len(self._takers) < self._rivals:
             self._begin(bootstrap)
 
     def _kill(self, victim: str, broker: Broker) -> None:
         if victim == "taker":
-            taker = self._rng.choice(self._takers)
+            taker = self._rng.choice([*self._takers])
             taker.kill()
             taker.wait()
         elif victim == "postgres":
             kill_postgres(self._data)
             time.sleep(0.3)
-            with embedded(self._data):
-                pass
+            self._start_postgres()
         else:
             broker.kill()
             time.sleep(0.3)
             broker.start()
+
+    def _start_postgres(self) -> None:
+        """Start PostgreSQL, which the takers that live try as well: one start may meet another one's."""
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                self._postgres.start_again()
+            except (EmbeddedPostgresError, OSError):
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(0.5)
+            else:
+                return
+
+    def _wait_at_work(self, bootstrap: str) -> None:
+        """Wait until each taker has begun, or ended, and the log gets more: what is killed at its start shows nothing."""
+        deadline, before = time.monotonic() + _SECONDS, sum(self._next_offsets().values())
+        while not (
+            all(taker.poll() is not None or b'"positions"' in said.read_bytes() for taker, said in self._takers.items())
+            and sum(self._next_offsets().values()) > before
+        ):
+            assert time.monotonic() < deadline, "the takers take nothing"
+            if all(taker.poll() is not None for taker in self._takers):
+                self._keep_two(bootstrap)
+            time.sleep(0.1)
 
     def _wait_opened(self) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -179,11 +209,17 @@ class _Trial:
         return 0
 
     def _next_offsets(self) -> dict[int, int]:
-        with embedded(self._data) as postgres, psycopg.connect(postgres.conninfo(user="postgres")) as admin:
-            return dict(admin.execute("SELECT partition, next_offset FROM tlog.intake").fetchall())
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                with psycopg.connect(self._postgres.conninfo(user="postgres")) as admin:
+                    return dict(admin.execute("SELECT partition, next_offset FROM tlog.intake").fetchall())
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, "PostgreSQL does not answer"
+                time.sleep(0.2)
 
     def _figures(self, committed: dict[tuple[int, int], str], producing: _Producing) -> Figures:
-        with embedded(self._data) as postgres, psycopg.connect(postgres.conninfo(user="postgres")) as admin:
+        with psycopg.connect(self._postgres.conninfo(user="postgres")) as admin:
             rows = admin.execute("SELECT event_id::text, entry FROM tlog.leaf ORDER BY index").fetchall()
         logged = {event_id for event_id, _ in rows if event_id is not None}
         receipts = Counter[tuple[int, int]]()

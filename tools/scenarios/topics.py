@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka import admin as library
 
 if TYPE_CHECKING:
@@ -21,22 +21,37 @@ class Topics:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.admin: Any = _admin.AdminClient({"bootstrap.servers": bootstrap})
+        self._deleted: dict[str, str | None] = {}
+        self.admin: Any = _admin.AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def make(self, name: str, partitions: int = 1, **config: str) -> None:
         """Make a topic, and wait until the broker tells of it; of one that was deleted a moment ago this takes a while."""
         new = _admin.NewTopic(
             name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()}
         )
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            try:
-                self.admin.create_topics([new])[name].result(_SECONDS)
-                break
-            except (KafkaException, TimeoutError):  # the one of that name is still being deleted, or the broker is busy
-                assert time.monotonic() < deadline, f"the topic {name} cannot be made"
-                time.sleep(0.1)
+        deadline, asked = time.monotonic() + _SECONDS, False
+        while not self._try_to_make(new, name, asked=asked):
+            assert time.monotonic() < deadline, f"the topic {name} cannot be made"
+            time.sleep(0.1)
+            asked = True
         self._wait(name, partitions)
+
+    def _try_to_make(self, new: Any, name: str, *, asked: bool) -> bool:  # noqa: ANN401 - the library's
+        """Tell whether a topic is made; a broker that has just begun lets a request wait, and may have obeyed it."""
+        try:
+            self.admin.create_topics([new], request_timeout=5, operation_timeout=5)[name].result(10)
+        except KafkaException as error:
+            exists = error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+            return exists and asked and self._id_of(name) not in {None, self._deleted.get(name)}
+        except TimeoutError:
+            return False
+        return True
+
+    def _id_of(self, name: str) -> str | None:
+        try:
+            return str(self.admin.describe_topics(TopicCollection([name]))[name].result(_SECONDS).topic_id)
+        except (KafkaException, TimeoutError):
+            return None
 
     def _wait(self, name: str, partitions: int) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -52,6 +67,7 @@ class Topics:
 
     def make_again(self, name: str, partitions: int = 1) -> None:
         """Delete a topic and make another one of its name."""
+        self._deleted[name] = self._id_of(name)
         self.admin.delete_topics([name])[name].result(_SECONDS)
         self.make(name, partitions)
 
@@ -105,12 +121,3 @@ class Topics:
             producer.produce(name, value, partition=0)
         producer.flush(_SECONDS)
         return producer
-
-
-def is_ready(bootstrap: str) -> bool:
-    """Tell whether a broker answers."""
-    try:
-        _admin.AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=2)
-    except KafkaException:
-        return False
-    return True
