@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import random
 import string
+from datetime import datetime
 
 import pytest
+from cloudevents.core.bindings import kafka
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
 from support import sample_events
 
 from tlog.core.making.parsing import parse_event
@@ -24,6 +28,7 @@ EVENT = {
     "authid": "n.varga",
     "authtype": "user",
     "sequence": "42",
+    "datacontenttype": "application/json",
     "data": {"ward": "B", "n": 1.5},
     "traceparent": "00-1",
 }
@@ -34,10 +39,13 @@ def structured(event, content_type="application/cloudevents+json; charset=utf-8"
     return Message(0, 0, None, json.dumps(event).encode(), [(b"content-type", content_type.encode())])
 
 
-def binary(event, data=..., content_type="application/json"):
+def binary(event, data=..., content_type=None):
     value = json.dumps(event.get("data")).encode() if data is ... else data
-    headers = [(f"ce_{name}".encode(), str(each).encode()) for name, each in event.items() if name != "data"]
-    return Message(0, 0, None, value, [*headers, (b"content-type", content_type.encode())])
+    kind = event.get("datacontenttype", "application/json") if content_type is None else content_type
+    headers = [
+        (f"ce_{name}".encode(), str(each).encode()) for name, each in event.items() if not name.startswith("data")
+    ]
+    return Message(0, 0, None, value, [*headers, (b"content-type", kind.encode())])
 
 
 def made(message, decoder=DECODER):
@@ -152,7 +160,7 @@ def test_what_is_no_cloud_event(message, words):
 )
 def test_data_of_any_kind_is_kept(value, kind, data):
     metadata = made(binary(EVENT, value, kind))["metadata"]
-    assert {name: each for name, each in metadata.items() if name.startswith("data")} == data
+    assert {name: each for name, each in metadata.items() if name in {"data", "data_base64"}} == data
 
 
 def test_actions_of_ones_own_come_first():
@@ -174,18 +182,42 @@ def random_event(rng):
         "source": f"/{rng.randrange(99)}",
         "type": f"a.{rng.choice(['viewed', 'created'])}",
     }
-    event |= {"time": f"2026-11-{rng.randrange(10, 28)}T05:11:59.{rng.randrange(1000):03}Z", "authid": text()}
+    event |= {
+        "datacontenttype": "application/json",
+        "time": f"2026-11-{rng.randrange(10, 28)}T05:11:59.{rng.randrange(1000):03}Z",
+        "authid": text(),
+    }
     event["data"] = rng.choice([{"a": rng.randrange(10**6), "b": [text(), None, True]}, {"c": text()}])
     if rng.random() < 0.5:
         event["subject"] = f"{rng.choice('abc')}/{text()}"
     return event
 
 
-@pytest.mark.parametrize("count", [500])
-def test_both_modes_make_the_same_event(count):
-    rng = random.Random(1)
-    for _ in range(count):
+def message_of(sent):
+    return Message(0, 0, None, sent.value, [(name.encode(), value) for name, value in sent.headers.items()])
+
+
+def test_what_the_official_sdk_sends_is_the_same_event_in_both_modes():
+    rng, form = random.Random(1), JSONFormat()
+    for _ in range(2_000):
         event = random_event(rng)
-        one, other = made(structured(event)), made(binary(event))
+        attributes = {name: value for name, value in event.items() if name != "data"}
+        moment = datetime.fromisoformat(event["time"])
+        official = CloudEvent({**attributes, "time": moment}, event["data"])
+        sent = kafka.to_structured(official, form), kafka.to_binary(official, form)
+        one, other = (made(message_of(each)) for each in sent)
         assert one == other
-        assert one["metadata"] == event
+        assert datetime.fromisoformat(one["metadata"].pop("time")) == moment
+        assert one["metadata"] == {name: value for name, value in event.items() if name != "time"}
+
+
+def test_the_official_sdk_reads_what_these_tests_send():
+    rng, form = random.Random(2), JSONFormat()
+    for _ in range(500):
+        event = random_event(rng)
+        for mode in (structured, binary):
+            message = mode(event)
+            headers = {name.decode(): value for name, value in message.headers}
+            read = kafka.from_kafka(kafka.KafkaMessage(headers, None, message.value), form)
+            attributes = {**read.get_attributes(), "time": event["time"]}
+            assert {**attributes, "data": read.get_data()} == event

@@ -100,7 +100,8 @@ class CloudEvents:
             MalformedInputError: the message is no CloudEvent, or nothing says its time, action or actor.
 
         """
-        kind = next((each or b"" for name, each in headers if name.lower() == b"content-type"), b"").lower()
+        content_type = next((each or b"" for name, each in headers if name.lower() == b"content-type"), b"")
+        kind = content_type.lower()
         if kind.startswith(_BATCH):
             rule = "a batch of CloudEvents; send each in a message of its own"
             raise MalformedInputError(rule)
@@ -119,6 +120,8 @@ class CloudEvents:
         _check(attributes)
         if value is not None and _is_own(value):
             return value
+        if content_type:
+            attributes["datacontenttype"] = content_type.decode("latin-1")
         return self._map(attributes | _data_of(value, kind.decode("latin-1")))
 
     def _structured(self, text: bytes) -> bytes:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import uuid
+from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,12 +109,12 @@ class _Trial:
 
     def run(self, kills: Counter[str]) -> Figures:
         """Return what happened."""
-        broker = Broker(self._run.directory / "broker", is_ready)
-        try:
-            broker.start()
-        except NotCheckedError as error:
-            raise NotHereError(str(error)) from None
-        with broker, _log_of_ones_own(self._data):
+        with contextlib.ExitStack() as stack:
+            try:
+                broker = stack.enter_context(Broker(self._run.directory / "broker", is_ready))
+            except NotCheckedError as error:
+                raise NotHereError(str(error)) from None
+            stack.enter_context(_log_of_ones_own(self._data))
             self._postgres.start()
             topics = Topics(broker.bootstrap)
             topics.make(_TOPIC, _PARTITIONS)
@@ -222,15 +223,17 @@ class _Trial:
         with psycopg.connect(self._postgres.conninfo(user="postgres")) as admin:
             rows = admin.execute("SELECT event_id::text, entry FROM tlog.leaf ORDER BY index").fetchall()
         logged = {event_id for event_id, _ in rows if event_id is not None}
+        offsets = {
+            number: sorted(at for partition, at in committed if partition == number) for number in range(_PARTITIONS)
+        }
         receipts = Counter[tuple[int, int]]()
         for event_id, data in rows:
             entry = parse_entry(bytes(data)) if event_id is None else None
             if isinstance(entry, IntakeEntry):
                 for part in entry.intake.partitions:
-                    within = [
-                        place for place in committed if place[0] == part.partition and part.start <= place[1] < part.end
-                    ]
-                    receipts.update(within)
+                    own = offsets[part.partition]
+                    within = own[bisect_left(own, part.start) : bisect_left(own, part.end)]
+                    receipts.update((part.partition, offset) for offset in within)
         checked = run_tlog("fsck", "--data", self._data)
         return {
             "committed": len(committed),
