@@ -268,7 +268,7 @@ def release(  # noqa: PLR0917 - the options of a command line
         from tlog.lifecycle.running import running
         from tlog.storage.intake import IntakeStore
 
-        async with open_log(locate(data, database, signer), sealing="elsewhere") as log, running(log):
+        async with open_log(locate(data, database, signer)) as log, running(log):
             store = IntakeStore(log.database, "")
             try:
                 found = [each for each in await store.all() if each.stream.split("/")[1] == topic and not each.released]

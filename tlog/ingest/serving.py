@@ -93,6 +93,7 @@ async def take(
     topic = await asyncio.to_thread(kafka.describe)
     await asyncio.to_thread(kafka.check_retention)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, kafka.close)
         log = await stack.enter_async_context(open_log(location, interval=options.interval, sealing=options.sealing))
         store = IntakeStore(log.database, topic.stream)
         stack.push_async_callback(store.close)
@@ -191,8 +192,7 @@ class _Process:
             for each in (waiting, *beside):
                 each.cancel()
             await asyncio.wait([taking, waiting, *beside])
-            self._kafka.commit(self._taker.tally.next_offset)
-            await asyncio.to_thread(self._kafka.close)
+            await asyncio.to_thread(self._kafka.commit, dict(self._taker.tally.next_offset))
         for each in (taking, *ended):
             await each
 

@@ -199,7 +199,9 @@ class _Trial:
 
     def _wait(self, bootstrap: str, committed: dict[tuple[int, int], str]) -> int:
         """Wait until all that was committed is taken; return whether it is."""
-        ends = {partition: max(offset for at, offset in committed if at == partition) + 1 for partition, _ in committed}
+        ends: dict[int, int] = {}
+        for partition, offset in committed:
+            ends[partition] = max(offset + 1, ends.get(partition, 0))
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:
             at = self._next_offsets()
