@@ -232,7 +232,7 @@ GATES: tuple[Gate, ...] = (
         kafka.measure,
         {
             **dict.fromkeys(
-                ("duplicate_receipts", "missing", "without_receipt", "aborted_logged", "fsck"), NONE
+                ("duplicate_receipts", "missing", "without_receipt", "aborted_logged", "other_ends", "fsck"), NONE
             ),
             "caught_up": Bound("=", 1),
             "committed": Bound(">=", 1_000),

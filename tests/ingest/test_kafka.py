@@ -61,7 +61,8 @@ def topics(module_directory):
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch):
-    """The topic is looked at more often than every five seconds."""
+    """The topic is looked at more often than every five seconds, and its broker does not begin anew."""
+    monkeypatch.setattr("tlog.ingest.kafka._SETTLE_SECONDS", 0.2)
     monkeypatch.setattr("tlog.ingest.kafka._LOOK_SECONDS", 0.3)
 
 

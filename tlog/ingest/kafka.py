@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 10.0
 _LOOK_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 5.0  # in which a broker that begins anew knows where its partitions end
 _OWN: Final = {
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
@@ -210,14 +211,18 @@ class Kafka:
             raise self._named(error) from None
 
     def check_positions(self, positions: Mapping[int, int]) -> None:
-        """Check that the cluster has what comes next.
+        """Check that the cluster has what comes next; one that has just begun may know of less for a moment.
 
         Raises:
             OperatorError: it was removed before it was taken, or the cluster has less than was taken.
             OverloadedError: no broker answers.
 
         """
-        for number, (first, end) in self.bounds([*positions]).items():
+        bounds, deadline = self.bounds([*positions]), time.monotonic() + _SETTLE_SECONDS
+        while any(positions[number] > end for number, (_, end) in bounds.items()) and time.monotonic() < deadline:
+            time.sleep(_SETTLE_SECONDS / 10)
+            bounds = self.bounds([*positions])
+        for number, (first, end) in bounds.items():
             position = positions[number]
             if position < first:
                 message = (

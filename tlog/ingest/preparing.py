@@ -15,7 +15,7 @@ from tlog.errors import MalformedInputError, OperatorError
 from tlog.storage.intake import Advance
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tlog.ingest.kafka import Bounds
     from tlog.storage.intake import Taken
@@ -188,7 +188,7 @@ async def release(appender: Appender, stream: str, decoder: str, taken: Sequence
         await appender.append([draft_intake(stream, decoder, parts, [])], advances=steps)
 
 
-async def check_table(stream: str, taken: Sequence[Taken], newest: AsyncIterator[bytes]) -> None:
+def check_table(stream: str, taken: Sequence[Taken], newest: Iterable[bytes]) -> None:
     """Compare how far the table says that a stream is taken with the newest entries of the log; older ones `tlog fsck` compares.
 
     Raises:
@@ -196,7 +196,7 @@ async def check_table(stream: str, taken: Sequence[Taken], newest: AsyncIterator
 
     """
     left = {each.partition: each for each in taken}
-    async for data in newest:
+    for data in newest:
         entry = parse_entry(data)
         if not isinstance(entry, IntakeEntry) or entry.intake.stream != stream:
             continue

@@ -130,9 +130,9 @@ async def _lead(store: IntakeStore, stopped: asyncio.Event) -> bool:
 
 async def _prepare(log: Log, store: IntakeStore, kafka: Kafka, topic: Topic, options: Options) -> Plan:
     """Decide what is taken, and log what is new of it."""
-    taken = await store.taken()
+    taken, said = await store.taken_and_said(_COMPARED)
     _check_streams(topic.stream, await store.unreleased())
-    await check_table(topic.stream, taken, store.last_entries(_COMPARED))
+    check_table(topic.stream, taken, said)
     bounds = await asyncio.to_thread(kafka.bounds, sorted(topic.partitions))
     planned = plan(options.wishes, topic.partitions, taken, bounds)
     if planned.new:

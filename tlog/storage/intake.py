@@ -13,7 +13,7 @@ from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from tlog.storage.database import Database
 
@@ -171,13 +171,18 @@ class IntakeStore:
         """Return all streams from which something is still taken."""
         return {each.stream for each in await self.all() if not each.released}
 
-    async def last_entries(self, most: int) -> AsyncIterator[bytes]:
-        """Yield the intakes among the last `most` entries, the newest first."""
+    async def taken_and_said(self, most: int) -> tuple[list[Taken], list[bytes]]:
+        """Return how far the partitions of the stream are taken, and the intakes among the last `most` entries, newest first.
+
+        Both are of one moment: another process may be taking from the stream.
+        """
         connection = await self._connected()
         with translated():
-            cursor = await connection.execute(QUERIES["find_last_intakes"], {"most": most}, binary=True)
-            for (entry,) in await cursor.fetchall():
-                yield entry
+            async with connection.transaction():
+                await connection.execute(QUERIES["one_moment"])
+                taken = [each for each in await read_intakes(connection) if each.stream == self.stream]
+                cursor = await connection.execute(QUERIES["find_last_intakes"], {"most": most}, binary=True)
+                return taken, [entry for (entry,) in await cursor.fetchall()]
 
     async def unforwarded(self, most: int) -> list[tuple[int, int, str, str, bytes]]:
         """Return (partition, offset, reason, pointer, digest) of dead letters that were not forwarded, oldest first."""

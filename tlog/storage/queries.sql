@@ -718,6 +718,10 @@ FROM unnest(
     %(digests)s::bytea[], %(salts)s::bytea[], %(raws)s::bytea[], %(forwardeds)s::boolean[]
 ) AS refused (stream, partition, message_offset, refused_at, reason, pointer, digest, salt, raw, forwarded);
 
+-- name: one_moment
+-- Lets all statements of a transaction see one moment, for a taker.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+
 -- name: find_last_intakes
 -- Returns the intakes among the last entries, the newest first, for a taker, which compares them with what the table says.
 SELECT leaf.entry FROM tlog.leaf
