@@ -28,7 +28,7 @@ from tlog.ingest.decoding import Message
 from tlog.ingest.taking import Fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _PATIENCE: Final = 10.0
 _LOOK_SECONDS: Final = 5.0
@@ -255,11 +255,15 @@ class Kafka:
         """
         messages: list[Message] = []
         ends: dict[int, int] = {}
+        taken: dict[int, int] = {}
         for each in self._consumer.consume(most, seconds):
             error = each.error()
             if error is None:
-                headers = [(name.encode(), content) for name, content in each.headers() or ()]
-                messages.append(Message(each.partition(), each.offset(), each.key(), each.value(), headers))
+                named = each.headers()
+                headers = [(name.encode(), content) for name, content in named] if named else ()
+                message = Message(each.partition(), each.offset(), each.key(), each.value(), headers)
+                messages.append(message)
+                taken[message.partition] = message.offset + 1
             elif error.code() == _END:
                 ends[each.partition()] = each.offset()
             else:
@@ -268,9 +272,9 @@ class Kafka:
                     self._check_offsets()
         if messages:
             self.connected = True
-        self._positions |= {message.partition: message.offset + 1 for message in messages}
+        self._positions |= taken
         self._positions |= {number: end for number, end in ends.items() if end > self._positions.get(number, end)}
-        self._note_stalls(messages, ends)
+        self._note_stalls(taken, ends)
         return Fetched(messages, ends)
 
     def _check_offsets(self) -> None:
@@ -299,10 +303,10 @@ class Kafka:
         except OverloadedError:
             return None
 
-    def _note_stalls(self, messages: Sequence[Message], ends: Mapping[int, int]) -> None:
+    def _note_stalls(self, taken: Collection[int], ends: Mapping[int, int]) -> None:
         """Note since when partitions have messages after the end that may be read: an open transaction holds these up."""
-        for message in messages:
-            self._stalled.pop(message.partition, None)
+        for number in taken:
+            self._stalled.pop(number, None)
         for number, end in ends.items():
             _, last = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
             if last > end:

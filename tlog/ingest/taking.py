@@ -220,8 +220,8 @@ class Taker:
 
     def _note_ends(self, fetched: Fetched) -> None:
         now = time.monotonic()
-        for message in fetched.messages:
-            self._ends.pop(message.partition, None)
+        for partition in {message.partition for message in fetched.messages}:
+            self._ends.pop(partition, None)
         for partition, end in fetched.ends.items():
             before = self._ends.get(partition)
             self._ends[partition] = end, now if before is None else before[1]

@@ -49,6 +49,7 @@ def kafka(seconds: float, events: int, parent: Path | None) -> dict[str, Any]:
     return {
         "what": f"{events:,} events in {_PARTITIONS} partitions; broker, PostgreSQL, taker and sealing on the same machine",
         "http_events_per_second": rate,
+        "http_cpu_us_per_event": over_http["cpu_us_per_event"],
         "filled": {**filled, "of_http": round(filled["events_per_second"] / rate, 3)},
         "producing": produced,
     }
