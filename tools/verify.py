@@ -512,6 +512,18 @@ REPORTS = {  # of outcomes, by their kind
     "started": {"instance": INSTANCE, "version": re.compile("[0-9A-Za-z.+-]{1,64}")},
     "stopped": {"instance": INSTANCE},
 }
+OFFSET = range(1 << 53)
+PART = {"from": OFFSET, "logged": OFFSET, "lost?": True, "partition": range(1 << 31), "refused": OFFSET}
+INTAKE = {
+    "format": re.compile("[a-z-]{1,32}"),
+    "keys": [str],
+    "loggedAt": str,
+    "partitions": [PART | {"released?": True, "to": OFFSET}],
+    "root": re.compile(HASH_TEXT),
+    "stream": re.compile("kafka:[A-Za-z0-9_.-]{1,64}/[A-Za-z0-9_.-]{1,249}/[A-Za-z0-9_-]{22}"),
+    "type": "intake",
+    "v": 1,
+}
 
 
 def public_key(kind: str, value: str) -> bytes:
@@ -549,8 +561,10 @@ def parse_entry(data: bytes) -> dict[str, Any]:
     check_date(str(logged_at))
     form = {"event": {}, "index-keys": INDEX_KEYS, "index": INDEX}.get(str(kind)) if version == 1 else None
     if form is None:
-        outcome = parse_outcome(entry) if (kind, version) == ("outcome", 1) else {"known": False}
-        return {"type": kind, "v": version, "loggedAt": logged_at} | outcome | parse_unknown(entry)
+        said: dict[str, Any] = {"known": False}
+        if (kind, version) in (("outcome", 1), ("intake", 1)):
+            said = parse_outcome(entry) if kind == "outcome" else parse_intake(entry)
+        return {"type": kind, "v": version, "loggedAt": logged_at} | said | parse_unknown(entry)
     known = form and fits(entry, form)
     require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
     if kind == "index-keys":
@@ -596,6 +610,25 @@ def parse_outcome(entry: dict[str, Any]) -> dict[str, Any]:
     ordered = ordered and (kind != "lost" or 1 <= report["n"] <= report["end"] - report["start"])
     require(ordered, "what an outcome reports ends before it begins, or is of no entry", MalformedError)
     return {"kind": kind, "report": report, "known": known}
+
+
+def parse_intake(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return stream and partitions of an intake, in which the log says what of a stream it took."""
+    require(fits(entry, INTAKE), "an intake has exactly its members, each in its form", MalformedError)
+    keys = [public_key("control", "intake"), public_key("stream", entry["stream"])]
+    same = all(re.fullmatch(KEY_TEXT, text) for text in entry["keys"]) and decode_keys(entry["keys"]) == keys
+    require(same, "the keys of an intake are those of its type and its stream", MalformedError)
+    parts, taken = entry["partitions"], 0
+    rising = all(before["partition"] < after["partition"] for before, after in pairwise(parts))
+    require(rising and 1 <= len(parts) <= 500, "an intake is of 1 to 500 partitions, rising", MalformedError)
+    for part in parts:
+        number, length = part["logged"] + part["refused"], part["to"] - part["from"]
+        right = 0 <= number <= length and ("lost" not in part or (number == 0 < length and "released" not in part))
+        require(right and ("released" not in part or not length), "a partition's numbers contradict", MalformedError)
+        taken += number
+    empty = parse_base64url(entry["root"], "the root over the marks", HASH) == EMPTY_ROOT
+    require(empty == (taken == 0), "the root of an intake is not one over so many messages", MalformedError)
+    return {"stream": entry["stream"], "partitions": parts, "known": True}
 
 
 def decode_keys(texts: list[str]) -> list[bytes]:
@@ -1797,6 +1830,7 @@ def title(entry: dict[str, Any]) -> str:
     """Return an entry in words."""
     if "eventId" not in entry:
         said = f", {entry['kind']}: {canonical(entry['report'])}" if "kind" in entry else ""
+        said = f", of {entry['stream']}: {canonical(entry['partitions'])}" if "stream" in entry else said
         return f"{entry['loggedAt']} control entry of the type {entry['type']}{said}"
     operation = "" if entry["operation"] is None else f" ({entry['operation']})"
     return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"

@@ -317,17 +317,20 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
     """Least privilege: what each role may do, asked of PostgreSQL itself."""
     await make(location)
     expected = {
-        "tlog_appender": {"disclosure": "INSERT SELECT", "leaf": "INSERT SELECT", "log_state": "SELECT UPDATE"},
+        "tlog_appender": {
+            "dead_letter": "INSERT", "disclosure": "INSERT SELECT", "intake": "INSERT SELECT", "leaf": "INSERT SELECT",
+            "log_state": "SELECT UPDATE",
+        },
         "tlog_sealer": {"checkpoint": "INSERT SELECT", "leaf": "SELECT", "log_state": "SELECT", "tile": "INSERT SELECT UPDATE"},
         "tlog_indexer": {
             **dict.fromkeys(("checkpoint", "leaf", "log_state"), "SELECT"),
             **dict.fromkeys(("explanation", "index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
         },
         "tlog_reader": dict.fromkeys(
-            ("api_key", "checkpoint", "disclosure", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
+            ("api_key", "checkpoint", "dead_letter", "disclosure", "intake", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
              "log_state", "tile"), "SELECT"
         ),
-        "tlog_eraser": {"disclosure": "DELETE SELECT"},
+        "tlog_eraser": {"dead_letter": "SELECT", "disclosure": "DELETE SELECT"},
     }  # fmt: skip
     query = """
         SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)

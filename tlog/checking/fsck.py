@@ -7,6 +7,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
     join.py    ranges put together     disclosed.py  … and their disclosures             stored_index.py, opinion.py
     facts.py   what ranges are         event_ids.py  ids logged twice                    absent.py       what is MISSING
+    intake.py  what was taken of streams
     mirrored.py  the same of an exported directory or a remote log
 
 A check can start where an earlier one ended (`CheckEnd`): then it looks only at the entries since, in seconds on a large log,
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from tlog.checking.absent import Absences
 from tlog.checking.event_ids import EventIds
+from tlog.checking.intake import compare_table
 from tlog.checking.join import Join
 from tlog.checking.mirrored import fsck_mirror
 from tlog.checking.opinion import SecondOpinion
@@ -162,6 +164,8 @@ class _Check:
         if not partial:
             await check_stored_index(self._scan, report, join.epochs)
             await check_explanations(self._scan, report, join.lost)
+        if not join.damaged:
+            compare_table(report, join.intakes.taken(), await self._scan.intakes())
         join.judge_suspects({each.size: each.root for each in checkpoints})
         for each in checkpoints:
             join.checkpoint(each)

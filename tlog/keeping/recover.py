@@ -14,6 +14,9 @@ the mirror needs no trust:
 A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
 for every 256 missing entries. Left out: recovering a part. Nothing could ever be signed on top of an incomplete log.
 
+How far streams are taken (`tlog.intake`) is a copy of what the log says, and is written from the entries that come back. So
+whoever takes from a stream goes on after them.
+
 A mirror has no disclosures: the log says so in an outcome `lost`, in the transaction of the last missing row. So whatever lacks
 the outcome lacks a row, and is refused as before. Nor has a mirror API keys, older checkpoints or pending entries; these do not
 come back.
@@ -22,13 +25,15 @@ come back.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tlog.checking.intake import Intakes
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import open_checkpoint
-from tlog.core.entry import EventEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
+from tlog.core.entry import EventEntry, IntakeEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
 from tlog.core.making.outcome import draft_outcome
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
@@ -384,14 +389,18 @@ async def _write_batch(append: Append, state: State, batch: Sequence[tuple[bytes
     chain, logged_at = state.chain_hash, ""
     event_ids: list[str | None] = []
     chains: list[bytes] = []
+    intakes = Intakes()
     for entry, leaf in batch:
         parsed = parse_entry(entry)
+        if isinstance(parsed, IntakeEntry):
+            deque(intakes.take(parsed.intake), maxlen=0)  # what was signed is brought back, and `tlog fsck` judges it
         event_ids.append(parsed.eventId if isinstance(parsed, EventEntry) else None)
         logged_at = parsed.loggedAt
         chain = chain_hash(chain, leaf)
         chains.append(chain)
     end = State(state.size + len(batch), chain, to_microseconds(parse_logged_at(logged_at)))
     await append.insert([pack_leaves(state.size, event_ids, batch, chains)], end)
+    await append.rewrite_intakes(intakes.taken())
     return end
 
 

@@ -10,6 +10,7 @@ import psycopg
 from tlog.core.chain import CHAIN_START
 from tlog.storage.binary_copy import copy_in
 from tlog.storage.connection import Connection, is_ended, translated
+from tlog.storage.intake import advance, write_intakes
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, PackedRows, Primary, State
 from tlog.storage.statements import find_events, find_failovers, read_leaf, read_primary
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from tlog.storage.database import Database
+    from tlog.storage.intake import Advance, Taken
 
 
 class DuplicateEventIdError(Exception):
@@ -64,6 +66,26 @@ class Append:
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - an aggregate returns a row; for the type checker
         return row[0], row[1]
+
+    async def advance(self, steps: Sequence[Advance]) -> None:
+        """Move on what is taken of streams, of each partition by one step.
+
+        Raises:
+            FencedError: another process has taken from one of them.
+
+        """
+        if steps:
+            await advance(self._connection, steps)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what the body does if the body raises."""
+        async with self._connection.transaction():
+            yield
+
+    async def rewrite_intakes(self, taken: Collection[Taken]) -> None:
+        """Say how far streams are taken, as entries say that a recovery brings back."""
+        await write_intakes(self._connection, taken)
 
     async def insert(self, rows: Sequence[PackedRows], end: State) -> None:
         """Write rows that continue the state, and the state after them.

@@ -27,7 +27,7 @@ _SETTINGS: Final = {
 _DURABLE_COMMITS: Final = ("on", "remote_apply")
 _PLAIN: Final = (
     "log_state", "leaf", "tile", "checkpoint", "api_key", "index_segment", "index_run", "index_tile", "index_epoch",
-    "explanation",
+    "explanation", "intake", "dead_letter",
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
 # Table, name, enabled ("A": always, in replication mode too), function, when (pg_trigger.tgtype), condition, SHA-256 of the

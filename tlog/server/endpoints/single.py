@@ -30,6 +30,7 @@ from tlog.server.endpoints.append import (
 from tlog.server.guard.fields import JSON
 from tlog.server.guard.quick import APPENDS
 from tlog.writing.drafting import draft_events
+from tlog.writing.grouping import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,9 +137,9 @@ class Singles:
         for append in appends:
             service.admission.correct(append.let_in, 1)
             service.metrics.received(append.share.size)
-        requests = [([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
+        batches = [Batch([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
         try:
-            submitted = service.log.appender.submit(requests, sender_of(key))
+            submitted = service.log.appender.submit(batches, sender_of(key))
         except TlogError as error:
             for append in appends:
                 self._end(append, error)
