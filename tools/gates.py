@@ -1,7 +1,7 @@
 """Gates: faults that a log has to survive, with figures, bounds, and controls that show that each gate can fail.
 
-    python tools/gates.py fast                 what every change has to pass, below four minutes on two cores
-    python tools/gates.py full                 the same with more of everything, below half an hour
+    python tools/gates.py fast                 what every change has to pass, five minutes on two cores
+    python tools/gates.py full                 the same with more of everything, more than an hour
     python tools/gates.py fast --only R2,R6    some of them
 
 Prints one line of JSON for each gate and each of its controls: {"id", "metric", "value", "goal", "pass"}. A gate passes if

@@ -9,7 +9,7 @@ runs its `sh` blocks from top to bottom. Pages that do not make `.venv` find tha
 does with its first command; its programs are on the PATH. A command that serves (`tlog serve`, `tlog signer`, unless `||` says
 what follows when it ends) is started, waited for until it says that it is ready, and ended at the end of its page. Every other
 command has to end with 0. Pages write into the working directory and the directories of `OUTSIDE`; those must not exist before,
-and are removed after each page.
+and are removed after each page. What a run left that was ended in the middle, as `UNDER_WAY` tells, is removed by the next one.
 
 A `text` block, if it is the next after a `sh` block, is the output that the commands have to show, `…` standing for anything in
 a line and, alone in a line, for any lines. A block that cannot be executed here has `<!-- not run: REASON -->` in the line
@@ -22,6 +22,7 @@ something.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import select
@@ -33,17 +34,20 @@ import sys
 import tempfile
 import textwrap
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = (Path("/var/lib/tlog"), Path("/var/backups/tlog-2026-11-25"), Path("/srv/mirror"))
+# There while a run is under way, where only root writes; locked, so that a run's end is seen however it ended.
+UNDER_WAY = Path("/var/lib/tlog.run_docs")
 PORT = 8080
+_NEEDS_ROOT = "the pages make directories such as /var/lib/tlog: run this as root, in a container for instance"
 _MAKES_VENV = "python3 -m venv .venv"
 _SHOWN = {"text", "json", "ini", "sql", "yaml"}  # languages that nobody types into a shell
 _COMMAND_SECONDS = 600
@@ -305,7 +309,7 @@ def missing_here() -> str | None:
         if path.exists():
             return f"{path} exists, and the pages would write there: move it away"
     if os.geteuid() != 0:
-        return "the pages make directories such as /var/lib/tlog: run this as root, in a container for instance"
+        return _NEEDS_ROOT
     if shutil.which("curl") is None:
         return "the pages need curl: install it"
     with socket.socket() as probe:
@@ -315,6 +319,24 @@ def missing_here() -> str | None:
         except OSError:
             return f"port {PORT} is taken, and the pages serve there: end what uses it"
     return None
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold `UNDER_WAY`; remove first what a run left in `OUTSIDE` that did not come to its end.
+
+    Raises BlockingIOError while another run holds the file, and PermissionError where this user may not make it.
+    """
+    unfinished = UNDER_WAY.exists()
+    with UNDER_WAY.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if unfinished:
+            for path in OUTSIDE:
+                shutil.rmtree(path, ignore_errors=True)
+        try:
+            yield
+        finally:
+            UNDER_WAY.unlink()
 
 
 def run_pages(pages: Sequence[Path], venv: Path | None) -> list[Result]:
@@ -364,14 +386,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE")
     parser.add_argument("--venv", type=Path, metavar="DIR", help="an installation for pages that make none")
     options = parser.parse_args(arguments)
-    lacks = missing_here()
-    if lacks is not None:
-        print(f"run_docs: {lacks}", file=sys.stderr)
-        return 2
     docs = ROOT / "docs"
     pages = options.pages or [ROOT / "README.md", docs / "tutorial.md", *sorted((docs / "how-to").glob("*.md"))]
     venv = None if options.venv is None else options.venv.absolute()
-    return report(run_pages([page.absolute() for page in pages], venv))
+    try:
+        with alone():
+            lacks = missing_here()
+            if lacks is None:
+                return report(run_pages([page.absolute() for page in pages], venv))
+    except BlockingIOError:
+        lacks = "another run is under way: wait for its end"
+    except PermissionError:
+        lacks = _NEEDS_ROOT
+    print(f"run_docs: {lacks}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1811,14 +1811,20 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class Version(argparse.Action):
+    """An option that says which file this is: only then it is read, and what comes from standard input is none."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Say so, and end."""
+        digest = f"SHA-256 {hash_of(Path(__file__))}" if Path(__file__).is_file() else "not read from a file"
+        parser.exit(write([f"verify.py for version 1 of the formats, {digest}"], 0))
+
+
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return what the command line says; `function` is the command."""
     codes = "Exit codes: 0 verified, 1 failed, 2 malformed input or usage or another question, 3 not everything could be checked."
-    plain = argparse.RawDescriptionHelpFormatter  # the others fold the hash of --version
-    what_for = str(__doc__).split("\n")[0]
-    parser = argparse.ArgumentParser(prog="verify.py", description=what_for, epilog=codes, formatter_class=plain)
-    version = f"verify.py for version 1 of the formats, SHA-256 {hash_of(Path(__file__))}"
-    parser.add_argument("--version", action="version", version=version)
+    parser = argparse.ArgumentParser(prog="verify.py", description=str(__doc__).split("\n")[0], epilog=codes)
+    parser.add_argument("--version", action=Version, nargs=0, help="show which file this is, by its hash")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     options: dict[str, argparse.ArgumentParser] = {}
     for function in (

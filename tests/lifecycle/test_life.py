@@ -131,9 +131,10 @@ def prove(data, vkey, directory):
     bundle = directory / "life.json"
     bundle.unlink(missing_ok=True)
     tlog("export", "--control", "outcome", "--evidence", bundle, "--data", data)
-    done = verify_offline("evidence", "--vkey", vkey, "--ask", "control=outcome", bundle)
+    done = verify_offline("evidence", "--vkey", vkey, "--ask", "control=outcome", "--json", bundle)
     assert done.returncode == 0, done.stdout
-    said = sorted((int(match[1]), match[2], json.loads(match[3])) for match in SAID.finditer(done.stdout))
+    answers = json.loads(done.stdout)["answers"]
+    said = sorted((answer["index"], answer["kind"], answer["report"]) for answer in answers)
     return said, bundle
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 
 import pytest
@@ -116,6 +118,30 @@ def test_what_was_there_is_never_removed(tmp_path, monkeypatch):
     assert run(tmp_path, block(f"mkdir {ours}", f"touch {theirs}/file")) == 0
     assert not ours.exists()
     assert (theirs / "file").exists()
+
+
+def test_what_an_ended_run_left_is_removed_by_the_next(tmp_path, monkeypatch, capsys):
+    """A run that is killed cannot remove what its page made, and the next one is not refused for it."""
+    left, under_way, page = tmp_path / "left", tmp_path / "under_way", tmp_path / "page.md"
+    monkeypatch.setattr(run_docs, "OUTSIDE", (left,))
+    monkeypatch.setattr(run_docs, "UNDER_WAY", under_way)
+    monkeypatch.setattr(run_docs, "missing_here", lambda: "it stands there" if left.exists() else None)
+    page.write_text(block(f"mkdir {left}", "kill -9 $PPID", "sleep 60"), encoding="utf-8")
+    killed = os.fork()
+    if killed == 0:
+        run_docs.main([str(page)])
+        os._exit(0)
+    assert os.waitpid(killed, 0)[1] == signal.SIGKILL
+    assert {left, under_way} <= set(tmp_path.iterdir()), "or this test shows nothing"
+    page.write_text(block(f"mkdir {left}"), encoding="utf-8")
+    assert run_docs.main([str(page)]) == 0, capsys.readouterr()
+    assert not {left, under_way} & set(tmp_path.iterdir())
+    left.mkdir()
+    assert run_docs.main([str(page)]) == 2, "nobody knows whose this is"
+    assert {left, under_way} & set(tmp_path.iterdir()) == {left}
+    with run_docs.alone():
+        assert run_docs.main([str(page)]) == 2
+    assert "another run is under way" in capsys.readouterr().err
 
 
 def test_not_run_is_the_exception():

@@ -295,6 +295,25 @@ def test_it_says_its_version_and_what_it_is():
     )
 
 
+def test_it_reads_itself_only_to_say_what_it_is(capsys, monkeypatch):
+    for program, said in (
+        (VERIFIER, hashlib.sha256(VERIFIER.read_bytes()).hexdigest()),
+        ("<stdin>", "not read from a file"),
+    ):
+        monkeypatch.setattr(verify, "__file__", str(program))
+        with pytest.raises(SystemExit) as ended:
+            verify.main(["--version"])
+        assert (ended.value.code, said in capsys.readouterr().out) == (0, True)
+
+
+def test_the_program_may_come_from_standard_input(tmp_path):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(checkpoint_note(ENTRIES))
+    command = [sys.executable, "-I", "-S", "-", "checkpoint", "--vkey", vkey_of(), str(path)]
+    done = subprocess.run(command, input=VERIFIER.read_bytes(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_standard_input_is_a_file_too(tmp_path):
     question, page = {"action": "read"}, tmp_path / "report.html"
     options = ["evidence", "--vkey", bundles.vkey(), *options_of(question), "--html", page, "-"]

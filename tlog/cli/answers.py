@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("timestamp", "who", "role", "action", "resource", "outcome", "eventId")
 ONE_LINE: Final = 120  # columns of a terminal from which on an event has one line
 _TIME: Final = 40  # more for a second time
-_ESCAPES: Final = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 _INDENT: Final = "    "
 
 
@@ -49,7 +48,7 @@ def print_events(events: Sequence[dict[str, Any]], zone: tzinfo, *, logged: bool
     if not sys.stdout.isatty():
         print("\t".join(COLUMNS))
         for each in events:
-            print("\t".join(re.sub(r"[\\\t\n\r]", lambda match: _ESCAPES[match[0]], cell) for cell in _cells(each)))
+            print("\t".join(cell.translate(_ESCAPES) for cell in _cells(each)))
         return
     _print_table(events, zone, shutil.get_terminal_size().columns, logged=logged)
 

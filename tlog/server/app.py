@@ -72,7 +72,7 @@ def create_app(
     figures = Figures(log)
     metrics = Metrics(log, figures)
     checks, cors = Checks(log.location, log.clock), Cors(cors_origin, public)
-    service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public, maker)
+    service = Service(log, admission, figures, metrics, checks, Ready(log), cors, public, maker, access_log)
     app = Starlette(
         routes=[
             Route(APPENDS, _events, methods=["GET", "POST"]),
@@ -94,12 +94,12 @@ def create_app(
             _route("/openapi.json", openapi.document),
             _route("/docs", openapi.page),
         ],
-        middleware=[Middleware(_Observed, service=service, access_log=access_log)],
+        middleware=[Middleware(_Observed, service=service)],
         exception_handlers={TlogError: on_error, HTTPException: on_error},
     )
     app.router.redirect_slashes = False  # a redirect would repeat the Host of the request
     app.state.service = service
-    app.state.singles = Singles(service, access_log)
+    app.state.singles = Singles(service)
     return app
 
 
@@ -129,11 +129,11 @@ async def _events(request: Request) -> Response:
 class _Observed:
     """Adds the security headers to every answer, counts and logs it, and answers for what failed unexpectedly."""
 
-    def __init__(self, app: ASGIApp, service: Service, access_log: AccessLog | None) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
+        self._service = service
         self._metrics = service.metrics
         self._cors = service.cors
-        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -167,11 +167,8 @@ class _Observed:
             await response(scope, receive, observed)
         finally:
             route = APPENDS if append else getattr(scope.get("route"), "path", None)
-            seconds = time.perf_counter() - began
-            self._metrics.answered(route, seconds)
-            if self._access_log is not None:
-                key_id = scope.get(KEY_ID)
-                self._access_log.write(scope["method"], route, status, key_id=key_id, sent=sent, seconds=seconds)
+            seconds, key_id = time.perf_counter() - began, scope.get(KEY_ID)
+            self._service.answered(scope["method"], route, status, key_id=key_id, sent=sent, seconds=seconds)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route a request, unless a browser asks whether a page may ask, or its path cannot be read."""

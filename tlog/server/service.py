@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.admission import Admission
     from tlog.server.guard.cors import Cors
     from tlog.server.guard.public import Public
+    from tlog.server.observe.accesslog import AccessLog
     from tlog.server.observe.checks import Checks
     from tlog.server.observe.figures import Figures
     from tlog.server.observe.metrics import Metrics
@@ -38,6 +39,7 @@ class Service:
     cors: Cors
     public: Public
     maker: MakesBulk
+    access_log: AccessLog | None = None
     stopping: bool = False
     turns: Turns = field(default_factory=Turns)
     opened: OpenedBuckets = field(init=False)
@@ -48,3 +50,11 @@ class Service:
     def __post_init__(self) -> None:
         """Count by the log's clock."""
         self.opened = OpenedBuckets(self.log.clock)
+
+    def answered(
+        self, method: str, route: str | None, status: int, *, key_id: str | None, sent: int, seconds: float
+    ) -> None:
+        """Count and log a request that was answered, or is not going to be: see `tlog.server.observe.accesslog`."""
+        self.metrics.answered(route, seconds)
+        if self.access_log is not None:
+            self.access_log.write(method, route, status, key_id=key_id, sent=sent, seconds=seconds)

@@ -13,7 +13,7 @@ import pytest
 from service_scenarios import connect, event_of, exchange, is_logged, post_event
 from support import start_server, tlog
 
-from tlog.errors import OverloadedError
+from tlog.errors import OverloadedError, UntrueClockError
 from tlog.server.app import create_app
 from tlog.server.endpoints.single import Singles
 from tlog.server.guard.auth import Authenticator, new_token
@@ -231,8 +231,8 @@ async def singles_of(log):
     authenticator = Authenticator(find, bytes(32), log.clock)
     service = create_app(log, authenticator).state.service
     await authenticator.check(f"Bearer {token}", "append")
-    lines = Lines()
-    yield Singles(service, lines), service, token, key.key_id, lines
+    service.access_log = lines = Lines()
+    yield Singles(service), service, token, key.key_id, lines
 
 
 async def until(what):
@@ -300,6 +300,35 @@ async def test_a_bug_is_an_answer_too(opened, monkeypatch):
         assert {held.answers[0][0] for held in helds} == {500}
         assert not singles._under_way
         assert service.turns._appends == 0
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_not_believed_refuses_before_anything_is_appended(opened, monkeypatch):
+    async with opened() as log, singles_of(log) as (singles, service, token, _, _):
+
+        def untrue():
+            message = "the clock leapt"
+            raise UntrueClockError(message)
+
+        before = log.appender.groups
+        held = FakeHeld(token, body())
+        with monkeypatch.context() as patched:
+            patched.setattr("tlog.server.endpoints.single.latest_second", lambda _: untrue())
+            singles.take(held)
+            await until(lambda: held.answers)
+        assert (held.answers[0][0], held.answers[0][1]["detail"]) == (503, "the clock leapt")
+        assert (log.appender.waiting_events, log.appender.groups, service.turns._appends) == (0, before, 0)
+
+
+@pytest.mark.anyio
+async def test_one_that_fails_at_the_door_takes_nobody_with_it(opened, monkeypatch):
+    async with opened() as log, singles_of(log) as (singles, _, token, _, _):
+        bad, good = FakeHeld(token, body()), FakeHeld(token, body())
+        monkeypatch.setattr(bad, "body", None)
+        singles.take(bad)
+        singles.take(good)
+        await until(lambda: bad.answers and good.answers)
+        assert (bad.answers[0][0], good.answers[0][0]) == (500, 201)
 
 
 @pytest.mark.anyio

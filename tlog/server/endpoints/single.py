@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tlog.server.guard.account import Share
     from tlog.server.guard.admission import LetIn
     from tlog.server.guard.quick import Held
-    from tlog.server.observe.accesslog import AccessLog
     from tlog.server.service import Service
     from tlog.storage.keys import ApiKey
     from tlog.writing.receipts import Receipts
@@ -61,9 +60,8 @@ class _Append:
 class Singles:
     """Appends what arrives on the quick way."""
 
-    def __init__(self, service: Service, access_log: AccessLog | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._access_log = access_log
         self._arrived: list[Held] = []
         self._under_way: set[_Append] = set()
 
@@ -103,7 +101,7 @@ class Singles:
                 held.hand_over()
                 return None
             let_in = admission.admit_seen(key, held.length)
-        except TlogError as error:
+        except Exception as error:  # noqa: BLE001 - the last resort, as for every request: the others of this turn go on
             self._answer(held, describe(error), key)
             return None
         append = _Append(held, let_in, admission.account.share(key.key_id))
@@ -123,6 +121,12 @@ class Singles:
         try:
             parsed = parse_batch([bytes(append.held.body) for append in appends])
             drafts = draft_events(parsed, service.log.bucket_keys, key.key_id)
+            ahead = find_ahead(parsed, latest_second(service))
+            for append in appends:
+                service.admission.correct(append.let_in, 1)
+                service.metrics.received(append.share.size)
+            batches = [Batch([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
+            submitted = service.log.appender.submit(batches, sender_of(key))
         except InvalidEventError as error:
             if len(appends) == 1:
                 self._end(appends[0], error.found[0] if isinstance(error, InvalidBatchError) else error)
@@ -134,17 +138,6 @@ class Singles:
             for append in appends:
                 self._end(append, error)
             return
-        for append in appends:
-            service.admission.correct(append.let_in, 1)
-            service.metrics.received(append.share.size)
-        batches = [Batch([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
-        try:
-            submitted = service.log.appender.submit(batches, sender_of(key))
-        except TlogError as error:
-            for append in appends:
-                self._end(append, error)
-            return
-        ahead = find_ahead(parsed, latest_second(service))
         for position, (append, done) in enumerate(zip(appends, submitted, strict=True)):
             done.add_done_callback(partial(self._done, append, position in ahead))
 
@@ -156,7 +149,7 @@ class Singles:
         except EventConflictError as error:
             report_conflicts(service, key, error)
             self._end(append, without_position(error))
-        except TlogError as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             self._end(append, error)
         else:
             status = report_appended(service, key, receipts)
@@ -179,8 +172,5 @@ class Singles:
         self._observe(held, response.status_code, key, len(response.body))
 
     def _observe(self, held: Held, status: int, key: ApiKey | None, sent: int) -> None:
-        seconds = time.perf_counter() - held.began
-        self._service.metrics.answered(APPENDS, seconds)
-        if self._access_log is not None:
-            key_id = None if key is None else key.key_id
-            self._access_log.write("POST", APPENDS, status, key_id=key_id, sent=sent, seconds=seconds)
+        seconds, key_id = time.perf_counter() - held.began, None if key is None else key.key_id
+        self._service.answered("POST", APPENDS, status, key_id=key_id, sent=sent, seconds=seconds)

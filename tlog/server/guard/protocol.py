@@ -16,10 +16,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tlog.server.describe.problems import SECURITY_HEADERS, Kind, problem
-from tlog.server.guard.quick import Held, is_plain
+from tlog.server.describe.problems import Kind, problem
+from tlog.server.guard.quick import Held, is_plain, whole_answer
 
 if TYPE_CHECKING:
     import asyncio
@@ -366,9 +366,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 return
         headers = {"Retry-After": "1"} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         answer = problem(kind, detail, headers)
-        fields = [*self.server_state.default_headers, *answer.raw_headers, *SECURITY_HEADERS, (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[kind.status], head, bytes(answer.body)))
+        self.transport.write(whole_answer(answer, self.server_state.default_headers, close=True))
         self._refused(kind.status)
         self._end()
 

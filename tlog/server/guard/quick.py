@@ -19,7 +19,7 @@ from tlog.server.guard.fields import JSON
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.responses import Response
     from uvicorn.server import ServerState
@@ -31,6 +31,20 @@ _JSON: Final = JSON.encode()
 _TURNS: Final = frozenset((b"content-encoding", b"prefer", b"transfer-encoding"))
 _SECURITY: Final = b"".join(b"%b: %b\r\n" % field for field in SECURITY_HEADERS)
 _CLOSE: Final = b"connection: close\r\n"
+
+
+def whole_answer(response: Response, defaults: Sequence[tuple[bytes, bytes]], *, close: bool) -> bytes:
+    """Return an answer as one piece of bytes, for who sends it past uvicorn, which would send it so.
+
+    Args:
+        response: its status, header fields and body.
+        defaults: fields that stand first in every answer.
+        close: whether the answer ends its connection.
+
+    """
+    head = b"".join([b"%b: %b\r\n" % field for field in (*defaults, *response.raw_headers)])
+    end = _CLOSE if close else b""
+    return b"%b%b%b%b\r\n%b" % (STATUS_LINE[response.status_code], head, _SECURITY, end, bytes(response.body))
 
 
 def is_plain(target: bytes, fields: Mapping[bytes, bytes]) -> bool:
@@ -77,9 +91,10 @@ class Held:
     """
 
     __slots__ = (
-        "_connection", "authorization", "began", "body", "disconnected", "keep_alive", "length", "message_event", "more_body",
+        "_connection", "authorization", "began", "body", "disconnected", "keep_alive", "length", "more_body",
         "response_complete", "response_started", "waiting_for_100_continue",
     )  # fmt: skip
+    message_event: Final = _Unheard()
 
     def __init__(self, connection: Connection, fields: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
         self._connection = connection
@@ -91,7 +106,6 @@ class Held:
         self.keep_alive = keep_alive
         self.disconnected = self.response_started = self.response_complete = self.waiting_for_100_continue = False
         self.more_body = True
-        self.message_event = _Unheard()
 
     def hand_over(self) -> None:
         """Let the application answer."""
@@ -102,12 +116,8 @@ class Held:
         self.response_started = self.response_complete = True
         if self.disconnected:
             return
-        fields = [*self._connection.server_state.default_headers, *response.raw_headers]
-        head = b"".join([b"%b: %b\r\n" % field for field in fields])
-        end = b"" if self.keep_alive else _CLOSE
-        self._connection.transport.write(
-            b"%b%b%b%b\r\n%b" % (STATUS_LINE[response.status_code], head, _SECURITY, end, bytes(response.body))
-        )
+        defaults = self._connection.server_state.default_headers
+        self._connection.transport.write(whole_answer(response, defaults, close=not self.keep_alive))
         if not self.keep_alive:
             self._connection.transport.close()
         self._connection.on_response_complete()
