@@ -217,3 +217,7 @@ async def test_s3_the_newest_rows_are_read_as_long_as_they_are_small(opened):
             # A row without disclosures has none that are large.
             assert [row.leaf.index for row in await view.newest_events([0, indexes[0]], 0)] == [0, indexes[0]]
             assert await view.newest_events([10_000], 0) == []
+            assert await view.events_within(indexes, 1) is None
+            assert await view.events_within([10_000], 0) == []
+            whole = await view.events_within(indexes, 1 << 20)
+            assert whole == await view.newest_events(indexes, 1 << 20)

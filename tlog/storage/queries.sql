@@ -151,7 +151,8 @@ SELECT index, actor, resource, CASE array_ndims(related) WHEN 1 THEN related END
 -- Returns the same from the largest index down as long as they have `most` bytes or fewer before them; of the others the index alone.
 SELECT index, CASE WHEN fits THEN actor END, CASE WHEN fits THEN resource END, CASE WHEN fits AND array_ndims(related) = 1 THEN related END, fits
 FROM (
-    SELECT index, actor, resource, related, sum(size) OVER (ORDER BY index DESC) - size <= %(most)s AS fits
+    SELECT index, actor, resource, related,
+        CASE WHEN %(whole)s THEN sum(size) OVER () ELSE sum(size) OVER (ORDER BY index DESC) - size END <= %(most)s AS fits
     FROM (
         SELECT index, actor, resource, related,
             coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)

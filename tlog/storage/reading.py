@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -344,15 +344,26 @@ class View:
             most: of how many bytes of disclosures those of another row are read as well.
 
         """
-        values = {"indexes": array_text(indexes), "most": most}
+        leaves, disclosed = await self._leaves_and_disclosures(indexes, most, whole=False)
+        left = max((index for index, row in disclosed.items() if not row[4]), default=-1)
+        return _with_disclosures([leaf for leaf in leaves if leaf.index > left], disclosed)
+
+    async def events_within(self, indexes: Collection[int], most: int) -> list[FoundEvent] | None:
+        """Return the rows of `indexes` as `events` does; None, without reading them, if they disclose more than `most` bytes."""
+        leaves, disclosed = await self._leaves_and_disclosures(indexes, most, whole=True)
+        return _with_disclosures(leaves, disclosed) if all(row[4] for row in disclosed.values()) else None
+
+    async def _leaves_and_disclosures(
+        self, indexes: Collection[int], most: int, *, whole: bool
+    ) -> tuple[list[Leaf], dict[int, tuple[Any, ...]]]:
+        """Return what `read_leaves_at` and `read_disclosures_within` return."""
+        values = {"indexes": array_text(indexes), "most": most, "whole": whole}
         await self._connection.execute(QUERIES["prefer_bitmaps"])
         leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
         disclosures = await self._connection.execute(QUERIES["read_disclosures_within"], values, binary=True)
         await self._connection.execute(QUERIES["prefer_nothing"])
         disclosed = {row[0]: row for row in await disclosures.fetchall()}
-        left = max((index for index, row in disclosed.items() if not row[4]), default=-1)
-        found = [Leaf(*row) for row in await leaves.fetchall() if row[0] > left]
-        return _with_disclosures(found, disclosed)
+        return [Leaf(*row) for row in await leaves.fetchall()], disclosed
 
     async def sizes(self, indexes: Collection[int], *, disclosed: bool) -> dict[int, int]:
         """Return how many bytes are stored of each of the entries `indexes` that is there; nothing of them is read.
