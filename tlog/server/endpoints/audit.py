@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from contextlib import AsyncExitStack, ExitStack
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 from starlette.responses import Response
@@ -14,40 +10,32 @@ from starlette.responses import Response
 from tlog.answering import MAX_LIMIT
 from tlog.answering.bulk import EvidenceTask, ExportTask, PageTask
 from tlog.answering.evidence import Mode, check_provable
-from tlog.answering.evidence import asked as asked_of
 from tlog.answering.export import EventFormat
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
-from tlog.errors import MalformedInputError, NotFoundError
-from tlog.lifecycle.journal import buckets_opened, journal
-from tlog.server.endpoints.sending import (
-    LARGE,
-    PRIVATE,
-    Begun,
-    BulkResponse,
-    LargeResponse,
-    Ordered,
-    begin_answer,
-    headers_of,
-    unless_gone,
+from tlog.errors import MalformedInputError
+from tlog.server.endpoints.asking import (
+    answer_in_bulk,
+    evidence_for,
+    find_event,
+    journaled,
+    keys_for,
+    looking,
+    open_buckets,
+    send_page,
 )
-from tlog.server.guard.admission import key_of
+from tlog.server.endpoints.sending import JSON, PRIVATE, Ordered
 from tlog.server.guard.fields import NDJSON, accepts
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
-
     from starlette.requests import Request
 
-    from tlog.answering.evidence import Asked
     from tlog.answering.query import Answer, Cursor
     from tlog.server.service import Service
-    from tlog.storage.rows import FoundEvent
 
-Result = TypeVar("Result")
 # What each endpoint takes.
 QUESTION: Final = frozenset(Question.__struct_encode_fields__)
 ACCESS_LOG: Final = QUESTION | {"cursor", "limit"}
@@ -64,23 +52,23 @@ async def events(request: Request) -> Response:
     asked = {"ask": "events", **_how(parameters.other)}
     if proof:
         check_provable(question, mode)
-        _open_buckets(request, question)
+        open_buckets(request, question)
 
     async def page() -> bytes:
         return msgspec.json.encode(answer_document(await _ask(request, parameters, question), question))
 
     async def page_before_evidence() -> Ordered:
-        task = EvidenceTask(_evidence(request, question, mode, disclose=disclose), in_json=True)
+        task = EvidenceTask(evidence_for(request, question, mode, disclose=disclose), in_json=True)
         return Ordered(task, (await page())[:-1] + b',"evidence":', b"}")
 
     async def page_of_search() -> Ordered:
         limit, cursor = _limits(parameters, question)
-        return Ordered(PageTask(question, _keys(request, question), limit, cursor))
+        return Ordered(PageTask(question, keys_for(request, question), limit, cursor))
 
     if proof or not question.looked_under():
         order = page_before_evidence if proof else page_of_search
-        return await _answer_in_bulk(request, "read", asked, question, order, evidence=proof)
-    return _page(request, await _journaled(request, "read", asked, page, question))
+        return await answer_in_bulk(request, "read", asked, question, order, evidence=proof)
+    return send_page(request, await journaled(request, "read", asked, page, question))
 
 
 async def access_log(request: Request) -> Response:
@@ -97,7 +85,7 @@ async def access_log(request: Request) -> Response:
         return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
 
     asked = {"ask": "access-log", **_how(parameters.other)}
-    return _page(request, await _journaled(request, "read", asked, work, question))
+    return send_page(request, await journaled(request, "read", asked, work, question))
 
 
 async def export(request: Request) -> Response:
@@ -112,26 +100,26 @@ async def export(request: Request) -> Response:
     asked = {"ask": "export", **_how(parameters.other)}
     if form == "evidence":
         check_provable(question, mode)
-        _open_buckets(request, question)
+        open_buckets(request, question)
 
     async def order() -> Ordered:
         if form != "evidence":
-            return Ordered(ExportTask(question, _keys(request, question), form))
+            return Ordered(ExportTask(question, keys_for(request, question), form))
         parts = accepts(request.headers, NDJSON)
-        return Ordered(EvidenceTask(_evidence(request, question, mode, disclose=disclose), accepts_parts=parts))
+        return Ordered(EvidenceTask(evidence_for(request, question, mode, disclose=disclose), accepts_parts=parts))
 
-    return await _answer_in_bulk(request, "export", asked, question, order, evidence=form == "evidence", form=form)
+    return await answer_in_bulk(request, "export", asked, question, order, evidence=form == "evidence", form=form)
 
 
 async def event(request: Request) -> Response:
     """Return an event as it was sent, and where it is in the log."""
-    return _json(msgspec.json.encode(event_document(await find_events(request, {"ask": "event"}))))
+    return _json(msgspec.json.encode(event_document(await find_event(request, {"ask": "event"}))))
 
 
 async def event_proof(request: Request) -> Response:
     """Return the tlog-proof of an event and its event file; `?disclose=true` includes its personal data."""
     disclose = _flag(query_of(request), "disclose")
-    found = await find_events(request, {"ask": "proof", "disclose": disclose})
+    found = await find_event(request, {"ask": "proof", "disclose": disclose})
     service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
     proof = await prove_inclusion(service.log.reader, found.leaf, latest)
@@ -174,85 +162,10 @@ def _how(other: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in other.items() if name != "cursor"}
 
 
-def _keys(request: Request, question: Question) -> dict[str, bytes]:
-    service: Service = request.app.state.service
-    return question.keys(service.log.bucket_keys.key)
-
-
-def _evidence(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
-    service: Service = request.app.state.service
-    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
-
-
-def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
-    """Return what is told how many entries are in a bundle: the key is charged."""
-    service: Service = request.app.state.service
-    key = key_of(request)
-
-    async def looked(entries: int) -> None:
-        service.admission.charge_looked(key, entries)
-
-    return looked
-
-
-def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
-    """Return what is told at how many more entries was looked: the key is charged, and appends get their turn."""
-    service: Service = request.app.state.service
-    key, begun = key_of(request), time.perf_counter()
-
-    async def looked(entries: int) -> None:
-        nonlocal begun
-        service.admission.charge_looked(key, entries)
-        await service.turns.after_looking(key.key_id, time.perf_counter() - begun)
-        begun = time.perf_counter()
-
-    return looked
-
-
-def _open_buckets(request: Request, question: Question) -> None:
-    """Let a key open the buckets whose keys the evidence for a question holds.
-
-    Raises:
-        RateLimitedError: it has opened as many today as it may.
-
-    """
-    service: Service = request.app.state.service
-    buckets = buckets_opened(question, service.log.bucket_keys.bits)
-    service.metrics.opened(service.opened.open(key_of(request), buckets))
-
-
-async def _journaled(
-    request: Request,
-    action: Literal["read", "export"],
-    asked: Mapping[str, object],
-    answering: Callable[[], Coroutine[Any, Any, Result]],
-    question: Question | None = None,
-    *,
-    evidence: bool = False,
-) -> Result:
-    """Journal the question while it is being answered, and return the answer once it is journaled.
-
-    What is not answered in the end, for instance because nothing was found, was asked all the same.
-    """
-    service: Service = request.app.state.service
-    key = key_of(request)
-    with service.turns.answer():
-        answer = asyncio.create_task(answering())
-        try:
-            role = f"api-key:{key.key_id}"
-            await journal(service.log, key.principal, role, action, asked, question=question, evidence=evidence)
-            return await answer
-        finally:
-            answer.cancel()
-            await asyncio.wait([answer])
-            if not answer.cancelled():
-                answer.exception()  # which is raised above, unless it was not even journaled
-
-
 async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
     service: Service = request.app.state.service
     limit, cursor = _limits(parameters, question)
-    return await service.log.searcher.ask(question, limit=limit, cursor=cursor, looked=_looking(request))
+    return await service.log.searcher.ask(question, limit=limit, cursor=cursor, looked=looking(request))
 
 
 def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | None]:
@@ -266,46 +179,6 @@ def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | 
     return limit, None if cursor is None else parse_cursor(cursor, question)
 
 
-async def _answer_in_bulk(
-    request: Request,
-    action: Literal["read", "export"],
-    asked: Mapping[str, object],
-    question: Question,
-    order: Callable[[], Awaitable[Ordered]],
-    *,
-    evidence: bool,
-    form: str = "",
-) -> Response:
-    """Journal the question while its answer is begun, and return what sends the answer as it is made; `form` of a file."""
-    service: Service = request.app.state.service
-    async with AsyncExitStack() as held:
-        held.enter_context(service.bulk.answer(key_of(request).key_id))
-
-        async def begin() -> Begun:
-            ordered = await order()
-            of_evidence = isinstance(ordered.task, EvidenceTask)
-            pieces = service.maker.answer(ordered.task, _charging(request) if of_evidence else _looking(request))
-            held.push_async_callback(pieces.aclose)
-            return await begin_answer(ordered, pieces)
-
-        begun = await _journaled(
-            request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
-        )
-        return BulkResponse(begun, held.pop_all(), service.sets, headers_of(begun, form))
-
-
-async def find_events(request: Request, question: dict[str, object]) -> FoundEvent:
-    """Journal the question about one event, and find it."""
-    service: Service = request.app.state.service
-    event_id = str(request.path_params["event_id"])
-    asked = {**question, "eventId": event_id}
-    found = await _journaled(request, "read", asked, partial(service.log.reader.find, [event_id]))
-    if not found:
-        message = "no event of this eventId is in the log"
-        raise NotFoundError(message)
-    return found[0]
-
-
 def _flag(parameters: dict[str, str], name: str) -> bool:
     value = parameters.get(name, "false")
     if value not in ("true", "false"):
@@ -314,20 +187,5 @@ def _flag(parameters: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def _page(request: Request, document: bytes) -> Response:
-    """Return a page as a response; a large one counts as memory until it is sent.
-
-    Raises:
-        OverloadedError: as many as can be are being sent.
-
-    """
-    if len(document) < LARGE:
-        return _json(document)
-    service: Service = request.app.state.service
-    with ExitStack() as held:
-        held.enter_context(service.pages.hold(key_of(request).key_id, len(document)))
-        return LargeResponse(document, held.pop_all())
-
-
 def _json(document: bytes) -> Response:
-    return Response(document, headers=PRIVATE, media_type="application/json")
+    return Response(document, headers=PRIVATE, media_type=JSON)
