@@ -59,8 +59,8 @@ ELSEWHERE = {
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
     "server/endpoints/asking.py": "server/endpoints/test_audit.py::test_every_question_is_in_the_journal",
-    # A row of a table is what a page shows; what a site holds is what its pages work with.
-    "server/pages/rows.py": "server/pages/test_ask.py::test_rows_are_the_answer",
+    # An answer is laid out as a page shows it; what a site holds is what its pages work with.
+    "server/pages/answers.py": "server/pages/test_ask.py::test_rows_are_the_answer",
     "server/pages/site.py": "server/pages/test_routes.py::test_errors_of_pages_are_pages_and_those_of_the_api_are_documents",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
     "server/observe/checks.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",

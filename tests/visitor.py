@@ -70,8 +70,8 @@ async def visiting(log, *, zone="UTC", public_url=None, url="http://127.0.0.1:80
     await app.state.site.failures.close()
 
 
-def rows_of(page):
-    """Return the cells of each row of events of a page."""
-    body = re.search(r'<table id="rows".*?<tbody>(.*?)</tbody>', page, re.DOTALL)[1]
+def rows_of(page, table="rows"):
+    """Return the cells of each row of a table of a page."""
+    body = re.search(rf'<table id="{table}".*?<tbody>(.*?)</tbody>', page, re.DOTALL)[1]
     rows = re.findall(r"<tr.*?>(.*?)</tr>", body, re.DOTALL)
     return [[html.unescape(re.sub("<.*?>", "", cell)) for cell in re.findall("<td>(.*?)</td>", row)] for row in rows]

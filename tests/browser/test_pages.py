@@ -11,7 +11,8 @@ import make_viewer
 import pytest
 from browser.chromium import Watched, browser, lacks_chromium
 from questions import brute_force
-from support import sample_events, start_server
+from support import sample_events, start_server, verify_offline
+from visitor import rows_of
 
 from tlog.server.pages.assets import STATIC
 
@@ -29,6 +30,17 @@ def events():
         made[number]["resource"] = {"type": "patient_record", "id": "P-1007"}
     made[5]["resource"] = {"type": "batch", "id": "B-7"}
     made[5]["relatedResources"] = [{"type": "patient_record", "id": "P-1007"}]
+    for number, purpose in ((17, None), (40, "PUBHLTH")):
+        made[number] |= {"action": "export"}
+        made[number]["details"] = {
+            "recipient": {"name": "Registry", "address": "1 Main St"},
+            "fieldsAccessed": ["diagnoses"],
+        }
+        made[number]["details"] |= {"purpose": purpose} if purpose else {}
+    made[3] |= {
+        "action": "update",
+        "details": {"oldValues": {"dose": "5 mg", "n": 1}, "newValues": {"dose": "7 mg", "x": True}},
+    }
     made[18]["actor"] = {"userId": EVIL, "role": "nurse"}
     return made
 
@@ -222,7 +234,7 @@ def test_a_script_that_compares_indexes_only_is_fooled(signed_in, served):
     """The control: with the writing left out, false texts get a padlock. A server can send such a script; the viewer is not its."""
     page = signed_in.page
     falsify = lambda text: text.replace("P-1007", "P-9999")  # noqa: E731
-    lax = lambda text: text.replace("cells[place].textContent = text;", "")  # noqa: E731
+    lax = lambda text: text.replace("cells[place].replaceChildren(...nodesOf(content));", "")  # noqa: E731
     with lying(page, served, lax, f"**{STATIC}/page.js"), lying(page, served, falsify):
         page.goto(str(httpx2.URL(served.url + "/ui", params=ABOUT)))
         assert verdict(page) == "VERIFIED"
@@ -273,6 +285,62 @@ def test_an_event_that_was_not_asked_for_is_not_proved(signed_in, served):
     assert verdict(page) == "FAILED"
     assert "another event than the one that was asked for" in page.inner_text("#summary")
     page.unroute(f"**/ui/event/{wanted}")
+
+
+PAGES = {
+    "timeline": "/ui/resource/patient_record/P-1007?tz=America/New_York",
+    "health": "/ui/health",
+    "access": "/ui/report/access?resourceType=patient_record&resourceId=P-1007&controller=C",
+    "roles": "/ui/report/access?resourceType=patient_record&resourceId=P-1007&names=roles&from=2026-03-17",
+    "accounting": "/ui/report/accounting?resourceType=patient_record&resourceId=P-1007&from=2026-03-01",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_writes_what_it_verified(signed_in, served, name):
+    """What an honest server wrote does not change, and what a lying one wrote is gone."""
+    page, url = signed_in.page, served.url + PAGES[name]
+    sent = page.context.request.get(url, headers={"sec-fetch-site": "same-origin", "sec-fetch-dest": "document"})
+    page.goto(url)
+    assert verdict(page) == "VERIFIED", page.inner_text("#banner")
+    shown = [[cell.removeprefix("NOT CHECKED") for cell in row] for row in rows_of(sent.text())]
+    written = [
+        [cell.removesuffix("proved").rstrip() if cell == "proved" else cell for cell in row] for row in rows(page)
+    ]
+    assert shown
+    assert written[-len(shown) :] == shown
+    with lying(
+        page,
+        served,
+        lambda text: re.sub(r"<td>(?!NOT)[^<]*</td>", "<td>FALSE</td>", text),
+        "**" + PAGES[name].split("?")[0] + "*",
+    ):
+        page.goto(url)
+        assert verdict(page) == "VERIFIED"
+    assert not any("FALSE" in cell for row in rows(page) for cell in row)
+    assert signed_in.violations() == []
+
+
+def test_a_report_is_printed_with_every_row_and_without_the_form(signed_in, served, tmp_path):
+    page = signed_in.page
+    page.goto(served.url + PAGES["access"])
+    assert verdict(page) == "VERIFIED"
+    proved = int(page.inner_text("#summary").split(" ")[0])
+    page.emulate_media(media="print")
+    assert page.is_hidden("main form")
+    assert page.is_hidden("nav")
+    printed = page.locator("#rows tbody tr:visible").count() + page.locator("#asks tbody tr:visible").count()
+    assert printed == proved
+    assert "P-1007" in page.inner_text("#about")
+    assert page.pdf(path=tmp_path / "report.pdf", format="A4").startswith(b"%PDF-")
+    with page.expect_download() as download:
+        page.emulate_media(media="screen")
+        page.click("text=Save the evidence")
+    download.value.save_as(tmp_path / "evidence.json")
+    done = verify_offline(
+        "evidence", "--vkey", served.vkey, "--ask", "resource=patient_record:P-1007", tmp_path / "evidence.json"
+    )
+    assert (done.returncode, f"{proved} events" in done.stdout) == (0, True)
 
 
 def test_what_is_not_ours_is_blocked_and_reported(chromium, served):

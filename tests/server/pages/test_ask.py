@@ -11,7 +11,7 @@ from questions import brute_force
 from support import append, sample_events
 from visitor import HERE, make_key, rows_of, visiting
 
-from tlog.server.pages import ask
+from tlog.server.pages import answers
 
 pytestmark = pytest.mark.anyio
 EVENTS = [json.loads(raw) for raw in sample_events(60)]
@@ -81,7 +81,7 @@ async def test_a_date_is_its_midnight_in_the_zone(visitor):
 
 
 async def test_older_events_are_on_the_next_page(visitor, monkeypatch):
-    monkeypatch.setattr(ask, "_ROWS", 7)
+    monkeypatch.setattr(answers, "_ROWS", 7)
     found, path = [], "/ui?action=read&journal=show"
     while path:
         page = await visitor.get(path)

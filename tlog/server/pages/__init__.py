@@ -12,9 +12,13 @@ of the operator, and the pages say so.
     `signing_in`  the form, and the way out
     `failures`  refused sign-ins, counted
     `opening`  requests that another site made somebody's browser send
+    `answers`  questions asked and laid out as tables
+    `rows`  events as rows, disclosures accounted for
     `ask`  `/ui`, the question and its answer
-    `rows`  events as rows
     `event`  one event with its proof
+    `timeline`  what became of one resource
+    `reports`  access report and accounting of disclosures
+    `health`  how the log is doing
     `downloads`  evidence and exports
     `zones`  times as people write and read them
     `assets`  templates, static files, and the policy of the pages

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, get_args
 
 from tlog.answering.bulk import EvidenceTask, ExportTask
 from tlog.answering.evidence import check_provable
 from tlog.answering.export import EventFormat
-from tlog.errors import MalformedInputError, OverloadedError
+from tlog.errors import MalformedInputError
 from tlog.server.endpoints.asking import answer_in_bulk, evidence_for, keys_for, open_buckets
 from tlog.server.endpoints.sending import Ordered
 from tlog.server.guard.parameters import query_of
-from tlog.server.pages.ask import QUESTION, asked_by
+from tlog.server.pages.answers import QUESTION, asked_by, until_indexed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
     from tlog.core.question import Question
-    from tlog.server.pages.site import Site
 
-EVIDENCE: Final = QUESTION | {"disclose", "tz"}
+EVIDENCE: Final = QUESTION | {"control", "disclose", "tz"}
 EXPORT: Final = QUESTION | {"format", "tz"}
 _SCRIPT: Final = "empty"  # what `Sec-Fetch-Dest` says of a request of a script; a page cannot set it
-_INDEXED_SECONDS: Final = 2.5
 
 
 async def evidence(request: Request) -> Response:
@@ -42,7 +39,7 @@ async def evidence(request: Request) -> Response:
     checks = request.headers.get("sec-fetch-dest") == _SCRIPT
     asked = {"ask": "check" if checks else "page", "page": "evidence", "disclose": disclose}
     if checks:
-        await _until_indexed(request)
+        await until_indexed(request)
 
     async def order() -> Ordered:
         return Ordered(EvidenceTask(evidence_for(request, question, "answer", disclose=disclose == "true")))
@@ -73,10 +70,3 @@ def _question(request: Request) -> Question:
         message = "nothing is asked: name a resource, an actor, an operation, an action or a time"
         raise MalformedInputError(message)
     return question
-
-
-async def _until_indexed(request: Request) -> None:
-    """Wait a moment until what is logged now is indexed and sealed, so that the page's own view can be in the evidence."""
-    site: Site = request.app.state.site
-    with suppress(OverloadedError):  # then the evidence is as of a moment ago, and says so
-        await site.log.wait_indexed((await site.log.reader.state()).size, _INDEXED_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -11,9 +11,9 @@ from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import event_document
 from tlog.core.checkpoint import peek_checkpoint
 from tlog.errors import NotFoundError
-from tlog.server.endpoints.asking import find_event
-from tlog.server.pages.assets import page
-from tlog.server.pages.rows import COLUMNS, row_of
+from tlog.server.endpoints.asking import find_event, send_page
+from tlog.server.pages.assets import HEADERS, HTML, render
+from tlog.server.pages.rows import EVENTS, event_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,19 +30,18 @@ async def event(request: Request) -> Response:
     site: Site = request.app.state.site
     found = await find_event(request, {"ask": "page", "page": "event"})
     document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event_document(found)))
-    return page(
+    html = render(
         "event.html",
+        **site.said(site.zone),
         title="Event",
-        origin=site.log.verifier.name,
-        vkey=site.log.verifier.vkey(),
-        zone=site.zone.key,
-        row=dict(zip(COLUMNS, row_of(document, site.zone).cells, strict=True)),
+        row=dict(zip(EVENTS, event_cells(document, site.zone), strict=True)),
         event=document,
         members=[(name, _text(value)) for name, value in document.items() if name != "log"],
         proof=await _proof(site, found),
         file=event_file(found, disclose=True).decode(),
-        who_asked=_who_asked(document["resource"]),
+        about=_about(document["resource"]),
     )
+    return send_page(request, html.encode(), HEADERS, HTML)
 
 
 async def _proof(site: Site, found: FoundEvent) -> dict[str, Any] | None:
@@ -56,11 +55,13 @@ async def _proof(site: Site, found: FoundEvent) -> dict[str, Any] | None:
     return {"text": proof.text().decode(), "size": size, "hashes": len(proof.hashes), "note": checkpoint.note.decode()}
 
 
-def _who_asked(resource: Mapping[str, str]) -> str:
-    """Return the URL of the question who asked about a resource, "" if its ID is lost."""
+def _about(resource: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return links to more about the resource of an event, none if its ID is lost."""
     if "id" not in resource:
-        return ""
-    return "/ui?" + urlencode({"resourceType": resource["type"], "resourceId": resource["id"], "journal": "show"})
+        return []
+    asked = urlencode({"resourceType": resource["type"], "resourceId": resource["id"], "journal": "show"})
+    path = f"/ui/resource/{quote(resource['type'], safe='')}/{quote(resource['id'], safe='')}"
+    return [("Timeline of this resource", path), ("Who did or asked something about this resource", f"/ui?{asked}")]
 
 
 def _text(value: object) -> str:

@@ -17,8 +17,11 @@ from tlog.server.pages.ask import ASK, ask
 from tlog.server.pages.assets import page, static
 from tlog.server.pages.downloads import EVIDENCE, EXPORT, evidence, export
 from tlog.server.pages.event import event
+from tlog.server.pages.health import HEALTH, health
 from tlog.server.pages.opening import is_asked_here, open_page
+from tlog.server.pages.reports import ACCESS, ACCOUNTING, access_report, accounting_of_disclosures
 from tlog.server.pages.signing_in import SIGN_IN, form, sign_in, sign_in_first, sign_out
+from tlog.server.pages.timeline import TIMELINE, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _ROOT: Final = "/ui"
+_FORMS: Final = {_ROOT, "/ui/report/access", "/ui/report/accounting"}  # which ask nothing without a query
 
 
 def routes() -> list[Route]:
@@ -42,6 +46,10 @@ def routes() -> list[Route]:
         Route("/ui/sign-out", _here(sign_out), methods=["POST"]),
         Route(_ROOT, _signed_in(ask, ASK)),
         Route("/ui/event/{event_id:uuid}", _signed_in(event)),
+        Route("/ui/resource/{type}/{id:path}", _signed_in(timeline, TIMELINE)),
+        Route("/ui/report/access", _signed_in(access_report, ACCESS)),
+        Route("/ui/report/accounting", _signed_in(accounting_of_disclosures, ACCOUNTING)),
+        Route("/ui/health", _signed_in(health, HEALTH)),
         Route("/ui/evidence", _signed_in(evidence, EVIDENCE)),
         Route("/ui/export", _signed_in(export, EXPORT)),
         Route("/ui/{path:path}", _here(_nothing)),
@@ -86,7 +94,8 @@ def _signed_in(endpoint: Endpoint, parameters: Collection[str] = ()) -> Endpoint
         site.address.check(request)
         key = await site.sessions.find(site.address.cookie_of(request))
         site.service.admission.admit_key(request, key)
-        if not is_asked_here(request) and (request.url.path != _ROOT or request.url.query):
+        asks_nothing = request.url.path in _FORMS and not request.url.query
+        if not is_asked_here(request) and not asks_nothing:
             return open_page(request.url.path, request.url.query)
         answer = await taken(request)
         site.service.metrics.viewed(endpoint.__name__)

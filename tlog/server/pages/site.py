@@ -34,6 +34,11 @@ class Site:
         self.failures = Failures(self.service.log)
         self.service.metrics.count_sessions(self.sessions.count)
 
+    def said(self, zone: ZoneInfo) -> dict[str, str]:
+        """Return what every page with events says: whose log it is, under which key as far as the server says, in which zone."""
+        verifier = self.log.verifier
+        return {"origin": verifier.name, "vkey": verifier.vkey(), "zone": zone.key}
+
     @property
     def log(self) -> Log:
         """The log."""
