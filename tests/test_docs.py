@@ -86,7 +86,9 @@ def test_every_page_is_described():
     text = " ".join(row[0] for row in table("reference/pages.md", "# Pages"))
     described = {tuple(each.split()) for each in re.findall("`(.*?)`", text)}
     served = {
-        (method, re.sub(r":(?:uuid|path)\}", "}", route.path)) for route in routes() for method in route.methods - {"HEAD"}
+        (method, re.sub(r":(?:uuid|path)\}", "}", route.path))
+        for route in routes()
+        for method in route.methods - {"HEAD"}
     }
     assert described == served - {("GET", "/ui/{path}")}, "which is for what there is not"
 

@@ -250,11 +250,12 @@ def test_what_an_option_cannot_be_is_refused_before_anything_is_made(directory, 
 
 
 IN_TASK_ORDER = {
-    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token seal signer",
+    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token session seal signer",
     ("import",): "ndjson cloudtrail",
     ("verify",): "proof consistency checkpoint log evidence fraud",
     ("keys",): "show",
     ("token",): "create list revoke",
+    ("session",): "list revoke",
 }
 
 

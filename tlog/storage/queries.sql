@@ -279,6 +279,13 @@ SELECT lookup, digest, principal, scopes, key_id, created_at, expires_at, seen_a
 FROM tlog.session
 WHERE lookup = %(lookup)s;
 
+-- name: list_sessions
+-- Returns the sessions that are not over, oldest first, for the administrator.
+SELECT lookup, digest, principal, scopes, key_id, created_at, expires_at, seen_at
+FROM tlog.session
+WHERE expires_at > %(now)s AND seen_at > %(idle)s
+ORDER BY created_at;
+
 -- name: touch_session
 -- Notes that a session was used, for the service.
 UPDATE tlog.session SET seen_at = %(now)s WHERE lookup = %(lookup)s;

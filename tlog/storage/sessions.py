@@ -7,9 +7,9 @@ no session, and no session outlives a change of its key.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.canonical import canonical
 from tlog.storage.connection import translated
@@ -19,6 +19,8 @@ from tlog.storage.queries import QUERIES
 if TYPE_CHECKING:
     from tlog.storage.database import Database
     from tlog.storage.keys import ApiKey
+
+IDLE: Final = timedelta(minutes=15)  # without a request, a session is over
 
 
 class Session(NamedTuple):
@@ -67,12 +69,20 @@ class SessionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, session: Session, idle: datetime) -> None:
-        """Store a new session; delete those that are over, of which some were last seen at `idle` or before."""
+    async def add(self, session: Session) -> None:
+        """Store a new session; delete those that are over."""
         async with await self._database.connect("tlog_authenticator") as connection:
             with translated():
-                await connection.execute(QUERIES["end_old_sessions"], {"now": session.created_at, "idle": idle})
+                now = session.created_at
+                await connection.execute(QUERIES["end_old_sessions"], {"now": now, "idle": now - IDLE})
                 await connection.execute(QUERIES["add_session"], session._asdict())
+
+    async def list(self, now: datetime) -> list[Session]:
+        """Return the sessions that are not over at `now`, by their own end or for want of use, oldest first."""
+        async with await self._database.connect("tlog_authenticator") as connection:
+            with translated():
+                cursor = await connection.execute(QUERIES["list_sessions"], {"now": now, "idle": now - IDLE})
+                return [Session(*row) for row in await cursor.fetchall()]
 
     async def touch(self, lookup: bytes, now: datetime) -> None:
         """Note that a session was used."""

@@ -9,9 +9,9 @@ from visitor import make_key
 
 from tlog.errors import UnauthorizedError
 from tlog.server.guard.auth import CACHE_SECONDS, Authenticator
-from tlog.server.pages.sessions import IDLE, LONGEST, Sessions
+from tlog.server.pages.sessions import LONGEST, Sessions
 from tlog.storage.keys import ApiKeyStore
-from tlog.storage.sessions import lookup_of
+from tlog.storage.sessions import IDLE, lookup_of
 
 pytestmark = pytest.mark.anyio
 # What a superuser of the database might do, S9 of the threats: each is a statement.

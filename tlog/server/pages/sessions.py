@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tlog.errors import UnauthorizedError
 from tlog.storage.keys import digest_of
-from tlog.storage.sessions import Session, SessionStore, bound_to, lookup_of
+from tlog.storage.sessions import IDLE, Session, SessionStore, bound_to, lookup_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tlog.server.guard.auth import Authenticator
     from tlog.storage.keys import ApiKey
 
-IDLE: Final = timedelta(minutes=15)
 LONGEST: Final = timedelta(hours=8)
 _TOUCHED: Final = timedelta(minutes=1)  # so seldom is written that a session is used
 _ID_BYTES: Final = 32
@@ -50,7 +49,7 @@ class Sessions:
         end = now + LONGEST if key.expires_at is None else min(now + LONGEST, key.expires_at)
         session = Session(lookup_of(session_id), b"", key.principal, key.scopes, key.key_id, now, end, now)
         digest = digest_of(self._pepper, session_id, bound_to(session, key))
-        await self._store.add(session._replace(digest=digest), now - IDLE)
+        await self._store.add(session._replace(digest=digest))
         self._note(session.lookup, now)
         return session_id
 
