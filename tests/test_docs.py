@@ -16,6 +16,7 @@ from tlog.core.event import Actor, Details, Event, Recipient, RelatedResource, R
 from tlog.core.pseudonym import public_key
 from tlog.ingest import cloudtrail
 from tlog.server.describe.openapi import describe
+from tlog.server.pages.routes import routes
 
 DOCS = ROOT / "docs"
 _NAMED_TEST = re.compile(r"`((?:\w+/)*test_\w+\.py)::(\w+)`")
@@ -79,6 +80,17 @@ def test_every_endpoint_is_described():
     described = {tuple(row[0].strip("`").split()) for row in table("reference/http.md", "# HTTP")}
     routes = {(method.upper(), path) for path, operations in describe()["paths"].items() for method in operations}
     assert described == routes
+
+
+def test_every_page_is_described():
+    text = " ".join(row[0] for row in table("reference/pages.md", "# Pages"))
+    described = {tuple(each.split()) for each in re.findall("`(.*?)`", text)}
+    served = {
+        (method, re.sub(r":(?:uuid|path)\}", "}", route.path))
+        for route in routes()
+        for method in route.methods - {"HEAD"}
+    }
+    assert described == served - {("GET", "/ui/{path}")}, "which is for what there is not"
 
 
 def test_every_command_is_described():

@@ -67,6 +67,10 @@ ELSEWHERE = {
     "storage/explanations.py": "checking/test_fsck.py::test_what_an_outcome_explains_is_no_damage",
     # The service is tested over HTTP, whatever module answers.
     "server/service.py": "server/test_app.py::test_one_event",
+    "server/endpoints/asking.py": "server/endpoints/test_audit.py::test_every_question_is_in_the_journal",
+    # An answer is laid out as a page shows it; what a site holds is what its pages work with.
+    "server/pages/answers.py": "server/pages/test_ask.py::test_rows_are_the_answer",
+    "server/pages/site.py": "server/pages/test_routes.py::test_errors_of_pages_are_pages_and_those_of_the_api_are_documents",
     "server/endpoints/verification.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
     "server/observe/checks.py": "server/endpoints/test_audit.py::test_verification_runs_aside_and_goes_on_where_it_ended",
     # The socket is half of the signer's process.
@@ -77,6 +81,7 @@ ELSEWHERE = {
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",
+    "storage/sessions.py": "server/pages/test_sessions.py::test_s9_a_row_changed_in_the_database_is_no_session",
     "storage/statements.py": "writing/test_appender.py::test_same_event_again_gets_its_first_receipt",
     # A group is what an appender makes of the requests that wait.
     "writing/grouping.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",

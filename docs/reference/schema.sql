@@ -231,6 +231,21 @@ CREATE TABLE tlog.log_state (
 
 ALTER TABLE tlog.log_state OWNER TO tlog_owner;
 
+CREATE TABLE tlog.session (
+    lookup bytea NOT NULL,
+    digest bytea NOT NULL,
+    principal text NOT NULL,
+    scopes text[] NOT NULL,
+    key_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT session_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT session_lookup_check CHECK ((octet_length(lookup) = 32))
+);
+
+ALTER TABLE tlog.session OWNER TO tlog_owner;
+
 CREATE TABLE tlog.tile (
     level smallint NOT NULL,
     tile_index bigint NOT NULL,
@@ -285,6 +300,9 @@ ALTER TABLE ONLY tlog.leaf
 ALTER TABLE ONLY tlog.log_state
     ADD CONSTRAINT log_state_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY tlog.session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (lookup);
+
 ALTER TABLE ONLY tlog.tile
     ADD CONSTRAINT tile_pkey PRIMARY KEY (level, tile_index);
 
@@ -313,6 +331,7 @@ GRANT USAGE ON SCHEMA tlog TO tlog_sealer;
 GRANT USAGE ON SCHEMA tlog TO tlog_indexer;
 GRANT USAGE ON SCHEMA tlog TO tlog_reader;
 GRANT USAGE ON SCHEMA tlog TO tlog_eraser;
+GRANT USAGE ON SCHEMA tlog TO tlog_authenticator;
 
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) TO tlog_appender;
@@ -398,6 +417,11 @@ GRANT SELECT,UPDATE ON TABLE tlog.log_state TO tlog_appender;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.log_state TO tlog_reader;
+
+GRANT SELECT ON TABLE tlog.session TO tlog_reader;
+GRANT SELECT,INSERT,DELETE ON TABLE tlog.session TO tlog_authenticator;
+
+GRANT UPDATE(seen_at) ON TABLE tlog.session TO tlog_authenticator;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE tlog.tile TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.tile TO tlog_reader;

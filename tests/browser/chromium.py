@@ -31,10 +31,10 @@ def browser():
 
 
 class Watched:
-    """A page, offline, of which requests, policy reports and errors are kept."""
+    """A page, offline unless told otherwise, of which requests, policy reports and errors are kept."""
 
-    def __init__(self, browser):
-        self.context = browser.new_context(offline=True, accept_downloads=True)
+    def __init__(self, browser, *, offline=True, **options):
+        self.context = browser.new_context(offline=offline, accept_downloads=True, **options)
         self.page = self.context.new_page()
         self.requests, self.errors = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -43,6 +43,13 @@ class Watched:
         self.page.add_init_script(
             "window.reports = []; document.addEventListener('securitypolicyviolation', (event) => window.reports.push(event.violatedDirective))"
         )
+
+    def violations(self):
+        """Return what axe-core finds."""
+        from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415 - a stranger may not have it
+
+        self.page.evaluate(AXE_SCRIPT)
+        return [each["id"] for each in self.page.evaluate("axe.run().then((result) => result.violations)")]
 
     def reports(self):
         """Return what the page's policy blocked."""

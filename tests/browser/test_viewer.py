@@ -159,22 +159,14 @@ def test_by_keyboard_alone(viewer):
         assert page.evaluate("document.activeElement.id") == expected
 
 
-def violations(page):
-    """Return what axe-core finds."""
-    from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415 - a stranger may not have it
-
-    page.evaluate(AXE_SCRIPT)
-    return [each["id"] for each in page.evaluate("axe.run().then((result) => result.violations)")]
-
-
 def test_it_is_accessible(viewer):
     page = viewer.page
-    assert violations(page) == []
+    assert viewer.violations() == []
     for question in (ABOUT, {**ABOUT, "resourceId": "R:5"}):
         ask(viewer, {"a.json": file_of(soundness.LOG.bundle(ABOUT, disclose=True))}, question)
-        assert violations(page) == []
+        assert viewer.violations() == []
     page.evaluate("document.querySelector('label[for=userId]').remove()")
-    assert violations(page) == ["label"], "the control: a field without its label"
+    assert viewer.violations() == ["label"], "the control: a field without its label"
 
 
 def test_print_has_the_verdict_and_every_row(viewer, tmp_path):

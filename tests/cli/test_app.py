@@ -234,19 +234,28 @@ def test_an_address_that_is_taken_is_named_before_anything_starts(data):
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in words(done.stderr)
 
 
-def test_an_origin_that_is_none_is_refused_before_anything_is_made(data, directory):
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--cors-origin", "https://audit.example.com/", "an origin is scheme and host"),
+        ("--public-url", "http://audit.example.com", "a public URL is https:// and a host"),
+        ("--zone", "Mars/Olympus", "there is no such time zone"),
+    ],
+)
+def test_what_an_option_cannot_be_is_refused_before_anything_is_made(directory, option, value, said):
     new = directory / "new"
-    done = tlog("serve", "--cors-origin", "https://audit.example.com/", "--data", new, check=False)
+    done = tlog("serve", option, value, "--data", new, check=False)
     assert (done.returncode, new.exists()) == (2, False)
-    assert "an origin is scheme and host" in words(done.stderr)
+    assert said in words(done.stderr)
 
 
 IN_TASK_ORDER = {
-    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token seal signer",
+    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token session seal signer",
     ("import",): "ndjson cloudtrail",
     ("verify",): "proof consistency checkpoint log evidence fraud",
     ("keys",): "show",
     ("token",): "create list revoke",
+    ("session",): "list revoke",
 }
 
 

@@ -21,7 +21,7 @@ from tlog.answering import evidence, sets
 evidence.MAX_POSTINGS = sets.MAX_POSTINGS = 50
 from tlog.server import serve
 create_app = serve.create_app
-serve.create_app = lambda *arguments, maker: create_app(*arguments)  # which makes bulk answers here, where bundles are small
+serve.create_app = lambda *arguments, maker, **options: create_app(*arguments, **options)  # which makes bulk answers here, where bundles are small
 from tlog.cli import app
 app.main()
 """

@@ -328,8 +328,9 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
         },
         "tlog_reader": dict.fromkeys(
             ("api_key", "checkpoint", "dead_letter", "disclosure", "intake", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
-             "log_state", "tile"), "SELECT"
+             "log_state", "session", "tile"), "SELECT"
         ),
+        "tlog_authenticator": {"session": "DELETE INSERT SELECT"},
         "tlog_eraser": {"dead_letter": "SELECT", "disclosure": "DELETE SELECT"},
     }  # fmt: skip
     query = """

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "progress": (),
     "sealed_epoch": (),
     "sealed_leaf": (None, 0),
+    "session": (bytes(32),),
     "standing": (),
     "state": (),
     "tiles": ([Tile(0, 0, 1)],),

@@ -16,6 +16,7 @@
     `checking`  verify, fsck: commands that check
     `keeping`   backup, restore, recover, reindex: commands for the years
     `keys`      keys, token: the log's public key, and API keys
+    `sessions`  session: who is signed in on the pages
 
 A command is one function: its parameters are the options, its docstring is the help. It asks the rooms below for the
 result, prints that, and decides nothing itself. With `TLOG_DATA` set, or `--data` given, it reads like this:

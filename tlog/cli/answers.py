@@ -6,10 +6,9 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tlog.cli.escaping import visible
-from tlog.errors import MalformedInputError
+from tlog.server.pages.zones import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +28,7 @@ def read_zone(name: str | None) -> tzinfo:
         MalformedInputError: there is no such zone here.
 
     """
-    try:
-        return UTC if name in {None, "UTC"} else ZoneInfo(str(name))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"no time zone here is called '{name}'; take a name such as Europe/Budapest, or UTC"
-        raise MalformedInputError(message) from None
+    return UTC if name in {None, "UTC"} else zone_of(str(name))
 
 
 def print_events(events: Sequence[dict[str, Any]], zone: tzinfo, *, logged: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from tlog.cli import asking, checking, events, ingest, keeping, keys, running
+from tlog.cli import asking, checking, events, ingest, keeping, keys, running, sessions
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 from tlog.location import version
@@ -26,7 +26,7 @@ _ORDER: Final = (
     *("append", "import", "ingest"),
     *("query", "prove", "export", "verify"),
     *("fsck", "backup", "restore", "recover", "failover", "reindex"),
-    *("keys", "token"),
+    *("keys", "token", "session"),
     *("seal", "signer"),
 )
 
@@ -128,6 +128,11 @@ _add_group(
     "token",
     "Make, list and revoke API keys.",
     {"create": keys.create_token, "list": keys.list_tokens, "revoke": keys.revoke_token},
+)
+_add_group(
+    "session",
+    "List and revoke the sessions of the pages.",
+    {"list": sessions.list_sessions, "revoke": sessions.revoke_session},
 )
 
 

@@ -113,6 +113,18 @@ def serve(  # noqa: PLR0917 - the options of a command line
             "lost.",
         ),
     ] = False,
+    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="Serve the auditor's pages at /ui.")] = True,
+    zone: Annotated[
+        str, typer.Option("--zone", metavar="NAME", help="Time zone of the pages, such as Europe/Budapest.")
+    ] = "UTC",
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where browsers elsewhere reach the pages, such as https://audit.example.com, with TLS by a proxy in front. "
+            "Without it the pages are for this machine only.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the log over HTTP."""
     begin("serve", log_level)
@@ -136,9 +148,13 @@ def serve(  # noqa: PLR0917 - the options of a command line
 
     async def work() -> None:
         from tlog.server.guard.cors import Cors
+        from tlog.server.pages.address import Address
+        from tlog.server.pages.zones import zone_of
         from tlog.server.serve import serve as run_server
 
-        Cors(cors_origin)  # is refused before anything is made
+        # What is wrong with these is refused before anything is made.
+        Cors(cors_origin)
+        pages_at = Address(public_url), zone_of(zone)
         await run_server(
             location,
             host=host,
@@ -152,6 +168,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
             public=public,
             trusted_proxies=trusted_proxy or (),
             accept_loss=accept_loss,
+            pages_at=pages_at if pages else None,
             on_ready=ready,
         )
 

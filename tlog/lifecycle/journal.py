@@ -4,7 +4,8 @@ A journal entry is a normal event: the actor is the API key's principal, or the 
 resource is the log, `details.query` the question in canonical JSON, without the ids. Whom a question was about stands only where
 it can be erased, in the entry's related resources, each of which has a disclosure of its own: the resource asked for, the user
 asked for, and where evidence is made the index buckets whose keys are handed out. So "who asked about this patient" is a question
-like any other. Questions about public data (checkpoints, tiles, proofs by index) are not journaled.
+like any other. Questions about public data (checkpoints, tiles, proofs by index) are not journaled. Who signs in on the pages,
+and out, is journaled beside what they ask.
 """
 
 from __future__ import annotations
@@ -61,19 +62,52 @@ async def journal(
     """
     members = {} if question is None else question.document()
     query = {**asked, **{name: value for name, value in members.items() if name not in _IDS}}
-    event: dict[str, object] = {
+    bits = log.bucket_keys.bits if evidence else None
+    related = [] if question is None else related_resources(question, log.verifier.name, bits)
+    more: dict[str, object] = {"relatedResources": related} if related else {}
+    await _append(log, {"userId": principal, "role": role}, action, query, more)
+
+
+async def journal_sign_in(log: Log, principal: str, role: str, action: Literal["login", "logout"], way: str) -> None:
+    """Append the journal entry of somebody who signed in on the pages, or out; returns when it is durable.
+
+    Args:
+        log: the log whose pages they are.
+        principal: who.
+        role: with what right, such as the ID of an API key.
+        action: what they did.
+        way: how they sign in, such as "api-key".
+
+    Raises:
+        OverloadedError: the journal entry cannot be logged now.
+
+    """
+    await _append(log, {"userId": principal, "role": role}, action, {"ask": "sign-in", "way": way}, {})
+
+
+async def journal_failures(log: Log, failures: int) -> None:
+    """Append the journal entry of so many sign-ins that were refused; nobody knows who tried.
+
+    Raises:
+        OverloadedError: the journal entry cannot be logged now.
+
+    """
+    await _append(log, {"type": "unknown"}, "login", {"ask": "sign-in", "failures": failures}, {"outcome": "failure"})
+
+
+async def _append(
+    log: Log, actor: Mapping[str, str], action: str, query: Mapping[str, object], more: Mapping[str, object]
+) -> None:
+    event = {
         "eventId": str(uuid4()),
         "timestamp": format_logged_at(log.clock()).decode(),
-        "actor": {"userId": principal, "role": role},
+        "actor": actor,
         "action": action,
         "resource": {"type": RESOURCE_TYPE, "id": log.verifier.name},
         "details": {"query": canonical(query).decode()},
         "outcome": "success",
+        **more,
     }
-    if question is not None:
-        bits = log.bucket_keys.bits if evidence else None
-        if related := related_resources(question, log.verifier.name, bits):
-            event["relatedResources"] = related
     parsed = parse_batch([msgspec.json.encode(event)], reserved=True)
     await log.appender.append(draft_events(parsed, log.bucket_keys, LOG))
 

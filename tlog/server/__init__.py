@@ -10,6 +10,7 @@ problem document (RFC 9457) by one table.
     `guard`  decides about a request before an endpoint sees it
     `endpoints`  the endpoints, a module for each group
     `observe`  what an operator sees of the service
+    `pages`  what people look at, under `/ui`
     `describe`  the service described, and its errors
 
 The public half needs no key: checkpoint, tiles, entry bundles and proofs by index hold nothing personal. The auditor's half

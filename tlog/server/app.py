@@ -30,10 +30,13 @@ from tlog.server.observe.checks import Checks
 from tlog.server.observe.figures import Figures
 from tlog.server.observe.metrics import Metrics
 from tlog.server.observe.ready import Ready
+from tlog.server.pages import routes as pages
+from tlog.server.pages.site import Site
 from tlog.server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+    from zoneinfo import ZoneInfo
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.auth import Authenticator
     from tlog.server.guard.public import Public
     from tlog.server.observe.accesslog import AccessLog
+    from tlog.server.pages.address import Address
 
 
 def create_app(
@@ -52,6 +56,7 @@ def create_app(
     public: Public = "all",
     *,
     maker: MakesBulk | None = None,
+    pages_at: tuple[Address, ZoneInfo] | None = None,
 ) -> Starlette:
     """Return the ASGI application of an open log.
 
@@ -62,6 +67,7 @@ def create_app(
         cors_origin: the origin whose web pages may read the public half, "*" for all, None for none.
         public: what needs no key.
         maker: makes the bulk answers; by default this process.
+        pages_at: where the pages are reached, and the zone of their times; None for no pages.
 
     Raises:
         MalformedInputError: `cors_origin` is not an origin.
@@ -93,14 +99,22 @@ def create_app(
             _route("/metrics", health.metrics),
             _route("/openapi.json", openapi.document),
             _route("/docs", openapi.page),
+            *([] if pages_at is None else pages.routes()),
         ],
         middleware=[Middleware(_Observed, service=service)],
-        exception_handlers={TlogError: on_error, HTTPException: on_error},
+        exception_handlers={TlogError: _on_error, HTTPException: _on_error},
     )
     app.router.redirect_slashes = False  # a redirect would repeat the Host of the request
     app.state.service = service
     app.state.singles = Singles(service)
+    app.state.site = None if pages_at is None else Site(service, authenticator, *pages_at)
     return app
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    """Return what says what went wrong: a problem document, and to somebody before a page, a page."""
+    for_people = request.app.state.site is not None and pages.is_page(request.scope["path"])
+    return await (pages.on_error if for_people else on_error)(request, error)
 
 
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], parameters: Collection[str] = ()) -> Route:
@@ -147,7 +161,9 @@ class _Observed:
         async def observed(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS, *shared]
+                own = {name for name, _ in message["headers"]}
+                general = [field for field in SECURITY_HEADERS if field[0] not in own]  # a page has a policy of its own
+                message["headers"] = [*message["headers"], *general, *shared]
                 status = message["status"]
                 self._metrics.responded(status)
             else:
@@ -161,9 +177,9 @@ class _Observed:
         except asyncio.CancelledError:
             if not status:  # the service stops, and waited as long as it would
                 error = OverloadedError("the service is stopping; try again with the same eventIds")
-                await (await on_error(Request(scope), error))(scope, receive, observed)
+                await (await _on_error(Request(scope), error))(scope, receive, observed)
         except Exception as error:  # noqa: BLE001 - the last resort; nothing of a bug may reach the caller or uvicorn's log
-            response = await on_error(Request(scope), error)
+            response = await _on_error(Request(scope), error)
             await response(scope, receive, observed)
         finally:
             route = APPENDS if append else getattr(scope.get("route"), "path", None)
@@ -181,7 +197,7 @@ class _Observed:
         try:
             check_path(scope["raw_path"])  # in "path" the server replaced what is no UTF-8
         except MalformedInputError as error:
-            await (await on_error(Request(scope), error))(scope, receive, send)
+            await (await _on_error(Request(scope), error))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -26,11 +26,13 @@ from tlog.server.observe.accesslog import AccessLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
+    from zoneinfo import ZoneInfo
 
     from starlette.applications import Starlette
 
     from tlog.location import Location, Sealing
     from tlog.server.guard.public import Public
+    from tlog.server.pages.address import Address
     from tlog.server.service import Service
 
 _BACKLOG: Final = 1024
@@ -55,6 +57,7 @@ async def serve(
     public: Public = "all",
     trusted_proxies: Collection[str] = (),
     accept_loss: bool = False,
+    pages_at: tuple[Address, ZoneInfo] | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -75,6 +78,7 @@ async def serve(
         public: what needs no key.
         trusted_proxies: addresses of proxies in front, which bring the connections of many.
         accept_loss: whether the database may have a standby that lacks acknowledged events when it is promoted.
+        pages_at: where the auditor's pages are reached, and the zone of their times; None for no pages.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
@@ -98,7 +102,7 @@ async def serve(
                 lines = stack.enter_context(AccessLog(sys.stderr.fileno())) if access_log and sys.stderr else None
                 authenticator = Authenticator(log.reader.api_key, log.directory.pepper(), log.clock)
                 worker = Worker(log.database, log.verifier)
-                app = create_app(log, authenticator, lines, cors_origin, public, maker=worker)
+                app = create_app(log, authenticator, lines, cors_origin, public, maker=worker, pages_at=pages_at)
                 try:
                     await _serve(app, listener, drain, ready, trusted_proxies)
                 finally:
@@ -147,6 +151,8 @@ async def _serve(
             task.cancel()
         await asyncio.wait(aside, timeout=_ASIDE_SECONDS)
         await service.checks.stop()
+        if app.state.site is not None:
+            await app.state.site.failures.close()
 
 
 def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:

@@ -21,6 +21,7 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `reading`  `ReadStore`: what answers are made of, and `View`, one snapshot
     `scan`  all rows read without trust in the database's own indexes
     `keys`  API keys at rest
+    `sessions`  sessions of the pages at rest
 
 Who asks more than one question takes a view, so that all answers are of one moment:
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
 
-Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader"]
+Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader", "tlog_authenticator"]
 Result = TypeVar("Result")
 
 

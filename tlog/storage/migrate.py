@@ -19,7 +19,9 @@ _FILE: Final = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 _LIMITS: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10min'"
 _LOCK: Final = 0x746C6F67_6D696772  # "tlogmigr"
 
-SERVICE_ROLES: Final = ("tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader", "tlog_eraser")
+SERVICE_ROLES: Final = (
+    "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader", "tlog_eraser", "tlog_authenticator",
+)  # fmt: skip
 
 
 class Migration(NamedTuple):

@@ -267,6 +267,38 @@ SELECT key_id, scopes, revoked_at IS NOT NULL FROM tlog.api_key;
 -- Marks an API key as revoked, for the administrator; changes no row if there is no such key that is still good.
 UPDATE tlog.api_key SET revoked_at = %(now)s WHERE key_id = %(key_id)s AND revoked_at IS NULL;
 
+-- name: add_session
+-- Adds a session, for the service: somebody signed in.
+INSERT INTO tlog.session (lookup, digest, principal, scopes, key_id, created_at, expires_at, seen_at)
+VALUES (
+    %(lookup)s, %(digest)s, %(principal)s, %(scopes)s, %(key_id)s, %(created_at)s, %(expires_at)s, %(seen_at)s
+);
+
+-- name: read_session
+-- Returns one session, for the service, which checks each request's.
+SELECT lookup, digest, principal, scopes, key_id, created_at, expires_at, seen_at
+FROM tlog.session
+WHERE lookup = %(lookup)s;
+
+-- name: list_sessions
+-- Returns the sessions that are not over, oldest first, for the administrator.
+SELECT lookup, digest, principal, scopes, key_id, created_at, expires_at, seen_at
+FROM tlog.session
+WHERE expires_at > %(now)s AND seen_at > %(idle)s
+ORDER BY created_at;
+
+-- name: touch_session
+-- Notes that a session was used, for the service.
+UPDATE tlog.session SET seen_at = %(now)s WHERE lookup = %(lookup)s;
+
+-- name: end_session
+-- Ends a session, for the service: somebody signed out.
+DELETE FROM tlog.session WHERE lookup = %(lookup)s;
+
+-- name: end_old_sessions
+-- Deletes the sessions that are over by themselves, for the service.
+DELETE FROM tlog.session WHERE expires_at <= %(now)s OR seen_at <= %(idle)s;
+
 -- name: snapshot_settings
 -- Sets what a full check must not be lied to by: database indexes, row filters, shadowed names
 -- (docs/explanation/security.md); and gives each statement the time it needs, because a full check sorts the whole log.
@@ -422,7 +454,7 @@ FROM pg_catalog.pg_roles AS role
 WHERE
     (role.rolname = session_user AND (role.rolsuper OR role.rolbypassrls))
     OR (
-        role.rolname IN ('tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser')
+        role.rolname IN ('tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser', 'tlog_authenticator')
         AND (role.rolsuper OR role.rolbypassrls OR role.rolcanlogin)
     )
 ORDER BY role.rolname;
@@ -436,7 +468,7 @@ CROSS JOIN (VALUES ('leaf'), ('checkpoint')) AS protected (name)
 CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS privilege (name)
 WHERE
     (role.rolname = session_user
-        OR role.rolname IN ('tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser'))
+        OR role.rolname IN ('tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser', 'tlog_authenticator'))
     AND (
         pg_catalog.has_table_privilege(role.oid, 'tlog.' || protected.name, privilege.name)
         OR (

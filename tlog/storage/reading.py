@@ -40,6 +40,7 @@ from tlog.storage.rows import (
     Standing,
     State,
 )
+from tlog.storage.sessions import Session
 from tlog.storage.statements import (
     array_text,
     find_events,
@@ -227,6 +228,16 @@ class ReadStore:
             except psycopg.DataError:
                 return None
             return None if row is None else ApiKey(*row)
+
+    async def session(self, lookup: bytes) -> Session | None:
+        """Return a session, None if there is none under this lookup, or none that anybody began: with times that are none."""
+        async with self._reading() as connection:
+            try:
+                cursor = await connection.execute(QUERIES["read_session"], {"lookup": lookup})
+                row = await cursor.fetchone()
+            except psycopg.DataError:
+                return None
+            return None if row is None else Session(*row)
 
     async def standing(self) -> dict[str, Standing]:
         """Return what each API key may do, and whether it was revoked, by its ID."""

@@ -13,7 +13,7 @@ from support import append, sample_events
 from tlog.answering.bulk import Head
 from tlog.core.question import parse_question
 from tlog.server.app import create_app
-from tlog.server.endpoints import audit, sending
+from tlog.server.endpoints import asking, sending
 from tlog.server.endpoints.sending import unless_gone
 from tlog.server.guard import bulk
 from tlog.server.guard.auth import Authenticator, new_token
@@ -179,7 +179,7 @@ async def test_s15_a_page_that_takes_much_reading_is_made_in_bulk(service, monke
     app.state.service.maker = Maker()
     in_bulk = await complete()
     assert made[0] == ("PageTask", 1)
-    monkeypatch.setattr(audit, "MOST_HERE", 1 << 30)
+    monkeypatch.setattr(asking, "MOST_HERE", 1 << 30)
     here = await complete()
     assert "PageTask" not in {name for name, _ in made}
     events = "accessLog" if how == "access log" else "events"

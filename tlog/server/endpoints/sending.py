@@ -14,7 +14,7 @@ from tlog.server.guard.fields import NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-    from contextlib import AsyncExitStack
+    from contextlib import AsyncExitStack, ExitStack
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -26,12 +26,12 @@ PRIVATE: Final = {"Cache-Control": "no-store"}
 LARGE: Final = 256 << 10  # bytes of a page from which on it counts until it is sent
 _PIECE: Final = 64 << 10
 _SETS_AGAIN: Final = 10
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 # Name and media type of what is exported. Formulas are neutralised in CSV, so it is not even what was sent: the name says so.
 _FILES: Final = {
     "ndjson": ("events.ndjson", NDJSON),
     "csv": ("events.not-evidence.csv", "text/csv; charset=utf-8"),
-    "evidence": ("evidence.json", _JSON),
+    "evidence": ("evidence.json", JSON),
     "parts": ("evidence.ndjson", NDJSON),
 }
 
@@ -86,7 +86,7 @@ async def unless_gone(request: Request, answering: Callable[[], Coroutine[Any, A
 
 def headers_of(begun: Begun, form: str) -> dict[str, str]:
     """Return the header fields of an answer: of a file in one of the forms of exports, or of JSON."""
-    name, media_type = _FILES["parts" if begun.head.parts else form] if form else ("", _JSON)
+    name, media_type = _FILES["parts" if begun.head.parts else form] if form else ("", JSON)
     headers = {**PRIVATE, "Content-Type": media_type}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -149,16 +149,16 @@ class BulkResponse(_Pieces):
 
 
 class LargeResponse(_Pieces):
-    """Sends a page of JSON, and holds what it holds until then."""
+    """Sends a page."""
 
-    def __init__(self, document: bytes, held: AsyncExitStack) -> None:
+    def __init__(self, document: bytes, held: ExitStack, headers: Mapping[str, str], media_type: str) -> None:
         self._held = held
-        headers = {**PRIVATE, "Content-Length": str(len(document))}
-        super().__init__(self._pieces(document), headers=headers, media_type=_JSON)
+        length = {"Content-Length": str(len(document))}
+        super().__init__(self._pieces(document), headers={**headers, **length}, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        async with self._held:
+        with self._held:
             await super().__call__(scope, receive, send)
 
     async def _pieces(self, document: bytes) -> AsyncIterator[bytes]:

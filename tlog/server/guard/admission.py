@@ -78,14 +78,14 @@ def asking(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
     """Return the endpoint, asked only by keys with the scope `read`: before anything of the request is judged."""
 
     async def admitted(request: Request) -> Response:
-        request.scope[_KEY] = await request.app.state.service.admission.admit(request, "read")
+        await request.app.state.service.admission.admit(request, "read")
         return await endpoint(request)
 
     return admitted
 
 
 def key_of(request: Request) -> ApiKey:
-    """Return the key of a request to an endpoint that `asking` made."""
+    """Return the key of a request that was let in."""
     key: ApiKey = request.scope[_KEY]
     return key
 
@@ -110,9 +110,19 @@ class Admission:
 
         """
         key = await self._authenticator.check(request.headers.get("authorization"), scope)
-        request.scope[KEY_ID] = key.key_id  # for the access log
-        self._take(key)
+        self.admit_key(request, key)
         return key
+
+    def admit_key(self, request: Request, key: ApiKey) -> None:
+        """Let in a request of a key that was checked already.
+
+        Raises:
+            RateLimitedError: its rate is used up.
+
+        """
+        request.scope[KEY_ID] = key.key_id  # for the access log
+        request.scope[_KEY] = key
+        self._take(key)
 
     async def admit_append(self, request: Request) -> LetIn:
         """Let in a request that may append, if the log can take anything now.

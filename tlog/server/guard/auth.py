@@ -122,6 +122,15 @@ class Authenticator:
         known = self._known.get(key_id, _NOBODY)
         return self._judge(known, secret, scope) if self._timer() - known.read_at < CACHE_SECONDS else None
 
+    async def standing(self, key_id: str) -> ApiKey | None:
+        """Return the key of an ID as it stands now, None if it is unknown, expired or revoked.
+
+        For whoever knows by other means that the asker had its secret. What the row says is not checked here: it may have been
+        changed in the database.
+        """
+        key = (await self._cached(key_id)).key
+        return key if key.key_id and _is_valid(key, self._clock()) else None
+
     def _judge(self, known: _Known, secret: str, scope: Scope) -> ApiKey:
         _, key, members = known
         presented = digest_of(self._pepper, secret, members)

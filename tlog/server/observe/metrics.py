@@ -6,7 +6,7 @@ A request is labelled with the template of its path, never with the path. docs/h
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -56,6 +56,16 @@ class Metrics:
         )
         self._opened = Counter(
             "tlog_buckets_disclosed", "Index buckets whose keys evidence handed out", registry=self._registry
+        )
+        self._views = Counter("tlog_pages_views", "Views of pages, by page", ["page"], registry=self._registry)
+        self._sign_ins = Counter(
+            "tlog_pages_sign_ins",
+            "Sign-ins on the pages, by way and result",
+            ["way", "result"],
+            registry=self._registry,
+        )
+        self._sessions = Gauge(
+            "tlog_pages_sessions", "Sessions that this service has seen within 15 minutes", registry=self._registry
         )
         self._responses = Counter("tlog_http_responses", "HTTP answers by status", ["status"], registry=self._registry)
         self._by_status: dict[int, Counter] = {}
@@ -108,6 +118,18 @@ class Metrics:
     def opened(self, buckets: int) -> None:
         """Count buckets that a key had not opened yet today."""
         self._opened.inc(buckets)
+
+    def viewed(self, page: str) -> None:
+        """Count a view of a page."""
+        self._views.labels(page).inc()
+
+    def signed_in(self, way: str, result: Literal["success", "failure"]) -> None:
+        """Count somebody who signed in, or was refused."""
+        self._sign_ins.labels(way, result).inc()
+
+    def count_sessions(self, read: Callable[[], float]) -> None:
+        """Read the number of sessions from there; without pages there are none."""
+        self._sessions.set_function(read)
 
     def responded(self, status: int) -> None:
         """Count an answer."""

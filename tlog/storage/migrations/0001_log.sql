@@ -1,4 +1,4 @@
--- The log: entries, their tiles and checkpoints, disclosures, API keys, the index over the entries, and how far streams are taken.
+-- The log: entries, their tiles and checkpoints, disclosures, API keys, sessions, the index over the entries, and how far streams are taken.
 -- Runs once, as a role that may create roles, inside one transaction with lock and statement timeouts.
 
 -- Roles belong to the whole cluster, so another log of it may have made them already.
@@ -6,7 +6,9 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser'] LOOP
+    FOREACH name IN ARRAY ARRAY[
+        'tlog_owner', 'tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser', 'tlog_authenticator'
+    ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', name);
         END IF;
@@ -79,6 +81,18 @@ CREATE TABLE tlog.api_key (
     revoked_at timestamptz,
     rate integer CHECK (rate > 0), -- events in a second, on average; null for the service's own limit
     buckets integer CHECK (buckets > 0) -- different index buckets opened in a day; null for the service's own limit
+);
+
+-- Who is signed in on the pages. A cookie follows from none of it.
+CREATE TABLE tlog.session (
+    lookup bytea PRIMARY KEY CHECK (octet_length(lookup) = 32), -- SHA-256 of the session's ID
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32), -- HMAC-SHA256(pepper, ID and what is below, seen_at excepted)
+    principal text NOT NULL,
+    scopes text[] NOT NULL,
+    key_id text NOT NULL, -- the API key that it was begun with
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL -- to the minute
 );
 
 -- The verifiable index: segments as runs of pages, the trees over the pages, and the epochs that use them.
@@ -218,7 +232,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(bigint) FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader, tlog_eraser;
+GRANT USAGE ON SCHEMA tlog 
+    TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader, tlog_eraser, tlog_authenticator;
 
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
 GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
@@ -235,12 +250,14 @@ GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.checkpoint TO tlog_indexer;
 GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_indexer;
 GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
-GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key, tlog.session TO tlog_reader;
 GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_reader;
 GRANT SELECT ON tlog.intake, tlog.dead_letter TO tlog_reader;
 
 GRANT SELECT, DELETE, UPDATE (actor, resource, related) ON tlog.disclosure TO tlog_eraser;
 GRANT SELECT, UPDATE (salt, raw) ON tlog.dead_letter TO tlog_eraser;
+
+GRANT SELECT, INSERT, DELETE, UPDATE (seen_at) ON tlog.session TO tlog_authenticator;
 
 -- The owner owns; nobody can log in as it.
 ALTER TABLE tlog.log_state OWNER TO tlog_owner;
@@ -249,6 +266,7 @@ ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
 ALTER TABLE tlog.tile OWNER TO tlog_owner;
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 ALTER TABLE tlog.api_key OWNER TO tlog_owner;
+ALTER TABLE tlog.session OWNER TO tlog_owner;
 ALTER TABLE tlog.index_segment OWNER TO tlog_owner;
 ALTER TABLE tlog.index_run OWNER TO tlog_owner;
 ALTER TABLE tlog.index_tile OWNER TO tlog_owner;

@@ -1,0 +1,232 @@
+"""What all questions about events have in common: journaled before the answer leaves, charged, answered in bulk if large."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, ExitStack, aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import msgspec
+from starlette.responses import Response
+
+from tlog.answering.bulk import EvidenceTask
+from tlog.answering.evidence import asked as asked_of
+from tlog.answering.query import LargePageError, answer_document
+from tlog.errors import NotFoundError
+from tlog.lifecycle.journal import buckets_opened, journal
+from tlog.server.endpoints.sending import (
+    JSON,
+    LARGE,
+    PRIVATE,
+    Begun,
+    BulkResponse,
+    LargeResponse,
+    Ordered,
+    begin_answer,
+    headers_of,
+    unless_gone,
+)
+from tlog.server.guard.admission import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from starlette.requests import Request
+
+    from tlog.answering.bulk import PageTask
+    from tlog.answering.evidence import Asked, Mode
+    from tlog.core.question import Question
+    from tlog.server.service import Service
+    from tlog.storage.rows import FoundEvent
+
+Result = TypeVar("Result")
+MOST_HERE: Final = 512 << 10  # bytes that are read for a page in the process that appends: some milliseconds' work
+
+
+def keys_for(request: Request, question: Question) -> dict[str, bytes]:
+    """Return the index keys of a question."""
+    service: Service = request.app.state.service
+    return question.keys(service.log.bucket_keys.key)
+
+
+def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
+    """Return what evidence for a question is made of; see `tlog.answering.evidence.asked`."""
+    service: Service = request.app.state.service
+    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
+
+
+def charging(request: Request) -> Callable[[int], Awaitable[None]]:
+    """Return what is told how many entries are in a bundle: the key is charged."""
+    service: Service = request.app.state.service
+    key = key_of(request)
+
+    async def looked(entries: int) -> None:
+        service.admission.charge_looked(key, entries)
+
+    return looked
+
+
+def looking(request: Request) -> Callable[[int], Awaitable[None]]:
+    """Return what is told at how many more entries was looked: the key is charged, and appends get their turn."""
+    service: Service = request.app.state.service
+    key, begun = key_of(request), time.perf_counter()
+
+    async def looked(entries: int) -> None:
+        nonlocal begun
+        service.admission.charge_looked(key, entries)
+        await service.turns.after_looking(key.key_id, time.perf_counter() - begun)
+        begun = time.perf_counter()
+
+    return looked
+
+
+def open_buckets(request: Request, question: Question) -> None:
+    """Let a key open the buckets whose keys the evidence for a question holds.
+
+    Raises:
+        RateLimitedError: it has opened as many today as it may.
+
+    """
+    service: Service = request.app.state.service
+    buckets = buckets_opened(question, service.log.bucket_keys.bits)
+    service.metrics.opened(service.opened.open(key_of(request), buckets))
+
+
+async def journaled(
+    request: Request,
+    action: Literal["read", "export"],
+    asked: Mapping[str, object],
+    answering: Callable[[], Coroutine[Any, Any, Result]],
+    question: Question | None = None,
+    *,
+    evidence: bool = False,
+) -> Result:
+    """Journal the question while it is being answered, and return the answer once it is journaled.
+
+    What is not answered in the end, for instance because nothing was found, was asked all the same.
+    """
+    service: Service = request.app.state.service
+    key = key_of(request)
+    with service.turns.answer():
+        answer = asyncio.create_task(answering())
+        try:
+            role = f"api-key:{key.key_id}"
+            await journal(service.log, key.principal, role, action, asked, question=question, evidence=evidence)
+            return await answer
+        finally:
+            answer.cancel()
+            await asyncio.wait([answer])
+            if not answer.cancelled():
+                answer.exception()  # which is raised above, unless it was not even journaled
+
+
+async def made_here(request: Request, task: PageTask) -> bytes | None:
+    """Return a page that takes little to make; None if it is to be made in bulk."""
+    service: Service = request.app.state.service
+    try:
+        answer = await service.log.searcher.ask(
+            task.question,
+            keys=task.keys,
+            limit=task.limit,
+            cursor=task.cursor,
+            looked=looking(request),
+            most=MOST_HERE,
+        )
+    except LargePageError:
+        return None
+    return msgspec.json.encode(answer_document(answer, task.question, task.resource))
+
+
+async def made_in_bulk(request: Request, task: PageTask | EvidenceTask) -> bytes:
+    """Return all of an answer that is made in bulk; whoever calls holds its place among these."""
+    service: Service = request.app.state.service
+    looked = charging(request) if isinstance(task, EvidenceTask) else looking(request)
+    async with aclosing(service.maker.answer(task, looked)) as pieces:
+        return b"".join([piece async for piece in pieces if isinstance(piece, bytes)])
+
+
+async def answer_page(request: Request, asked: Mapping[str, object], task: PageTask) -> Response:
+    """Journal a question under an index key, and return a page: made here if it is small, which most are, else in bulk."""
+    service: Service = request.app.state.service
+    async with AsyncExitStack() as held:
+
+        async def answer() -> bytes | Begun:
+            if (page := await made_here(request, task)) is not None:
+                return page
+            await service.bulk.wait(key_of(request).key_id)
+            held.enter_context(service.bulk.answer(key_of(request).key_id))
+            return await unless_gone(request, partial(_begin, request, Ordered(task), held))
+
+        made = await journaled(request, "read", asked, answer, task.question)
+        if isinstance(made, Begun):
+            return BulkResponse(made, held.pop_all(), service.sets, headers_of(made, ""))
+        return send_page(request, made)
+
+
+async def _begin(request: Request, ordered: Ordered, held: AsyncExitStack) -> Begun:
+    """Let a bulk answer begin, to be given up when `held` is closed."""
+    service: Service = request.app.state.service
+    of_evidence = isinstance(ordered.task, EvidenceTask)
+    pieces = service.maker.answer(ordered.task, charging(request) if of_evidence else looking(request))
+    held.push_async_callback(pieces.aclose)
+    return await begin_answer(ordered, pieces)
+
+
+async def answer_in_bulk(
+    request: Request,
+    action: Literal["read", "export"],
+    asked: Mapping[str, object],
+    question: Question,
+    order: Callable[[], Awaitable[Ordered]],
+    *,
+    evidence: bool,
+    form: str = "",
+) -> Response:
+    """Journal the question while its answer is begun, and return what sends the answer as it is made; `form` of a file."""
+    service: Service = request.app.state.service
+    async with AsyncExitStack() as held:
+        held.enter_context(service.bulk.answer(key_of(request).key_id))
+
+        async def begin() -> Begun:
+            return await _begin(request, await order(), held)
+
+        begun = await journaled(
+            request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
+        )
+        return BulkResponse(begun, held.pop_all(), service.sets, headers_of(begun, form))
+
+
+def send_page(
+    request: Request, document: bytes, headers: Mapping[str, str] = PRIVATE, media_type: str = JSON
+) -> Response:
+    """Return a page as a response; a large one counts as memory until it is sent.
+
+    Raises:
+        OverloadedError: as many as can be are being sent.
+
+    """
+    if len(document) < LARGE:
+        return Response(document, headers=headers, media_type=media_type)
+    service: Service = request.app.state.service
+    with ExitStack() as held:
+        held.enter_context(service.pages.hold(key_of(request).key_id, len(document)))
+        return LargeResponse(document, held.pop_all(), headers, media_type)
+
+
+async def find_event(request: Request, asked: Mapping[str, object]) -> FoundEvent:
+    """Journal the question about the one event that the path names, and find it.
+
+    Raises:
+        NotFoundError: it is not in the log.
+
+    """
+    service: Service = request.app.state.service
+    event_id = str(request.path_params["event_id"])
+    reading = partial(service.log.reader.find, [event_id])
+    found = await journaled(request, "read", {**asked, "eventId": event_id}, reading)
+    if not found:
+        message = "no event of this eventId is in the log"
+        raise NotFoundError(message)
+    return found[0]
