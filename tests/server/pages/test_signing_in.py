@@ -128,6 +128,15 @@ async def test_a_foreign_link_makes_nobody_ask_by_signing_in(opened):
         assert await visitor.journal("read") == []
 
 
+async def test_a_path_that_needs_encoding_is_found_again(opened):
+    async with opened() as log, visiting(log) as visitor:
+        led = await visitor.get("/ui/resource/batch/a%2Fb%20c%3Fd")
+        form = await visitor.get(led.headers["location"])
+        assert 'name="then" value="/ui/resource/batch/a%2Fb%20c%3Fd"' in form.text
+        answer = await visitor.sign_in((await make_key(log))[0], then="/ui/resource/batch/a%2Fb%20c%3Fd")
+        assert answer.headers["location"] == "/ui/resource/batch/a%2Fb%20c%3Fd"
+
+
 async def test_with_a_public_url_the_cookie_is_for_https(opened):
     async with (
         opened() as log,

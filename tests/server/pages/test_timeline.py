@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote
 
 import pytest
@@ -37,6 +38,8 @@ async def test_what_became_of_a_resource(opened):
         assert (newest[0], newest[3], newest[4]) == ("2026-03-17 11:02:00", "batch a/b c", "TREAT")
         assert newest[6] == "checked false → truen 1 → "
         assert oldest[6] == "dose 5 mg → 7 mgroute  → oral"
+        unfolded = re.search(r'id="folded".*?<a href="(/ui/resource/batch/a%2Fb%20c\?[^"]*)">', page.text)
+        assert unfolded, "the link has the path as it was asked for"
         query = {"ask": "page", "from": "2026-03-16T23:00:00Z", "page": "timeline", "resourceType": "batch"}
         assert await visitor.journal("read") == [("auditor", "read", query)]
         assert "/ui?from=2026-03-17&amp;tz=Europe%2FBudapest&amp;resourceType=batch&amp;resourceId=a%2Fb+c" in page.text

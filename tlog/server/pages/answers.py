@@ -20,6 +20,7 @@ from tlog.server.endpoints.asking import evidence_for, journaled, keys_for, made
 from tlog.server.endpoints.sending import unless_gone
 from tlog.server.guard.admission import key_of
 from tlog.server.guard.parameters import query_of
+from tlog.server.pages.opening import path_of
 from tlog.server.pages.rows import rows_of
 from tlog.server.pages.zones import in_utc, zone_of
 
@@ -97,7 +98,7 @@ async def table_of(request: Request, asked: Asked, question: Question, layout: L
     document = await journaled(request, "read", {"ask": "page", "page": layout.name}, asking, question)
     rows = rows_of(document["events"], asked.zone, layout.cells)
     folded = 0 if journal or question.resourceType == RESOURCE_TYPE else sum(row.about_log for row in rows)
-    path, following, typed = request.url.path, document["next"], asked.given | asked.of_path
+    path, following, typed = path_of(request), document["next"], asked.given | asked.of_path
     return {
         "layout": layout.name,
         "columns": layout.columns,

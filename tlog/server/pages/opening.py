@@ -27,6 +27,12 @@ def is_asked_here(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") in {_SAME, _NOBODY}
 
 
+def path_of(request: Request) -> str:
+    """Return the path of a request as a link has it, percent-encoded."""
+    path: bytes = request.scope["raw_path"]
+    return path.decode("ascii", "replace")
+
+
 def check_posted(request: Request, origin: str) -> None:
     """Check that a form was sent from a page of ours.
 

@@ -18,7 +18,7 @@ from tlog.server.pages.assets import page, static
 from tlog.server.pages.downloads import EVIDENCE, EXPORT, evidence, export
 from tlog.server.pages.event import event
 from tlog.server.pages.health import HEALTH, health
-from tlog.server.pages.opening import is_asked_here, open_page
+from tlog.server.pages.opening import is_asked_here, open_page, path_of
 from tlog.server.pages.reports import ACCESS, ACCOUNTING, access_report, accounting_of_disclosures
 from tlog.server.pages.signing_in import SIGN_IN, form, sign_in, sign_in_first, sign_out
 from tlog.server.pages.timeline import TIMELINE, timeline
@@ -96,7 +96,7 @@ def _signed_in(endpoint: Endpoint, parameters: Collection[str] = ()) -> Endpoint
         site.service.admission.admit_key(request, key)
         asks_nothing = request.url.path in _FORMS and not request.url.query
         if not is_asked_here(request) and not asks_nothing:
-            return open_page(request.url.path, request.url.query)
+            return open_page(path_of(request), request.url.query)
         answer = await taken(request)
         site.service.metrics.viewed(endpoint.__name__)
         return answer

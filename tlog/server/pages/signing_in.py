@@ -14,7 +14,7 @@ from tlog.errors import ForbiddenError, MalformedInputError, UnauthorizedError
 from tlog.lifecycle.journal import journal_sign_in
 from tlog.server.guard.parameters import query_of
 from tlog.server.pages.assets import HEADERS, page
-from tlog.server.pages.opening import check_posted, is_asked_here, open_page
+from tlog.server.pages.opening import check_posted, is_asked_here, open_page, path_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,7 +39,7 @@ def leads_to(text: str) -> str:
 def sign_in_first(request: Request) -> Response:
     """Return what leads whoever is not signed in to the form, and back to the page that was asked for."""
     query = request.url.query
-    then = quote(request.url.path + (f"?{query}" if query else ""), safe="")
+    then = quote(path_of(request) + (f"?{query}" if query else ""), safe="")
     return Response(status_code=_SEE_OTHER, headers={**HEADERS, "Location": f"{SIGN_IN}?then={then}"})
 
 
