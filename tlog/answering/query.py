@@ -292,7 +292,7 @@ def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
             "size": answer.size,
             "sealed": 0 if position.checkpoint is None else min(answer.size, position.checkpoint.size),
             "indexed": 0 if position.epoch is None else min(answer.size, position.epoch.size),
-            "checkpoint": None if position.checkpoint is None else position.checkpoint.note.decode(),
+            "checkpoint": None if position.checkpoint is None else position.checkpoint.served.decode(),
         },
         "notLookedAt": question.not_looked_at(),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from tlog.cli import asking, checking, events, keeping, keys, running
+from tlog.cli import asking, checking, events, keeping, keys, running, witness
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 from tlog.location import version
@@ -27,7 +27,7 @@ _ORDER: Final = (
     *("query", "prove", "export", "verify"),
     *("fsck", "backup", "restore", "recover", "failover", "reindex"),
     *("keys", "token"),
-    *("seal", "signer"),
+    *("seal", "signer", "witness"),
 )
 
 
@@ -64,8 +64,13 @@ def _add(to: typer.Typer, command: Callable[..., None], name: str | None = None)
     to.command(name, short_help=re.split(r"(?<=\.) ", text)[0])(command)
 
 
-def _add_group(name: str, sentences: str, commands: dict[str, Callable[..., None]]) -> None:
-    group = typer.Typer(no_args_is_help=True, cls=_Group)
+def _add_group(
+    name: str, sentences: str, commands: dict[str, Callable[..., None]], itself: Callable[..., None] | None = None
+) -> None:
+    """Add a group of commands; `itself` is what its name does without one of them."""
+    group = typer.Typer(no_args_is_help=itself is None, cls=_Group)
+    if itself is not None:
+        group.callback(invoke_without_command=True)(itself)
     for each, command in commands.items():
         _add(group, command, each)
     app.add_typer(group, name=name, help=sentences, short_help=re.split(r"(?<=\.) ", sentences)[0])
@@ -111,6 +116,17 @@ _add_group(
     "token",
     "Make, list and revoke API keys.",
     {"create": keys.create_token, "list": keys.list_tokens, "revoke": keys.revoke_token},
+)
+_add_group(
+    "witness",
+    "Be a witness: cosign the checkpoints of other people's logs, as long as each only grows.",
+    {
+        "add-log": witness.add_log,
+        "add-key": witness.add_key,
+        "del-key": witness.remove_key,
+        "logs": witness.list_logs,
+    },
+    witness.serve,
 )
 
 
