@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # Where a log is sealed and indexed: in a child of the process that appends, in that process itself, or in another one.
 Sealing = Literal["beside", "here", "elsewhere"]
-# Whether a checkpoint waits for the quorum of its witnesses before it is published, or is published and collects cosignatures.
-WitnessMode = Literal["required", "collect"]
 DEFAULT_INTERVAL: Final = 1.0  # seconds between two seals
 Result = TypeVar("Result")
 SEED_SIZE: Final = 32

@@ -14,6 +14,7 @@
     `evidence`  where evidence goes: a file, or a directory of parts
     `checking`  verify, fsck: commands that check
     `keeping`   backup, restore, recover, reindex: commands for the years
+    `witness`   witness: commands of who cosigns other people's logs
     `keys`      keys, token: the log's public key, and API keys
 
 A command is one function: its parameters are the options, its docstring is the help. It asks the rooms below for the

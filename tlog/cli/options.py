@@ -11,8 +11,9 @@ import typer
 
 from tlog.cli.output import exit_on_error, refuse, say
 from tlog.core.note import parse_vkey
+from tlog.core.policy import Mode
 from tlog.errors import MalformedInputError
-from tlog.location import DataDirectory, Location, WitnessMode
+from tlog.location import DataDirectory, Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,7 +118,7 @@ PolicyFile = Annotated[
     ),
 ]
 WitnessingMode = Annotated[
-    WitnessMode,
+    Mode,
     typer.Option(
         "--witnessing",
         help="Wait for the policy's quorum before publishing, or publish and collect cosignatures after.",

@@ -10,7 +10,7 @@ log's and a witness's; a log would vouch for itself.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from tlog.core.checkpoint import Checkpoint, parse_checkpoint
 from tlog.core.cosignature import ML_DSA_44, Cosigner, parse_cosigner
@@ -21,6 +21,8 @@ from tlog.errors import MalformedInputError, VerificationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+# Whether a log publishes what meets its policy and nothing else, or publishes at once and collects cosignatures.
+Mode = Literal["required", "collect"]
 MAX_POLICY_SIZE: Final = 64 << 10
 # Allowed "octet values are 0x09 (tab), 0x0A (newline), 0x20-0x7E, and 0x80-0xFF".
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")

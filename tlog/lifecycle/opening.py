@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.making.tiling import Tiling
     from tlog.core.note import Verifier
-    from tlog.location import Sealing, WitnessMode
+    from tlog.core.policy import Mode
+    from tlog.location import Sealing
     from tlog.signing.signer import Signing
     from tlog.signing.witnesses import Witnessing
     from tlog.storage.rows import Epoch, Primary, SealedCheckpoint
@@ -71,7 +72,7 @@ class Log:
     background: Background
     watcher: Watcher
     clock: Callable[[], datetime]
-    witnessing: WitnessMode | None
+    witnessing: Mode | None
 
     async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
         """Return a published checkpoint that covers entry `index`, asking for one to be made.

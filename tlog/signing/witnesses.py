@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from tlog.core.checkpoint import Checkpoint
     from tlog.core.cosignature import Cosignature, Cosigner
     from tlog.core.note import Verifier
-    from tlog.core.policy import Policy, Witness
-    from tlog.location import WitnessMode
+    from tlog.core.policy import Mode, Policy, Witness
     from tlog.signing.outside import Answer, Outside
 
 State = Literal["ok", "lags", "down", "contradicted"]
@@ -64,7 +63,7 @@ class Witnessing(NamedTuple):
 
     policy: Policy | None
     text: str
-    mode: WitnessMode = "required"
+    mode: Mode = "required"
     every: float = 1.0
     timeout: float = 2.0
     alarm: float = 60.0
@@ -120,10 +119,10 @@ class _Address:
     def answered(self, trouble: str, now: float) -> None:
         """Note an answer, `trouble` empty if it was a cosignature; a change is logged."""
         up = not trouble
-        if up is not self.up:
-            (_log.info if up else _log.warning)(
-                "witness_up" if up else "witness_down", witness=self.names, reason=trouble
-            )
+        if up and not self.up:
+            _log.info("witness_up", witness=self.names)
+        elif not up and self.up is not False:
+            _log.warning("witness_down", witness=self.names, reason=trouble)
         self.up = up
         self.contradicts = self.contradicts and not up
         self.due = 0.0 if up else now + _BACKOFF[min(self.failures, len(_BACKOFF) - 1)]

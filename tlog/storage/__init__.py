@@ -14,6 +14,7 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `binary_copy`  PostgreSQL's binary COPY, both ways
     `appending`  `AppendStore`: rows appended under the lock that orders the log
     `leading`  the connection of work that one process at a time does
+    `cosignatures`  what witnesses said, and the policy that is in force
     `sealing`  `SealStore`: rows read back, tiles and checkpoints written
     `index`  `IndexStore`: segments and epochs written and read
     `explanations`  what outcomes explain of absent disclosures
