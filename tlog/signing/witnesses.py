@@ -25,7 +25,7 @@ from tlog.core.checkpoint import open_checkpoint
 from tlog.core.cosignature import read_cosignatures
 from tlog.core.note import split_note
 from tlog.core.strict import encode_base64, parse_decimal
-from tlog.errors import ForkError, MalformedInputError, OperatorError, RollbackError, TlogError, VerificationError
+from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
 from tlog.files.durable import write_durable
 from tlog.signing.outside import OutsideError, check_url
 
@@ -94,10 +94,6 @@ class Gathered(NamedTuple):
 
     size: int
     cosignature: Cosignature
-
-
-class _SupersededError(TlogError):
-    """Another process signs; this one has nothing to ask witnesses any more."""
 
 
 class _Address:
@@ -196,7 +192,7 @@ class Witnesses:
         Raises:
             RollbackError: the log's own signature stands on a larger tree than the anchor remembers.
             ForkError: the log's own signature stands on another tree.
-            OverloadedError: the database is away.
+            OverloadedError: the database is away, or another process has signed meanwhile.
 
         """
         everyone = confirming and self._policy.has_disjoint_quorums()
@@ -284,7 +280,7 @@ class Witnesses:
         """Return the cosignatures of one address, none if it does not give any now."""
         try:
             found = await self._ask(address, head, confirming=confirming)
-        except (OutsideError, _SupersededError) as error:
+        except OutsideError as error:
             address.answered(str(error), _now())
             return []
         address.answered("", _now())
@@ -335,11 +331,12 @@ class Witnesses:
         Raises:
             RollbackError: it has a larger one, and nothing was witnessed since the start.
             ForkError: it has another one.
+            OverloadedError: the anchor is beyond what was shown.
 
         """
         if await head.moved():
-            message = "another process has signed meanwhile"
-            raise _SupersededError(message)
+            message = "another process has signed meanwhile; this one begins anew from what was signed"
+            raise OverloadedError(message)
         theirs = await self._their_checkpoint(address)
         if theirs is None:
             if ahead and not address.contradicts:
