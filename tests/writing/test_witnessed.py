@@ -24,9 +24,11 @@ from tlog.lifecycle.running import running
 from tlog.location import Location, utc_now
 from tlog.signing.anchor import Anchor
 from tlog.signing.outside import Answer
-from tlog.signing.witnesses import Witnessing
+from tlog.signing.signer import CheckpointSigner
+from tlog.signing.witnesses import Witnesses, Witnessing
 from tlog.storage.sealing import SealStore
 from tlog.writing.background import External, Status, _Pace
+from tlog.writing.sealer import Sealer
 
 pytestmark = pytest.mark.anyio
 
@@ -164,6 +166,47 @@ async def test_what_was_held_is_witnessed_and_published_after_a_restart(opened, 
         assert open_witnessed(
             (await log.reader.checkpoint(9)).served, parse_policy(town.text().encode()), log.verifier.name
         )
+
+
+@pytest.mark.parametrize("step", ["gather", "publish", "tend"])
+async def test_a_crash_at_any_step_leaves_no_witness_ahead_of_the_anchor(opened, town, monkeypatch, step):
+    """Signed and anchored; cosigned; published: wherever it ends, the next start publishes that very checkpoint first."""
+    async with opened(sealing="elsewhere") as log:
+        anchor = Anchor(log.directory.anchor)
+
+        async def make():
+            store = await SealStore.open(log.database)
+            witnesses = Witnesses(town.witnessing(), log.verifier, town.streets, log.directory.evidence, log.clock)
+            sealer = Sealer(
+                store, CheckpointSigner(anchor, log.directory.signing_key(), log.clock), witnesses=witnesses
+            )
+            await sealer.recover()
+            return sealer, store, witnesses
+
+        async def crash(*_, **__):
+            raise KeyboardInterrupt
+
+        sealer, store, witnesses = await make()
+        await append(log, sample_events(3))
+        with monkeypatch.context() as patched:
+            target = {"gather": witnesses, "publish": store, "tend": sealer}[step]
+            patched.setattr(target, step, crash)
+            with pytest.raises(KeyboardInterrupt):
+                await sealer.seal()
+        await witnesses.close()
+        await store.close()
+        signed = anchor.read()
+        assert signed.size == 4
+        assert max(town.sizes(log.verifier.name)) == (0 if step == "gather" else 4)
+        published = await log.reader.latest_checkpoint()
+        assert (published is None) == (step != "tend")
+        await append(log, sample_events(2, seed=2))
+        sealer, store, witnesses = await make()
+        assert (await sealer.seal()).note == signed.note
+        assert (await sealer.seal()).size == 6
+        await witnesses.close()
+        await store.close()
+        assert [each.size for each in await log.reader.checkpoints(10**9, 9)] == [6, 4]
 
 
 @pytest.fixture
