@@ -117,6 +117,14 @@ PolicyFile = Annotated[
         help="Publish what the witnesses of this policy (c2sp.org/tlog-policy) have cosigned, and nothing else.",
     ),
 ]
+DemandedPolicy = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Demand the cosignatures that this policy (c2sp.org/tlog-policy) asks for as well.",
+    ),
+]
 WitnessingMode = Annotated[
     Mode,
     typer.Option(
