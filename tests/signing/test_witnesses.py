@@ -143,7 +143,7 @@ def cosigned_head(size):
 
 async def test_the_quorum_is_waited_for_and_asked_again(town, monkeypatch):
     monkeypatch.setattr(module, "_BACKOFF", (0.0,))
-    client = town.client(alarm=0.05)
+    client = town.client(alarm=0.05, timeout=0.0)
     town.streets.away = {"w0.example", "w2.example"}
     assert not await client.gather(head(5), confirming=True)
     assert client.state in {"lags", "down"}

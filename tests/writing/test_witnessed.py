@@ -54,7 +54,9 @@ class Town:
 
     def witnessing(self, text=None, **options):
         text = self.text() if text is None else text
-        return Witnessing(parse_policy(text.encode()), text, **{"every": 0.01, "alarm": 0.2, **options})
+        return Witnessing(
+            parse_policy(text.encode()), text, **{"every": 0.01, "timeout": 0.05, "alarm": 0.2, **options}
+        )
 
     def sizes(self, origin):
         return [made.state.find(origin)[1].size for made in self.witnesses]

@@ -165,7 +165,7 @@ class Witnesses:
         self._unsaved: list[Gathered] = []
         self._waiting_since: float | None = None
         self.met_size = 0
-        self.unwitnessed_since: float | None = None  # seconds since 1970, while a quorum is waited for
+        self._unwitnessed_since: float | None = None
 
     @property
     def state(self) -> State:
@@ -174,7 +174,15 @@ class Witnesses:
             return "ok"
         if any(address.contradicts for address in self._addresses):
             return "contradicted"
-        return "down" if _now() - self._waiting_since > self.witnessing.alarm else "lags"
+        waited = _now() - self._waiting_since
+        if waited < self.witnessing.timeout:
+            return "ok"  # each round takes its moment
+        return "down" if waited > self.witnessing.alarm else "lags"
+
+    @property
+    def unwitnessed_since(self) -> float | None:
+        """Since when a quorum is waited for, in seconds since 1970, if that takes longer than it should."""
+        return None if self.state == "ok" else self._unwitnessed_since
 
     @property
     def up(self) -> dict[str, bool]:
@@ -267,13 +275,13 @@ class Witnesses:
     def _is_enough(self, *, everyone: bool) -> bool:
         """Tell whether the lines meet the quorum, `everyone`: whether all are there; note since when they do not."""
         if self._waiting_since is None:
-            self._waiting_since, self.unwitnessed_since = _now(), self.clock().timestamp()
+            self._waiting_since, self._unwitnessed_since = _now(), self.clock().timestamp()
         gone = self.witnessing.gone
         if everyone and any(each.key not in self._lines and _name(each) not in gone for each in self._policy.witnesses):
             return False
         if not self._policy.is_met(self._lines):
             return False
-        self._waiting_since = self.unwitnessed_since = None
+        self._waiting_since = self._unwitnessed_since = None
         return True
 
     async def _visit(self, address: _Address, head: SignedHead, *, confirming: bool) -> list[Cosignature]:
