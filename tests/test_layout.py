@@ -205,7 +205,7 @@ def test_each_package_says_what_it_is():
 @pytest.mark.parametrize(
     "file, change, problem",
     [
-        ("signing/witnesses.py", lambda _: "", "tlog.signing does not name witnesses"),
+        ("signing/planted.py", lambda _: "", "tlog.signing does not name planted"),
         ("signing/remote/__init__.py", lambda _: "", "tlog.signing does not name remote"),
         ("signing/__init__.py", lambda text: text.replace("    `clock`", "    `watch`"), "tlog.signing names watch, which it has not"),
         ("signing/__init__.py", lambda text: text.replace("    `clock`", "    `anchor`"), "tlog.signing names anchor twice"),

@@ -78,6 +78,7 @@ ELSEWHERE = {
     # Stores are statements with a name: they are tested where something is written and read back.
     "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/intake.py": "writing/test_advancing.py::test_who_comes_second_is_refused_and_nothing_of_it_is_there",
+    "storage/cosignatures.py": "writing/test_witnessed.py::test_lines_are_served_in_the_order_of_the_policy_the_newest_of_each",
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",

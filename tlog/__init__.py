@@ -18,6 +18,7 @@ that anybody can check offline. By the names below, this package is also what a 
     `lifecycle`  makes, opens and runs a log
     `ingest`  events from files and from other systems' logs
     `server`  the HTTP service
+    `witness`  cosigns the checkpoints of other people's logs
     `demo`  the whole story in one command
     `cli`  the command line
 
@@ -36,8 +37,7 @@ size and root hash (`open_checkpoint`). For a complete answer the caller states 
 `verify_evidence` for the bundle that `parse_evidence` reads, `verify_evidence_set` for several. No function answers with a
 boolean; each raises where something is wrong: `MalformedInputError` for input without the form its format asks for,
 `VerificationError` for evidence that does not hold.
-
-Left out of these names: making a log and running one, which is what `tlog.cli` and `tlog.lifecycle` are for.
+Left out: making a log and running one (`tlog.cli`, `tlog.lifecycle`).
 """
 
 from __future__ import annotations

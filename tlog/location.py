@@ -71,6 +71,11 @@ class DataDirectory:
         return self.root / "anchor" / "anchor.sqlite3"
 
     @property
+    def evidence(self) -> Path:
+        """Where it is kept what contradicts the log, as witnesses showed it."""
+        return self.root / "evidence"
+
+    @property
     def postgres(self) -> Path:
         """The embedded PostgreSQL's directory."""
         return self.root / "postgres"
@@ -139,7 +144,7 @@ class DataDirectory:
 
         """
         try:
-            return parse_skey(_read_secret(self._keys / "log.skey").decode().removesuffix("\n"))
+            return parse_skey(read_secret(self._keys / "log.skey").decode().removesuffix("\n"))
         except (MalformedInputError, UnicodeDecodeError) as error:
             message = f"{self._keys / 'log.skey'} is not a signing key; bring back this log's key"
             raise KeyMismatchError(message) from error
@@ -168,7 +173,7 @@ class DataDirectory:
         """
         path = self._keys / "index.keys"
         try:
-            return BucketKeys(_read_secret(path))
+            return BucketKeys(read_secret(path))
         except MalformedInputError as error:
             message = f"{path} is incomplete; bring back this log's bucket keys"
             raise KeyMismatchError(message) from error
@@ -181,7 +186,7 @@ class DataDirectory:
             OperatorError: its file is somebody else's.
 
         """
-        return _read_secret(self._keys / "pepper")
+        return read_secret(self._keys / "pepper")
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,14 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
         raise OperatorError(message)
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Return what is in a file that only its owner may read.
+
+    Raises:
+        KeyMismatchError: it cannot be read, or is open to other users.
+        OperatorError: it is somebody else's.
+
+    """
     try:
         found = path.stat()
         _check_owner(path, found)

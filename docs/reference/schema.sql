@@ -4,6 +4,31 @@ CREATE SCHEMA tlog;
 
 ALTER SCHEMA tlog OWNER TO tlog_owner;
 
+CREATE FUNCTION tlog.cosignature_lines(checkpoint_size bigint) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    SELECT coalesce(string_agg(newest.line, ''::bytea ORDER BY nullif(newest.place, 0), newest.name, newest.key_id), ''::bytea)
+    FROM (
+        SELECT DISTINCT ON (cosignature.name, cosignature.key_id)
+            cosignature.name,
+            cosignature.key_id,
+            strpos(policy.text, cosignature.name || '+' || encode(cosignature.key_id, 'hex') || '+') AS place,
+            convert_to(
+                '— ' || cosignature.name || ' ' || translate(
+                    encode(cosignature.key_id || int8send(cosignature.time) || cosignature.signature, 'base64'), E'\n', ''
+                ) || E'\n',
+                'UTF8'
+            ) AS line
+        FROM tlog.cosignature
+        LEFT JOIN (SELECT witness_policy.text FROM tlog.witness_policy ORDER BY change DESC LIMIT 1) AS policy ON true
+        WHERE cosignature.size = checkpoint_size
+        ORDER BY cosignature.name, cosignature.key_id, cosignature.time DESC
+    ) AS newest
+$$;
+
+ALTER FUNCTION tlog.cosignature_lines(checkpoint_size bigint) OWNER TO tlog_owner;
+
 CREATE FUNCTION tlog.ensure_disclosure_partition(wanted bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -95,6 +120,18 @@ CREATE TABLE tlog.checkpoint (
 
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 
+CREATE TABLE tlog.cosignature (
+    size bigint NOT NULL,
+    name text NOT NULL,
+    key_id bytea NOT NULL,
+    "time" bigint NOT NULL,
+    signature bytea NOT NULL,
+    received_at bigint NOT NULL,
+    CONSTRAINT cosignature_key_id_check CHECK ((octet_length(key_id) = 4)),
+    CONSTRAINT cosignature_time_check CHECK (("time" > 0))
+);
+
+ALTER TABLE tlog.cosignature OWNER TO tlog_owner;
 CREATE TABLE tlog.dead_letter (
     stream text NOT NULL,
     partition integer NOT NULL,
@@ -258,6 +295,25 @@ ALTER TABLE ONLY tlog.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
 ALTER TABLE tlog.tile OWNER TO tlog_owner;
 
+CREATE TABLE tlog.witness_policy (
+    change bigint NOT NULL,
+    since_size bigint NOT NULL,
+    mode text NOT NULL,
+    text text NOT NULL,
+    CONSTRAINT witness_policy_mode_check CHECK ((mode = ANY (ARRAY['none'::text, 'required'::text, 'collect'::text])))
+);
+
+ALTER TABLE tlog.witness_policy OWNER TO tlog_owner;
+
+ALTER TABLE tlog.witness_policy ALTER COLUMN change ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tlog.witness_policy_change_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE ONLY public.tlog_migration
     ADD CONSTRAINT tlog_migration_pkey PRIMARY KEY (number);
 
@@ -267,6 +323,8 @@ ALTER TABLE ONLY tlog.api_key
 ALTER TABLE ONLY tlog.checkpoint
     ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (size);
 
+ALTER TABLE ONLY tlog.cosignature
+    ADD CONSTRAINT cosignature_pkey PRIMARY KEY (size, name, key_id, "time");
 ALTER TABLE ONLY tlog.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (stream, partition, message_offset);
 
@@ -306,6 +364,9 @@ ALTER TABLE ONLY tlog.session
 ALTER TABLE ONLY tlog.tile
     ADD CONSTRAINT tile_pkey PRIMARY KEY (level, tile_index);
 
+ALTER TABLE ONLY tlog.witness_policy
+    ADD CONSTRAINT witness_policy_pkey PRIMARY KEY (change);
+
 CREATE INDEX disclosure_index ON ONLY tlog.disclosure USING btree (index);
 
 CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run USING btree (segment_id, first_posting) INCLUDE (run);
@@ -314,6 +375,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.checkpoin
 
 ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.cosignature FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.cosignature ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.leaf FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
 ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
@@ -321,6 +386,10 @@ ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.tile FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
 ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.witness_policy FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.witness_policy ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER grow_only BEFORE UPDATE ON tlog.tile FOR EACH ROW EXECUTE FUNCTION tlog.refuse_rewrite();
 
@@ -348,6 +417,9 @@ GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
 
+GRANT SELECT,INSERT ON TABLE tlog.cosignature TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.cosignature TO tlog_reader;
+GRANT SELECT ON TABLE tlog.cosignature TO tlog_indexer;
 GRANT INSERT ON TABLE tlog.dead_letter TO tlog_appender;
 GRANT SELECT ON TABLE tlog.dead_letter TO tlog_reader;
 GRANT SELECT ON TABLE tlog.dead_letter TO tlog_eraser;
@@ -425,3 +497,7 @@ GRANT UPDATE(seen_at) ON TABLE tlog.session TO tlog_authenticator;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE tlog.tile TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.tile TO tlog_reader;
+
+GRANT SELECT,INSERT ON TABLE tlog.witness_policy TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.witness_policy TO tlog_reader;
+GRANT SELECT ON TABLE tlog.witness_policy TO tlog_indexer;

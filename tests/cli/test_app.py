@@ -250,12 +250,13 @@ def test_what_an_option_cannot_be_is_refused_before_anything_is_made(directory, 
 
 
 IN_TASK_ORDER = {
-    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token session seal signer",
+    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token session seal signer witness",
     ("import",): "ndjson cloudtrail",
     ("verify",): "proof consistency checkpoint log evidence fraud",
     ("keys",): "show",
     ("token",): "create list revoke",
     ("session",): "list revoke",
+    ("witness",): "add-log add-key del-key logs",
 }
 
 
@@ -276,7 +277,7 @@ def test_help_explains_every_option(command):
 @pytest.mark.parametrize("group", IN_TASK_ORDER, ids=" ".join)
 def test_commands_are_listed_in_task_order_with_whole_sentences(group):
     done = tlog(*group, "--help", env={**os.environ, "COLUMNS": "80"})
-    rows = re.findall(r"^  (\w+)  +(\S.*(?:\n    .*)*)$", done.stdout.partition("Commands:\n")[2], re.MULTILINE)
+    rows = re.findall(r"^  ([\w-]+)  +(\S.*(?:\n    .*)*)$", done.stdout.partition("Commands:\n")[2], re.MULTILINE)
     assert [name for name, _ in rows] == IN_TASK_ORDER[group].split()
     for name, text in rows:
         sentence = words(text).replace("- ", "-")  # a long word is broken at its hyphen

@@ -19,7 +19,10 @@ from test_fraud import CHEAT, FALSE, VICTIM, back, clock_fraud, disclosing, sign
 
 from tlog.cli import app as cli
 from tlog.cli.checking import _describe_answers
+from tlog.core.cosignature import CosigningKey
 from tlog.core.evidence import Proved
+from tlog.core.note import split_note
+from tlog.core.tlogproof import parse_inclusion_proof
 
 KEY = ("--vkey", bundles.vkey())
 
@@ -405,3 +408,23 @@ def test_ctrl_c_ends_the_child_too(tmp_path):
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=30)
     assert (process.returncode, out, said) == (130, b"", b"")
+
+
+def test_a_policy_demands_cosignatures(verify):
+    """Of a checkpoint, and of the one in a proof; the vkey has to be the policy's."""
+    proof, event = LOG.event_proof(3)
+    note = parse_inclusion_proof(proof).checkpoint
+    witness = CosigningKey("witness.example/w1", bytes(32))
+    line = witness.cosign(split_note(note)[0], 1_700_000_000).line()
+    policy = f"log {bundles.vkey()}\nwitness w1 {witness.cosigner.vkey()}\nquorum w1\n".encode()
+    files = {"policy": policy, "checkpoint": note + line, "proof": proof + line, "event": event}
+    for command, arguments in (("checkpoint", ["checkpoint"]), ("proof", ["proof", "--event", "event"])):
+        asked = (command, *arguments, "--policy", "policy")
+        code, said, _ = verify(*asked, **files)
+        assert (code, "which its witnesses cosigned as the policy demands" in said) == (0, True)
+        code, _, complaint = verify(*asked, **{**files, "checkpoint": note, "proof": proof})
+        assert (code, "do not meet its quorum" in complaint) == (1, True)
+        code, _, complaint = verify(*asked, **{**files, "policy": b"quorum none\n"})
+        assert (code, "does not list the key" in complaint) == (2, True)
+        code, _, complaint = verify(*asked, **{**files, "policy": b"quorum none"})
+        assert (code, "has to end in a newline" in complaint) == (2, True)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlog.core.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, peek_checkpoint, sign_checkpoint
+from tlog.core.checkpoint import (
+    Checkpoint,
+    open_checkpoint,
+    parse_checkpoint,
+    parse_foreign,
+    peek_checkpoint,
+    sign_checkpoint,
+)
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.note import Signer, sign_note
 from tlog.errors import MalformedInputError, VerificationError
@@ -192,3 +199,19 @@ def test_a_wrong_signature_of_a_known_other_rejects_the_checkpoint():
 def test_peeking_verifies_nothing():
     other = Signer("other.example", b"\x02" * 32)
     assert peek_checkpoint(sign_note(TEXT, [other])) == CHECKPOINT
+
+
+def test_a_checkpoint_of_any_log_may_have_more_lines():
+    """What a witness cosigns is other people's: extension lines are theirs, and an empty tree's root is judged elsewhere."""
+    assert parse_foreign(TEXT) == parse_foreign(TEXT + b"an extension\nand more\n") == CHECKPOINT
+    assert parse_foreign(Checkpoint(ORIGIN, 0, ROOT).text()).size == 0
+    for text in (
+        TEXT[:-1],
+        TEXT + b"\n",
+        TEXT + b"\nx\n",
+        b"\n" + TEXT,
+        f"{ORIGIN}\n7\n".encode(),
+        TEXT.replace(b"2085", b"02085"),
+    ):
+        with pytest.raises(MalformedInputError):
+            parse_foreign(text)

@@ -236,7 +236,7 @@ class Making(NamedTuple):
         return Evidence(
             absent=absent,
             buckets=self.buckets,
-            checkpoint=self.checkpoint.note.decode(),
+            checkpoint=self.checkpoint.served.decode(),
             disclosure="full" if self.disclose else "none",
             disclosures=disclosures,
             end=end,

@@ -197,7 +197,7 @@ async def export_static(
 def _publish(directory: Path, checkpoint: SealedCheckpoint) -> None:
     """Replace checkpoint and chain; whoever comes in between finds a checkpoint without a chain, never one with another's."""
     (directory / "chain").unlink(missing_ok=True)
-    write_whole(directory / "checkpoint", checkpoint.note)
+    write_whole(directory / "checkpoint", checkpoint.served)
     write_whole(directory / "chain", b"%d\n%b\n" % (checkpoint.size, encode_base64(checkpoint.chain_hash)))
 
 

@@ -68,7 +68,7 @@ async def prove_inclusion(store: ReadStore, leaf: Leaf, checkpoint: SealedCheckp
         verify_inclusion(leaf.index, checkpoint.size, leaf.leaf_hash, hashes, checkpoint.root)
     except TlogError as error:
         raise DamagedLogError(_damage(checkpoint, error)) from error
-    return InclusionProof(leaf.index, tuple(hashes), checkpoint.note)
+    return InclusionProof(leaf.index, tuple(hashes), checkpoint.served)
 
 
 async def prove_consistency(store: ReadStore, old_size: int, checkpoint: SealedCheckpoint) -> ConsistencyProof:
@@ -92,7 +92,7 @@ async def prove_consistency(store: ReadStore, old_size: int, checkpoint: SealedC
         verify_consistency(old_size, checkpoint.size, old_root, checkpoint.root, hashes)
     except TlogError as error:
         raise DamagedLogError(_damage(checkpoint, error)) from error
-    return ConsistencyProof(old_size, tuple(hashes), checkpoint.note)
+    return ConsistencyProof(old_size, tuple(hashes), checkpoint.served)
 
 
 def event_file(event: FoundEvent, *, disclose: bool) -> bytes:

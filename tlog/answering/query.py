@@ -317,7 +317,7 @@ def answer_document(answer: Answer, question: Question, resource: Mapping[str, s
             "size": answer.size,
             "sealed": 0 if position.checkpoint is None else min(answer.size, position.checkpoint.size),
             "indexed": 0 if position.epoch is None else min(answer.size, position.epoch.size),
-            "checkpoint": None if position.checkpoint is None else position.checkpoint.note.decode(),
+            "checkpoint": None if position.checkpoint is None else position.checkpoint.served.decode(),
         },
         "notLookedAt": question.not_looked_at(),
     }

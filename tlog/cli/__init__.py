@@ -15,6 +15,7 @@
     `evidence`  where evidence goes: a file, or a directory of parts
     `checking`  verify, fsck: commands that check
     `keeping`   backup, restore, recover, reindex: commands for the years
+    `witness`   witness: commands of who cosigns other people's logs
     `keys`      keys, token: the log's public key, and API keys
     `sessions`  session: who is signed in on the pages
 

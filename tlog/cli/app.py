@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from tlog.cli import asking, checking, events, ingest, keeping, keys, running, sessions
+from tlog.cli import asking, checking, events, ingest, keeping, keys, running, sessions, witness
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 from tlog.location import version
@@ -27,7 +27,7 @@ _ORDER: Final = (
     *("query", "prove", "export", "verify"),
     *("fsck", "backup", "restore", "recover", "failover", "reindex"),
     *("keys", "token", "session"),
-    *("seal", "signer"),
+    *("seal", "signer", "witness"),
 )
 
 
@@ -65,9 +65,16 @@ def _add(to: typer.Typer, command: Callable[..., None], name: str | None = None)
 
 
 def _add_group(
-    name: str, sentences: str, commands: dict[str, Callable[..., None]], to: typer.Typer | None = None
+    name: str,
+    sentences: str,
+    commands: dict[str, Callable[..., None]],
+    to: typer.Typer | None = None,
+    itself: Callable[..., None] | None = None,
 ) -> typer.Typer:
-    group = typer.Typer(no_args_is_help=True, cls=_Group)
+    """Add a group of commands to another one or to the program; `itself` is what its name does without one of them."""
+    group = typer.Typer(no_args_is_help=itself is None, cls=_Group)
+    if itself is not None:
+        group.callback(invoke_without_command=True)(itself)
     for each, command in commands.items():
         _add(group, command, each)
     (app if to is None else to).add_typer(
@@ -133,6 +140,17 @@ _add_group(
     "session",
     "List and revoke the sessions of the pages.",
     {"list": sessions.list_sessions, "revoke": sessions.revoke_session},
+)
+_add_group(
+    "witness",
+    "Be a witness: cosign the checkpoints of other people's logs, as long as each only grows.",
+    {
+        "add-log": witness.add_log,
+        "add-key": witness.add_key,
+        "del-key": witness.remove_key,
+        "logs": witness.list_logs,
+    },
+    itself=witness.serve,
 )
 
 

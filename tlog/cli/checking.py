@@ -17,6 +17,7 @@ from tlog.cli.options import (
     DEFAULT_DATA,
     Data,
     DatabaseUrl,
+    DemandedPolicy,
     From,
     Json,
     LoggedFrom,
@@ -178,13 +179,24 @@ def verify_proof(
     proof: Annotated[Path, typer.Argument(help="The .tlog-proof file.")],
     event: Annotated[Path, typer.Option(help="The .event.json file.")],
     vkey: VKey,
+    policy: DemandedPolicy = None,
 ) -> None:
     """Verify that an event is in the log."""
+    from tlog.core.tlogproof import parse_inclusion_proof
     from tlog.core.verify import verify_event
 
-    verified = exit_on_error(lambda: verify_event(read_vkey(vkey), event.read_bytes(), proof.read_bytes()))
+    def work() -> VerifiedEvent:
+        log, data = read_vkey(vkey), proof.read_bytes()
+        verified = verify_event(log, event.read_bytes(), data)
+        _check_witnessed(policy, log, parse_inclusion_proof(data).checkpoint)
+        return verified
+
+    verified = exit_on_error(work)
     checkpoint = verified.checkpoint
-    print(f"VERIFIED: entry {verified.index} of {checkpoint.origin}, in its tree of {checkpoint.size:,} entries")
+    print(
+        f"VERIFIED: entry {verified.index} of {checkpoint.origin}, in its tree of {checkpoint.size:,} entries"
+        f"{_cosigned(policy)}"
+    )
     if verified.absent:
         for group, by in verified.absent:
             print(f"not checked: {group}: LOST, as entry {by} says, which is not in this file")
@@ -206,10 +218,41 @@ def verify_consistency(
 def verify_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(help="The signed checkpoint.")],
     vkey: VKey,
+    policy: DemandedPolicy = None,
 ) -> None:
     """Verify a checkpoint's signature and form."""
-    opened = exit_on_error(lambda: open_checkpoint(checkpoint.read_bytes(), read_vkey(vkey)))
-    print(f"VERIFIED: {opened.origin} signed its tree of {opened.size:,} entries")
+
+    def work() -> Checkpoint:
+        log, note = read_vkey(vkey), checkpoint.read_bytes()
+        opened = open_checkpoint(note, log)
+        _check_witnessed(policy, log, note)
+        return opened
+
+    opened = exit_on_error(work)
+    print(f"VERIFIED: {opened.origin} signed its tree of {opened.size:,} entries{_cosigned(policy)}")
+
+
+def _check_witnessed(path: Path | None, log: Verifier, note: bytes) -> None:
+    """Check that a checkpoint is what a policy demands of this log, if one does.
+
+    Raises:
+        MalformedInputError: the file is no policy, or the policy does not list the log's key.
+        VerificationError: the policy does not accept the checkpoint.
+
+    """
+    from tlog.core.policy import open_witnessed, parse_policy
+
+    if path is None:
+        return
+    policy = parse_policy(path.read_bytes())
+    if log not in policy.log_keys(log.name):
+        message = "the policy does not list the key that --vkey names; use the policy of this log"
+        raise MalformedInputError(message)
+    open_witnessed(note, policy, log.name)
+
+
+def _cosigned(policy: Path | None) -> str:
+    return "" if policy is None else ", which its witnesses cosigned as the policy demands"
 
 
 def verify_log(

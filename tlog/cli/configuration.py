@@ -111,26 +111,25 @@ def _defaults(
     defaults: dict[str, Any] = {}
     for name, command in cast("Mapping[str, Command]", group.commands).items():
         table = tables.get(name, {})
+        options = {key: str(option.name) for key, option in _options(command)}
+        given = {**for_all, **table}
+        defaults[name] = {options[key]: value for key, value in given.items() if key in options}
         if isinstance(command, TyperGroup):
             inner = {key: value for key, value in table.items() if isinstance(value, dict)}
             below = {**for_all, **{key: value for key, value in table.items() if key not in inner}}
-            defaults[name] = _defaults(path, command, below, inner)
+            defaults[name] |= _defaults(path, command, below, inner)
             continue
-        options = {key: str(option.name) for key, option in _options(command)}
         for key in table.keys() - options.keys():
             message = f"{path}: 'tlog {name}' has no option '{key}'{_nearest(key, options)}"
             raise MalformedInputError(message)
-        given = {**for_all, **table}
-        defaults[name] = {options[key]: value for key, value in given.items() if key in options}
     return defaults
 
 
 def _commands(group: TyperGroup) -> Iterator[Command]:
     for command in cast("Mapping[str, Command]", group.commands).values():
+        yield command
         if isinstance(command, TyperGroup):
             yield from _commands(command)
-        else:
-            yield command
 
 
 def _options(command: Command) -> Iterator[tuple[str, TyperOption]]:

@@ -24,7 +24,7 @@ from tlog.cli.options import (
     read_vkey,
 )
 from tlog.cli.output import exit_on_error, refuse, run, run_service
-from tlog.cli.running import begin
+from tlog.cli.running import begin_service
 from tlog.errors import MalformedInputError, NotFoundError, OperatorError
 from tlog.location import DEFAULT_INTERVAL, Sealing
 
@@ -112,7 +112,7 @@ def kafka(  # noqa: PLR0917 - the options of a command line
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Take events from a topic of Apache Kafka, each of them once, until stopped."""
-    begin("ingest", log_level)
+    begin_service("ingest", log_level)
     if action_map is not None and format_ is not Format.CLOUDEVENTS:
         refuse("--action-map goes with --format cloudevents")
     if forward_raw and dead_letter_topic is None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from tlog.cli.output import exit_on_error, refuse, say
 from tlog.core.note import parse_vkey
+from tlog.core.policy import Mode
 from tlog.errors import MalformedInputError, OperatorError
 from tlog.location import DataDirectory, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tlog.core.note import Verifier
     from tlog.core.question import Question
+    from tlog.signing.witnesses import Witnessing
 
 
 class Scope(StrEnum):
@@ -107,6 +109,55 @@ From = Annotated[str | None, typer.Option("--from", help="Happened at this time 
 To = Annotated[str | None, typer.Option(help="Happened before this time.")]
 LoggedFrom = Annotated[str | None, typer.Option(help="Logged at this time or later, by the log's own clock.")]
 LoggedTo = Annotated[str | None, typer.Option(help="Logged before this time, by the log's own clock.")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Publish what the witnesses of this policy (c2sp.org/tlog-policy) have cosigned, and nothing else.",
+    ),
+]
+DemandedPolicy = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Demand the cosignatures that this policy (c2sp.org/tlog-policy) asks for as well.",
+    ),
+]
+WitnessingMode = Annotated[
+    Mode,
+    typer.Option(
+        "--witnessing",
+        help="Wait for the policy's quorum before publishing, or publish and collect cosignatures after.",
+    ),
+]
+PolicyChanged = Annotated[
+    bool,
+    typer.Option("--policy-changed", help="The policy, or that there is none, differs from the one in force; take it."),
+]
+WitnessEvery = Annotated[
+    float, typer.Option(min=0.01, max=3600, help="Seconds between new checkpoints at least; 10 for public witnesses.")
+]
+WitnessTimeout = Annotated[float, typer.Option(min=0.01, max=60, help="Seconds that a witness has for an answer.")]
+WitnessAlarm = Annotated[
+    float,
+    typer.Option(min=1, max=86_400, help="Seconds without a quorum after which /readyz says that witnessing is down."),
+]
+WitnessRefresh = Annotated[
+    float,
+    typer.Option(min=1, max=86_400, help="Seconds after which a checkpoint without a successor is cosigned again."),
+]
+WitnessMonitoring = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=URL", help="Where a witness shows checkpoints, if not where it takes them; repeatable."),
+]
+WitnessesGone = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="A witness that will not answer any more, so that no start waits for it; repeatable."
+    ),
+]
 DEFAULT_DATA: Final = Path("tlog-data")
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -137,6 +188,54 @@ def need_kafka() -> None:
     if find_spec("confluent_kafka") is None:
         message = "taking from Kafka needs a library that is not installed; run pip install 'tlog-audit[kafka]'"
         raise OperatorError(message)
+
+
+def read_witnessing(policy: Path | None, **said: Any) -> Witnessing:  # noqa: ANN401 - each has a type of its own
+    """Return how the options of a service have a log witnessed.
+
+    Args:
+        policy: the file of `--policy`.
+        said: the other options by the names of their parameters.
+
+    """
+    from tlog.core.policy import parse_policy
+    from tlog.signing.witnesses import Witnessing
+
+    if policy is None:
+        changed = ("--policy-changed",) if said["policy_changed"] else ()
+        return Witnessing(None, "", changed=bool(changed), options=changed)
+    data = exit_on_error(policy.read_bytes)
+    return Witnessing(
+        exit_on_error(lambda: parse_policy(data)),
+        data.decode(errors="replace"),
+        said["witnessing"],
+        said["witness_every"],
+        said["witness_timeout"],
+        said["witness_alarm"],
+        said["witness_refresh"],
+        dict(map(_split_monitoring, said["witness_monitoring"] or ())),
+        frozenset(said["witnesses_gone"] or ()),
+        said["policy_changed"],
+        ("--policy", str(policy.absolute()), *_options_again(said)),
+    )
+
+
+def _options_again(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield options as a command line has them, for a child that is to be told the same."""
+    for name, value in said.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif value is not None and value is not False:
+            for each in value if isinstance(value, list) else [value]:
+                yield from (option, str(each))
+
+
+def _split_monitoring(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    if not name or not url:
+        refuse("--witness-monitoring takes NAME=URL, the name as the policy has it")
+    return name, url
 
 
 def read_question(resource: str | None, members: Mapping[str, str | None]) -> Question:

@@ -22,10 +22,20 @@ from tlog.cli.options import (
     Level,
     LogLevel,
     Origin,
+    PolicyChanged,
+    PolicyFile,
     PostgresUser,
     SignerSocket,
+    WitnessAlarm,
+    WitnessesGone,
+    WitnessEvery,
+    WitnessingMode,
+    WitnessMonitoring,
+    WitnessRefresh,
+    WitnessTimeout,
     locate,
     need_kafka,
+    read_witnessing,
 )
 from tlog.cli.output import exit_on_error, refuse, run, run_service, say
 from tlog.errors import KeyMismatchError
@@ -36,7 +46,7 @@ if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
 
 # What runs long, and writes lines.
-SERVICES: Final = frozenset(("serve", "seal", "signer"))
+SERVICES: Final = frozenset(("serve", "seal", "signer", "witness"))
 
 
 def demo(
@@ -113,6 +123,15 @@ def serve(  # noqa: PLR0917 - the options of a command line
             "lost.",
         ),
     ] = False,
+    policy: PolicyFile = None,
+    witnessing: WitnessingMode = "required",
+    policy_changed: PolicyChanged = False,
+    witness_every: WitnessEvery = 1.0,
+    witness_timeout: WitnessTimeout = 2.0,
+    witness_alarm: WitnessAlarm = 60.0,
+    witness_refresh: WitnessRefresh = 60.0,
+    witness_monitoring: WitnessMonitoring = None,
+    witnesses_gone: WitnessesGone = None,
     pages: Annotated[bool, typer.Option("--pages/--no-pages", help="Serve the auditor's pages at /ui.")] = True,
     zone: Annotated[
         str, typer.Option("--zone", metavar="NAME", help="Time zone of the pages, such as Europe/Budapest.")
@@ -127,13 +146,24 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = None,
 ) -> None:
     """Serve the log over HTTP."""
-    begin("serve", log_level)
+    begin_service("serve", log_level)
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
     if create and origin is None:
         refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
+    told = read_witnessing(
+        policy,
+        witnessing=witnessing,
+        policy_changed=policy_changed,
+        witness_every=witness_every,
+        witness_timeout=witness_timeout,
+        witness_alarm=witness_alarm,
+        witness_refresh=witness_refresh,
+        witness_monitoring=witness_monitoring,
+        witnesses_gone=witnesses_gone,
+    )
 
     def ready(url: str) -> None:
-        _tell_human(f"tlog serves {data} at {url}  (Ctrl-C stops)")
+        tell_human(f"tlog serves {data} at {url}  (Ctrl-C stops)")
 
     async def find_or_make() -> None:
         from tlog.lifecycle.making import create_log
@@ -142,8 +172,8 @@ def serve(  # noqa: PLR0917 - the options of a command line
         if create and not is_log(location):
             verifier = await create_log(location, origin)
             _note("made", origin=verifier.name, vkey=verifier.vkey())
-            _tell_human(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
-            _tell_human("make an API key with 'tlog token create'")
+            tell_human(f"made a new log in {data}; its public key is\n  {verifier.vkey()}")
+            tell_human("make an API key with 'tlog token create'")
         check_log_here(location, origin)
 
     async def work() -> None:
@@ -169,26 +199,47 @@ def serve(  # noqa: PLR0917 - the options of a command line
             trusted_proxies=trusted_proxy or (),
             accept_loss=accept_loss,
             pages_at=pages_at if pages else None,
+            witnessing=told,
             on_ready=ready,
         )
 
     run_service(work())
 
 
-def seal(
+def seal(  # noqa: PLR0917 - the options of a command line
     data: Data = DEFAULT_DATA,
     interval: Interval = DEFAULT_INTERVAL,
     database: DatabaseUrl = None,
     signer: SignerSocket = None,
     log_level: LogLevel = Level.INFO,
+    policy: PolicyFile = None,
+    witnessing: WitnessingMode = "required",
+    policy_changed: PolicyChanged = False,
+    witness_every: WitnessEvery = 1.0,
+    witness_timeout: WitnessTimeout = 2.0,
+    witness_alarm: WitnessAlarm = 60.0,
+    witness_refresh: WitnessRefresh = 60.0,
+    witness_monitoring: WitnessMonitoring = None,
+    witnesses_gone: WitnessesGone = None,
     *,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
     from tlog.lifecycle.running import run_sealing
 
-    begin("seal", log_level)
-    run_service(run_sealing(locate(data, database, signer), interval, supervised=supervised))
+    begin_service("seal", log_level)
+    told = read_witnessing(
+        policy,
+        witnessing=witnessing,
+        policy_changed=policy_changed,
+        witness_every=witness_every,
+        witness_timeout=witness_timeout,
+        witness_alarm=witness_alarm,
+        witness_refresh=witness_refresh,
+        witness_monitoring=witness_monitoring,
+        witnesses_gone=witnesses_gone,
+    )
+    run_service(run_sealing(locate(data, database, signer), interval, supervised=supervised, witnessing=told))
 
 
 def signer(  # noqa: PLR0917 - the options of a command line
@@ -214,7 +265,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
-    begin("signer", log_level)
+    begin_service("signer", log_level)
 
     async def work() -> None:
         import asyncio
@@ -241,7 +292,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
                 size=anchored.size,
                 address=path,
             )
-            _tell_human(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}")
+            tell_human(f"tlog signs for {anchored.origin} from size {anchored.size} at {path}")
 
         anchor = Anchor(directory.anchor)
         last = (await asyncio.to_thread(anchor.read)).sealed_at
@@ -257,7 +308,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     run_service(work())
 
 
-def begin(process: str, level: Level) -> None:
+def begin_service(process: str, level: Level) -> None:
     """Write lines from now on, as the processes that this one starts will from the same level on."""
     from tlog.cli.lines import begin
 
@@ -271,7 +322,7 @@ def _note(event: str, **members: object) -> None:
     structlog.get_logger().info(event, **members)
 
 
-def _tell_human(message: str) -> None:
+def tell_human(message: str) -> None:
     """Say it to a person who looks on; the same is in a line for programs."""
     if sys.stderr.isatty():
         say(message)

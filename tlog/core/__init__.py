@@ -1,13 +1,15 @@
 """All that a verifier has to trust: the log's mathematics and formats, pure.
 
-Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats are
-those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, formats again, and compares.
+Nothing here reads, writes, asks a clock or logs. Each parser parses, formats again, and compares.
+Left out: where bytes are kept; and whom to believe, which no code decides.
     `strict`  numbers and base64 in exactly one form
     `canonical`  JSON, taken strictly and written canonically (RFC 8785)
     `merkle`  leaves, nodes, and the root of a growing tree (RFC 6962)
     `chain`  the hash chain, which fixes the order of pending entries
     `note`  signed notes and their keys
     `checkpoint`  the signed statement of a log's size and root hash
+    `cosignature`  what witnesses add to it
+    `policy`  which logs and witnesses count, and how many
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
     `proof`  inclusion and consistency: plan, prove, verify
@@ -24,18 +26,16 @@ those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser p
     `segment`  the verifiable index, and proofs of what it holds
     `disclosed`  what is disclosed of an entry, and to which key it leads
     `evidence`  complete answers, proved
-    `evidence_set`  complete answers in many parts
+    `evidence_set`  the same in many parts
     `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
 
 A proof is planned, its hashes are fetched by somebody else, and then it is computed:
     >>> from tlog.core import merkle, proof
-    >>> leaves, tree = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")], merkle.Frontier()
-    >>> tree.extend(leaves)  # and of the first two leaves the hash is all that a proof takes:
-    >>> [(part.start, part.end) for part in proof.plan_inclusion(2, 3)]
+    >>> leaves = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")]
+    >>> (tree := merkle.Frontier()).extend(leaves)
+    >>> [(part.start, part.end) for part in proof.plan_inclusion(2, 3)]  # of two leaves the hash is all that it takes
     [(0, 2)]
     >>> proof.verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
-
-Left out: where bytes are kept; and whom to believe, which no code decides.
 """

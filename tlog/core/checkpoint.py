@@ -1,7 +1,8 @@
 """Checkpoints: the signed statement of a log's size and root hash.
 
 Implements c2sp.org/tlog-checkpoint without extension lines: tlog neither writes nor accepts them, because they would be
-signed but not covered by what monitors compare. The key name equals the origin.
+signed but not covered by what monitors compare. The key name equals the origin. Only a witness, which cosigns the logs of
+others, takes a checkpoint with them (`parse_foreign`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE
-from tlog.core.note import Signer, Verifier, open_note, sign_note, split_note
+from tlog.core.note import Key, Signer, Verifier, open_note, sign_note, split_note
 from tlog.core.strict import encode_base64, parse_base64, parse_decimal
 from tlog.errors import MalformedInputError, VerificationError
 
@@ -54,6 +55,24 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
     return checkpoint
 
 
+def parse_foreign(text: bytes) -> Checkpoint:
+    """Return origin, size and root hash of the checkpoint of any log, whatever lines follow, for who cosigns it.
+
+    That the empty tree has its one root is not checked: c2sp.org/tlog-witness has an answer of its own for that.
+
+    Raises:
+        MalformedInputError: the first three lines are not those of a checkpoint, or a line after them is empty.
+
+    """
+    lines = text.split(b"\n")
+    if len(lines) < _LINES or lines[-1] or not all(lines[:-1]):
+        message = "a checkpoint has three lines, origin, tree size and root hash, and perhaps more; none is empty"
+        raise MalformedInputError(message)
+    size = parse_decimal(lines[1], "the tree size of the checkpoint")
+    root = parse_base64(lines[2], "the root hash of the checkpoint", HASH_SIZE)
+    return Checkpoint(lines[0].decode(errors="replace"), size, root)
+
+
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """Return the signed note of `checkpoint`.
 
@@ -65,7 +84,7 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     return sign_note(checkpoint.text(), [signer])
 
 
-def open_checkpoint(note: bytes, log: Verifier, others: Sequence[Verifier] = ()) -> Checkpoint:
+def open_checkpoint(note: bytes, log: Verifier, others: Sequence[Key] = ()) -> Checkpoint:
     """Return the checkpoint of a signed note after checking the log's signature and origin.
 
     Args:

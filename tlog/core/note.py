@@ -1,15 +1,15 @@
 """Signed notes, verifier keys and signer keys.
 
-Implements c2sp.org/signed-note with signature type 0x01 (Ed25519, RFC 8032) only, and the `PRIVATE+KEY+…` encoding of
-signer keys that the Go note package writes. Other signature types are unknown keys here: their lines are ignored, as
-the specification asks.
+Implements c2sp.org/signed-note and signature type 0x01 (Ed25519, RFC 8032), the type of a log's key, with the `PRIVATE+KEY+…`
+encoding of signer keys that the Go note package writes. Cosignatures have types of their own (`tlog.core.cosignature`); a note
+is opened with keys of any type, and lines of unknown keys are ignored, as the specification asks.
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ED25519: Final = 0x01
 MAX_SIGNATURES: Final = 100
 MAX_NOTE_SIZE: Final = 1 << 20
+PRIVATE: Final = "PRIVATE+KEY+"
 _SIGNATURE_START: Final = "— ".encode()
 _KEY_SIZE: Final = 32
 _KEY_ID_SIZE: Final = 4
@@ -43,8 +44,28 @@ _SMALL_ORDER_Y: Final = frozenset(
 )
 
 
+class Key(Protocol):
+    """A public key under a name, of any signature type."""
+
+    @property
+    def name(self) -> str:
+        """The name in the key's signature lines."""
+
+    @property
+    def key_id(self) -> bytes:
+        """The 4 bytes that follow it there."""
+
+    def verify(self, text: bytes, signature: bytes) -> object:
+        """Check a signature, of the form of this key's type, over the text of a note.
+
+        Raises:
+            VerificationError: it is not this key's signature of this text.
+
+        """
+
+
 class Verifier(NamedTuple):
-    """A public key under its name; `vkey()` is its text form."""
+    """A log's public key, of type 0x01, under its name; `vkey()` is its text form."""
 
     name: str
     public_key: bytes
@@ -52,11 +73,11 @@ class Verifier(NamedTuple):
     @property
     def key_id(self) -> bytes:
         """The 4 bytes SHA-256(name || 0x0A || 0x01 || public key)[:4] (c2sp.org/signed-note)."""
-        return sha256(self.name.encode() + b"\n" + bytes([ED25519]) + self.public_key).digest()[:_KEY_ID_SIZE]
+        return key_id_of(self.name, ED25519, self.public_key)
 
     def vkey(self) -> str:
         """Return `<name>+<hex key ID>+<base64(0x01 || public key)>`."""
-        return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([ED25519]) + self.public_key).decode()}"
+        return format_key(self.name, self.key_id, ED25519, self.public_key)
 
     def verify(self, text: bytes, signature: bytes) -> None:
         """Check an Ed25519 signature (64 bytes) over `text`.
@@ -95,8 +116,8 @@ class Signer:
 
     def skey(self) -> str:
         """Return `PRIVATE+KEY+<name>+<hex key ID>+<base64(0x01 || seed)>`, a secret."""
-        seed = encode_base64(bytes([ED25519]) + self._key.private_bytes_raw()).decode()
-        return f"PRIVATE+KEY+{self.verifier.name}+{self.verifier.key_id.hex()}+{seed}"
+        seed = self._key.private_bytes_raw()
+        return f"{PRIVATE}{format_key(self.verifier.name, self.verifier.key_id, ED25519, seed)}"
 
     def sign(self, text: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature over `text`."""
@@ -107,7 +128,17 @@ class Note(NamedTuple):
     """A note whose signatures were checked: its text, and the known keys that signed it."""
 
     text: bytes
-    verified: tuple[Verifier, ...]
+    verified: tuple[Key, ...]
+
+
+def key_id_of(name: str, kind: int, public_key: bytes) -> bytes:
+    """Return the 4 bytes SHA-256(name || 0x0A || type || public key)[:4] (c2sp.org/signed-note)."""
+    return sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:_KEY_ID_SIZE]
+
+
+def format_key(name: str, key_id: bytes, kind: int, key: bytes) -> str:
+    """Return `<name>+<hex key ID>+<base64(type || key)>`."""
+    return f"{name}+{key_id.hex()}+{encode_base64(bytes([kind]) + key).decode()}"
 
 
 def check_key_name(name: str) -> None:
@@ -153,14 +184,10 @@ def parse_vkey(vkey: str) -> Verifier:
         MalformedInputError: another form, another signature type, a key ID that does not belong, or a weak key.
 
     """
-    parts = vkey.split("+", 2)
-    if len(parts) != 3:  # noqa: PLR2004 - the three parts the specification names
-        message = "a vkey has the form <name>+<key ID>+<base64 key>"
-        raise MalformedInputError(message)
-    name, key_id, encoded = parts
-    verifier = Verifier(name, _parse_key(name, encoded, "vkey"))
+    name, key_id, key = split_vkey(vkey)
+    verifier = Verifier(name, _of_log(key, "vkey"))
     check_public_key(verifier.public_key)
-    _check_key_id(key_id, verifier)
+    check_key_id(key_id, verifier)
     return verifier
 
 
@@ -171,14 +198,50 @@ def parse_skey(skey: str) -> Signer:
         MalformedInputError: another form, another signature type, or a key ID that does not belong.
 
     """
-    parts = skey.split("+", 4)
-    if len(parts) != 5 or parts[:2] != ["PRIVATE", "KEY"]:  # noqa: PLR2004 - the five parts of the Go note package
+    name, key_id, key = split_skey(skey)
+    signer = Signer(name, _of_log(key, "skey"))
+    check_key_id(key_id, signer.verifier)
+    return signer
+
+
+def split_vkey(vkey: str) -> tuple[str, str, bytes]:
+    """Return name, hex key ID, and type || key of a vkey; only its form is checked.
+
+    Raises:
+        MalformedInputError: another form, no key name, or a key that is empty or not base64.
+
+    """
+    parts = vkey.split("+", 2)
+    if len(parts) != 3:  # noqa: PLR2004 - the three parts the specification names
+        message = "a vkey has the form <name>+<key ID>+<base64 key>"
+        raise MalformedInputError(message)
+    return _split_key(parts, "vkey")
+
+
+def split_skey(skey: str) -> tuple[str, str, bytes]:
+    """Return name, hex key ID, and type || secret of a `PRIVATE+KEY+…` text; no error message repeats any part of it.
+
+    Raises:
+        MalformedInputError: another form, no key name, or a secret that is empty or not base64.
+
+    """
+    parts = skey.removeprefix(PRIVATE).split("+", 2)
+    if not skey.startswith(PRIVATE) or len(parts) != 3:  # noqa: PLR2004 - the parts of the Go note package
         message = "an skey has the form PRIVATE+KEY+<name>+<key ID>+<base64 key>"
         raise MalformedInputError(message)
-    name, key_id, encoded = parts[2:]
-    signer = Signer(name, _parse_key(name, encoded, "skey"))
-    _check_key_id(key_id, signer.verifier)
-    return signer
+    return _split_key(parts, "skey")
+
+
+def check_key_id(key_id: str, key: Key) -> None:
+    """Check that a hex key ID is that of a key.
+
+    Raises:
+        MalformedInputError: it is not.
+
+    """
+    if key_id != key.key_id.hex():
+        message = "the key ID does not belong to this name and key"
+        raise MalformedInputError(message)
 
 
 def sign_note(text: bytes, signers: Sequence[Signer]) -> bytes:
@@ -192,11 +255,11 @@ def sign_note(text: bytes, signers: Sequence[Signer]) -> bytes:
     if not text.endswith(b"\n"):
         message = "the text of a note must end in a newline"
         raise MalformedInputError(message)
-    lines = [_signature_line(signer.verifier, signer.sign(text)) for signer in signers]
+    lines = [signature_line(signer.verifier.name, signer.verifier.key_id, signer.sign(text)) for signer in signers]
     return text + b"\n" + b"".join(lines)
 
 
-def open_note(note: bytes, verifiers: Sequence[Verifier]) -> Note:
+def open_note(note: bytes, verifiers: Sequence[Key]) -> Note:
     """Check a note's form and its signatures by known keys, ignoring unknown ones.
 
     Args:
@@ -213,7 +276,7 @@ def open_note(note: bytes, verifiers: Sequence[Verifier]) -> Note:
     if len(known) != len(verifiers):
         message = "two verifiers share one name and key ID"
         raise MalformedInputError(message)
-    verified: dict[Verifier, None] = {}
+    verified: dict[Key, None] = {}
     for name, key_id, signature in signatures:
         verifier = known.get((name, key_id))
         # "Verifiers MUST ignore signatures from unknown keys, even if they share a name or ID (but not both)".
@@ -251,6 +314,11 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
     return text + b"\n", [_parse_signature_line(line) for line in lines]
 
 
+def signature_line(name: str, key_id: bytes, signature: bytes) -> bytes:
+    """Return `— <name> <base64(key ID || signature)>` and a newline."""
+    return _SIGNATURE_START + name.encode() + b" " + encode_base64(key_id + signature) + b"\n"
+
+
 def _parse_signature_line(line: bytes) -> tuple[str, bytes, bytes]:
     name, _, encoded = line.removeprefix(_SIGNATURE_START).partition(b" ")
     if not line.startswith(_SIGNATURE_START):
@@ -262,10 +330,6 @@ def _parse_signature_line(line: bytes) -> tuple[str, bytes, bytes]:
         message = "a note signature has its 4-byte key ID and nothing after it"
         raise MalformedInputError(message)
     return name.decode(), data[:_KEY_ID_SIZE], data[_KEY_ID_SIZE:]
-
-
-def _signature_line(verifier: Verifier, signature: bytes) -> bytes:
-    return _SIGNATURE_START + verifier.name.encode() + b" " + encode_base64(verifier.key_id + signature) + b"\n"
 
 
 def _check_text(text: bytes) -> None:
@@ -280,19 +344,25 @@ def _check_text(text: bytes) -> None:
         raise MalformedInputError(message)
 
 
-def _parse_key(name: str, encoded: str, what: str) -> bytes:
+def _split_key(parts: list[str], what: str) -> tuple[str, str, bytes]:
+    name, key_id, encoded = parts
     check_key_name(name)
-    data = parse_base64(encoded.encode(errors="replace"), f"the key of the {what}", _KEY_SIZE + 1)
-    if data[0] != ED25519:
-        message = f"the {what} has signature type 0x{data[0]:02x}; only Ed25519 (0x01) is supported"
+    key = parse_base64(encoded.encode(errors="replace"), f"the key of the {what}")
+    if not key:
+        message = f"the key of the {what} is empty"
         raise MalformedInputError(message)
-    return data[1:]
+    return name, key_id, key
 
 
-def _check_key_id(key_id: str, verifier: Verifier) -> None:
-    if key_id != verifier.key_id.hex():
-        message = "the key ID does not belong to this name and key"
+def _of_log(key: bytes, what: str) -> bytes:
+    """Return the 32 bytes of a log's key or seed after their type."""
+    if key[0] != ED25519:
+        message = f"the {what} has signature type 0x{key[0]:02x}; a log's key has Ed25519 (0x01)"
         raise MalformedInputError(message)
+    if len(key) != _KEY_SIZE + 1:
+        message = f"the key of the {what} has {len(key)} bytes, not {_KEY_SIZE + 1}"
+        raise MalformedInputError(message)
+    return key[1:]
 
 
 def _is_utf8(text: str) -> bool:

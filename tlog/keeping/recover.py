@@ -137,7 +137,7 @@ async def recover(
         state, published = await store.state(), await store.latest_checkpoint()
         check_anchored(anchored, log, published, max(state.size, anchored.size))
         sealed = Anchored(anchored.origin, 0, EMPTY_ROOT, CHAIN_START, b"", 0)
-        sealed = sealed if published is None else Anchored(anchored.origin, *published)
+        sealed = sealed if published is None else Anchored(anchored.origin, *published[:5])
         lacking = max(0, anchored.size - state.size)
         steps = _Steps(progress, (anchored.size if lacking else 0) + lacking + anchored.size - sealed.size)
         missing = _Missing(anchored.size, [], 0)
@@ -432,4 +432,7 @@ async def _publish(store: SealStore, sealed: Anchored, anchored: Anchored, steps
             "nothing was published. Run 'tlog fsck'"
         )
         raise ForkError(message)
-    await store.publish(SealedCheckpoint(*anchored[1:6]))
+    policy = await store.witness_policy()
+    # Where it waits for witnesses, whoever seals next shows it to them first.
+    if policy is None or policy.mode != "required":
+        await store.publish(SealedCheckpoint(*anchored[1:6]))

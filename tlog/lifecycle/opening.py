@@ -30,8 +30,10 @@ from tlog.postgres.server import EmbeddedPostgres
 from tlog.postgres.watch import Watch
 from tlog.signing.anchor import Anchor, Anchored
 from tlog.signing.clock import SteadyClock, check_clock
+from tlog.signing.outside import Outside
 from tlog.signing.signer import CheckpointSigner
 from tlog.signing.socket import RemoteSigner
+from tlog.signing.witnesses import Witnesses
 from tlog.storage.appending import AppendStore
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.making.tiling import Tiling
     from tlog.core.note import Verifier
+    from tlog.core.policy import Mode
     from tlog.location import Sealing
     from tlog.signing.signer import Signing
+    from tlog.signing.witnesses import Witnessing
     from tlog.storage.rows import Epoch, Primary, SealedCheckpoint
     from tlog.writing.background import Background
 
@@ -68,6 +72,7 @@ class Log:
     background: Background
     watcher: Watcher
     clock: Callable[[], datetime]
+    witnessing: Mode | None
 
     async def wait_sealed(self, index: int, timeout: float) -> SealedCheckpoint:  # noqa: ASYNC109 - seconds to the caller
         """Return a published checkpoint that covers entry `index`, asking for one to be made.
@@ -245,6 +250,7 @@ async def open_log(
     index: bool = True,
     tiling: Tiling = TILING,
     acknowledges: bool = True,
+    witnessing: Witnessing | None = None,
 ) -> AsyncIterator[Log]:
     """Open a log for appending, sealing and reading; close it in order at the end.
 
@@ -256,6 +262,8 @@ async def open_log(
         index: whether to index at all, if that is in this process.
         tiling: how long the index's segments are, if it is made in this process.
         acknowledges: whether this process acknowledges events, so that it may go on on a standby that was promoted.
+        witnessing: how checkpoints are witnessed, or that they are not. A process that was not told, and would seal by the way,
+            leaves sealing to others if the log has witnesses.
 
     Raises:
         OperatorError: the log must not go on as it is; the message says what to do. Raised inside the `async with`
@@ -291,11 +299,27 @@ async def open_log(
         appender = Appender(AppendStore(database), steady, reached=reached, succession=succession)
 
         background: Background
+        if sealing == "here" and witnessing is None and await _is_witnessed(reader):
+            sealing = "elsewhere"
         if sealing == "here":
             signer = signer_of(location, steady)
-            background = InProcess(database, signer, appender=appender, interval=interval, index=index, tiling=tiling)
+            witnesses = _witnesses(witnessing, location, signer.verifier, clock)
+            background = InProcess(
+                database,
+                signer,
+                appender=appender,
+                interval=interval,
+                index=index,
+                tiling=tiling,
+                witnesses=witnesses,
+                may_change_policy=witnessing is not None and witnessing.changed,
+            )
         else:
-            background = ChildProcess(location, interval) if sealing == "beside" else External()
+            background = (
+                ChildProcess(location, interval, () if witnessing is None else witnessing.options)
+                if sealing == "beside"
+                else External()
+            )
         watcher = Watcher(reader, background)
         stack.push_async_callback(watcher.close)
         searcher = Searcher(reader, bucket_keys.key)
@@ -311,7 +335,21 @@ async def open_log(
             background,
             watcher,
             clock,
+            None if witnessing is None or witnessing.policy is None else witnessing.mode,
         )
+
+
+def _witnesses(
+    witnessing: Witnessing | None, location: Location, log: Verifier, clock: Callable[[], datetime]
+) -> Witnesses | None:
+    if witnessing is None or witnessing.policy is None:
+        return None
+    return Witnesses(witnessing, log, Outside(witnessing.timeout), location.directory.evidence, clock)
+
+
+async def _is_witnessed(reader: ReadStore) -> bool:
+    policy = await reader.witness_policy()
+    return policy is not None and policy.mode != "none"
 
 
 async def check_log(reader: ReadStore, signer: Signing) -> tuple[Anchored, Primary]:

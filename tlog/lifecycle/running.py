@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -25,6 +26,7 @@ from tlog.writing.background import Parent, report, report_error, report_waiting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tlog.signing.witnesses import Witnessing
 
 _REINDEX_SECONDS: Final = 24 * 3600.0
 _PROGRESS_SECONDS: Final = 0.5
@@ -81,7 +83,9 @@ async def _first_to_end(*tasks: asyncio.Task[None]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def run_sealing(location: Location, interval: float, *, supervised: bool) -> None:
+async def run_sealing(
+    location: Location, interval: float, *, supervised: bool, witnessing: Witnessing | None = None
+) -> None:
     """Seal and index a log until a signal ends it, or, under supervision, until the parent does.
 
     A parent goes on while its database is away, so its child tries to open the log until that is back.
@@ -91,9 +95,10 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
         OverloadedError: the database is away, and nobody supervises.
 
     """
+    open_sealing = partial(open_log, location, interval=interval, acknowledges=False, witnessing=witnessing)
     if not supervised:
         async with (
-            open_log(location, interval=interval, acknowledges=False) as log,
+            open_sealing() as log,
             running(log, SERVICES_PATIENCE) as background,
             watching(log),
         ):
@@ -106,7 +111,7 @@ async def run_sealing(location: Location, interval: float, *, supervised: bool) 
         while not parent.gone:
             try:
                 async with (
-                    open_log(location, interval=interval, acknowledges=False) as log,
+                    open_sealing() as log,
                     running(log, _CHILDS_PATIENCE) as background,
                 ):
                     await _tell_start(log)

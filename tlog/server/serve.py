@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tlog.server.guard.public import Public
     from tlog.server.pages.address import Address
     from tlog.server.service import Service
+    from tlog.signing.witnesses import Witnessing
 
 _BACKLOG: Final = 1024
 # How long answers that are under way may take once connections are no longer accepted.
@@ -58,6 +59,7 @@ async def serve(
     trusted_proxies: Collection[str] = (),
     accept_loss: bool = False,
     pages_at: tuple[Address, ZoneInfo] | None = None,
+    witnessing: Witnessing | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the log at `location` until a signal ends it.
@@ -79,16 +81,17 @@ async def serve(
         trusted_proxies: addresses of proxies in front, which bring the connections of many.
         accept_loss: whether the database may have a standby that lacks acknowledged events when it is promoted.
         pages_at: where the auditor's pages are reached, and the zone of their times; None for no pages.
+        witnessing: how checkpoints are witnessed, or that they are not.
         on_ready: called with the service's URL once it accepts requests.
 
     Raises:
         OperatorError: the address is taken, the log cannot be opened, or the sealer met something only the operator can settle.
 
     """
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         if prepare is not None:
             await prepare()
-        async with open_log(location, interval=interval, sealing=sealing) as log:
+        async with open_log(location, interval=interval, sealing=sealing, witnessing=witnessing) as log:
             if not accept_loss:
                 await log.database.check_standbys()
             size = (await log.reader.state()).size
@@ -109,8 +112,13 @@ async def serve(
                     await worker.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Take the address first, so that nothing is started if another program has it."""
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address first, so that nothing is started if another program has it.
+
+    Raises:
+        OperatorError: it is taken.
+
+    """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -124,7 +132,10 @@ async def _serve(
 ) -> None:
     tune_memory()
     service: Service = app.state.service
-    server = _Server(_configuration(app, trusted))
+    guarded = partial(
+        GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted), single=app.state.singles.take
+    )
+    server = QuietServer(configuration(app, guarded))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, server.handle_exit, signal.SIGINT, None)
     loop.add_signal_handler(signal.SIGTERM, _drain, server, service, drain)
@@ -141,7 +152,7 @@ async def _serve(
         background.add_done_callback(stop)
         aside = (
             looking,
-            asyncio.create_task(_announce(server, listener, on_ready), name="announcing"),
+            asyncio.create_task(announce(server, listener, on_ready), name="announcing"),
             asyncio.create_task(service.figures.run(), name="figures"),
             asyncio.create_task(service.metrics.outcomes.follow(), name="outcomes"),
         )
@@ -155,12 +166,14 @@ async def _serve(
             await app.state.site.failures.close()
 
 
-def _configuration(app: Starlette, trusted: Collection[str]) -> uvicorn.Config:
-    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`)."""
-    service: Service = app.state.service
-    guarded = partial(
-        GuardedProtocol, refused=service.metrics.responded, silent=Silent(trusted), single=app.state.singles.take
-    )
+def configuration(app: Starlette, guarded: Callable[..., GuardedProtocol]) -> uvicorn.Config:
+    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`).
+
+    Args:
+        app: the application.
+        guarded: makes the protocol of a connection.
+
+    """
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", guarded),
@@ -185,8 +198,8 @@ def _drain(server: uvicorn.Server, service: Service, seconds: float) -> None:
     asyncio.get_running_loop().call_later(seconds, server.handle_exit, signal.SIGTERM, None)
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to `serve`: uvicorn would raise them again after its own end, into the closing of the log."""
+class QuietServer(uvicorn.Server):
+    """Leaves signals to its caller: uvicorn would raise them again after its own end, into the closing of the log."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -194,7 +207,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _announce(server: uvicorn.Server, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+async def announce(server: uvicorn.Server, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+    """Call `on_ready` with the URL of the service once it accepts requests."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
         await asyncio.sleep(0.01)
     host, port = listener.getsockname()[:2]

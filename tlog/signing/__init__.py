@@ -13,6 +13,8 @@ Words:
     `signer`  the rules: what is signed, and what is refused
     `anchor`  compare-and-set on disk; of two sealers exactly one wins
     `clock`  the refusal to believe a clock that leaps ahead
+    `witnesses`  other people, who are shown what was signed and cosign that
+    `outside`  requests to addresses of an operator's file
     `socket`  a signer in a process of its own, asked over a UNIX socket
 
 The first proposal is signed. A second tree of the same size is not:
@@ -32,6 +34,5 @@ The first proposal is signed. A second tree of the same size is not:
     Traceback (most recent call last):
     tlog.errors.ForkError: a checkpoint of 7 entries is signed; another one of 7 would be a second history
 
-Left out: the entries, which a signer never sees; when to seal (`tlog.writing.sealer`); witnesses, who come in a later
-version.
+Left out: the entries, which a signer never sees; when to seal (`tlog.writing.sealer`); being a witness (`tlog.witness`).
 """

@@ -86,6 +86,7 @@ SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE 
 SELECT
     log_state.size,
     checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
+    tlog.cosignature_lines(checkpoint.size),
     epoch.size, epoch.entry_index, epoch.segment_table, epoch.segment_ids
 FROM tlog.log_state
 LEFT JOIN LATERAL (SELECT * FROM tlog.checkpoint ORDER BY checkpoint.size DESC LIMIT 1) AS checkpoint ON true
@@ -208,12 +209,15 @@ ON CONFLICT DO NOTHING;
 
 -- name: read_latest_checkpoint
 -- Returns the largest checkpoint, for everyone.
-SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint ORDER BY size DESC LIMIT 1;
+SELECT size, root_hash, chain_hash, note, sealed_at, tlog.cosignature_lines(size)
+FROM tlog.checkpoint
+WHERE size = (SELECT max(latest.size) FROM tlog.checkpoint AS latest);
 
 -- name: read_sealed_leaf
 -- Returns a checkpoint, the largest if no size is given, and with it a leaf if the checkpoint covers that, for proofs.
 SELECT
     checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
+    tlog.cosignature_lines(checkpoint.size),
     leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash
 FROM tlog.checkpoint
 LEFT JOIN tlog.leaf ON leaf.index = %(index)s AND leaf.index < checkpoint.size
@@ -221,15 +225,35 @@ WHERE checkpoint.size = coalesce(%(size)s::bigint, (SELECT max(latest.size) FROM
 
 -- name: read_checkpoint
 -- Returns the checkpoint of one size, for proofs.
-SELECT size, root_hash, chain_hash, note, sealed_at FROM tlog.checkpoint WHERE size = %(size)s;
+SELECT size, root_hash, chain_hash, note, sealed_at, tlog.cosignature_lines(size)
+FROM tlog.checkpoint
+WHERE size = %(size)s;
 
 -- name: list_checkpoints
 -- Returns the largest checkpoints below a size, largest first, for who pages through them.
-SELECT size, root_hash, chain_hash, note, sealed_at
-FROM tlog.checkpoint
-WHERE size < %(below)s
-ORDER BY size DESC
-LIMIT %(limit)s;
+SELECT listed.*, tlog.cosignature_lines(listed.size)
+FROM (
+    SELECT size, root_hash, chain_hash, note, sealed_at
+    FROM tlog.checkpoint
+    WHERE size < %(below)s
+    ORDER BY size DESC
+    LIMIT %(limit)s
+) AS listed
+ORDER BY listed.size DESC;
+
+-- name: add_cosignature
+-- Adds a cosignature of a published checkpoint, for the sealer; one that is there stays.
+INSERT INTO tlog.cosignature (size, name, key_id, time, signature, received_at)
+VALUES (%(size)s, %(name)s, %(key_id)s, %(time)s, %(signature)s, %(received_at)s)
+ON CONFLICT DO NOTHING;
+
+-- name: read_witness_policy
+-- Returns the policy under which checkpoints are published now, for the sealer and for who opens a log.
+SELECT mode, text FROM tlog.witness_policy ORDER BY change DESC LIMIT 1;
+
+-- name: change_witness_policy
+-- Adds the policy under which checkpoints are published from a size on, for the sealer.
+INSERT INTO tlog.witness_policy (since_size, mode, text) VALUES (%(since_size)s, %(mode)s, %(text)s);
 
 -- name: lead
 -- Tries to take the lock of the sealer or of the indexer, and tells whether it was free.
@@ -464,7 +488,7 @@ ORDER BY role.rolname;
 -- However the privilege was given: to the role, to PUBLIC, to a role it is a member of, or on a column.
 SELECT role.rolname, protected.name, privilege.name
 FROM pg_catalog.pg_roles AS role
-CROSS JOIN (VALUES ('leaf'), ('checkpoint')) AS protected (name)
+CROSS JOIN (VALUES ('leaf'), ('checkpoint'), ('cosignature'), ('witness_policy')) AS protected (name)
 CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS privilege (name)
 WHERE
     (role.rolname = session_user

@@ -17,6 +17,7 @@ from tlog.core.entry import parse_logged_at, to_microseconds
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
+from tlog.storage.cosignatures import WitnessPolicy, read_witness_policy
 from tlog.storage.explanations import explain
 from tlog.storage.index import (
     Run,
@@ -175,6 +176,11 @@ class ReadStore:
             self._largest = checkpoint
         return checkpoint
 
+    async def witness_policy(self) -> WitnessPolicy | None:
+        """Return the policy under which checkpoints are published now, None if there never was one."""
+        async with self._reading() as connection:
+            return await read_witness_policy(connection)
+
     async def checkpoint(self, size: int) -> SealedCheckpoint | None:
         """Return the published checkpoint of exactly `size`."""
         async with self._reading() as connection:
@@ -188,10 +194,10 @@ class ReadStore:
             row = await cursor.fetchone()
             if row is None:
                 return (self._forward(before, None) if size is None else None), None
-            checkpoint = SealedCheckpoint(*row[:5])
+            checkpoint = SealedCheckpoint(*row[:6])
             if size is None:
                 self._forward(before, checkpoint)
-            return checkpoint, None if row[5] is None else Leaf(*row[5:])
+            return checkpoint, None if row[6] is None else Leaf(*row[6:])
 
     async def checkpoints(self, below: int, limit: int) -> list[SealedCheckpoint]:
         """Return at most `limit` published checkpoints of a size smaller than `below`, largest first."""
@@ -303,8 +309,8 @@ class View:
         cursor = await self._connection.execute(QUERIES["read_position"], {"sealed": sealed})
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
-        checkpoint = self._forward(None if row[1] is None else SealedCheckpoint(*row[1:6]))
-        return Position(row[0], checkpoint, None if row[6] is None else Epoch(*row[6:]))
+        checkpoint = self._forward(None if row[1] is None else SealedCheckpoint(*row[1:7]))
+        return Position(row[0], checkpoint, None if row[7] is None else Epoch(*row[7:]))
 
     async def keys_text(self, start: int, end: int) -> bytes:
         """Return the keys of entries; see `tlog.storage.index.read_keys`."""

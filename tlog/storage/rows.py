@@ -126,13 +126,19 @@ class Standing(NamedTuple):
 
 
 class SealedCheckpoint(NamedTuple):
-    """A published checkpoint; `sealed_at` is microseconds since 1970, UTC."""
+    """A published checkpoint; `sealed_at` is microseconds since 1970, UTC, `cosignatures` are lines of witnesses."""
 
     size: int
     root: bytes
     chain_hash: bytes
     note: bytes
     sealed_at: int
+    cosignatures: bytes = b""
+
+    @property
+    def served(self) -> bytes:
+        """The note for everybody who verifies: the log's own, and the lines of witnesses."""
+        return self.note + self.cosignatures
 
 
 class PackedRows(NamedTuple):

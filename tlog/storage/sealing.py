@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from tlog.storage.connection import translated
+from tlog.storage.cosignatures import add_cosignatures, read_witness_policy
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.statements import read_latest_checkpoint, read_leaf, read_primary, read_state, read_tiles
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tlog.core.tile import Tile
+    from tlog.storage.cosignatures import StoredCosignature, WitnessPolicy
     from tlog.storage.rows import Leaf, Primary, SealedCheckpoint, State
 
 
@@ -56,9 +58,25 @@ class SealStore(LeadingStore):
         """Return the largest published checkpoint."""
         return await read_latest_checkpoint(self._connection)
 
-    async def publish(self, checkpoint: SealedCheckpoint) -> None:
-        """Store a checkpoint; the same one twice is one."""
+    async def publish(self, checkpoint: SealedCheckpoint, cosignatures: Iterable[StoredCosignature] = ()) -> None:
+        """Store a checkpoint, and with it what witnesses said, all or nothing; the same one twice is one."""
         values = checkpoint._asdict()
         values["root_hash"] = values.pop("root")
         with translated():
-            await self._connection.execute(QUERIES["publish_checkpoint"], values)
+            async with self._connection.transaction():
+                await add_cosignatures(self._connection, cosignatures)
+                await self._connection.execute(QUERIES["publish_checkpoint"], values)
+
+    async def add_cosignatures(self, cosignatures: Iterable[StoredCosignature]) -> None:
+        """Store what witnesses said of published checkpoints; the same twice is one."""
+        await add_cosignatures(self._connection, cosignatures)
+
+    async def witness_policy(self) -> WitnessPolicy | None:
+        """Return the policy under which checkpoints are published now, None if there never was one."""
+        return await read_witness_policy(self._connection)
+
+    async def change_witness_policy(self, since_size: int, policy: WitnessPolicy) -> None:
+        """Store another one, from a size on."""
+        with translated():
+            values = {"since_size": since_size, **policy._asdict()}
+            await self._connection.execute(QUERIES["change_witness_policy"], values)

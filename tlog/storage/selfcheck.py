@@ -26,8 +26,8 @@ _SETTINGS: Final = {
 }
 _DURABLE_COMMITS: Final = ("on", "remote_apply")
 _PLAIN: Final = (
-    "log_state", "leaf", "tile", "checkpoint", "api_key", "index_segment", "index_run", "index_tile", "index_epoch",
-    "explanation", "intake", "dead_letter",
+    "log_state", "leaf", "tile", "checkpoint", "cosignature", "witness_policy", "api_key", "index_segment", "index_run",
+    "index_tile", "index_epoch", "explanation", "intake", "dead_letter",
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
 # Table, name, enabled ("A": always, in replication mode too), function, when (pg_trigger.tgtype), condition, SHA-256 of the
@@ -40,6 +40,8 @@ _REFUSE_REWRITE: Final = "d00bb68314126e2f9318ecb5d2cf9bd89e18e20e2229f976465936
 _TRIGGERS: Final = frozenset(
     (
         ("checkpoint", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
+        ("cosignature", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
+        ("witness_policy", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
         ("leaf", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
         ("tile", "append_only", "A", "tlog.refuse_change", _BEFORE_REMOVAL, False, _REFUSE_CHANGE),
         ("tile", "grow_only", "A", "tlog.refuse_rewrite", _BEFORE_UPDATE_OF_ROW, False, _REFUSE_REWRITE),

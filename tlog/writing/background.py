@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 import msgspec
 import structlog
@@ -26,11 +27,12 @@ from tlog.writing.leader import LeaderLoop
 from tlog.writing.sealer import Sealer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tlog.core.making.tiling import Tiling
     from tlog.location import Location
     from tlog.signing.signer import Signing
+    from tlog.signing.witnesses import Witnesses
     from tlog.storage.database import Database
     from tlog.storage.rows import Epoch, SealedCheckpoint
     from tlog.writing.appender import Appender
@@ -46,7 +48,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far sealing and indexing are in a process, and whether it leads.
 
     `seal_error` says what sealing waits for, `seal_cause` in one word; `index_error` why indexing stopped, while sealing goes
-    on; `error` and `exit_code` why everything did.
+    on; `error` and `exit_code` why everything did. `witnessing` says how that goes, empty without witnesses; `unwitnessed_since`
+    since when a quorum is waited for, in seconds since 1970, 0 if none is; `witnesses` whose last answer was a cosignature.
     """
 
     sealed: int = 0
@@ -56,8 +59,39 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seal_error: str = ""
     seal_cause: Cause = "database"
     index_error: str = ""
+    witnessing: str = ""
+    witnessed: int = 0
+    unwitnessed_since: float = 0.0
+    witnesses: dict[str, bool] = {}
     error: str = ""
     exit_code: int = 0
+
+
+class _Witnessing(TypedDict, total=False):
+    """The members of a `Status` about witnesses."""
+
+    witnessing: str
+    witnessed: int
+    unwitnessed_since: float
+    witnesses: dict[str, bool]
+
+
+class _Pace:
+    """When to seal: each interval, or earlier if somebody asks, but not before witnesses may be asked again."""
+
+    def __init__(self, interval: float, pause: float) -> None:
+        self._interval = interval
+        self._pause = pause
+        self._last = -math.inf
+        self._asked = False
+
+    def is_due(self, now: float, *, requested: bool) -> bool:
+        """Tell whether to seal now; then the next time is counted from now."""
+        self._asked = self._asked or requested
+        if now < self._last + (self._pause if self._asked else max(self._interval, self._pause)):
+            return False
+        self._last, self._asked = now, False
+        return True
 
 
 class Background(Protocol):
@@ -97,6 +131,8 @@ class InProcess:
         interval: float,
         index: bool = True,
         tiling: Tiling = TILING,
+        witnesses: Witnesses | None = None,
+        may_change_policy: bool = False,
     ) -> None:
         """Prepare.
 
@@ -107,25 +143,28 @@ class InProcess:
             interval: seconds between two seals.
             index: whether to index as well.
             tiling: how long the index's segments are.
+            witnesses: who has to cosign what is published, None if nobody has to; closed with this.
+            may_change_policy: whether the policy may differ from the one under which checkpoints were published.
 
         """
         fresh = FreshKeys()
+        self._witnesses = witnesses
         self.changed = asyncio.Event()
         self._sealer: Sealer | None = None
 
         async def begin_sealing(store: SealStore) -> Callable[[bool], Awaitable[SealedCheckpoint | None]]:
-            self._sealer = sealer = Sealer(store, signer, taken_in=fresh.take_in)
+            self._sealer = sealer = Sealer(
+                store, signer, taken_in=fresh.take_in, witnesses=witnesses, may_change_policy=may_change_policy
+            )
             await sealer.recover()
-            due = 0.0
+            pace = _Pace(interval, 0.0 if witnesses is None else witnesses.witnessing.every)
 
             async def step(requested: bool) -> SealedCheckpoint | None:  # noqa: FBT001 - what a LeaderLoop calls
-                nonlocal due
-                now = asyncio.get_running_loop().time()
-                if not requested and now < due:
-                    await sealer.take_in()
-                    return None
-                due = now + interval
-                return await sealer.seal()
+                if sealer.holds or pace.is_due(asyncio.get_running_loop().time(), requested=requested):
+                    return await sealer.seal()
+                await sealer.take_in()
+                await sealer.tend()
+                return None
 
             return step
 
@@ -168,7 +207,20 @@ class InProcess:
             seal_error=waits_for,
             seal_cause=cause,
             index_error=self._index_error,
+            **self._witnessing(),
         )
+
+    def _witnessing(self) -> _Witnessing:
+        """Return how witnessing goes."""
+        if self._witnesses is None or not self._sealing.leading:
+            return {}
+        since = self._witnesses.unwitnessed_since
+        return {
+            "witnessing": self._witnesses.state,
+            "witnessed": self._witnesses.met_size,
+            "unwitnessed_since": since or 0.0,
+            "witnesses": self._witnesses.up,
+        }
 
     def request(self) -> None:
         """Ask for a checkpoint and an index epoch now instead of at the next interval."""
@@ -196,6 +248,8 @@ class InProcess:
             self._indexing.stop()
             if indexing is not None:
                 await indexing
+            if self._witnesses is not None:
+                await self._witnesses.close()
 
     def _tell_of_seal(self) -> None:
         self._indexing.request()
@@ -212,9 +266,11 @@ class InProcess:
 class ChildProcess:
     """Sealing and indexing in a child process."""
 
-    def __init__(self, location: Location, interval: float) -> None:
+    def __init__(self, location: Location, interval: float, options: Sequence[str] = ()) -> None:
+        """Prepare; `options` are more of `tlog seal`."""
         self._location = location
         self._interval = interval
+        self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self.status = Status()
@@ -262,7 +318,18 @@ class ChildProcess:
 
     def _command(self) -> list[str]:
         data, interval = str(self._location.directory.root.absolute()), str(self._interval)
-        return [sys.executable, "-m", "tlog", "seal", "--data", data, "--interval", interval, "--supervised"]
+        return [
+            sys.executable,
+            "-m",
+            "tlog",
+            "seal",
+            "--data",
+            data,
+            "--interval",
+            interval,
+            "--supervised",
+            *self._options,
+        ]
 
 
 class External:

@@ -2,7 +2,7 @@
 
     rows committed → read back → leaf, chain and order checked → tiles written, read back → root by two code paths
     → the signer (`tlog.signing.signer`): consistency proof checked, clock later than last, signed, anchored on disk
-    → opened with the verifier's code → published
+    → opened with the verifier's code → witnessed, if the log has witnesses (`tlog.signing.witnesses`) → published
 
 A crash between any two steps loses nothing and signs nothing twice: tiles beyond the last checkpoint are the same tiles
 when they are computed again, and a checkpoint that was anchored but not published is published at the next start by
@@ -13,6 +13,10 @@ What is visible need not be on a standby yet: whoever ends the backend of an app
 (`pg_terminate_backend`). Nothing of that is signed, because tiles are written after the entries were read: that commit waits
 for a standby, and a standby that has it has the entries before it. On another server than was signed on, nothing is signed
 before an entry says that the log goes on there (`tlog.writing.failover`).
+
+With witnesses, what is signed is *held* until their quorum has cosigned it, and nothing new is signed while something is held. So
+at most one checkpoint is ever held, and checkpoints are published in the order in which they were signed. After a start the last
+signed checkpoint is held again, though it be published: what the database remembers of witnesses may be as old as the rest of it.
 """
 
 from __future__ import annotations
@@ -32,10 +36,13 @@ from tlog.errors import (
     DamagedLogError,
     ForkError,
     MalformedInputError,
+    OperatorError,
     RollbackError,
     TlogError,
 )
 from tlog.signing.signer import MAX_GROWTH, Proposal, check_note
+from tlog.signing.witnesses import SignedHead
+from tlog.storage.cosignatures import StoredCosignature, WitnessPolicy
 from tlog.storage.rows import Primary, SealedCheckpoint
 from tlog.writing.failover import is_named, is_same, refusal
 
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from tlog.core.note import Verifier
     from tlog.signing.anchor import Anchored
     from tlog.signing.signer import Signing
+    from tlog.signing.witnesses import Witnesses
     from tlog.storage.sealing import SealStore
 
 _ROWS: Final = 8_192
@@ -53,6 +61,7 @@ _LOGGED_AT: Final = b'"loggedAt":"'
 _LOGGED_AT_SIZE: Final = 27
 _MAY_SAY: Final = b'"kind":"failover"'
 _PATIENCE: Final = 10.0
+_NO_POLICY: Final = WitnessPolicy("none", "")
 _log: Final = structlog.get_logger()
 
 
@@ -180,6 +189,8 @@ class Sealer:
         *,
         taken_in: Callable[[int, Sequence[bytes]], None] = lambda *_: None,
         patience: float = _PATIENCE,
+        witnesses: Witnesses | None = None,
+        may_change_policy: bool = False,
     ) -> None:
         """Prepare.
 
@@ -188,8 +199,14 @@ class Sealer:
             signer: signs, and knows what was signed last.
             taken_in: told of entries that were read back and checked: index of the first, and their bytes.
             patience: seconds to wait, on another server than was signed on, for an entry that says that the log goes on there.
+            witnesses: who has to cosign what is published; None if nobody has to.
+            may_change_policy: whether the policy may differ from the one under which checkpoints were published.
 
         """
+        self._witnesses = witnesses
+        self._may_change_policy = may_change_policy
+        self._held: Anchored | None = None
+        self._confirmed = False  # whether a quorum has cosigned anything since the start
         self._store = store
         self._signer = signer
         self._taken_in = taken_in
@@ -208,20 +225,47 @@ class Sealer:
             AnchorMissingError: there is no readable anchor.
             RollbackError: the database holds less than was signed.
             ForkError: database, anchor and tree contradict each other at the signed size.
+            OperatorError: checkpoints are published under another policy than this sealer was given.
 
         """
         # In this order: what is published was anchored before, and what is anchored was appended before.
         published = await self._store.latest_checkpoint()
         anchored = await asyncio.to_thread(self._signer.read)
         check_anchored(anchored, self._signer.verifier, published, (await self._store.state()).size)
+        await self._agree_on_policy(anchored.size)
         await self._tree.take_up(anchored)
         self._last = anchored
-        if anchored.note and (published is None or published.size < anchored.size):
+        if self._witnesses is not None:
+            self._held = anchored if anchored.note else None
+        elif anchored.note and (published is None or published.size < anchored.size):
             await self._publish(anchored)
             _log.info("anchored_published", size=anchored.size)
 
+    async def _agree_on_policy(self, size: int) -> None:
+        """Check that checkpoints are published under this sealer's policy; begin with it if there was none.
+
+        Raises:
+            OperatorError: they are published under another one, and nobody has said that it may change.
+
+        """
+        witnessing = None if self._witnesses is None else self._witnesses.witnessing
+        own = _NO_POLICY if witnessing is None else WitnessPolicy(witnessing.mode, witnessing.text)
+        there = await self._store.witness_policy() or _NO_POLICY
+        if own == there:
+            return
+        if there != _NO_POLICY and not self._may_change_policy:
+            message = (
+                "this log's checkpoints are published under another policy than this process was given; give it that policy with "
+                "--policy, or say --policy-changed if the policy is to change"
+            )
+            raise OperatorError(message)
+        await self._store.change_witness_policy(size, own)
+        _log.info("policy_changed", mode=own.mode, size=size)
+
     async def seal(self) -> SealedCheckpoint | None:
         """Seal everything that is committed, or the first ten million of it; return the new checkpoint, None if nothing was new.
+
+        While a signed checkpoint lacks its quorum, that one is tried again, and nothing new is signed.
 
         Raises:
             OverloadedError: the database is away, and nothing was signed; or the signer is, and `recover` will tell.
@@ -230,9 +274,30 @@ class Sealer:
         """
         await self.take_in()
         assert self._last is not None  # noqa: S101 - `recover` comes first
-        return (
-            await self._sign(self._last) if self._tree.size > self._last.size and self._may_sign(self._last) else None
-        )
+        if self._held is not None:
+            return await self._release(self._held)
+        if self._tree.size > self._last.size and self._may_sign(self._last):
+            return await self._sign(self._last)
+        await self.tend()
+        return None
+
+    @property
+    def holds(self) -> bool:
+        """Whether a signed checkpoint waits for its quorum."""
+        return self._held is not None
+
+    async def tend(self) -> None:
+        """Show what is published to witnesses who have not cosigned it yet, and store what they said meanwhile; do not wait.
+
+        Raises:
+            OverloadedError: the database is away.
+            RollbackError: a witness has a checkpoint of this log that contradicts what was signed; see `gather`.
+            ForkError: likewise.
+
+        """
+        if self._witnesses is not None and self._held is None and self._last is not None and self._last.note:
+            self._witnesses.tend(self._head(self._last))
+            await self._store.add_cosignatures(self._taken())
 
     def _may_sign(self, last: Anchored) -> bool:
         """Tell whether what was read back may be signed on this server already.
@@ -297,7 +362,45 @@ class Sealer:
             )
             raise ForkError(message)
         self._last, self._succeeded, self._late_at = anchored, False, None
-        return await self._publish(anchored)
+        if self._witnesses is None:
+            return await self._publish(anchored)
+        self._held = anchored
+        return await self._release(anchored)
+
+    async def _release(self, held: Anchored) -> SealedCheckpoint | None:
+        """Publish what is held if enough witnesses have cosigned it; None if they have not yet.
+
+        Raises:
+            RollbackError: a witness has a checkpoint of this log that contradicts what was signed; see `Witnesses.gather`.
+            ForkError: likewise.
+
+        """
+        assert self._witnesses is not None  # noqa: S101 - nothing is held without them
+        waits = self._witnesses.witnessing.mode == "required" or not self._confirmed
+        if waits and not await self._witnesses.gather(self._head(held), confirming=not self._confirmed):
+            return None
+        sealed = await self._publish(held, self._taken())
+        self._held, self._confirmed = None, True
+        await self.tend()
+        return sealed
+
+    def _head(self, anchored: Anchored) -> SignedHead:
+        async def prove_from(old: int) -> list[bytes]:
+            return await self._prove_consistency(old, anchored.size)
+
+        async def root_at(size: int) -> bytes:
+            return root_from_tiles(size, await self._store.tiles(tiles_of(size)))
+
+        async def moved() -> bool:
+            return (await asyncio.to_thread(self._signer.read)).note != anchored.note
+
+        return SignedHead(anchored.note, anchored.size, anchored.root, prove_from, root_at, moved)
+
+    def _taken(self) -> list[StoredCosignature]:
+        """Return what witnesses said and is not stored yet."""
+        assert self._witnesses is not None  # noqa: S101 - who calls has looked
+        now = to_microseconds(self._witnesses.clock())
+        return [StoredCosignature(size, *cosignature, now) for size, cosignature in self._witnesses.take()]
 
     async def _prove_consistency(self, last_size: int, size: int) -> list[bytes]:
         plan = plan_consistency(last_size, size)
@@ -310,9 +413,9 @@ class Sealer:
             )
             raise ForkError(message) from error
 
-    async def _publish(self, anchored: Anchored) -> SealedCheckpoint:
+    async def _publish(self, anchored: Anchored, cosignatures: Sequence[StoredCosignature] = ()) -> SealedCheckpoint:
         sealed = SealedCheckpoint(anchored.size, anchored.root, anchored.chain_hash, anchored.note, anchored.sealed_at)
-        await self._store.publish(sealed)
+        await self._store.publish(sealed, cosignatures)
         return sealed
 
 

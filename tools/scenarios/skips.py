@@ -50,6 +50,7 @@ def _may_not_mount() -> bool:
 # Closed on purpose: a row cannot invent an excuse, only choose one of these. None of them trusts the test that was skipped.
 CONDITIONS: Final[Mapping[str, Callable[[], bool]]] = {
     "benchmarks-not-asked-for": lambda: not os.environ.get("TLOG_ALL_BENCHMARKS"),
+    "litewitness-not-given": lambda: not os.environ.get("TLOG_TEST_LITEWITNESS"),
     "may-not-mount": _may_not_mount,
     "no-go": lambda: shutil.which("go") is None,
     "no-postgresql-15": _no_postgresql,

@@ -257,6 +257,13 @@ class LogDescription(Struct, rename="camel", kw_only=True):
     bucket_bits: Annotated[
         Number, Meta(description="How many bits name a bucket of the index, as the first entry says")
     ]
+    witnessing: Annotated[
+        Literal["required", "collect"] | None,
+        Meta(
+            description="Whether a checkpoint is published with the quorum of its witnesses, or collects cosignatures after; "
+            "null: this process has no policy"
+        ),
+    ]
     openapi: str
 
 
@@ -294,6 +301,15 @@ class Readiness(Struct, kw_only=True):
     ) = UNSET
     appending: (
         Annotated[Literal["no-space"], Meta(description="Nothing is appended; the disk is nearly full")] | UnsetType
+    ) = UNSET
+    witnessing: (
+        Annotated[
+            Literal["lags", "down", "contradicted"],
+            Meta(
+                description="Events are durable, but a checkpoint waits for its witnesses; the service's log says why"
+            ),
+        ]
+        | UnsetType
     ) = UNSET
 
 

@@ -41,7 +41,7 @@ async def checkpoint(request: Request) -> Response:
     """Return the latest checkpoint's note."""
     service: Service = request.app.state.service
     latest = await checkpoint_of(service.log.reader, None)
-    return Response(latest.note, headers=_MUTABLE, media_type=_TEXT)
+    return Response(latest.served, headers=_MUTABLE, media_type=_TEXT)
 
 
 async def chain(request: Request) -> Response:
@@ -117,6 +117,7 @@ async def describe(request: Request) -> Response:
             "corsOrigin": service.cors.origin,
             "public": service.public,
             "bucketBits": service.log.bucket_keys.bits,
+            "witnessing": service.log.witnessing,
             "openapi": "/openapi.json",
         }
     )
@@ -136,7 +137,7 @@ async def checkpoints(request: Request) -> Response:
             "size": each.size,
             "rootHash": encode_base64(each.root).decode(),
             "sealedAt": format_logged_at(from_microseconds(each.sealed_at)).decode(),
-            "note": each.note.decode(),
+            "note": each.served.decode(),
         }
         for each in listed
     ]

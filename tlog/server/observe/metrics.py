@@ -94,6 +94,10 @@ class Metrics:
         )
         self._connections = {state: connections.labels(state) for state in log.reader.connections()}
         self._read_connections = log.reader.connections
+        self._witnesses = Gauge(
+            "tlog_witness_up", "1 if a witness's last answer was a cosignature", ["witness"], registry=self._registry
+        )
+        self._background = log.background
         self.outcomes = Outcomes(log)
         self._registry.register(self.outcomes)
         for name, (what, read) in _gauges(log, figures).items():
@@ -151,9 +155,15 @@ class Metrics:
             self._postgres = self._figures.postgres
             self._build.clear()
             self._build.labels(version(), platform.python_version(), self._postgres).set(1)
+        for witness, up in self._background.status.witnesses.items():
+            self._witnesses.labels(witness).set(up)
         for state, number in self._read_connections().items():
             self._connections[state].set(number)
         return generate_latest(self._registry)
+
+
+def _age(log: Log, since: float) -> float:
+    return max(0.0, log.clock().timestamp() - since) if since else 0.0
 
 
 def _gauges(log: Log, figures: Figures) -> dict[str, tuple[str, Callable[[], float]]]:
@@ -170,6 +180,14 @@ def _gauges(log: Log, figures: Figures) -> dict[str, tuple[str, Callable[[], flo
         "tlog_sealed_size": ("Tree size this service sealed last", lambda: log.background.status.sealed),
         "tlog_indexer_leading": ("1 if this service indexes", lambda: log.background.status.indexing),
         "tlog_indexed_size": ("Tree size this service indexed last", lambda: log.background.status.indexed),
+        "tlog_witnessed_size": (
+            "Tree size whose quorum of witnesses this service gathered last",
+            lambda: log.background.status.witnessed,
+        ),
+        "tlog_unwitnessed_seconds": (
+            "For how long a checkpoint has been waiting for its quorum of witnesses; 0 if none waits",
+            lambda: _age(log, log.background.status.unwitnessed_since),
+        ),
         "tlog_seconds_since_seal": (
             "Age of the newest checkpoint; NaN before the first one",
             figures.seconds_since_seal,

@@ -67,6 +67,8 @@ class Ready:
         document: dict[str, Any] = {"ready": True, "size": latest.size, "leading": status.sealing}
         if status.seal_error:
             document["sealing"] = "waiting"
+        if status.witnessing not in {"", "ok"}:
+            document["witnessing"] = status.witnessing
         if status.index_error:
             document["indexing"] = "stopped"
         watch = log.database.watch

@@ -71,6 +71,48 @@ CREATE TABLE tlog.checkpoint (
     sealed_at bigint NOT NULL -- microseconds since 1970, UTC
 );
 
+-- What witnesses said of published checkpoints: all of it was verified before. A checkpoint's own note stays what the log signed.
+CREATE TABLE tlog.cosignature (
+    size bigint NOT NULL,
+    name text NOT NULL,
+    key_id bytea NOT NULL CHECK (octet_length(key_id) = 4),
+    time bigint NOT NULL CHECK (time > 0), -- seconds since 1970, of the witness's clock
+    signature bytea NOT NULL,
+    received_at bigint NOT NULL, -- microseconds since 1970, UTC
+    PRIMARY KEY (size, name, key_id, time)
+);
+
+-- Under which policy checkpoints are published from a size on; an empty text: under none.
+CREATE TABLE tlog.witness_policy (
+    change bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    since_size bigint NOT NULL,
+    mode text NOT NULL CHECK (mode IN ('none', 'required', 'collect')),
+    text text NOT NULL
+);
+
+-- The lines that witnesses add to a checkpoint as it is served: of each key the newest, in the order of the policy, which has
+-- every key as name, plus sign, hexadecimal ID, plus sign, and the rest.
+CREATE FUNCTION tlog.cosignature_lines(checkpoint_size bigint) RETURNS bytea
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+    SELECT coalesce(string_agg(newest.line, ''::bytea ORDER BY nullif(newest.place, 0), newest.name, newest.key_id), ''::bytea)
+    FROM (
+        SELECT DISTINCT ON (cosignature.name, cosignature.key_id)
+            cosignature.name,
+            cosignature.key_id,
+            strpos(policy.text, cosignature.name || '+' || encode(cosignature.key_id, 'hex') || '+') AS place,
+            convert_to(
+                '— ' || cosignature.name || ' ' || translate(
+                    encode(cosignature.key_id || int8send(cosignature.time) || cosignature.signature, 'base64'), E'\n', ''
+                ) || E'\n',
+                'UTF8'
+            ) AS line
+        FROM tlog.cosignature
+        LEFT JOIN (SELECT witness_policy.text FROM tlog.witness_policy ORDER BY change DESC LIMIT 1) AS policy ON true
+        WHERE cosignature.size = checkpoint_size
+        ORDER BY cosignature.name, cosignature.key_id, cosignature.time DESC
+    ) AS newest
+$$;
+
 CREATE TABLE tlog.api_key (
     key_id text PRIMARY KEY,
     digest bytea NOT NULL CHECK (octet_length(digest) = 32), -- HMAC-SHA256(pepper, secret and the other members)
@@ -187,6 +229,14 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.checkpoin
 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.cosignature
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.cosignature ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.witness_policy
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.witness_policy ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.tile
 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only;
@@ -244,13 +294,14 @@ GRANT EXECUTE ON FUNCTION tlog.ensure_disclosure_partition(bigint) TO tlog_appen
 
 GRANT SELECT ON tlog.log_state, tlog.leaf TO tlog_sealer;
 GRANT SELECT, INSERT, UPDATE ON tlog.tile TO tlog_sealer;
-GRANT SELECT, INSERT ON tlog.checkpoint TO tlog_sealer;
+GRANT SELECT, INSERT ON tlog.checkpoint, tlog.cosignature, tlog.witness_policy TO tlog_sealer;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.checkpoint TO tlog_indexer;
 GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_indexer;
 GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key, tlog.session TO tlog_reader;
+GRANT SELECT ON tlog.cosignature, tlog.witness_policy TO tlog_reader, tlog_indexer;
 GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_reader;
 GRANT SELECT ON tlog.intake, tlog.dead_letter TO tlog_reader;
 
@@ -265,6 +316,8 @@ ALTER TABLE tlog.leaf OWNER TO tlog_owner;
 ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
 ALTER TABLE tlog.tile OWNER TO tlog_owner;
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
+ALTER TABLE tlog.cosignature OWNER TO tlog_owner;
+ALTER TABLE tlog.witness_policy OWNER TO tlog_owner;
 ALTER TABLE tlog.api_key OWNER TO tlog_owner;
 ALTER TABLE tlog.session OWNER TO tlog_owner;
 ALTER TABLE tlog.index_segment OWNER TO tlog_owner;
@@ -277,3 +330,4 @@ ALTER TABLE tlog.dead_letter OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;
+ALTER FUNCTION tlog.cosignature_lines(bigint) OWNER TO tlog_owner;
