@@ -25,6 +25,7 @@ PLACES = {
     "log_state": Place("log_state"),
     "segment 3": Place("segment", 3),
     "table disclosure": Place("table disclosure"),
+    "table intake": Place("table intake"),
     "table leaf": Place("table leaf"),
     "table tile": Place("table tile"),
     "tile/0/000": Place.of_tile(Tile(0, 0)),
