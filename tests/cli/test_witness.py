@@ -10,7 +10,7 @@ import time
 
 import httpx2
 import pytest
-from support import ROOT, sample_events, start_server, tlog
+from support import ROOT, sample_events, start_server, tlog, verify_offline
 from witnessing import LeafLog
 
 from tlog.core.policy import open_witnessed, parse_policy
@@ -112,6 +112,12 @@ def test_a_served_log_is_witnessed(directory, monkeypatch):
             ).size
 
         before = published()
+        proof = httpx2.get(f"{server.url}/v1/proof/inclusion?index=1").text
+        assert "\n— witness.example/w1 " in proof.rpartition("\n\n")[2]
+        (directory / "checkpoint").write_bytes(httpx2.get(f"{server.url}/checkpoint").content)
+        # Who knows the log's key alone passes over what the witnesses say.
+        offline = verify_offline("checkpoint", "--vkey", vkey, directory / "checkpoint")
+        assert (offline.returncode, offline.stderr) == (0, "")
         assert httpx2.get(f"{server.url}/v1/log").json()["witnessing"] == "required"
         assert running.end() == 0
         server.append(events[3:])
