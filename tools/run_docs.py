@@ -217,13 +217,26 @@ class Shell:
     def end(self) -> None:
         """End what the page left running, as closing its terminal would, and what does not end by that."""
         self._tell("for job in $(jobs -p); do kill -- -$job; done; wait", _END_SECONDS)
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        # Bash waits for the shells that it made for its jobs, which are gone before what they run is.
+        deadline = time.monotonic() + _END_SECONDS
+        while (left := self._left()) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        for process in left:
             with suppress(OSError):
-                if int(_read(stat).rpartition(")")[2].split()[3]) == self._process.pid:  # its session
-                    os.kill(int(stat.parent.name), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         self._process.communicate()
         os.close(self._done)
         os.close(self._tell_done)
+
+    def _left(self) -> list[int]:
+        """Return the processes of its session, but bash itself."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, _, _, session = _read(stat).rpartition(")")[2].split()[:4]
+                if int(session) == self._process.pid and state != "Z":
+                    found.append(int(stat.parent.name))
+        return [each for each in found if each != self._process.pid]
 
     def _tell(self, line: str, seconds: float) -> int:
         """Let bash run a line; return its exit status, or that of a bash that ended or took too long."""

@@ -93,6 +93,7 @@ def test_what_serves_is_waited_for_and_ended(tmp_path, capsys):
     stand_in = f"""
         import signal, sys, time
         def end(*_):
+            time.sleep(0.5)  # somebody who is killed at once does not come to say that they ended
             open("{tmp_path}/ended", "a").write(sys.argv[1])
             sys.exit()
         signal.signal(signal.SIGTERM, end)
