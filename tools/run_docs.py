@@ -6,10 +6,11 @@
 
 Each page gets a working directory of its own, a copy of the project, in a home of mode 0700 as root's is, and one bash that
 runs its `sh` blocks from top to bottom. Pages that do not make `.venv` find that of the first page that did, which README.md
-does with its first command; its programs are on the PATH. A command that serves (`tlog serve`, `tlog signer`, unless `||` says
-what follows when it ends) is started, waited for until it says that it is ready, and ended at the end of its page. Every other
-command has to end with 0. Pages write into the working directory and the directories of `OUTSIDE`; those must not exist before,
-and are removed after each page. What a run left that was ended in the middle, as `UNDER_WAY` tells, is removed by the next one.
+does with its first command; its programs are on the PATH. A command that serves (`tlog serve`, `tlog signer`, `tlog witness --…`,
+unless `||` says what follows when it ends) is started, waited for until it says that it is ready, and ended at the end of its
+page. Every other command has to end with 0. Pages write into the working directory and the directories of `OUTSIDE`; those must
+not exist before, and are removed after each page. What a run left that was ended in the middle, as `UNDER_WAY` tells, is removed
+by the next one.
 
 A `text` block, if it is the next after a `sh` block, is the output that the commands have to show, `…` standing for anything in
 a line and, alone in a line, for any lines. A block that cannot be executed here has `<!-- not run: REASON -->` in the line
@@ -60,8 +61,8 @@ _NOT_INHERITED = ("TLOG_", "PG", "PYTHON", "VIRTUAL_ENV")
 _FENCE = re.compile(r"( *)(?:```|(?=~~~))(.*)")
 _NOT_RUN = re.compile(r"<!-- (?P<last>last )?not run: (?P<reason>\S.*) -->")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_SERVES = re.compile(r"\btlog (?:serve|signer)\b")
-_READY = re.compile(r'"event":"start","process":"(?:serve|signer)"')
+_SERVES = re.compile(r"\btlog (?:(?:serve|signer)\b|witness --)")
+_READY = re.compile(r'"event":"start","process":"(?:serve|signer|witness)"')
 
 
 class PageError(Exception):

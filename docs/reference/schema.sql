@@ -132,6 +132,7 @@ CREATE TABLE tlog.cosignature (
 );
 
 ALTER TABLE tlog.cosignature OWNER TO tlog_owner;
+
 CREATE TABLE tlog.dead_letter (
     stream text NOT NULL,
     partition integer NOT NULL,
@@ -325,6 +326,7 @@ ALTER TABLE ONLY tlog.checkpoint
 
 ALTER TABLE ONLY tlog.cosignature
     ADD CONSTRAINT cosignature_pkey PRIMARY KEY (size, name, key_id, "time");
+
 ALTER TABLE ONLY tlog.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (stream, partition, message_offset);
 
@@ -420,6 +422,7 @@ GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
 GRANT SELECT,INSERT ON TABLE tlog.cosignature TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.cosignature TO tlog_reader;
 GRANT SELECT ON TABLE tlog.cosignature TO tlog_indexer;
+
 GRANT INSERT ON TABLE tlog.dead_letter TO tlog_appender;
 GRANT SELECT ON TABLE tlog.dead_letter TO tlog_reader;
 GRANT SELECT ON TABLE tlog.dead_letter TO tlog_eraser;

@@ -321,14 +321,18 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
             "dead_letter": "INSERT", "disclosure": "INSERT SELECT", "intake": "INSERT SELECT", "leaf": "INSERT SELECT",
             "log_state": "SELECT UPDATE",
         },
-        "tlog_sealer": {"checkpoint": "INSERT SELECT", "leaf": "SELECT", "log_state": "SELECT", "tile": "INSERT SELECT UPDATE"},
+        "tlog_sealer": {
+            **dict.fromkeys(("checkpoint", "cosignature", "witness_policy"), "INSERT SELECT"),
+            **dict.fromkeys(("leaf", "log_state"), "SELECT"),
+            "tile": "INSERT SELECT UPDATE",
+        },
         "tlog_indexer": {
-            **dict.fromkeys(("checkpoint", "leaf", "log_state"), "SELECT"),
+            **dict.fromkeys(("checkpoint", "cosignature", "leaf", "log_state", "witness_policy"), "SELECT"),
             **dict.fromkeys(("explanation", "index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
         },
         "tlog_reader": dict.fromkeys(
-            ("api_key", "checkpoint", "dead_letter", "disclosure", "intake", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
-             "log_state", "session", "tile"), "SELECT"
+            ("api_key", "checkpoint", "cosignature", "dead_letter", "disclosure", "intake", "explanation", "index_epoch", "index_run",
+             "index_segment", "index_tile", "leaf", "log_state", "session", "tile", "witness_policy"), "SELECT"
         ),
         "tlog_authenticator": {"session": "DELETE INSERT SELECT"},
         "tlog_eraser": {"dead_letter": "SELECT", "disclosure": "DELETE SELECT"},

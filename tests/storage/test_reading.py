@@ -40,6 +40,7 @@ ARGUMENTS = {
     "state": (),
     "tiles": ([Tile(0, 0, 1)],),
     "view": (),
+    "witness_policy": (),
 }
 # `tlog` that finds every connection of its readers taken when it asks for the newest epoch.
 CROWDED = """

@@ -63,7 +63,7 @@ BUGS = {
     "event-file": (fuzz, "format_event_file", lambda _: b""),
     "evidence": (evidence, "_check_rest", lambda *_: None),
     "question": (question, "_is_unicode", lambda _: True),
-    "key": (note, "_check_key_id", lambda *_: None),
+    "key": (note, "check_key_id", lambda *_: None),
     "files": (fuzz, "verify_event", lambda *_: None),
 }
 LAST: list[bytes] = []

@@ -101,7 +101,7 @@ async def test_anchored_but_unpublished_checkpoint_is_published_at_the_next_star
         await sealer.recover()
         await append(log, sample_events(3, seed=2))
 
-        async def crash(_):
+        async def crash(*_):
             raise KeyboardInterrupt
 
         monkeypatch.setattr(store, "publish", crash)
