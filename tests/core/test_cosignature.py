@@ -118,6 +118,15 @@ def test_a_time_that_is_none_does_not_verify(time):
         KEYS[ED25519].cosigner.verify(TEXT, signature)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cosignature_of_another_length_does_not_verify(kind):
+    cosigner, whole = KEYS[kind].cosigner, struct.pack(">Q", TIME) + KEYS[kind].cosign(TEXT, TIME).signature
+    assert cosigner.verify(TEXT, whole) == TIME
+    for other in (b"", whole[:7], whole[:-1], whole + b"\0"):
+        with pytest.raises(VerificationError, match="does not verify"):
+            cosigner.verify(TEXT, other)
+
+
 def test_only_checkpoints_are_cosigned():
     with pytest.raises(MalformedInputError):
         KEYS[ED25519].cosign(b"a text\n", TIME)
