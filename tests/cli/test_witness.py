@@ -80,11 +80,14 @@ def test_logs_and_their_keys(made, tmp_path):
         (["add-log", "@{new}", "--data", "{made}"], 2, "No such file"),
         (["add-key", LeafLog("log.example/x").signer.verifier.vkey(), "--data", "{made}"], 2, "does not know log.example/x"),
         (["del-key", "nobody", "--data", "{made}"], 2, "no such key"),
+        (["del-key", "@{binary}", "--data", "{made}"], 2, "no such key"),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_what_to_do(made, tmp_path, arguments, code, message):
     own = LeafLog("witness.example/w1").signer.verifier.vkey()
-    given = [each.format(made=made, new=tmp_path / "new", own=own) for each in arguments]
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    given = [each.format(made=made, new=tmp_path / "new", own=own, binary=binary) for each in arguments]
     done = tlog("witness", *given, check=False)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr

@@ -22,6 +22,7 @@ from tlog.cli.options import (
     locate,
     need_kafka,
     read_vkey,
+    split_address,
 )
 from tlog.cli.output import exit_on_error, refuse, run, run_service
 from tlog.cli.running import begin_service
@@ -217,11 +218,11 @@ def _read_number(option: str, text: str) -> int:
 
 
 def _read_address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - the largest port
+    address = split_address(text)
+    if address is None or not address[0]:
         message = "--metrics takes HOST:PORT, such as 127.0.0.1:9108"
         raise MalformedInputError(message)
-    return host.strip("[]"), int(port)
+    return address
 
 
 def read_kafka_config(path: Path) -> Mapping[str, str]:

@@ -162,6 +162,7 @@ DEFAULT_DATA: Final = Path("tlog-data")
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 DEFAULT_DRAIN: Final = 1.0  # seconds
+_MAX_PORT: Final = 65_535
 
 
 def locate(
@@ -311,6 +312,24 @@ def read_token(file: Path | None) -> str | None:
     return exit_on_error(lambda: file.read_text(encoding="utf-8")).strip()
 
 
+def read_at(text: str) -> str:
+    """Return a text as it is, or what the file after its @ holds, without white space around that.
+
+    Raises:
+        OSError: the file cannot be read.
+
+    """
+    return Path(text[1:]).read_bytes().decode(errors="replace").strip() if text.startswith("@") else text
+
+
+def split_address(text: str) -> tuple[str, int] | None:
+    """Return host and TCP port of HOST:PORT, an IPv6 address without its brackets; None if the text has another form."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        return None
+    return host.strip("[]"), int(port)
+
+
 def read_vkey(text: str) -> Verifier:
     """Return the public key that `text` is, or that the file after its @ holds.
 
@@ -319,12 +338,10 @@ def read_vkey(text: str) -> Verifier:
         OSError: the file cannot be read.
 
     """
-    if text.startswith("@"):
-        return parse_vkey(Path(text[1:]).read_bytes().decode(errors="replace").strip())
     try:
-        return parse_vkey(text)
+        return parse_vkey(read_at(text))
     except MalformedInputError as error:
-        if not Path(text).is_file():
+        if text.startswith("@") or not Path(text).is_file():
             raise
         message = f"{error}; did you mean the file, --vkey @{text}?"
         raise MalformedInputError(message) from None

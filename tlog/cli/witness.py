@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tlog.cli.options import Json, Level, LogLevel
+from tlog.cli.options import Json, Level, LogLevel, read_at, split_address
 from tlog.cli.output import exit_on_error, refuse, run_service
 from tlog.errors import MalformedInputError, OperatorError
 
@@ -45,8 +45,8 @@ def serve(
     from tlog.cli.running import begin_service, tell_human
 
     begin_service("witness", log_level)
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - TCP's
+    address = split_address(listen)
+    if address is None:
         refuse("--listen takes HOST:PORT, such as 127.0.0.1:7380 or [::1]:7380")
 
     async def work() -> None:
@@ -60,7 +60,7 @@ def serve(
                 print(f"witness {key.cosigner.name}#{number} {key.cosigner.vkey()} {url}", flush=True)
             tell_human(f"tlog witnesses at {url}  (Ctrl-C stops)")
 
-        await serve_witness(directory, host.strip("[]"), int(port), ready)
+        await serve_witness(directory, *address, ready)
 
     run_service(work())
 
@@ -81,7 +81,7 @@ def add_log(
     from tlog.witness.decide import NEVER, Head
 
     def add(directory: WitnessDirectory, state: WitnessState) -> None:
-        verifier = parse_vkey(_read(vkey))
+        verifier = parse_vkey(read_at(vkey))
         if verifier.name in {key.cosigner.name for key in directory.read_keys()}:
             message = f"{verifier.name} is this witness's own name; a log has another one"
             raise MalformedInputError(message)
@@ -93,12 +93,12 @@ def add_log(
 
 def add_key(vkey: _VKey, data: _Data = _DEFAULT_DATA) -> None:
     """Let one more key sign for a log that the witness knows."""
-    _with_state(data, lambda _, state: state.add_key(_read(vkey)))
+    _with_state(data, lambda _, state: state.add_key(read_at(vkey)))
 
 
 def remove_key(vkey: _VKey, data: _Data = _DEFAULT_DATA) -> None:
     """Let a key sign for its log no longer; what was cosigned stays remembered."""
-    _with_state(data, lambda _, state: state.remove_key(_read(vkey)))
+    _with_state(data, lambda _, state: state.remove_key(read_at(vkey)))
 
 
 def list_logs(data: _Data = _DEFAULT_DATA, *, as_json: Json = False) -> None:
@@ -151,7 +151,3 @@ def _with_state(data: Path, work: Callable[[WitnessDirectory, WitnessState], Non
             work(directory, state)
 
     exit_on_error(do)
-
-
-def _read(vkey: str) -> str:
-    return Path(vkey[1:]).read_text(encoding="utf-8").strip() if vkey.startswith("@") else vkey
