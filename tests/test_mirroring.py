@@ -66,6 +66,7 @@ ELSEWHERE = {
     # What is kept for answers is read by them, and compared by fsck.
     "storage/explanations.py": "checking/test_fsck.py::test_what_an_outcome_explains_is_no_damage",
     # The service is tested over HTTP, whatever module answers.
+    "server/listening.py": "server/test_serve.py::test_sigterm_ends_cleanly_and_the_last_one_stops_postgres",
     "server/service.py": "server/test_app.py::test_one_event",
     "server/endpoints/asking.py": "server/endpoints/test_audit.py::test_every_question_is_in_the_journal",
     # An answer is laid out as a page shows it; what a site holds is what its pages work with.

@@ -51,7 +51,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from skips import EXPECTED, objection, read_rows
 
 from tlog.cli.options import DEFAULT_DRAIN
-from tlog.server.serve import GRACE_SECONDS
+from tlog.server.listening import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

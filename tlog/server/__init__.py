@@ -7,6 +7,7 @@ problem document (RFC 9457) by one table.
     `app`  `create_app`: routes, errors, the order of everything between
     `service`  what endpoints work with: an open log, and what guards and observes it
     `serve`  the whole, run under uvicorn and ended in order
+    `listening`  an address, and uvicorn as services run it
     `guard`  decides about a request before an endpoint sees it
     `endpoints`  the endpoints, a module for each group
     `observe`  what an operator sees of the service

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import structlog
-import uvicorn
 
 from tlog.answering.worker import Worker
-from tlog.errors import OperatorError
 from tlog.lifecycle.life import living
 from tlog.lifecycle.opening import open_log
 from tlog.lifecycle.running import SERVICES_PATIENCE, running
@@ -22,12 +19,15 @@ from tlog.location import DEFAULT_INTERVAL, tune_memory, version
 from tlog.server.app import create_app
 from tlog.server.guard.auth import Authenticator
 from tlog.server.guard.protocol import GuardedProtocol, Silent
+from tlog.server.listening import QuietServer, announce, configuration, listen
 from tlog.server.observe.accesslog import AccessLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    import socket
+    from collections.abc import Awaitable, Callable, Collection
     from zoneinfo import ZoneInfo
 
+    import uvicorn
     from starlette.applications import Starlette
 
     from tlog.location import Location, Sealing
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
     from tlog.server.service import Service
     from tlog.signing.witnesses import Witnessing
 
-_BACKLOG: Final = 1024
-# How long answers that are under way may take once connections are no longer accepted.
-GRACE_SECONDS: Final = 8
-_REFUSED_SECONDS: Final = 1  # and where the log refuses to go on
+_REFUSED_SECONDS: Final = 1  # for the answers under way, where the log refuses to go on
 _ASIDE_SECONDS: Final = 1.0
 _log: Final = structlog.get_logger()
 
@@ -112,21 +109,6 @@ async def serve(
                     await worker.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the address first, so that nothing is started if another program has it.
-
-    Raises:
-        OperatorError: it is taken.
-
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        message = f"cannot listen on {host}, port {port}: {error.strerror}; choose another --host or --port"
-        raise OperatorError(message) from error
-
-
 async def _serve(
     app: Starlette, listener: socket.socket, drain: float, on_ready: Callable[[str], None], trusted: Collection[str]
 ) -> None:
@@ -166,29 +148,6 @@ async def _serve(
             await app.state.site.failures.close()
 
 
-def configuration(app: Starlette, guarded: Callable[..., GuardedProtocol]) -> uvicorn.Config:
-    """Return uvicorn's configuration: connections, deadlines and limits are the guard's (`tlog.server.guard.protocol`).
-
-    Args:
-        app: the application.
-        guarded: makes the protocol of a connection.
-
-    """
-    return uvicorn.Config(
-        app,
-        http=cast("type[asyncio.Protocol]", guarded),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-
-
 def _drain(server: uvicorn.Server, service: Service, seconds: float) -> None:
     """Answer that the service is not ready, and go on for a while; asked again, end at once."""
     if service.stopping:
@@ -196,20 +155,3 @@ def _drain(server: uvicorn.Server, service: Service, seconds: float) -> None:
         return
     service.stopping = True
     asyncio.get_running_loop().call_later(seconds, server.handle_exit, signal.SIGTERM, None)
-
-
-class QuietServer(uvicorn.Server):
-    """Leaves signals to its caller: uvicorn would raise them again after its own end, into the closing of the log."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
-
-
-async def announce(server: uvicorn.Server, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
-    """Call `on_ready` with the URL of the service once it accepts requests."""
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
-        await asyncio.sleep(0.01)
-    host, port = listener.getsockname()[:2]
-    on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")

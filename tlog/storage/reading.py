@@ -227,23 +227,22 @@ class ReadStore:
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """Return an API key, None if there is none of this ID, or none that anybody made: with times that are no times here."""
-        async with self._reading() as connection:
-            try:
-                cursor = await connection.execute(QUERIES["read_api_key"], {"key_id": key_id})
-                row = await cursor.fetchone()
-            except psycopg.DataError:
-                return None
-            return None if row is None else ApiKey(*row)
+        row = await self._made_row("read_api_key", {"key_id": key_id})
+        return None if row is None else ApiKey(*row)
 
     async def session(self, lookup: bytes) -> Session | None:
         """Return a session, None if there is none under this lookup, or none that anybody began: with times that are none."""
+        row = await self._made_row("read_session", {"lookup": lookup})
+        return None if row is None else Session(*row)
+
+    async def _made_row(self, query: str, values: dict[str, object]) -> tuple[Any, ...] | None:
+        """Return the one row of a query, None if there is none, or none that anybody made: with times that are no times here."""
         async with self._reading() as connection:
             try:
-                cursor = await connection.execute(QUERIES["read_session"], {"lookup": lookup})
-                row = await cursor.fetchone()
+                cursor = await connection.execute(QUERIES[query], values)
+                return await cursor.fetchone()
             except psycopg.DataError:
                 return None
-            return None if row is None else Session(*row)
 
     async def standing(self) -> dict[str, Standing]:
         """Return what each API key may do, and whether it was revoked, by its ID."""

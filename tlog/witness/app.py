@@ -26,7 +26,7 @@ from starlette.routing import Route
 from tlog.errors import MalformedInputError, NotFoundError
 from tlog.location import tune_memory, utc_now, version
 from tlog.server.guard.protocol import GuardedProtocol, Silent
-from tlog.server.serve import QuietServer, announce, configuration, listen
+from tlog.server.listening import QuietServer, announce, configuration, listen
 from tlog.witness.decide import MAX_BODY_SIZE, Head, Request, Verdict, conflict, decide, parse_request
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from faults.gate import NotHereError
 from faults.service import embedded, make_log
 from tlog.cli.options import DEFAULT_DRAIN
 from tlog.postgres.server import EmbeddedPostgres
-from tlog.server.serve import GRACE_SECONDS
+from tlog.server.listening import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,9 @@ _HALF_OPEN, _IDLE = 500, 200
 _PATIENCE: Final = 14.0
 _UNGUARDED_SECONDS: Final = 11.0
 _EVENT_IDS: Final = "SELECT event_id::text FROM tlog.leaf WHERE event_id IS NOT NULL"
-_ENDLESS: Final = UNGUARDED.replace("cli.main()", "serve.GRACE_SECONDS = None\ncli.main()")
+_ENDLESS: Final = UNGUARDED.replace(
+    "cli.main()", "from tlog.server import listening\nlistening.GRACE_SECONDS = None\ncli.main()"
+)
 _CREATED, _UNAVAILABLE = 201, 503
 _REFUSALS: Final = (503, 507)
 

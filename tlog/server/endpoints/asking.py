@@ -31,11 +31,11 @@ from tlog.server.endpoints.sending import (
 from tlog.server.guard.admission import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 
     from starlette.requests import Request
 
-    from tlog.answering.bulk import PageTask
+    from tlog.answering.bulk import Head, PageTask, Task
     from tlog.answering.evidence import Asked, Mode
     from tlog.core.question import Question
     from tlog.server.service import Service
@@ -57,7 +57,7 @@ def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: 
     return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
 
 
-def charging(request: Request) -> Callable[[int], Awaitable[None]]:
+def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
     """Return what is told how many entries are in a bundle: the key is charged."""
     service: Service = request.app.state.service
     key = key_of(request)
@@ -68,7 +68,7 @@ def charging(request: Request) -> Callable[[int], Awaitable[None]]:
     return looked
 
 
-def looking(request: Request) -> Callable[[int], Awaitable[None]]:
+def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
     """Return what is told at how many more entries was looked: the key is charged, and appends get their turn."""
     service: Service = request.app.state.service
     key, begun = key_of(request), time.perf_counter()
@@ -131,7 +131,7 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
             keys=task.keys,
             limit=task.limit,
             cursor=task.cursor,
-            looked=looking(request),
+            looked=_looking(request),
             most=MOST_HERE,
         )
     except LargePageError:
@@ -139,11 +139,15 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
     return msgspec.json.encode(answer_document(answer, task.question, task.resource))
 
 
-async def made_in_bulk(request: Request, task: PageTask | EvidenceTask) -> bytes:
-    """Return all of an answer that is made in bulk; whoever calls holds its place among these."""
+def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
+    """Return the head of a bulk answer and its pieces, as they are made; the key is charged for what is looked at."""
     service: Service = request.app.state.service
-    looked = charging(request) if isinstance(task, EvidenceTask) else looking(request)
-    async with aclosing(service.maker.answer(task, looked)) as pieces:
+    return service.maker.answer(task, _charging(request) if isinstance(task, EvidenceTask) else _looking(request))
+
+
+async def made_in_bulk(request: Request, task: Task) -> bytes:
+    """Return all of an answer that is made in bulk; whoever calls holds its place among these."""
+    async with aclosing(_pieces(request, task)) as pieces:
         return b"".join([piece async for piece in pieces if isinstance(piece, bytes)])
 
 
@@ -167,9 +171,7 @@ async def answer_page(request: Request, asked: Mapping[str, object], task: PageT
 
 async def _begin(request: Request, ordered: Ordered, held: AsyncExitStack) -> Begun:
     """Let a bulk answer begin, to be given up when `held` is closed."""
-    service: Service = request.app.state.service
-    of_evidence = isinstance(ordered.task, EvidenceTask)
-    pieces = service.maker.answer(ordered.task, charging(request) if of_evidence else looking(request))
+    pieces = _pieces(request, ordered.task)
     held.push_async_callback(pieces.aclose)
     return await begin_answer(ordered, pieces)
 
