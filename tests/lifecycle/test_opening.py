@@ -366,16 +366,19 @@ async def test_the_appender_makes_partitions_at_the_end_of_the_log_only(location
         admin.execute("UPDATE tlog.log_state SET size = %s", (size,))
         admin.execute("SET ROLE tlog_appender")
         for index in refused:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no partition so far from the end"):
-                admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no partitions so far from its end"):
+                admin.execute("SELECT tlog.ensure_partitions(%s::bigint)", (index,))
         for index in made:
-            end = admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,)).fetchone()[0]
+            end = admin.execute("SELECT tlog.ensure_partitions(%s::bigint)", (index,)).fetchone()[0]
             assert index < end <= index + WIDTH
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE tlog.leaf SET entry = 'x'", "DELETE FROM tlog.leaf", "TRUNCATE tlog.leaf", "DELETE FROM tlog.checkpoint",
+    ["UPDATE tlog.leaf SET leaf_hash = 'x'", "DELETE FROM tlog.leaf", "UPDATE tlog.entry_run SET data = 'x'",
+     "UPDATE tlog.entry_run_0 SET data = 'x'", "DELETE FROM tlog.entry_run_0", "TRUNCATE tlog.entry_run_0", "TRUNCATE tlog.entry_run",
+     "DELETE FROM tlog.disclosure_run", "DELETE FROM tlog.disclosure_run_0", "TRUNCATE tlog.disclosure_run_0",
+     "UPDATE tlog.disclosure_run SET first = 1", "UPDATE tlog.disclosure_run_0 SET part = 1", "UPDATE tlog.disclosure_run SET count = 2", "TRUNCATE tlog.leaf", "DELETE FROM tlog.checkpoint",
      "UPDATE tlog.checkpoint SET note = 'x'", "DELETE FROM tlog.tile", "UPDATE tlog.tile SET hashes = sha256('x')"],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["origin", "replica"])
@@ -383,7 +386,7 @@ async def test_append_only_holds_for_the_superuser_and_in_replica_mode(location,
     await make(location)
     with database.connect_admin() as admin:
         admin.execute(f"SET session_replication_role = {mode}")
-        with pytest.raises(Exception, match=r"append-only|only grows"):
+        with pytest.raises(Exception, match=r"append-only|only grows|keeps its runs"):
             admin.execute(statement)
 
 

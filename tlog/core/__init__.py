@@ -1,7 +1,7 @@
 """All that a verifier has to trust: the log's mathematics and formats, pure.
 
-Nothing in here reads or writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats are
-those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, formats again, and compares.
+Nothing here reads, writes, asks a clock, draws a random number or logs; time, salts and keys are arguments. Formats are those of
+C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, formats again, and compares.
     `strict`  numbers and base64 in exactly one form
     `canonical`  JSON, taken strictly and written canonically (RFC 8785)
     `merkle`  leaves, nodes, and the root of a growing tree (RFC 6962)
@@ -10,6 +10,7 @@ those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser p
     `checkpoint`  the signed statement of a log's size and root hash
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
+    `run`  up to 16 entries, or what is disclosed of them, as the database holds them
     `proof`  inclusion and consistency: plan, prove, verify
     `tlogproof`  proof files
     `commitment`  personal data, in the log without being in it
@@ -27,7 +28,6 @@ those of C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser p
     `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
-
 A proof is planned, its hashes are fetched by somebody else, and then it is computed:
 
     >>> from tlog.core import merkle, proof
@@ -37,5 +37,5 @@ A proof is planned, its hashes are fetched by somebody else, and then it is comp
     [(0, 2)]
     >>> proof.verify_inclusion(2, 3, leaves[2], [tree.subtrees[0]], tree.root())
 
-Left out: where bytes are kept; and whom to believe, which no code decides.
+Left out: where bytes are kept; and whom to believe.
 """

@@ -34,6 +34,7 @@ from tlog.core.making.outcome import draft_outcome
 from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
+from tlog.writing.packing import NO_RUNS, pack, pack_group
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
 
@@ -459,9 +460,10 @@ class Appender:
         if self._repeated:
             return await self._commit_carefully(store, group)
         if start is not None:
-            ahead = Ahead(start, [rows.packed for rows in await group.chain(start, self._now())])
+            rows = await group.chain(start, self._now())
             self._foreseen = group.end
             self._chain_ahead()
+            ahead = Ahead(start, await pack_group(rows))
         if not group.repeats:
             with suppress(DuplicateEventIdError):
                 try:
@@ -478,7 +480,8 @@ class Appender:
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:
-                await append.insert([each.packed for each in rows], end)
+                runs = NO_RUNS if append.written else await pack_group(rows)
+                await append.insert([each.leaves for each in rows], runs, end)
             group.committing = True
         if rows or said:
             self._watermark.rise(end)
@@ -497,10 +500,10 @@ class Appender:
         report = await self._succession.check(append, risen=self._watermark.risen)
         if report is None:
             return False
-        if append.disclosed:
+        if append.written:
             raise OvertakenError  # what was written ahead has other indexes then
         rows = chain_drafts(append.state, [draft_outcome(report)], self._now())
-        await append.insert([rows.packed], rows.end)
+        await append.insert([rows.leaves], pack([rows]), rows.end)
         append.state = rows.end
         return True
 
@@ -545,7 +548,7 @@ class Appender:
             rows = chain_drafts(append.state, ordered, self._now())
             self._locked(group, append.state, rows.end)
             if ordered:
-                await append.insert([rows.packed], rows.end)
+                await append.insert([rows.leaves], await pack_group([rows]), rows.end)
             group.committing = True
         if ordered or said:
             self._watermark.rise(rows.end)
@@ -585,4 +588,4 @@ def _receipt(
         return first[id(draft)]
     if draft.event_id in fresh:
         return first[id(fresh[draft.event_id])]._replace(duplicate=True)
-    return stored_receipt(known[draft.event_id].leaf)._replace(duplicate=True)
+    return stored_receipt(known[draft.event_id])._replace(duplicate=True)

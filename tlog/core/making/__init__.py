@@ -15,6 +15,7 @@ Words:
     `drafts`  events to drafts of entries
     `outcome`  drafts of what the log says that it did
     `integrate`  leaf hashes to the tiles that change
+    `run`  entries and disclosures to the runs that the database holds
     `posting`  index keys to sorted postings, merged ones, and pages under a root hash
     `tiling`  into which segments a log is cut, and which are merged
     `matching`  facts of many stored entries at once, for those who check millions

@@ -1,0 +1,276 @@
+"""Reading runs: in the partitions that indexes name, their parts put together, opened, and taken apart into entries.
+
+A statement names its partition: to plan one over all partitions, and to lock them, would take longer the more of them there are.
+Whoever wants some entries gets them from the run with the highest `first` that is not above their index.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from psycopg import sql
+
+from tlog.core.run import (
+    MAX_DISCLOSURE_RUN,
+    MAX_ENTRY_RUN,
+    PARTITION_ENTRIES,
+    RUN_ENTRIES,
+    Disclosed,
+    parse_disclosure_run,
+    parse_entry_run,
+)
+from tlog.errors import DamagedLogError, MalformedInputError
+from tlog.storage.connection import Connection, translated
+from tlog.storage.frames import open_frame
+from tlog.storage.queries import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+
+    from psycopg import AsyncCursor
+    from psycopg.rows import TupleRow
+
+T = TypeVar("T")
+RunRow = tuple[int, int, int, bytes]  # first, part, count, data
+_AT_ONCE: Final = 4_096  # entries
+_PARTITIONS_AT_ONCE: Final = 8
+_FRAMES_AT_ONCE: Final = 4 << 20  # bytes
+_entry_of: Final = itemgetter(0)
+
+
+class Kind(NamedTuple, Generic[T]):
+    """What runs hold: the table's name, how many bytes a frame holds at most, and how those are taken apart."""
+
+    table: str
+    most: int
+    parse: Callable[[bytes, int], list[T]]
+
+
+ENTRY_RUNS: Final[Kind[bytes]] = Kind("entry_run", MAX_ENTRY_RUN, parse_entry_run)
+DISCLOSURE_RUNS: Final[Kind[Disclosed]] = Kind("disclosure_run", MAX_DISCLOSURE_RUN, parse_disclosure_run)
+
+
+class StoredRun(NamedTuple):
+    """A run as it is stored: the entries [first, first + count) in one frame."""
+
+    first: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which means nothing here
+    frame: bytes
+
+
+# --- Taking rows apart --------------------------------------------------------------------------------------------------
+
+
+def join_parts(rows: Sequence[RunRow]) -> StoredRun:
+    """Return the run that the rows of one `first` are the parts of.
+
+    Raises:
+        MalformedInputError: they are not parts 0, 1, … of one run.
+
+    """
+    first, _, count, _ = rows[0]
+    if len(rows) == 1 and rows[0][1] == 0:
+        return StoredRun(first, count, rows[0][3])
+    parts = sorted(rows)
+    if any((row[1], row[2]) != (number, count) for number, row in enumerate(parts)):
+        message = "parts of the run are missing, twice there, or not of one run"
+        raise MalformedInputError(message)
+    return StoredRun(first, count, b"".join([row[3] for row in parts]))
+
+
+def open_run(kind: Kind[T], run: StoredRun) -> list[T]:
+    """Return what a run holds, of each of its entries one.
+
+    Raises:
+        MalformedInputError: the frame does not open, or holds something else.
+
+    """
+    return kind.parse(open_frame(run.frame, kind.most), run.count)
+
+
+def open_rows(kind: Kind[T], rows: Iterable[RunRow]) -> Iterator[tuple[int, list[T]]]:
+    """Yield first index and content of the runs that rows, by `first`, are the parts of.
+
+    Raises:
+        DamagedLogError: one of them does not open; the message names its entries.
+
+    """
+    for first, parts in groupby(rows, _entry_of):
+        own = list(parts)
+        try:
+            yield first, open_run(kind, join_parts(own))
+        except MalformedInputError as error:
+            message = f"the run of the entries {first} to {first + own[0][2] - 1} is damaged: {error}; run 'tlog fsck'"
+            raise DamagedLogError(message) from error
+
+
+# --- Statements ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1_024)
+def statement(query: str, table: str, number: int) -> bytes:
+    """Return a statement over the partition of a number."""
+    return sql.SQL(QUERIES[query]).format(runs=sql.Identifier("tlog", f"{table}_{number}")).as_bytes()
+
+
+def partitions(start: int, end: int) -> range:
+    """Return the numbers of the partitions that hold entries of [start, end)."""
+    return range(start // PARTITION_ENTRIES, -(-end // PARTITION_ENTRIES)) if start < end else range(0)
+
+
+def by_partition(indexes: Iterable[int]) -> dict[int, list[int]]:
+    """Return indexes by the number of their partition, rising in each."""
+    found: dict[int, list[int]] = {}
+    for index in sorted(indexes):
+        found.setdefault(index // PARTITION_ENTRIES, []).append(index)
+    return found
+
+
+def array_text(numbers: Iterable[int]) -> str:
+    """Return numbers as the text of an array; to adapt hundreds one by one would take longer than to read their rows."""
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
+# --- Some entries -------------------------------------------------------------------------------------------------------
+
+
+class Asked(Generic[T]):
+    """What runs hold of some entries: asked for already, to be fetched; in a pipeline several of these travel together."""
+
+    def __init__(self, connection: Connection, kind: Kind[T], indexes: Iterable[int]) -> None:
+        self._connection = connection
+        self._kind = kind
+        self._left = sorted(by_partition(indexes).items(), reverse=True)
+        self._asked: list[tuple[int, list[int], AsyncCursor[TupleRow]]] = []
+
+    async def send(self) -> None:
+        """Ask for what is still to be read in a few partitions, of each as many frames as are held at once."""
+        now, self._left = self._left[:_PARTITIONS_AT_ONCE], self._left[_PARTITIONS_AT_ONCE:]
+        with translated():
+            for number, indexes in now:
+                values = {"indexes": array_text(indexes), "most": _FRAMES_AT_ONCE}
+                query = statement("find_runs", self._kind.table, number)
+                self._asked.append((number, indexes, await self._connection.execute(query, values, binary=True)))
+
+    async def runs(self) -> AsyncGenerator[dict[int, T]]:
+        """Yield what is there by index, newest run first, one run at a time.
+
+        Raises:
+            DamagedLogError: a run does not open.
+
+        """
+        while self._asked:
+            asked, self._asked = self._asked, []
+            for at, (number, indexes, cursor) in enumerate(asked):
+                with translated():
+                    rows = await cursor.fetchall()
+                for first, content in open_rows(self._kind, rows):
+                    yield _pick(indexes, first, content)
+                older = indexes[: bisect_left(indexes, rows[-1][0])] if rows else []
+                if older:  # for which there was no room: they come before what is in lower partitions
+                    lower = [(number, indexes) for number, indexes, _ in asked[at + 1 :]]
+                    self._left = [(number, older), *lower, *self._left]
+                    break
+            await self.send()
+
+    async def found(self) -> dict[int, T]:
+        """Return all that is there by index.
+
+        Raises:
+            DamagedLogError: a run does not open.
+
+        """
+        values: dict[int, T] = {}
+        async for run in self.runs():
+            values |= run
+        return values
+
+
+def _pick(indexes: Sequence[int], first: int, content: Sequence[T]) -> dict[int, T]:
+    """Return of the run from `first` on what belongs to the indexes, which rise."""
+    at = slice(bisect_left(indexes, first), bisect_left(indexes, first + len(content)))
+    return {index: content[index - first] for index in indexes[at]}
+
+
+async def ask(connection: Connection, kind: Kind[T], indexes: Iterable[int]) -> Asked[T]:
+    """Ask for what runs hold of some entries, in any order."""
+    asked = Asked(connection, kind, indexes)
+    await asked.send()
+    return asked
+
+
+# --- Entries that follow each other ---------------------------------------------------------------------------------------
+
+
+async def read_runs_between(connection: Connection, kind: Kind[T], start: int, end: int) -> list[tuple[int, T]]:
+    """Return (index, what is stored of it) of the entries [start, end) in order, as many as there are.
+
+    Raises:
+        DamagedLogError: a run does not open, or two runs hold the same entry.
+
+    """
+    values: list[tuple[int, T]] = []
+    cursors = []
+    with translated():
+        async with connection.pipeline():
+            for number in partitions(start, end):
+                query = statement("range_runs", kind.table, number)
+                bounds = {"start": start - RUN_ENTRIES, "end": end}
+                cursors.append(await connection.execute(query, bounds, binary=True))
+            reached = start - RUN_ENTRIES
+            for cursor in cursors:
+                for first, content in open_rows(kind, await cursor.fetchall()):
+                    if first < reached:
+                        message = f"two runs hold entry {first}; run 'tlog fsck'"
+                        raise DamagedLogError(message)
+                    reached = first + len(content)
+                    values += enumerate(content, first)
+    return values[_first(values, start) : _first(values, end)]
+
+
+def _first(values: Sequence[tuple[int, object]], index: int) -> int:
+    return bisect_left(values, index, key=_entry_of)
+
+
+async def read_entries(connection: Connection, start: int, end: int) -> list[bytes]:
+    """Return the entries [start, end) in order, as many as there are.
+
+    Raises:
+        DamagedLogError: a run does not open.
+
+    """
+    return [entry for _, entry in await read_runs_between(connection, ENTRY_RUNS, start, end)]
+
+
+async def read_entry(connection: Connection, index: int) -> bytes | None:
+    """Return one entry, None if it is not there.
+
+    Raises:
+        DamagedLogError: its run does not open.
+
+    """
+    return (await (await ask(connection, ENTRY_RUNS, [index])).found()).get(index)
+
+
+def portions(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) in pieces of which the entries, or their disclosures, are read at once."""
+    for first in range(start, end, _AT_ONCE):
+        yield first, min(first + _AT_ONCE, end)
+
+
+async def last_disclosed(connection: Connection, start: int, end: int) -> int | None:
+    """Return the last of the entries [start, end) of which something is disclosed, None if nothing is of any of them.
+
+    Raises:
+        DamagedLogError: a run does not open, or two runs hold the same entry.
+
+    """
+    for first, last in reversed(list(portions(start, end))):
+        for index, disclosed in reversed(await read_runs_between(connection, DISCLOSURE_RUNS, first, last)):
+            if disclosed.actor or disclosed.resource or any(disclosed.related):
+                return index
+    return None
