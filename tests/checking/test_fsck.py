@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 import pytest
-from stored import OFF, ON, change_disclosed, change_entry, erase, read_entries, tamper
+from stored import change_disclosed, change_entry, erase, read_entries, tamper, triggers_off, triggers_on
 from support import ORIGIN, append, fill, rich_events, sample_events, verify_offline
 from tampering import ATTACKS, EDIT, FLIP, RECHAIN, REHASH, RICH_ATTACKS, check, rewrite
 
@@ -144,20 +144,20 @@ async def test_a_check_goes_on_after_one_that_ended_beyond_what_is_sealed(opened
             assert (ends[-1].problems, ends[-1].exit_code, ends[-1].end) == ([], 0, whole.end)
             assert (ends[-1].sealed, whole.sealed) == (6, 6)
     with database.connect_admin() as admin:
-        admin.execute(OFF + "UPDATE tlog.tile SET hashes = set_byte(hashes, 1, 255 - get_byte(hashes, 1))" + ON)
+        tamper(admin, "UPDATE tlog.tile SET hashes = set_byte(hashes, 1, 255 - get_byte(hashes, 1))")
     damaged = await check(location, since=ends[1].end)
     assert [each.damage for each in damaged.problems] == ["tile changed"], "the control"
 
 
 HIDE = """
     SET allow_system_table_mods = on;
-    {off}
+    {off};
     CREATE TEMP TABLE kept AS SELECT * FROM tlog.{table} WHERE {where};
     DELETE FROM tlog.{real} WHERE {where};
     UPDATE pg_catalog.pg_index SET indisready = false WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
     INSERT INTO tlog.{real} SELECT * FROM kept;
     UPDATE pg_catalog.pg_index SET indisready = true WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
-    DROP TABLE kept{on}"""
+    DROP TABLE kept; {on}"""
 _NOT_REACHED = (
     "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it"
 )
@@ -180,7 +180,9 @@ async def test_a18_rows_that_an_index_hides_are_named(opened, location, database
     async with opened() as log:
         await fill(log, 300)
     with database.connect_admin() as admin:
-        for statement in HIDE.format(off=OFF, on=ON, table=table, real=real, where=where).split(";"):
+        for statement in HIDE.format(off=triggers_off(), on=triggers_on(), table=table, real=real, where=where).split(
+            ";"
+        ):
             admin.execute(statement)
     with database.connect_admin() as admin:
         count = f"SELECT count(*) FROM tlog.{table} WHERE {where}"
@@ -243,7 +245,7 @@ WORDS = {
     "A19 size below the rows": "the row says that the log has 299 entries, the table has 301",
     "A28 time going back": "loggedAt is earlier than that of the entry before",
     "A30 checkpoint's chain changed": "the chain over the first 301 entries ends in another hash than when the checkpoint was signed",
-    "disclosure of a control entry": "the entry commits to nothing, and has a disclosure",
+    "disclosure of a control entry": "a control entry has a disclosure",
     "run of entries deleted": "no run holds these entries",
     "run of disclosures deleted": "no run holds these disclosures of entries",
     "run that overlaps another one": "the run of entries: the run before holds some of them too",
@@ -317,6 +319,16 @@ async def test_attack_is_named(opened, location, database, attack):
     assert WORDS.get(attack, named[0].what) in {problem.what for problem in named}
     assert "FAILED" in report.text()
     assert report.to_json()["verdict"] == "failed"
+
+
+async def test_a_check_that_does_not_look_at_when_runs_were_logged_misses_one(opened, location, database, monkeypatch):
+    """The control of the column by which questions with a time are answered."""
+    async with opened() as log:
+        await fill(log, 300)
+    with database.connect_admin() as admin:
+        tamper(admin, ATTACKS["loggedAt of a run changed"][0])
+    monkeypatch.setattr("tlog.checking.runs._check_logged_at", lambda *_: None)
+    assert (await check(location)).problems == []
 
 
 @pytest.mark.parametrize(

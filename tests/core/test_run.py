@@ -24,7 +24,7 @@ from tlog.core.run import (
 from tlog.errors import MalformedInputError
 
 EVENT, ERASED, CONTROL = Disclosed(b"who", b"what", (b"whom", b"")), Disclosed(related=(b"",)), Disclosed()
-RUN = b"\0\3who" b"\0\4what" b"\2" b"\0\4whom" b"\0\0" + b"\0\0" b"\0\0" b"\1" b"\0\0" + bytes(5)
+RUN = b"\0\3who\0\4what\2\0\4whom\0\0" + b"\0\0\0\0\1\0\0" + bytes(5)
 
 groups = st.binary(max_size=300)
 disclosed = st.builds(Disclosed, groups, groups, st.lists(groups, max_size=MAX_RELATED).map(tuple))

@@ -56,7 +56,7 @@ def no_hurry(monkeypatch):
 async def outcomes(log):
     """Return index and report of each outcome of a log, the oldest first."""
     answer = await log.searcher.ask(parse_question({"control": "outcome"}), limit=1_000)
-    entries = [(event.leaf.index, parse_entry(event.leaf.entry)) for event in reversed(answer.events)]
+    entries = [(event.leaf.index, parse_entry(event.entry)) for event in reversed(answer.events)]
     assert all(isinstance(entry, OutcomeEntry) for _, entry in entries)
     return [(index, entry.report) for index, entry in entries]
 

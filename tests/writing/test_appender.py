@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -18,7 +19,6 @@ from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
-from tlog.storage.scan import scan
 from tlog.writing.appender import Appender, _Group
 from tlog.writing.drafting import LOCAL, draft_events
 
@@ -26,8 +26,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def rows(log, start=0, end=10**6):
-    async with scan(log.database) as snapshot:
-        return [row async for page in snapshot.leaves() for row in page][start:end]
+    size = (await log.reader.state()).size
+    async with log.reader.view() as view:
+        events = await view.events(range(start, min(end, size)))
+    return [SimpleNamespace(**event.leaf._asdict(), entry=event.entry) for event in events]
 
 
 async def test_receipts_name_the_rows_that_are_stored(opened):

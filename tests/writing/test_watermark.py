@@ -61,7 +61,7 @@ async def append_over_another_past(opened, database):
         await append(log, sample_events(10))
         await append(other, sample_events(10, seed=2))
         with database.connect_admin() as admin:
-            admin.execute(ANOTHER_PAST)
+            tamper(admin, ANOTHER_PAST)
         await reconnect(log)
         with pytest.raises(OverloadedError, match="operator has to act"):
             await append(log, sample_events(5, seed=3))
@@ -82,7 +82,7 @@ async def test_without_the_watermark_the_indexes_are_given_twice(opened, databas
     async with opened(sealing="elsewhere") as log:  # nobody who seals meets the gap
         before = await append(log, sample_events(10))
         with database.connect_admin() as admin:
-            admin.execute(GO_BACK)
+            tamper(admin, GO_BACK)
         after = await append(log, sample_events(5, seed=2))
     assert {receipt.index for receipt in before} & {receipt.index for receipt in after}
 
@@ -99,7 +99,7 @@ async def test_what_is_anchored_is_the_first_watermark(opened, database):
     async with opened() as log:
         await fill(log, 10)
     with database.connect_admin() as admin:
-        admin.execute(ANOTHER_PAST.replace("another", "x"))
+        tamper(admin, ANOTHER_PAST.replace("another", "x"))
         admin.execute("UPDATE tlog.log_state SET chain_hash = sha256('x')")
     with pytest.raises(RollbackError, match="acknowledged or signed"):
         async with opened() as log:

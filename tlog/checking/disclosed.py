@@ -114,7 +114,7 @@ class DisclosureCheck:
         found = [by_index.pop(index, (index, None, None, None)) for index, _ in holders]
         for n, each in enumerate(said):
             if each is not None and first + n in by_index:
-                self._add(first + n, "the entry commits to nothing, and has a disclosure")
+                self._add(first + n, "a control entry has a disclosure")
         return found
 
     def _note_present(self, first: int, present: Sequence[int]) -> None:
@@ -153,10 +153,11 @@ class DisclosureCheck:
         """Return what of a row is what the entry commits to; note what is absent, name what is wrong."""
         index, said = holder
         texts, related = split_texts(said[RELATED]), row[3] or []
-        if len(related) != len(texts):
+        there = _is_something_there(row)
+        if len(related) != len(texts) and (there or related):
             what = f"the entry commits to {len(texts)} related resources, {len(related)} are there"
             self._add(index, what)
-        if not _is_something_there(row):
+        if not there:
             has = pack_groups(actor=bool(said[ACTOR]), resource=bool(said[RESOURCE]), related=len(texts))
             self._absent.append((index, has))
             return index, None, None, None

@@ -1,6 +1,6 @@
 """How the hostile administrator of the demo edits within a run: opens it, changes one entry, and stores it as if nothing was.
 
-The statements are for somebody who may do anything, with triggers off. Left out: runs of several rows, of which the demo has none.
+The statements are for somebody who may do anything, with triggers off. Left out: runs of several rows, which it has none of.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
+import structlog
 
 from tlog.core.chain import CHAIN_START
+from tlog.core.run import PARTITION_ENTRIES
 from tlog.storage.binary_copy import copy_in
 from tlog.storage.connection import Connection, is_ended, translated
 from tlog.storage.queries import QUERIES
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _PARTITIONS_AHEAD: Final = 1 << 20  # entries
 _COMMITMENTS: Final = b'"commitments":{'
+_log: Final = structlog.get_logger()
 
 
 class DuplicateEventIdError(Exception):
@@ -187,10 +191,15 @@ class AppendStore:
         self._partitions_end = await self._ensure(connection, end) if end - size < _PARTITIONS_AHEAD else end
 
     async def _ensure(self, connection: Connection, index: int) -> int:
+        begun = time.perf_counter()
         cursor = await connection.execute(QUERIES["ensure_partitions"], {"index": index})
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - a function call returns a row; for the type checker
-        return int(row[0])
+        following, made = row
+        if made:
+            seconds = round(time.perf_counter() - begun, 3)
+            _log.info("partition_made", number=index // PARTITION_ENTRIES, seconds=seconds)
+        return int(following)
 
 
 async def _write_runs(connection: Connection, runs: PackedRuns) -> None:

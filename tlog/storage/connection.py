@@ -61,7 +61,7 @@ def translated() -> Iterator[None]:
     Raises:
         NoSpaceError: the database's disk is full.
         OverloadedError: the database is away or overloaded; the same call may be repeated.
-        DamagedLogError: PostgreSQL finds its own files damaged.
+        DamagedLogError: PostgreSQL finds its own files damaged, or a table is missing.
         UnsafeDatabaseError: a role lacks a privilege.
 
     """
@@ -73,6 +73,9 @@ def translated() -> Iterator[None]:
             f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep the files, they are evidence; restore "
             "a copy that verifies, and bring back what that lacks with 'tlog recover'"
         )
+        raise DamagedLogError(message) from error
+    except psycopg.errors.UndefinedTable as error:
+        message = f"a table of the log is missing ({error.diag.message_primary}); run 'tlog fsck'"
         raise DamagedLogError(message) from error
     except psycopg.errors.DiskFull as error:
         message = "the disk of the log's database is full; make space on it, then appending goes on by itself"

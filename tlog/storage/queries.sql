@@ -59,8 +59,9 @@ COPY tlog.entry_run (first, logged_at, part, count, data) FROM STDIN (FORMAT BIN
 COPY tlog.disclosure_run (first, part, count, data) FROM STDIN (FORMAT BINARY);
 
 -- name: ensure_partitions
--- Makes the partitions that the runs of an index belong to, for the appender; returns the index after their last one.
-SELECT tlog.ensure_partitions(%(index)s);
+-- Makes the partitions that the runs of an index belong to, for the appender; returns the index after their last one, and
+-- whether they were not there yet.
+SELECT following, made FROM tlog.ensure_partitions(%(index)s);
 
 -- name: find_events
 -- Returns the rows of eventIds, for the appender and for who asks for single events.

@@ -132,10 +132,18 @@ class SealedCheckpoint(NamedTuple):
 
 
 class PackedRuns(NamedTuple):
-    """Runs of entries and of their disclosures, as the bytes that are copied into the database."""
+    """Runs of entries and of their disclosures, as the bytes that are copied into the database.
+
+    `counts` are how many entries each run holds, `parts` how many rows all runs take in both tables.
+    """
 
     entries: bytes
     disclosures: bytes
+    counts: Sequence[int]
+    parts: int
+
+
+NO_RUNS: Final = PackedRuns(b"", b"", (), 0)
 
 
 def pack_leaves(
@@ -164,7 +172,8 @@ def pack_runs(runs: Sequence[Run]) -> PackedRuns:
             entries += (head, data)
         for part, data in enumerate(cut_frame(disclosure_frame)):
             disclosures += (_DISCLOSURE_RUN(4, 8, run.first, 2, part, 2, run.count, len(data)), data)
-    return PackedRuns(b"".join(entries), b"".join(disclosures))
+    counts = [run.count for run in runs]
+    return PackedRuns(b"".join(entries), b"".join(disclosures), counts, (len(entries) + len(disclosures)) // 2)
 
 
 def cut_frame(frame: bytes) -> list[bytes]:

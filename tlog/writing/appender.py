@@ -33,8 +33,9 @@ from tlog.core.entry import to_microseconds
 from tlog.core.making.outcome import draft_outcome
 from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
+from tlog.storage.rows import NO_RUNS
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
-from tlog.writing.packing import NO_RUNS, pack, pack_group
+from tlog.writing.packing import pack, pack_group
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import Cause
     from tlog.storage.appending import Append, AppendStore
-    from tlog.storage.rows import FoundEvent, State
+    from tlog.storage.rows import FoundEvent, PackedRuns, State
     from tlog.writing.failover import Succession
 
 MAX_GROUP_EVENTS: Final = 5_000
@@ -232,6 +233,8 @@ class Appender:
         self._repeated = False
         self.committed: Callable[[float], None] = lambda _: None
         """Told how many seconds a group took from when it was taken to when it was committed."""
+        self.packed: Callable[[float, PackedRuns], None] = lambda *_: None
+        """Told how many seconds it took to pack a group's runs, and the runs."""
 
     @property
     def waiting_events(self) -> int:
@@ -463,7 +466,7 @@ class Appender:
             rows = await group.chain(start, self._now())
             self._foreseen = group.end
             self._chain_ahead()
-            ahead = Ahead(start, await pack_group(rows))
+            ahead = Ahead(start, await self._pack(rows))
         if not group.repeats:
             with suppress(DuplicateEventIdError):
                 try:
@@ -480,12 +483,18 @@ class Appender:
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:
-                runs = NO_RUNS if append.written else await pack_group(rows)
+                runs = NO_RUNS if append.written else await self._pack(rows)
                 await append.insert([each.leaves for each in rows], runs, end)
             group.committing = True
         if rows or said:
             self._watermark.rise(end)
         return group.receipts()
+
+    async def _pack(self, rows: Sequence[ChainedRows]) -> PackedRuns:
+        begun = time.perf_counter()
+        runs = await pack_group(rows)
+        self.packed(time.perf_counter() - begun, runs)
+        return runs
 
     async def _check(self, append: Append) -> bool:
         """Check, before anything is written, that the log continues what this process saw committed, and where.
@@ -548,7 +557,7 @@ class Appender:
             rows = chain_drafts(append.state, ordered, self._now())
             self._locked(group, append.state, rows.end)
             if ordered:
-                await append.insert([rows.leaves], await pack_group([rows]), rows.end)
+                await append.insert([rows.leaves], await self._pack([rows]), rows.end)
             group.committing = True
         if ordered or said:
             self._watermark.rise(rows.end)

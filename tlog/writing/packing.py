@@ -10,22 +10,20 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tlog.core.making.run import make_runs
-from tlog.storage.rows import PackedRuns, pack_runs
+from tlog.storage.rows import NO_RUNS, pack_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlog.core.making.drafts import DraftEntry
+    from tlog.storage.rows import PackedRuns
     from tlog.writing.receipts import ChainedRows
 
 _IN_A_THREAD: Final = 1_000  # events
-NO_RUNS: Final = PackedRuns(b"", b"")
 
 
 def pack(rows: Sequence[ChainedRows]) -> PackedRuns:
     """Return the runs of rows, each piece of which continues the one before."""
-    if not rows:
-        return NO_RUNS
     entries: list[bytes] = []
     drafts: list[DraftEntry] = []
     logged_at: list[int] = []
@@ -33,6 +31,8 @@ def pack(rows: Sequence[ChainedRows]) -> PackedRuns:
         entries += each.entries
         drafts += each.drafts
         logged_at += [each.end.last_logged_at] * len(each.entries)
+    if not entries:
+        return NO_RUNS
     return pack_runs(make_runs(rows[0].start.size, entries, logged_at, drafts))
 
 

@@ -50,10 +50,8 @@ def _log(data: Path) -> dict[str, Any]:
             part = parts.setdefault(table, {"rows": 0, "indexes": 0})
             part[place] += taken / size
         total = _one(connection, _TOTAL)
-        runs = connection.execute(
-            "SELECT first, part, count, data FROM tlog.entry_run_0 WHERE first < 10000 ORDER BY first, part"
-        )
-        sample = [entry for _, entries in open_rows(ENTRY_RUNS, runs.fetchall()) for entry in entries]
+        rows = connection.execute(_SAMPLE).fetchall()
+        sample = [entry for _, entries in open_rows(ENTRY_RUNS, rows) for entry in entries]
         raw = sum(map(len, sample)) / len(sample)
     rounded = {table: {place: round(each, 1) for place, each in part.items()} for table, part in parts.items()}
     kept = {table: part for table, part in rounded.items() if sum(part.values()) >= 0.1}  # noqa: PLR2004 - bytes

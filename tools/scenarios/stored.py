@@ -5,8 +5,9 @@ Nothing is hashed again: what was changed stays as it is everywhere else.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from tlog.core.bundle import format_bundle
@@ -20,7 +21,7 @@ from tlog.storage.rows import cut_frame
 from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, join_parts, open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import psycopg
 
@@ -36,18 +37,26 @@ _GUARDED = {
     "disclosure_run": ("append_only",),
     "disclosure_run_0": ("append_only", "keep_place"),
 }
-OFF = "".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL; " for table in _GUARDED)
-ON = "".join(
-    f"; ALTER TABLE tlog.{table} ENABLE ALWAYS TRIGGER {name}" for table, names in _GUARDED.items() for name in names
-)
+RUNS = ("entry_run", "entry_run_0", "disclosure_run", "disclosure_run_0")
+
+
+def triggers_off(*tables: str) -> str:
+    """Return the statements that switch the triggers of some tables off; without any, of all of the log's."""
+    return "; ".join(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL" for table in tables or _GUARDED)
+
+
+def triggers_on(*tables: str) -> str:
+    """Return the statements that switch them on again."""
+    names = [(table, name) for table in tables or _GUARDED for name in _GUARDED[table]]
+    return "; ".join(f"ALTER TABLE tlog.{table} ENABLE ALWAYS TRIGGER {name}" for table, name in names)
 
 
 @contextmanager
-def unguarded(admin: psycopg.Connection[Any]) -> Iterator[None]:
-    """Switch the triggers of the log's tables off for a while."""
-    admin.execute(OFF.rstrip("; ").encode())
+def unguarded(admin: psycopg.Connection[Any], *tables: str) -> Iterator[None]:
+    """Switch the triggers of some tables off for a while, of no more than have to be: whoever writes there holds that up."""
+    admin.execute(triggers_off(*tables).encode())
     yield
-    admin.execute(ON.removeprefix("; ").encode())
+    admin.execute(triggers_on(*tables).encode())
 
 
 # --- Reading ------------------------------------------------------------------------------------------------------------
@@ -128,7 +137,7 @@ def _change(connection: psycopg.Connection[Any], kind: Kind[Any], index: int, ch
 
 def change_entry(admin: psycopg.Connection[Any], index: int, change: Callable[[bytes], bytes]) -> None:
     """Change an entry's bytes, as the hostile administrator does."""
-    with unguarded(admin):
+    with unguarded(admin, *RUNS):
         _change(admin, ENTRY_RUNS, index, change)
 
 
@@ -150,11 +159,15 @@ def erase(connection: psycopg.Connection[Any], indexes: Iterable[int], *groups: 
         change_disclosed(connection, index, without)
 
 
-def store(admin: psycopg.Connection[Any], entries: Sequence[bytes], disclosed: Sequence[Disclosed]) -> None:
-    """Let the tables of runs hold these and nothing else, as if they had been appended together."""
-    runs = make_runs(0, entries, [_logged_at(entry) for entry in entries], disclosed)
+def store(admin: psycopg.Connection[Any], entries: Mapping[int, bytes], disclosed: Mapping[int, Disclosed]) -> None:
+    """Let the tables of runs hold these and nothing else, as if those without a gap had been appended together."""
+    runs = []
+    for first, end in _without_gaps(sorted(entries)):
+        own = [entries[index] for index in range(first, end)]
+        given = [disclosed.get(index, Disclosed()) for index in range(first, end)]
+        runs += make_runs(first, own, [_logged_at(entry) for entry in own], given)
     frames = make_frames([run.entries for run in runs]), make_frames([run.disclosures for run in runs])
-    with unguarded(admin):
+    with unguarded(admin, *RUNS):
         admin.execute("DELETE FROM tlog.entry_run; DELETE FROM tlog.disclosure_run")
         for run, entry_frame, disclosure_frame in zip(runs, *frames, strict=True):
             for part, data in enumerate(cut_frame(entry_frame)):
@@ -166,14 +179,20 @@ def store(admin: psycopg.Connection[Any], entries: Sequence[bytes], disclosed: S
                 )
 
 
+def _without_gaps(indexes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for _, group in groupby(enumerate(indexes), lambda each: each[1] - each[0]):
+        own = [index for _, index in group]
+        yield own[0], own[-1] + 1
+
+
 @contextmanager
 def rows(admin: psycopg.Connection[Any]) -> Iterator[None]:
     """Show entries and disclosures as rows of two temporary tables, and store what became of those: whoever tampers thinks in rows.
 
-    leaf (index, event_id, entry, leaf_hash, chain_hash)    a row that is deleted leaves its entry in its run, unless it was last
+    leaf (index, event_id, entry, leaf_hash, chain_hash)    a row that is deleted takes along what is disclosed of it
     disclosure (index, actor, resource, related)            what is absent is null; a row that is deleted leaves nothing
     """
-    entries, disclosed = read_entries(admin), read_disclosed(admin)
+    entries, disclosed = _read(admin, ENTRY_RUNS), _read(admin, DISCLOSURE_RUNS)
     leaves = "SELECT index, event_id, leaf_hash, chain_hash FROM {} ORDER BY index, event_id, leaf_hash"
     before = admin.execute(leaves.format("tlog.leaf")).fetchall()
     admin.execute(
@@ -183,18 +202,16 @@ def rows(admin: psycopg.Connection[Any]) -> Iterator[None]:
     with admin.cursor() as cursor:
         numbered = [(*row[:2], entries[row[0]], *row[2:]) for row in before]
         cursor.executemany("INSERT INTO leaf VALUES (%s, %s, %s, %s, %s)", numbered)
-        found = [(n, *disclosed_groups(each)[:2], disclosed_groups(each)[2:]) for n, each in enumerate(disclosed)]
+        found = [(n, *disclosed_groups(each)[:2], disclosed_groups(each)[2:]) for n, each in disclosed.items()]
         cursor.executemany("INSERT INTO disclosure VALUES (%s, %s, %s, %s)", [row for row in found if any(row[1:])])
     yield
-    after = {index: bytes(entry) for index, entry in admin.execute("SELECT index, entry FROM leaf ORDER BY index")}
-    end = max((index for index in after if index <= len(entries)), default=-1) + 1
-    new = [after[index] if index in after else entries[index] for index in range(end)]
+    after = {index: bytes(entry) for index, entry in admin.execute("SELECT index, entry FROM leaf")}
     there = {row[0]: row[1:] for row in admin.execute("SELECT * FROM disclosure")}
-    left = [_disclosed(there.get(n), disclosed[n] if n < len(disclosed) else Disclosed()) for n in range(end)]
-    if (new, left) != (entries, disclosed):
-        store(admin, new, left)
+    left = {index: _disclosed(there.get(index), disclosed.get(index, Disclosed())) for index in after}
+    if (after, left) != (entries, disclosed):
+        store(admin, after, left)
     if admin.execute(leaves.format("leaf")).fetchall() != before:
-        with unguarded(admin):
+        with unguarded(admin, "leaf"):
             admin.execute(
                 "DELETE FROM tlog.leaf; INSERT INTO tlog.leaf SELECT index, event_id, leaf_hash, chain_hash FROM leaf"
             )
@@ -203,8 +220,11 @@ def rows(admin: psycopg.Connection[Any]) -> Iterator[None]:
 
 def tamper(admin: psycopg.Connection[Any], statements: str) -> None:
     """Run statements on the tables of `rows` and on the log's own, with triggers off; one that drops a trigger leaves them off."""
+    named = [table for table in _GUARDED if re.search(rf"tlog\.{table}\b", statements)]
+    tables = {each for table in named for each in (RUNS if table in RUNS else (table,))}
+    off, on = (triggers_off(*tables), triggers_on(*tables)) if tables else ("", "")
     with rows(admin):
-        admin.execute((OFF + statements + ("" if "DROP TRIGGER" in statements else ON)).encode())
+        admin.execute(f"{off}; {statements}; {'' if 'DROP TRIGGER' in statements else on}".encode())
 
 
 def _disclosed(row: Sequence[Any] | None, before: Disclosed) -> Disclosed:

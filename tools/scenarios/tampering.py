@@ -6,8 +6,6 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from stored import (
-    OFF,
-    ON,
     change_disclosed,
     change_entry,
     erase,
@@ -183,16 +181,14 @@ def rewrite(admin: psycopg.Connection[Any], entries: Sequence[bytes]) -> Checkpo
     ids = dict(admin.execute("SELECT index, event_id FROM tlog.leaf").fetchall())
     before = read_disclosed(admin)
     # Who writes entries of his own has disclosures for those that he took over, and none for the others.
-    disclosed = [before[n] if n < len(before) else Disclosed() for n in range(len(entries))]
-    store(admin, entries, disclosed)
-    admin.execute(OFF + "DELETE FROM tlog.leaf; DELETE FROM tlog.tile")
-    with admin.cursor() as cursor:
+    store(admin, dict(enumerate(entries)), dict(enumerate(before)))
+    with unguarded(admin, "leaf", "tile"), admin.cursor() as cursor:
+        cursor.execute("DELETE FROM tlog.leaf; DELETE FROM tlog.tile")
         leaves = [(n, ids.get(n), *row) for n, row in enumerate(zip(hashes, chains, strict=True))]
         cursor.executemany("INSERT INTO tlog.leaf VALUES (%s, %s, %s, %s)", leaves)
         tiles = [(level, index, data) for (level, index), data in integrate(0, {}, hashes).items()]
         cursor.executemany("INSERT INTO tlog.tile VALUES (%s, %s, %s)", tiles)
     admin.execute("UPDATE tlog.log_state SET size = %s, chain_hash = %s", (len(entries), chain))
-    admin.execute(ON.removeprefix("; "))
     origin = admin.execute("SELECT origin FROM tlog.log_state").fetchone()
     assert origin is not None
     return Checkpoint(origin[0], len(entries), frontier.root())

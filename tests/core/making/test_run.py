@@ -18,7 +18,9 @@ def test_runs_hold_each_entry_once_and_end_with_a_partition(partition):
             assert all(1 <= last - first <= RUN_ENTRIES for first, last in runs)
             assert all(first // partition == (last - 1) // partition for first, last in runs)
             # No more than there have to be: each is full, but for the last one and those before the end of a partition.
-            assert all(last - first == RUN_ENTRIES or last in (end, last // partition * partition) for first, last in runs)
+            assert all(
+                last - first == RUN_ENTRIES or last in (end, last // partition * partition) for first, last in runs
+            )
 
 
 def test_a_group_is_as_few_rows_as_it_can_be():

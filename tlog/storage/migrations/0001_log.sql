@@ -208,23 +208,27 @@ $$;
 -- The appender may ask for the partitions it is about to fill, and for no other change of the schema. Statements name
 -- partitions, so each has its rights and its triggers, as its parent has. They are attached to the parent when they are made:
 -- nobody who writes into another partition waits for that.
-CREATE FUNCTION tlog.ensure_partitions(wanted bigint) RETURNS bigint
+CREATE FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     width CONSTANT bigint := 4194304;
     number CONSTANT bigint := wanted / width;
-    entries CONSTANT text := format('tlog.entry_run_%s', number);
-    disclosures CONSTANT text := format('tlog.disclosure_run_%s', number);
-    range CONSTANT text := format('FOR VALUES FROM (%s) TO (%s)', number * width, (number + 1) * width);
+    entries CONSTANT text := format('tlog.%I', format('entry_run_%s', number));
+    disclosures CONSTANT text := format('tlog.%I', format('disclosure_run_%s', number));
+    range text;
 BEGIN
-    IF to_regclass(entries) IS NULL THEN
+    made := to_regclass(entries) IS NULL;
+    IF made THEN
         -- What is appended next lies in the range of the log's size or in the one after it.
         IF wanted IS NULL OR NOT number - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
             RAISE EXCEPTION 'the log gets no partitions so far from its end: refused' USING ERRCODE = 'insufficient_privilege';
         END IF;
         PERFORM pg_advisory_xact_lock(x'746c6f6770617274'::bigint); -- "tlogpart"
+        made := to_regclass(entries) IS NULL;
     END IF;
-    IF to_regclass(entries) IS NULL THEN
+    following := (number + 1) * width;
+    IF made THEN
+        range := format('FOR VALUES FROM (%s) TO (%s)', number * width, following);
         EXECUTE format('CREATE TABLE %s (LIKE tlog.entry_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', entries);
         EXECUTE format('CREATE TABLE %s (LIKE tlog.disclosure_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', disclosures);
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s '
@@ -242,7 +246,6 @@ BEGIN
         EXECUTE format('ALTER TABLE tlog.entry_run ATTACH PARTITION %s %s', entries, range);
         EXECUTE format('ALTER TABLE tlog.disclosure_run ATTACH PARTITION %s %s', disclosures, range);
     END IF;
-    RETURN (number + 1) * width;
 END
 $$;
 REVOKE ALL ON FUNCTION tlog.ensure_partitions(bigint) FROM PUBLIC;
