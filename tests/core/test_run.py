@@ -20,6 +20,8 @@ from tlog.core.run import (
     format_disclosure_run,
     parse_disclosure_run,
     parse_entry_run,
+    pick_disclosures,
+    pick_entries,
 )
 from tlog.errors import MalformedInputError
 
@@ -39,6 +41,22 @@ def test_the_format():
 @given(st.lists(disclosed, min_size=1, max_size=RUN_ENTRIES))
 def test_runs_round_trip(run):
     assert parse_disclosure_run(format_disclosure_run(run), len(run)) == run
+
+
+@given(
+    st.lists(disclosed, min_size=1, max_size=RUN_ENTRIES), st.lists(groups, min_size=1, max_size=RUN_ENTRIES), st.data()
+)
+def test_some_of_a_run_are_what_all_of_it_has_there(run, entries, data):
+    for whole, formatted, pick in (
+        (run, format_disclosure_run(run), pick_disclosures),
+        (entries, format_bundle(entries), pick_entries),
+    ):
+        positions = sorted(data.draw(st.sets(st.integers(0, len(whole) - 1))))
+        assert pick(formatted, positions) == [whole[position] for position in positions]
+        with pytest.raises(MalformedInputError):
+            pick(formatted[:-1], range(len(whole)))
+        with pytest.raises(MalformedInputError):
+            pick(formatted, [len(whole)])
 
 
 @given(st.binary(max_size=60), st.integers(1, 4))

@@ -31,6 +31,7 @@ MAX_ENTRY_RUN: Final = RUN_ENTRIES * (2 + MAX_ENTRY_SIZE)
 MAX_DISCLOSURE_RUN: Final = RUN_ENTRIES * MAX_DISCLOSED
 MAX_GROUP_SIZE: Final = 65_535
 _NUMBERS: Final = [bytes([number]) for number in range(MAX_RELATED + 1)]
+_SHORT: Final = "the run ends before the entries that are asked for"
 _TOO_LARGE: Final = f"a disclosure has groups of at most {MAX_GROUP_SIZE} bytes, and at most {MAX_RELATED} related ones"
 
 
@@ -67,6 +68,30 @@ def parse_entry_run(data: bytes, count: int) -> list[bytes]:
     """
     _check_count(count)
     return parse_bundle(data, count)
+
+
+def pick_entries(data: bytes, positions: Sequence[int]) -> list[bytes]:
+    """Return the entries of a run at some positions, which rise; what follows the last of them is not looked at.
+
+    Raises:
+        MalformedInputError: the run ends before.
+
+    """
+    found: list[bytes] = []
+    at = number = 0
+    try:
+        for position in positions:
+            for _ in range(number, position):
+                at += 2 + (data[at] << 8 | data[at + 1])
+            start = at + 2
+            at = start + (data[at] << 8 | data[at + 1])
+            number = position + 1
+            found.append(data[start:at])
+    except IndexError:
+        at = len(data) + 1
+    if at > len(data):
+        raise MalformedInputError(_SHORT)
+    return found
 
 
 def format_disclosure_run(disclosed: Iterable[Discloses]) -> bytes:
@@ -117,6 +142,41 @@ def parse_disclosure_run(data: bytes, count: int) -> list[Disclosed]:
     if position != len(data):
         message = f"these are not the disclosures of {count} entries and nothing else"
         raise MalformedInputError(message)
+    return found
+
+
+def pick_disclosures(data: bytes, positions: Sequence[int]) -> list[Disclosed]:
+    """Return the disclosures of a run at some positions, which rise; what follows the last of them is not looked at.
+
+    Raises:
+        MalformedInputError: the run ends before.
+
+    """
+    found: list[Disclosed] = []
+    at = number = 0
+    try:
+        for position in positions:
+            for _ in range(number, position):
+                at += 2 + (data[at] << 8 | data[at + 1])
+                at += 2 + (data[at] << 8 | data[at + 1])
+                related, at = data[at], at + 1
+                for _ in range(related):
+                    at += 2 + (data[at] << 8 | data[at + 1])
+            start = at + 2
+            middle = start + (data[at] << 8 | data[at + 1])
+            end = middle + 2 + (data[middle] << 8 | data[middle + 1])
+            related, at = data[end], end + 1
+            groups = []
+            for _ in range(related):
+                first = at + 2
+                at = first + (data[at] << 8 | data[at + 1])
+                groups.append(data[first:at])
+            number = position + 1
+            found.append(Disclosed(data[start:middle], data[middle + 2 : end], tuple(groups)))
+    except IndexError:
+        at = len(data) + 1
+    if at > len(data):
+        raise MalformedInputError(_SHORT)
     return found
 
 

@@ -86,16 +86,21 @@ SELECT index, event_id::text, leaf_hash, chain_hash FROM tlog.leaf WHERE index =
 SELECT summed.first, summed.part, summed.count, summed.data
 FROM (
     SELECT
-        run.first, run.part, run.count, run.data,
-        coalesce(sum(octet_length(run.data)) OVER (ORDER BY run.first DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+        found.first, found.part, found.count, found.data,
+        coalesce(sum(octet_length(found.data)) OVER (ORDER BY found.first DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
     FROM (
-        SELECT DISTINCT (SELECT below.first FROM {runs} AS below WHERE below.first <= asked.index ORDER BY below.first DESC LIMIT 1)
+        SELECT DISTINCT ON (run.first, run.part) run.first, run.part, run.count, run.data
         FROM unnest(%(indexes)s::bigint[]) AS asked (index)
-    ) AS found (first)
-    JOIN {runs} AS run ON run.first = found.first
+        CROSS JOIN LATERAL (
+            SELECT below.first, below.part, below.count, below.data FROM {runs} AS below
+            WHERE below.first <= asked.index
+            ORDER BY below.first DESC FETCH FIRST ROW WITH TIES
+        ) AS run
+        ORDER BY run.first DESC, run.part
+    ) AS found
 ) AS summed
 WHERE summed.before <= %(most)s
-ORDER BY summed.first DESC;
+ORDER BY summed.first DESC, summed.part;
 
 -- name: range_runs
 -- Returns the runs that begin in [start, end), their parts together, in order, for the sealer, bundles, the indexer and fsck.

@@ -22,6 +22,8 @@ from tlog.core.run import (
     Disclosed,
     parse_disclosure_run,
     parse_entry_run,
+    pick_disclosures,
+    pick_entries,
 )
 from tlog.errors import DamagedLogError, MalformedInputError
 from tlog.storage.connection import Connection, translated
@@ -43,15 +45,18 @@ _entry_of: Final = itemgetter(0)
 
 
 class Kind(NamedTuple, Generic[T]):
-    """What runs hold: the table's name, how many bytes a frame holds at most, and how those are taken apart."""
+    """What runs hold: the table's name, how many bytes a frame holds at most, and how those are taken apart, all or some."""
 
     table: str
     most: int
     parse: Callable[[bytes, int], list[T]]
+    pick: Callable[[bytes, Sequence[int]], list[T]]
 
 
-ENTRY_RUNS: Final[Kind[bytes]] = Kind("entry_run", MAX_ENTRY_RUN, parse_entry_run)
-DISCLOSURE_RUNS: Final[Kind[Disclosed]] = Kind("disclosure_run", MAX_DISCLOSURE_RUN, parse_disclosure_run)
+ENTRY_RUNS: Final[Kind[bytes]] = Kind("entry_run", MAX_ENTRY_RUN, parse_entry_run, pick_entries)
+DISCLOSURE_RUNS: Final[Kind[Disclosed]] = Kind(
+    "disclosure_run", MAX_DISCLOSURE_RUN, parse_disclosure_run, pick_disclosures
+)
 
 
 class StoredRun(NamedTuple):
@@ -104,8 +109,32 @@ def open_rows(kind: Kind[T], rows: Iterable[RunRow]) -> Iterator[tuple[int, list
         try:
             yield first, open_run(kind, join_parts(own))
         except MalformedInputError as error:
-            message = f"the run of the entries {first} to {first + own[0][2] - 1} is damaged: {error}; run 'tlog fsck'"
-            raise DamagedLogError(message) from error
+            raise _damaged(own, error) from error
+
+
+def pick_rows(kind: Kind[T], rows: Iterable[RunRow], indexes: Sequence[int]) -> Iterator[dict[int, T]]:
+    """Yield of each run that rows, by `first`, are the parts of what belongs to the indexes, which rise.
+
+    Raises:
+        DamagedLogError: one of them does not open as far as it is wanted; the message names its entries.
+
+    """
+    for first, parts in groupby(rows, _entry_of):
+        own = list(parts)
+        try:
+            run = join_parts(own)
+            wanted = indexes[bisect_left(indexes, first) : bisect_left(indexes, first + run.count)]
+            content = kind.pick(open_frame(run.frame, kind.most), [index - first for index in wanted])
+        except MalformedInputError as error:
+            raise _damaged(own, error) from error
+        yield dict(zip(wanted, content, strict=True))
+
+
+def _damaged(rows: Sequence[RunRow], error: MalformedInputError) -> DamagedLogError:
+    first, _, count, _ = rows[0]
+    return DamagedLogError(
+        f"the run of the entries {first} to {first + count - 1} is damaged: {error}; run 'tlog fsck'"
+    )
 
 
 # --- Statements ---------------------------------------------------------------------------------------------------------
@@ -168,8 +197,8 @@ class Asked(Generic[T]):
             for at, (number, indexes, cursor) in enumerate(asked):
                 with translated():
                     rows = await cursor.fetchall()
-                for first, content in open_rows(self._kind, rows):
-                    yield _pick(indexes, first, content)
+                for run in pick_rows(self._kind, rows, indexes):
+                    yield run
                 older = indexes[: bisect_left(indexes, rows[-1][0])] if rows else []
                 if older:  # for which there was no room: they come before what is in lower partitions
                     lower = [(number, indexes) for number, indexes, _ in asked[at + 1 :]]
@@ -188,12 +217,6 @@ class Asked(Generic[T]):
         async for run in self.runs():
             values |= run
         return values
-
-
-def _pick(indexes: Sequence[int], first: int, content: Sequence[T]) -> dict[int, T]:
-    """Return of the run from `first` on what belongs to the indexes, which rise."""
-    at = slice(bisect_left(indexes, first), bisect_left(indexes, first + len(content)))
-    return {index: content[index - first] for index in indexes[at]}
 
 
 async def ask(connection: Connection, kind: Kind[T], indexes: Iterable[int]) -> Asked[T]:
