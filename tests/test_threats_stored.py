@@ -220,7 +220,7 @@ def edit_page(location, *, checksums_anew):
     """Edit the entry of index 7 in the table's file, while the server is away; return how often its text was there."""
     postgres = EmbeddedPostgres(location.directory.postgres)
     with postgres, psycopg.connect(postgres.conninfo(user="postgres"), autocommit=True) as admin:
-        entries = read_entries(admin)[1:17]
+        entries = read_entries(admin)[1:9]
         (before,) = admin.execute("SELECT data FROM tlog.entry_run WHERE first = 1", binary=True).fetchone()
         (path,) = admin.execute("SELECT pg_relation_filepath('tlog.entry_run_0')").fetchone()
         admin.execute("CHECKPOINT")

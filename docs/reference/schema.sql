@@ -135,7 +135,7 @@ CREATE TABLE tlog.disclosure_run (
     part smallint NOT NULL,
     count smallint NOT NULL,
     data bytea NOT NULL,
-    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 16))),
+    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 8))),
     CONSTRAINT disclosure_run_data_check CHECK ((octet_length(data) <= 7900)),
     CONSTRAINT disclosure_run_first_check CHECK ((first >= 0)),
     CONSTRAINT disclosure_run_part_check CHECK ((part >= 0))
@@ -150,7 +150,7 @@ CREATE TABLE tlog.disclosure_run_0 (
     part smallint CONSTRAINT disclosure_run_part_not_null NOT NULL,
     count smallint CONSTRAINT disclosure_run_count_not_null NOT NULL,
     data bytea CONSTRAINT disclosure_run_data_not_null NOT NULL,
-    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 16))),
+    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 8))),
     CONSTRAINT disclosure_run_data_check CHECK ((octet_length(data) <= 7900)),
     CONSTRAINT disclosure_run_first_check CHECK ((first >= 0)),
     CONSTRAINT disclosure_run_part_check CHECK ((part >= 0))
@@ -165,7 +165,7 @@ CREATE TABLE tlog.entry_run (
     part smallint NOT NULL,
     count smallint NOT NULL,
     data bytea NOT NULL,
-    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 16))),
+    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 8))),
     CONSTRAINT entry_run_data_check CHECK (((octet_length(data) >= 1) AND (octet_length(data) <= 7900))),
     CONSTRAINT entry_run_first_check CHECK ((first >= 0)),
     CONSTRAINT entry_run_part_check CHECK ((part >= 0))
@@ -181,7 +181,7 @@ CREATE TABLE tlog.entry_run_0 (
     part smallint CONSTRAINT entry_run_part_not_null NOT NULL,
     count smallint CONSTRAINT entry_run_count_not_null NOT NULL,
     data bytea CONSTRAINT entry_run_data_not_null NOT NULL,
-    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 16))),
+    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 8))),
     CONSTRAINT entry_run_data_check CHECK (((octet_length(data) >= 1) AND (octet_length(data) <= 7900))),
     CONSTRAINT entry_run_first_check CHECK ((first >= 0)),
     CONSTRAINT entry_run_part_check CHECK ((part >= 0))

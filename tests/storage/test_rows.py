@@ -143,9 +143,9 @@ def test_what_is_disclosed_is_named_by_group_in_order(found, expected):
 
 
 BAD_RUNS = [
-    "entry_run VALUES (0, 0, 0, 17, 'x')", "entry_run VALUES (0, 0, 0, 0, 'x')", "entry_run VALUES (0, 0, -1, 1, 'x')",
+    "entry_run VALUES (0, 0, 0, 9, 'x')", "entry_run VALUES (0, 0, 0, 0, 'x')", "entry_run VALUES (0, 0, -1, 1, 'x')",
     "entry_run VALUES (0, 0, 0, 1, '')", "entry_run VALUES (-1, 0, 0, 1, 'x')", "entry_run VALUES (0, 0, 0, 1, repeat('x', 7901)::bytea)",
-    "disclosure_run VALUES (0, 0, 17, 'x')", "disclosure_run VALUES (0, 0, 1, repeat('x', 7901)::bytea)", "entry_run VALUES (4194304, 0, 0, 1, 'x')",
+    "disclosure_run VALUES (0, 0, 9, 'x')", "disclosure_run VALUES (0, 0, 1, repeat('x', 7901)::bytea)", "entry_run VALUES (4194304, 0, 0, 1, 'x')",
 ]  # fmt: skip
 
 

@@ -90,15 +90,15 @@ async def test_every_size_is_read_as_it_was_appended(opened, location, database)
 
 
 @pytest.mark.usefixtures("narrow")
-async def test_few_frames_at_once_are_the_same_answer(opened, monkeypatch):
+async def test_few_rows_at_once_are_the_same_answer(opened, monkeypatch):
     async with opened() as log:
         size = [size async for size in grow(log, random.Random(8), 140)][-1]
         async with log.reader.view() as view:
             whole = await view.events(range(size))
             sizes = await view.sizes(range(size), disclosed=True)
-            for most in (0, 700, 3_000):
-                monkeypatch.setattr(module, "_FRAMES_AT_ONCE", most)
-                monkeypatch.setattr(module, "_PARTITIONS_AT_ONCE", 2)
+            for rows in (2, 5, 20):  # of runs with one part
+                monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows)
+                monkeypatch.setattr(module, "_STATEMENTS_AT_ONCE", 2)
                 assert await view.events(range(size)) == whole
                 assert await view.sizes(range(size), disclosed=True) == sizes
                 assert await view.entries([3, 1, 100]) == {index: whole[index].entry for index in (1, 3, 100)}
@@ -133,7 +133,7 @@ def large(n, rng):
     return DraftEntry(str(uuid4()), rng.randbytes(65_535 - 27 - 5), b"%05d" % n, *groups, (rng.randbytes(500),))
 
 
-async def test_what_does_not_compress_takes_several_rows(database):
+async def test_what_does_not_compress_takes_several_rows(database, monkeypatch):
     rng = random.Random(3)
     base = Database(database.service, database.admin)
     appends, reader = AppendStore(base), ReadStore(base, connections=1)
@@ -143,12 +143,14 @@ async def test_what_does_not_compress_takes_several_rows(database):
         rows = chain_drafts(transaction.state, drafts, 0)
         packed = pack([rows])
         await transaction.insert([rows.leaves], packed, rows.end)
-    assert (packed.counts, packed.parts > 133 + 260) == ([16, 1], True)
+    assert (packed.counts, packed.parts > 66 + 130) == ([8, 1], True)
     await appends.close()
     await reader.open()
     async with reader.view() as view:
-        events = await view.events(range(17))
-        newest = await view.newest_events(range(17), 200_000)
+        events = await view.events(range(9))
+        newest = await view.newest_events(range(9), 200_000)
+        monkeypatch.setattr(module, "_ROWS_AT_ONCE", 140)  # which end within the parts of the first run
+        assert await view.events(range(9)) == events
     assert [each.entry for each in events] == rows.entries
     assert [(each.actor, each.resource, *each.related) for each in events] == [
         (draft.actor, draft.resource, *draft.related) for draft in drafts
@@ -158,15 +160,13 @@ async def test_what_does_not_compress_takes_several_rows(database):
     async with scan(base) as snapshot:
         ranges = await asyncio.to_thread(RangeReader.open, base, await snapshot.share())
         facts = RangeFacts(0, 0)
-        found = open_runs(
-            facts, range(17), ranges.leaves(0, 17), ranges.entry_runs(0, 17), ranges.disclosure_runs(0, 17)
-        )
+        found = open_runs(facts, range(9), ranges.leaves(0, 9), ranges.entry_runs(0, 9), ranges.disclosure_runs(0, 9))
         ranges.close()
-    assert (len(found.rows), len(found.disclosures), facts.problems) == (17, 17, [])
+    assert (len(found.rows), len(found.disclosures), facts.problems) == (9, 9, [])
     with database.connect_admin() as admin:
         before = admin.execute("SELECT count(*) FROM tlog.disclosure_run").fetchone()
         admin.execute("SET ROLE tlog_eraser")
-        for index in range(17):
+        for index in range(9):
             change_disclosed(admin, index, lambda each: Disclosed(related=(b"",) * len(each.related)))
         assert set(read_disclosed(admin)) == {Disclosed(related=(b"",))}
         assert admin.execute("SELECT count(*) FROM tlog.disclosure_run").fetchone() == before

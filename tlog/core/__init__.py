@@ -10,7 +10,7 @@ C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, fo
     `checkpoint`  the signed statement of a log's size and root hash
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
-    `run`  up to 16 entries, or what is disclosed of them, as the database holds them
+    `run`  up to 8 entries, or what is disclosed of them, as the database holds them
     `proof`  inclusion and consistency: plan, prove, verify
     `tlogproof`  proof files
     `commitment`  personal data, in the log without being in it

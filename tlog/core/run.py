@@ -1,4 +1,4 @@
-"""Runs: up to 16 neighbouring entries, and their disclosures, as the bytes that one row of the database holds compressed.
+"""Runs: up to 8 neighbouring entries, and their disclosures, as the bytes that one row of the database holds compressed.
 
 Own format (docs/reference/formats.md, "Run"), integers big-endian:
 
@@ -22,7 +22,7 @@ from tlog.errors import MalformedInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-RUN_ENTRIES: Final = 16
+RUN_ENTRIES: Final = 8
 # Indexes of one partition of the tables that hold runs: a run is in one partition whole.
 PARTITION_ENTRIES: Final = 1 << 22
 # Bytes of what an event discloses, with the lengths; larger ones are refused (`tlog.core.making.parsing`).
@@ -63,7 +63,7 @@ def parse_entry_run(data: bytes, count: int) -> list[bytes]:
     """Return the `count` entries of a run.
 
     Raises:
-        MalformedInputError: it has not exactly so many, or a run has none or more than 16.
+        MalformedInputError: it has not exactly so many, or a run has none or more than 8.
 
     """
     _check_count(count)
@@ -117,7 +117,7 @@ def parse_disclosure_run(data: bytes, count: int) -> list[Disclosed]:
     """Return the `count` disclosures of a run.
 
     Raises:
-        MalformedInputError: it has not exactly so many, one has more than 32 related groups, or a run has none or more than 16.
+        MalformedInputError: it has not exactly so many, one has more than 32 related groups, or a run has none or more than 8.
 
     """
     _check_count(count)

@@ -1,7 +1,7 @@
 """Frames: zstd (RFC 8878), by which runs are kept small. The only module that knows it.
 
-A frame is one zstd frame of level 1 that says how large its content is, without checksum or dictionary, and nothing after it. Its
-bytes are never hashed, signed or compared: another release of the library makes others of the same content.
+A frame is one zstd frame of level -1 that says how large its content is, without checksum or dictionary, and nothing after it.
+Its bytes are never hashed, signed or compared: another release of the library makes others of the same content.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from tlog.errors import MalformedInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LEVEL: Final = 1
+_LEVEL: Final = -1
 # What a frame may make its reader allocate beside its content: the largest run, rounded up to a power of two.
 _MAX_WINDOW: Final = 1 << 21
+_HEADER: Final = 5  # bytes of a magic number and of a descriptor
+_CHECKSUM_OR_DICTIONARY: Final = 0b111
 
 
 class _Contexts(threading.local):
@@ -48,16 +50,16 @@ def content_size(beginning: bytes, most: int) -> int:
 
     """
     try:
-        said = zstandard.get_frame_parameters(beginning)
+        size = zstandard.frame_content_size(beginning)
     except zstandard.ZstdError:
-        said = None
-    if said is None or said.content_size == zstandard.CONTENTSIZE_UNKNOWN or said.has_checksum or said.dict_id:
+        size = -1
+    if size < 0 or len(beginning) < _HEADER or beginning[_HEADER - 1] & _CHECKSUM_OR_DICTIONARY:
         message = "not a frame that says how large its content is, without checksum and dictionary"
         raise MalformedInputError(message)
-    if said.content_size > most:
-        message = f"the frame says that its content has {said.content_size} bytes, and it has at most {most}"
+    if size > most:
+        message = f"the frame says that its content has {size} bytes, and it has at most {most}"
         raise MalformedInputError(message)
-    return int(said.content_size)
+    return size
 
 
 def open_frame(data: bytes, most: int) -> bytes:

@@ -81,26 +81,21 @@ CROSS JOIN LATERAL (
 SELECT index, event_id::text, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
 
 -- name: find_runs
--- Returns of each index the run with the highest `first` that is not above the index, each run once and its parts together, for
--- answers: from the highest run down, as long as the runs before have `most` bytes or fewer.
-SELECT summed.first, summed.part, summed.count, summed.data
+-- Returns the runs that hold some indexes, from the highest down, each once and its parts together, as many rows as are asked
+-- for; for answers. With both bounds on `first` the database index is read where the run is and not from there on to the end of a page.
+SELECT run.first, run.part, run.count, run.data
 FROM (
-    SELECT
-        found.first, found.part, found.count, found.data,
-        coalesce(sum(octet_length(found.data)) OVER (ORDER BY found.first DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-    FROM (
-        SELECT DISTINCT ON (run.first, run.part) run.first, run.part, run.count, run.data
-        FROM unnest(%(indexes)s::bigint[]) AS asked (index)
-        CROSS JOIN LATERAL (
-            SELECT below.first, below.part, below.count, below.data FROM {runs} AS below
-            WHERE below.first <= asked.index
-            ORDER BY below.first DESC FETCH FIRST ROW WITH TIES
-        ) AS run
-        ORDER BY run.first DESC, run.part
-    ) AS found
-) AS summed
-WHERE summed.before <= %(most)s
-ORDER BY summed.first DESC, summed.part;
+    SELECT index, lag(index, 1, 9223372036854775807) OVER (ORDER BY index DESC) AS above
+    FROM unnest(%(indexes)s::bigint[]) AS index
+) AS asked
+CROSS JOIN LATERAL (
+    SELECT near.first, near.part, near.count, near.data FROM {runs} AS near
+    WHERE near.first > asked.index - %(longest)s AND near.first <= asked.index
+    OFFSET 0
+) AS run
+WHERE asked.index < run.first + run.count AND asked.above >= run.first + run.count
+ORDER BY asked.index DESC
+LIMIT %(rows)s;
 
 -- name: range_runs
 -- Returns the runs that begin in [start, end), their parts together, in order, for the sealer, bundles, the indexer and fsck.

@@ -1,14 +1,14 @@
 """Reading runs: in the partitions that indexes name, their parts put together, opened, and taken apart into entries.
 
 A statement names its partition: to plan one over all partitions, and to lock them, would take longer the more of them there are.
-Whoever wants some entries gets them from the run with the highest `first` that is not above their index.
+Whoever wants some entries gets the runs that hold them, and takes no more apart than that.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RunRow = tuple[int, int, int, bytes]  # first, part, count, data
 _AT_ONCE: Final = 4_096  # entries
-_PARTITIONS_AT_ONCE: Final = 8
-_FRAMES_AT_ONCE: Final = 4 << 20  # bytes
+_ROWS_AT_ONCE: Final = 512  # of up to 7,900 bytes, and more than a run can have
+_STATEMENTS_AT_ONCE: Final = 8
 _entry_of: Final = itemgetter(0)
 
 
@@ -104,36 +104,47 @@ def open_rows(kind: Kind[T], rows: Iterable[RunRow]) -> Iterator[tuple[int, list
         DamagedLogError: one of them does not open; the message names its entries.
 
     """
-    for first, parts in groupby(rows, _entry_of):
-        own = list(parts)
+    for run in _join_rows(rows):
         try:
-            yield first, open_run(kind, join_parts(own))
+            content = open_run(kind, run)
         except MalformedInputError as error:
-            raise _damaged(own, error) from error
+            raise _damaged(run, error) from error
+        yield run.first, content
 
 
-def pick_rows(kind: Kind[T], rows: Iterable[RunRow], indexes: Sequence[int]) -> Iterator[dict[int, T]]:
-    """Yield of each run that rows, by `first`, are the parts of what belongs to the indexes, which rise.
+def pick_rows(kind: Kind[T], rows: Sequence[RunRow], indexes: Sequence[int]) -> Iterator[dict[int, T]]:
+    """Yield of each run that rows, falling by `first`, are the parts of what belongs to the indexes, which rise.
 
     Raises:
         DamagedLogError: one of them does not open as far as it is wanted; the message names its entries.
 
     """
+    end = len(indexes)
+    for run in _join_rows(rows):
+        first, count, frame = run
+        end = bisect_left(indexes, first + count, 0, end)
+        start = bisect_left(indexes, first, 0, end)
+        wanted, end = indexes[start:end], start
+        try:
+            content = kind.pick(open_frame(frame, kind.most), [index - first for index in wanted])
+        except MalformedInputError as error:
+            raise _damaged(run, error) from error
+        yield dict(zip(wanted, content, strict=True))
+
+
+def _join_rows(rows: Iterable[RunRow]) -> Iterator[StoredRun]:
     for first, parts in groupby(rows, _entry_of):
         own = list(parts)
         try:
             run = join_parts(own)
-            wanted = indexes[bisect_left(indexes, first) : bisect_left(indexes, first + run.count)]
-            content = kind.pick(open_frame(run.frame, kind.most), [index - first for index in wanted])
         except MalformedInputError as error:
-            raise _damaged(own, error) from error
-        yield dict(zip(wanted, content, strict=True))
+            raise _damaged(StoredRun(first, own[0][2], b""), error) from error
+        yield run
 
 
-def _damaged(rows: Sequence[RunRow], error: MalformedInputError) -> DamagedLogError:
-    first, _, count, _ = rows[0]
+def _damaged(run: StoredRun, error: MalformedInputError) -> DamagedLogError:
     return DamagedLogError(
-        f"the run of the entries {first} to {first + count - 1} is damaged: {error}; run 'tlog fsck'"
+        f"the run of the entries {run.first} to {run.first + run.count - 1} is damaged: {error}; run 'tlog fsck'"
     )
 
 
@@ -151,11 +162,12 @@ def partitions(start: int, end: int) -> range:
     return range(start // PARTITION_ENTRIES, -(-end // PARTITION_ENTRIES)) if start < end else range(0)
 
 
-def by_partition(indexes: Iterable[int]) -> dict[int, list[int]]:
-    """Return indexes by the number of their partition, rising in each."""
-    found: dict[int, list[int]] = {}
-    for index in sorted(indexes):
-        found.setdefault(index // PARTITION_ENTRIES, []).append(index)
+def pieces(indexes: Iterable[int]) -> list[tuple[int, list[int]]]:
+    """Return indexes, some at a time and rising, with the number of their partition: the highest ones first."""
+    found: list[tuple[int, list[int]]] = []
+    for number, own in groupby(sorted(indexes, reverse=True), lambda index: index // PARTITION_ENTRIES):
+        while piece := [*islice(own, _ROWS_AT_ONCE)]:
+            found.append((number, piece[::-1]))
     return found
 
 
@@ -173,15 +185,15 @@ class Asked(Generic[T]):
     def __init__(self, connection: Connection, kind: Kind[T], indexes: Iterable[int]) -> None:
         self._connection = connection
         self._kind = kind
-        self._left = sorted(by_partition(indexes).items(), reverse=True)
+        self._left = pieces(indexes)
         self._asked: list[tuple[int, list[int], AsyncCursor[TupleRow]]] = []
 
     async def send(self) -> None:
-        """Ask for what is still to be read in a few partitions, of each as many frames as are held at once."""
-        now, self._left = self._left[:_PARTITIONS_AT_ONCE], self._left[_PARTITIONS_AT_ONCE:]
+        """Ask for what is still to be read, as much of it as is held at once."""
+        now, self._left = self._left[:_STATEMENTS_AT_ONCE], self._left[_STATEMENTS_AT_ONCE:]
         with translated():
             for number, indexes in now:
-                values = {"indexes": array_text(indexes), "most": _FRAMES_AT_ONCE}
+                values = {"indexes": array_text(indexes), "rows": _ROWS_AT_ONCE, "longest": RUN_ENTRIES}
                 query = statement("find_runs", self._kind.table, number)
                 self._asked.append((number, indexes, await self._connection.execute(query, values, binary=True)))
 
@@ -197,12 +209,14 @@ class Asked(Generic[T]):
             for at, (number, indexes, cursor) in enumerate(asked):
                 with translated():
                     rows = await cursor.fetchall()
+                cut = len(rows) == _ROWS_AT_ONCE
+                if cut:  # in the last run perhaps, which is asked for again with those below
+                    rows = [row for row in rows if row[0] != rows[-1][0]] or rows
                 for run in pick_rows(self._kind, rows, indexes):
                     yield run
-                older = indexes[: bisect_left(indexes, rows[-1][0])] if rows else []
-                if older:  # for which there was no room: they come before what is in lower partitions
-                    lower = [(number, indexes) for number, indexes, _ in asked[at + 1 :]]
-                    self._left = [(number, older), *lower, *self._left]
+                older = indexes[: bisect_left(indexes, rows[-1][0])] if cut else []
+                if older:  # they come before what is in the pieces after this one
+                    self._left = [(number, older), *((each[:2]) for each in asked[at + 1 :]), *self._left]
                     break
             await self.send()
 

@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
 
 def cut(start: int, end: int, partition: int = PARTITION_ENTRIES) -> Iterator[tuple[int, int]]:
-    """Yield first and end of each run of the entries [start, end): 16 of them, fewer at the end and where a partition ends."""
+    """Yield first and end of each run of the entries [start, end): 8 of them, fewer at the end and where a partition ends."""
     while start < end:
         stop = min(start + RUN_ENTRIES, end, (start // partition + 1) * partition)
         yield start, stop

@@ -37,14 +37,14 @@ CREATE TABLE tlog.leaf (
     chain_hash bytea NOT NULL
 );
 
--- The entries' bytes: up to 16 neighbouring entries in one zstd frame (tlog.core.run, tlog.storage.frames), cut into parts where
+-- The entries' bytes: up to 8 neighbouring entries in one zstd frame (tlog.core.run, tlog.storage.frames), cut into parts where
 -- it is too long for a row that PostgreSQL keeps whole. What is hashed is what the frame holds. Ranges of 2^22 indexes, so that
 -- erasure and retention can replace whole tables.
 CREATE TABLE tlog.entry_run (
     first bigint NOT NULL CHECK (first >= 0),
     logged_at bigint NOT NULL, -- of the first entry, microseconds since 1970, UTC
     part smallint NOT NULL CHECK (part >= 0),
-    count smallint NOT NULL CHECK (count BETWEEN 1 AND 16),
+    count smallint NOT NULL CHECK (count BETWEEN 1 AND 8),
     data bytea NOT NULL CHECK (octet_length(data) BETWEEN 1 AND 7900)
 ) PARTITION BY RANGE (first);
 
@@ -53,7 +53,7 @@ CREATE TABLE tlog.entry_run (
 CREATE TABLE tlog.disclosure_run (
     first bigint NOT NULL CHECK (first >= 0),
     part smallint NOT NULL CHECK (part >= 0),
-    count smallint NOT NULL CHECK (count BETWEEN 1 AND 16),
+    count smallint NOT NULL CHECK (count BETWEEN 1 AND 8),
     data bytea NOT NULL CHECK (octet_length(data) <= 7900)
 ) PARTITION BY RANGE (first);
 
