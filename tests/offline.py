@@ -91,7 +91,7 @@ def control():
     return canonical({**members, "type": "index-keys", "v": 1}).encode()
 
 
-def stranger(kind="intake", **members):
+def stranger(kind="later", **members):
     """An entry of a type that this version does not know."""
     keys = [public_key("control", kind), b64url(b"who it is about."), public_key("order", "erase")]
     members = {"keys": keys, "loggedAt": "2026-03-17T10:00:01.000000Z", "type": kind, "v": 1} | members

@@ -83,11 +83,15 @@ def test_every_endpoint_is_described():
 
 def test_every_command_is_described():
     described = {row[0].strip("`") for row in table("reference/cli.md", "# The command line")}
-    commands = set()
-    for name, command in get_command(app).commands.items():
-        children = getattr(command, "commands", None)
-        commands |= {f"tlog {name} {child}" for child in children} if children else {f"tlog {name}"}
-    assert described == commands
+    assert described == set(commands_of(get_command(app), "tlog"))
+
+
+def commands_of(group, name):
+    for child, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{name} {child}")
+        else:
+            yield f"{name} {child}"
 
 
 def test_exit_codes_are_described():

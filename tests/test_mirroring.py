@@ -39,10 +39,19 @@ ELSEWHERE = {
     # What only a log needs of the core, tested with the formats it makes.
     "core/making/bucket_keys.py": "core/test_pseudonym.py::test_the_root_is_over_the_bucket_keys",
     "core/logged_at.py": "core/test_entry.py::test_logged_at_round_trips",
+    "core/making/intake.py": "core/test_intake.py::test_the_worked_example",
     "core/making/outcome.py": "core/test_outcome.py::test_what_is_drafted_is_read",
     "core/making/drafts.py": "core/test_entry.py::test_an_event_entry",
     "core/making/matching.py": "core/test_entry.py::test_the_quick_way_says_what_an_entry_says",
     "core/making/posting.py": "core/test_segment.py::test_a_segment_is_its_sorted_postings",
+    # A taker on a real broker, as a whole.
+    "demo/broker.py": "ingest/test_kafka.py::test_a_topic_is_taken_and_goes_on_where_the_log_is",
+    "demo/stream.py": "ingest/test_kafka.py::test_the_demonstration_runs_to_its_end",
+    "ingest/batches.py": "ingest/test_taking.py::test_what_is_no_event_is_a_dead_letter_and_the_next_goes_on",
+    "ingest/comparing.py": "ingest/test_kafka.py::test_an_auditor_compares_topic_and_logs",
+    "ingest/letters.py": "ingest/test_kafka.py::test_what_is_no_event_is_kept_and_told_and_forwarded",
+    "ingest/metrics.py": "ingest/test_kafka.py::test_metrics",
+    "ingest/serving.py": "ingest/test_kafka.py::test_a_topic_is_taken_and_goes_on_where_the_log_is",
     # The demonstration is one command.
     "demo/hospital.py": "cli/test_app.py::test_demo_runs_to_its_end",
     "demo/hostile.py": "cli/test_app.py::test_demo_runs_to_its_end",
@@ -66,10 +75,13 @@ ELSEWHERE = {
     "signing/socket.py": "signing/test_signer.py::test_what_answers_may_be_no_signer",
     # Stores are statements with a name: they are tested where something is written and read back.
     "storage/appending.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
+    "storage/intake.py": "writing/test_advancing.py::test_who_comes_second_is_refused_and_nothing_of_it_is_there",
     "storage/index.py": "writing/test_indexer.py::test_events_are_indexed_and_the_epoch_is_sealed",
     "storage/scan.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     "storage/sealing.py": "writing/test_sealer.py::test_checkpoint_is_signed_over_the_root_of_all_entries",
     "storage/statements.py": "writing/test_appender.py::test_same_event_again_gets_its_first_receipt",
+    # A group is what an appender makes of the requests that wait.
+    "writing/grouping.py": "writing/test_appender.py::test_receipts_name_the_rows_that_are_stored",
     # Sealing and indexing in this process, in a child and elsewhere: only processes that end show what they promise.
     "writing/background.py": "server/test_serve.py::test_sealer_that_meets_damage_ends_the_process",
     "writing/segments.py": "writing/test_indexer.py::test_what_is_merged_without_events_is_in_an_epoch",

@@ -237,6 +237,12 @@ class SignerAwayError(OverloadedError):
     cause = "signer"
 
 
+class IntakeFencedError(TlogError):
+    """A stream is not where a request to take from it begins: another process took from it meanwhile. Nothing was appended."""
+
+    exit_code = 75
+
+
 # --- The operator has to act ----------------------------------------------------------------------------------------
 
 

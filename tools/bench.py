@@ -4,6 +4,7 @@
     python tools/bench.py single      one event in a request, 256 connections
     python tools/bench.py inprocess   the appender as a library
     python tools/bench.py index       what the index costs, alone; of --data too, if given
+    python tools/bench.py kafka       a topic of Apache Kafka that is filled before, and one that is filled meanwhile
     python tools/bench.py peers       other ways to keep the same events, in the same run
     python tools/bench.py verify      tools/verify.py on an export and on single proofs
     python tools/bench.py load        fill the log in --data; the rest measures such a log:
@@ -24,19 +25,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import appending, asking, checking, library, peers, storage
+sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
+
+from benchmarks import appending, asking, checking, kafka, library, peers, storage
 from benchmarks.machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEASURES = (
-    "http", "single", "inprocess", "index", "proofs", "query", "fsck", "verify", "growth", "peers", "storage", "load", "all",
+    "http", "single", "inprocess", "kafka", "index", "proofs", "query", "fsck", "verify", "growth", "peers", "storage", "load",
+    "all",
 )  # fmt: skip
 _NEEDS_DATA = ("query", "fsck", "growth", "load", "all")
-_SECONDS = {"http": 60.0, "single": 20.0, "inprocess": 10.0, "peers": 5.0}
+_SECONDS = {"http": 60.0, "single": 20.0, "inprocess": 10.0, "kafka": 30.0, "peers": 5.0}
 _EVENTS = {
     "load": 1_000_000, "all": 10_000_000, "verify": 300_000, "storage": 300_000, "fsck": 100_000, "index": 400_000,
+    "kafka": 1_000_000,
     "proofs": asking.SMALL,
 }  # fmt: skip
 
@@ -50,6 +55,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "http": lambda: appending.append_over_http(appending.HTTP, seconds, runs, scratch),
         "single": lambda: appending.append_over_http(appending.SINGLE, seconds, runs, scratch),
         "inprocess": lambda: library.inprocess(seconds, runs, scratch),
+        "kafka": lambda: kafka.kafka(seconds, events, scratch),
         "index": lambda: library.index(data, events, runs, scratch),
         "proofs": lambda: asking.proofs(
             data, options.questions, scratch, small=min(asking.SMALL, events or asking.SMALL)

@@ -410,6 +410,11 @@ def check_lines(data: bytes) -> None:
         agree("lines of events", certain, slowly)
 
 
+def _intakes() -> list[bytes]:
+    intakes = [each for each in _vectors("entries", "entry") if b'"type":"intake"' in each]
+    return [each for each in intakes if read_with(lambda each=each: entry.parse_entry(each)).taken]  # type: ignore[misc]
+
+
 def check_entry(data: bytes) -> None:
     """An entry is its members formatted again; both readers take the same ones, with the same members."""
     core = read_with(lambda: entry.parse_entry(data))
@@ -675,7 +680,10 @@ TARGETS: Final = {
     ),
     "entry": Target(
         "entries",
-        lambda: [each.encode() for each in bundles.sample_log(40, [16, 30, 31, 41]).entries],
+        lambda: [
+            *(each.encode() for each in bundles.sample_log(40, [16, 30, 31, 41]).entries),
+            *_intakes(),
+        ],
         check_entry,
         damage_json,
     ),

@@ -30,7 +30,20 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).with_name("scenarios")))
 
 import structlog
-from faults import clocks, crash, cuts, limits, neighbours, promoted, publication, restored, sealers, tampers, unsafe
+from faults import (
+    clocks,
+    crash,
+    cuts,
+    kafka,
+    limits,
+    neighbours,
+    promoted,
+    publication,
+    restored,
+    sealers,
+    tampers,
+    unsafe,
+)
 from faults.gate import NONE, Bound, Control, Figures, Gate, Measure, NotHereError, Run, judge, judge_control, line
 from faults.service import kill_left_over
 from rich.console import Console
@@ -213,6 +226,24 @@ GATES: tuple[Gate, ...] = (
         },
         (Control(unsafe.measure_clean, "accepted", "a database with nothing wrong"),),
     ),
+    Gate(
+        "kafka",
+        "SIGKILL of takers, of the broker and of PostgreSQL under two rival takers and aborted transactions",
+        kafka.measure,
+        {
+            **dict.fromkeys(
+                ("duplicate_receipts", "missing", "without_receipt", "aborted_logged", "other_ends", "fsck"), NONE
+            ),
+            "caught_up": Bound("=", 1),
+            "committed": Bound(">=", 1_000),
+            "aborted": Bound(">=", 100),
+        },
+        (
+            Control(kafka.measure_unfenced, "duplicate_receipts", "the condition that fences is removed"),
+            Control(kafka.measure_apart, "missing", "the offset in a transaction of its own"),
+        ),
+        by_name=True,
+    ),
 )  # fmt: skip
 
 
@@ -220,7 +251,7 @@ def main(arguments: Sequence[str] | None = None, gates: Sequence[Gate] = GATES, 
     """Run what the command line asks for; return the exit code. `expected` lists the gates that need not run everywhere."""
     rows = read_rows(expected)
     options = _parse(arguments, gates)
-    chosen = [gate for gate in gates if not options.only or gate.id in options.only]
+    chosen = [gate for gate in gates if (gate.id in options.only if options.only else not gate.by_name)]
     with _progress(quiet=options.json) as progress:
         if options.jobs > 1 and len(chosen) > 1:
             return _run_aside(chosen, options.size, options.jobs, progress)

@@ -758,6 +758,72 @@ def _unknown_entries() -> dict[str, tuple[bytes, str | None]]:
     }
 
 
+def _intakes() -> dict[str, tuple[bytes, str | None]]:
+    """Return entries that say what of a stream was taken, each with its error."""
+    stream = "kafka:MkU3OEVBNTcwNTJENDM2Qk/audit-events/kMmA52xpQdqgxkoNCCjoTw"
+    root, none = _b64url(bytes(range(32))), _b64url(EMPTY_ROOT)
+    part: dict[str, object] = {"from": 49500, "logged": 498, "partition": 0, "refused": 2, "to": 50000}
+    empty = part | {"logged": 0, "refused": 0}
+    good: dict[str, object] = {
+        "format": "tlog", "keys": [public_text("control", "intake"), public_text("stream", stream)],
+        "loggedAt": LOGGED_AT.decode(), "partitions": [part], "root": root, "stream": stream, "type": "intake", "v": 1,
+    }  # fmt: skip
+
+    def intake(error: str | None = MALFORMED, **members: object) -> tuple[bytes, str | None]:
+        kept = {name: value for name, value in (good | members).items() if value is not ...}
+        return _json(kept), error
+
+    def of(*parts: dict[str, object], error: str | None = MALFORMED, root: str = root) -> tuple[bytes, str | None]:
+        return intake(error, partitions=list(parts), root=root)
+
+    def named(stream: str) -> tuple[bytes, str | None]:
+        return intake(stream=stream, keys=[public_text("control", "intake"), public_text("stream", stream)])
+
+    return {
+        "good intake": intake(None),
+        "good intake of four partitions": of(*(part | {"partition": 2**number} for number in range(4)), error=None),
+        "good intake that opens": of(empty | {"to": 49500}, error=None, root=none),
+        "good intake of offsets without messages": of(empty, error=None, root=none),
+        "good intake of a lost range": of(empty | {"lost": True}, error=None, root=none),
+        "good intake that releases": of(empty | {"released": True, "to": 49500}, error=None, root=none),
+        "good intake of a newer version": intake(None, v=2, more=[]),
+        "intake without a root": intake(root=...),
+        "intake with another member": intake(more=1),
+        "intake with a format in upper case": intake(format="TLOG"),
+        "intake with a format that is a number": intake(format=1),
+        "intake with the key of another stream": intake(keys=[public_text("control", "intake"), public_text("stream", "x")]),
+        "intake without the key of its stream": intake(keys=[public_text("control", "intake")]),
+        "intake with a key too many": intake(keys=[*good["keys"], _b64url(bytes(16))]),  # type: ignore[misc]
+        "intake with a key that has padding bits": intake(keys=[public_text("control", "intake"), "x" * 22]),
+        "intake of a stream of something else": named(stream.replace("kafka:", "pulsar:")),
+        "intake of a stream without a topic id": named(stream.rpartition("/")[0]),
+        "intake of a topic with a space": named(stream.replace("audit-", "audit ")),
+        "intake of no partition": of(root=none),
+        "intake of partitions that fall": of(part | {"partition": 1}, part),
+        "intake of a partition twice": of(part, part),
+        "intake of a partition beyond 2^31 - 1": of(part | {"partition": 2**31}),
+        "intake of a partition below 0": of(part | {"partition": -1}),
+        "intake of an offset beyond 2^53 - 1": of(part | {"to": 2**53}),
+        "intake of a partition with another member": of(part | {"more": 1}),
+        "intake of a partition without its end": of({name: value for name, value in part.items() if name != "to"}),
+        "intake that ends before it begins": of(part | {"to": 49499}),
+        "intake that ends before it begins, of nothing": of(empty | {"to": 49499}, root=none),
+        "intake of more messages than offsets": of(part | {"refused": 3}),
+        "intake of a lost range with messages": of(part | {"lost": True}),
+        "intake of a lost range of no offset": of(empty | {"lost": True, "to": 49500}, root=none),
+        "intake of a lost range that is released": of(empty | {"lost": True, "released": True}, root=none),
+        "intake that releases and takes": of(part | {"released": True}),
+        "intake that releases a range": of(empty | {"released": True}, root=none),
+        "intake that releases and has lost": of(empty | {"lost": True, "released": True, "to": 49500}, root=none),
+        "intake with lost false": of(empty | {"lost": False}, root=none),
+        "intake with released false": of(empty | {"released": False, "to": 49500}, root=none),
+        "intake of nothing with the root of something": of(empty),
+        "intake of something with the root of nothing": of(part, root=none),
+        "intake with a root of 31 bytes": of(part, root=_b64url(bytes(31))),
+        "intake with a loggedAt that does not exist": intake(loggedAt="2026-02-30T05:12:00.123456Z"),
+    }  # fmt: skip
+
+
 def _entry_text_defects(good: bytes) -> dict[str, bytes]:
     """Return texts that mean the same as `good`, or nothing, and are not its canonical form."""
     fields = json.loads(good)
@@ -811,6 +877,7 @@ def make_entries() -> list[Case]:
             for name, members in _full_entry_defects(fields["keys"], fields["commitments"]).items()
         ),
         *(case(name, data, error) for name, (data, error) in _unknown_entries().items()),
+        *(case(name, data, error) for name, (data, error) in _intakes().items()),
         *(case(name, wrong) for name, wrong in _entry_text_defects(good).items()),
         case("index-keys with 25 bits", draft_index_keys(25, keys.root(), ORIGIN).entry(LOGGED_AT)),
         case("index-keys with negative bits", draft_index_keys(-1, keys.root(), ORIGIN).entry(LOGGED_AT)),

@@ -70,43 +70,32 @@ CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type"
 SALTED = {"body": str, "salt": str}
 EVENT_FILE = {"absent": [(str, int)], "disclosed": [str], "disclosures": dict, "entry": str}
 # What the groups of an event hold; of the rest of it only the names of the members matter here, so any value will do.
-ACTOR = {"appendedBy": str, "userId?": str} | dict.fromkeys(
-    ("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?"), ...
-)
+ACTOR: dict[str, Any] = {"appendedBy": str, "userId?": str}
+ACTOR |= dict.fromkeys(("address?", "email?", "ipAddress?", "role?", "type?", "userAgent?"), ...)
 DETAILS = dict.fromkeys(
-    ("fieldsAccessed?", "newValues?", "oldValues?", "purpose?", "query?", "reason?", "recipient?"), ...
+    ["fieldsAccessed?", "newValues?", "oldValues?", "purpose?", "query?", "reason?", "recipient?"], ...
 )
 RESOURCE = {"details?": DETAILS, "metadata?": dict, "resource": {"id": str, "name?": ..., "type": str}}
 RELATED = {"id": str, "name?": ..., "role?": ..., "type": str}
 TIMES_OF_WITNESSES = {"after": str, "afterProof": [str], "before": str, "beforeProof": [str]}
-BUNDLE = {
+BUNDLE: dict[str, Any] = dict.fromkeys(("checkpoint", "disclosure", "hashes", "mode", "table"), str)
+BUNDLE |= {
+    **dict.fromkeys(("end", "epoch", "start"), int),
     "absent": [(int, str, int)],
     "buckets": [{"hashes": str, "key": str}],
-    "checkpoint": str,
-    "disclosure": str,
     "disclosures": [(int, dict)],
-    "end": int,
     "entries": [(int, str)],
-    "epoch": int,
-    "hashes": str,
     "manifest": {"answers": int, "disclosures": int, "postings": int},
-    "mode": str,
     "part?": (int, int),
     "question": dict,
     "rosters": [],
     "segments": [{"hashes": str, "runs": [(int, str)]}],
-    "start": int,
-    "table": str,
     "times?": [TIMES_OF_WITNESSES],
     "type": "tlog-evidence",
     "v": 1,
 }
-VERDICTS = {
-    VerificationError: ("failed", 1),
-    MalformedError: ("malformed", 2),
-    OtherQuestionError: ("other-question", 2),
-    IncompleteError: ("incomplete", 3),
-}
+VERDICTS = {VerificationError: ("failed", 1), MalformedError: ("malformed", 2), IncompleteError: ("incomplete", 3)}
+VERDICTS[OtherQuestionError] = "other-question", 2
 
 
 # --- Strict parsing: what is accepted is exactly what formatting it again gives ---------------------------------------
@@ -216,15 +205,12 @@ def fits(value: object, form: Any) -> bool:  # noqa: ANN401 - a form is made of 
         return isinstance(value, list) and all(form and fits(item, form[0]) for item in value)
     if isinstance(form, tuple):
         return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
-    if isinstance(form, range | re.Pattern):
-        return (
-            type(value) is int and value in form
-            if isinstance(form, range)
-            else bool(type(value) is str and form.fullmatch(value))
-        )
+    if isinstance(form, re.Pattern):
+        return type(value) is str and form.fullmatch(value) is not None
     if isinstance(form, type):
         return type(value) is form and (form is not int or 0 <= value <= MAX_SIZE)  # type: ignore[operator]
-    return form is ... or (type(value) is type(form) and value == form)
+    inside = isinstance(form, range) and type(value) is int and value in form
+    return form is ... or inside or (type(value) is type(form) and value == form)
 
 
 # --- Hashes and Merkle proofs (RFC 6962 section 2.1, verification as in RFC 9162 section 2.1) --------------------------
@@ -444,11 +430,8 @@ def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
         raise MalformedError("a note is a text, an empty line and 1 to 100 signature lines, each ended by a newline")
     matches = [re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line.decode()) for line in lines]
     named = all(match and len(match[1].encode()) <= 255 for match in matches)
-    require(
-        named,
-        "a signature line has the form '— <key name> <base64 signature>', the name at most 255 bytes",
-        MalformedError,
-    )
+    form = "a signature line has the form '— <key name> <base64 signature>', the name at most 255 bytes"
+    require(named, form, MalformedError)
     signatures = [(match[1], parse_base64(match[2].encode(), "a signature")) for match in matches if match]
     if any(len(data) < 5 for _, data in signatures):
         raise MalformedError("a signature has its 4-byte key ID and nothing after it")
@@ -473,7 +456,6 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
 
 
 # --- Entries and event files -----------------------------------------------------------------------------------------
-
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 ACTIONS = "read", "create", "update", "delete", "export", "login", "logout", "permission_change", "config_change"
 HASH_TEXT, KEY_TEXT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", "[A-Za-z0-9_-]{21}[AQgw]"  # without bits that say nothing
@@ -490,28 +472,22 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
 )
 WHEN, INSTANCE = re.compile(rf"{TIME}\.[0-9]{{6}}Z"), re.compile("[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048]")
 SERVER = {"system": re.compile("0|[1-9][0-9]{0,19}"), "timeline": range(1, 1 << 32)}
-OUTCOME = {
-    "keys": [str],
-    "kind": re.compile("[a-z-]{1,32}"),
-    "loggedAt": str,
-    "report": dict,
-    "type": "outcome",
-    "v": 1,
-}
+KIND, HASHED, STALLED = map(re.compile, ("[a-z-]{1,32}", HASH_TEXT, "database|disk|standby|signer|clock"))
+SAID = {"keys": [str], "loggedAt": str, "v": 1}
+OUTCOME = SAID | {"kind": KIND, "report": dict, "type": "outcome"}
 REPORTS = {  # of outcomes, by their kind
     "checked": {"since": int, "size": int, "unexplained": int, "verdict": re.compile("verified|failed|incomplete")},
     "failover": {"accepted": re.compile("synchronous|operator"), "from": SERVER, "size": int, "to": SERVER},
     "lost": {"end": int, "n": int, "start": int},
-    "restored": {"backup": re.compile(HASH_TEXT), "size": int, "takenAt": WHEN},
-    "stalled": {
-        "from": WHEN,
-        "to": WHEN,
-        "what": re.compile("appending|sealing"),
-        "why": re.compile("database|disk|standby|signer|clock"),
-    },
+    "restored": {"backup": HASHED, "size": int, "takenAt": WHEN},
+    "stalled": {"from": WHEN, "to": WHEN, "what": re.compile("appending|sealing"), "why": STALLED},
     "started": {"instance": INSTANCE, "version": re.compile("[0-9A-Za-z.+-]{1,64}")},
     "stopped": {"instance": INSTANCE},
 }
+STREAM = re.compile("kafka:[A-Za-z0-9_.-]{1,64}/[A-Za-z0-9_.-]{1,249}/[A-Za-z0-9_-]{22}")
+PART: dict[str, Any] = dict.fromkeys(("from", "logged", "refused", "to"), range(1 << 53))
+PART |= {"lost?": True, "partition": range(1 << 31), "released?": True}
+INTAKE = SAID | {"format": KIND, "partitions": [PART], "root": HASHED, "stream": STREAM, "type": "intake"}
 
 
 def public_key(kind: str, value: str) -> bytes:
@@ -549,8 +525,9 @@ def parse_entry(data: bytes) -> dict[str, Any]:
     check_date(str(logged_at))
     form = {"event": {}, "index-keys": INDEX_KEYS, "index": INDEX}.get(str(kind)) if version == 1 else None
     if form is None:
-        outcome = parse_outcome(entry) if (kind, version) == ("outcome", 1) else {"known": False}
-        return {"type": kind, "v": version, "loggedAt": logged_at} | outcome | parse_unknown(entry)
+        parse = {"outcome": parse_outcome, "intake": parse_intake}.get(str(kind)) if version == 1 else None
+        said = {"known": False} if parse is None else parse(entry)
+        return {"type": kind, "v": version, "loggedAt": logged_at} | said | parse_unknown(entry)
     known = form and fits(entry, form)
     require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
     if kind == "index-keys":
@@ -596,6 +573,25 @@ def parse_outcome(entry: dict[str, Any]) -> dict[str, Any]:
     ordered = ordered and (kind != "lost" or 1 <= report["n"] <= report["end"] - report["start"])
     require(ordered, "what an outcome reports ends before it begins, or is of no entry", MalformedError)
     return {"kind": kind, "report": report, "known": known}
+
+
+def parse_intake(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return stream and partitions of an intake, in which the log says what of a stream it took."""
+    require(fits(entry, INTAKE), "an intake has exactly its members, each in its form", MalformedError)
+    keys = [public_key("control", "intake"), public_key("stream", entry["stream"])]
+    same = all(re.fullmatch(KEY_TEXT, text) for text in entry["keys"]) and decode_keys(entry["keys"]) == keys
+    require(same, "the keys of an intake are those of its type and its stream", MalformedError)
+    parts, taken = entry["partitions"], 0
+    rising = all(before["partition"] < after["partition"] for before, after in pairwise(parts))
+    require(rising and 1 <= len(parts) <= 500, "an intake is of 1 to 500 partitions, rising", MalformedError)
+    for part in parts:
+        number, length = part["logged"] + part["refused"], part["to"] - part["from"]
+        right = 0 <= number <= length and ("lost" not in part or (number == 0 < length and "released" not in part))
+        require(right and ("released" not in part or not length), "a partition's numbers contradict", MalformedError)
+        taken += number
+    empty = parse_base64url(entry["root"], "the root over the marks", HASH) == EMPTY_ROOT
+    require(empty == (taken == 0), "the root of an intake is not one over so many messages", MalformedError)
+    return {"stream": entry["stream"], "partitions": parts, "known": True}
 
 
 def decode_keys(texts: list[str]) -> list[bytes]:
@@ -1797,6 +1793,7 @@ def title(entry: dict[str, Any]) -> str:
     """Return an entry in words."""
     if "eventId" not in entry:
         said = f", {entry['kind']}: {canonical(entry['report'])}" if "kind" in entry else ""
+        said = f", of {entry['stream']}: {canonical(entry['partitions'])}" if "stream" in entry else said
         return f"{entry['loggedAt']} control entry of the type {entry['type']}{said}"
     operation = "" if entry["operation"] is None else f" ({entry['operation']})"
     return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"

@@ -130,6 +130,25 @@ CREATE TABLE tlog.checkpoint (
 
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 
+CREATE TABLE tlog.dead_letter (
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    message_offset bigint NOT NULL,
+    refused_at bigint NOT NULL,
+    reason text NOT NULL,
+    pointer text NOT NULL,
+    digest bytea NOT NULL,
+    salt bytea,
+    raw bytea,
+    forwarded boolean DEFAULT false NOT NULL,
+    CONSTRAINT dead_letter_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT dead_letter_message_offset_check CHECK ((message_offset >= 0)),
+    CONSTRAINT dead_letter_partition_check CHECK ((partition >= 0)),
+    CONSTRAINT dead_letter_salt_check CHECK ((octet_length(salt) = 16))
+);
+
+ALTER TABLE tlog.dead_letter OWNER TO tlog_owner;
+
 CREATE TABLE tlog.disclosure_run (
     first bigint NOT NULL,
     part smallint NOT NULL,
@@ -261,6 +280,17 @@ ALTER TABLE ONLY tlog.index_tile ALTER COLUMN hashes SET STORAGE PLAIN;
 
 ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
 
+CREATE TABLE tlog.intake (
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    released boolean DEFAULT false NOT NULL,
+    CONSTRAINT intake_next_offset_check CHECK ((next_offset >= 0)),
+    CONSTRAINT intake_partition_check CHECK ((partition >= 0))
+);
+
+ALTER TABLE tlog.intake OWNER TO tlog_owner;
+
 CREATE TABLE tlog.leaf (
     index bigint NOT NULL,
     event_id uuid,
@@ -309,6 +339,9 @@ ALTER TABLE ONLY tlog.api_key
 ALTER TABLE ONLY tlog.checkpoint
     ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (size);
 
+ALTER TABLE ONLY tlog.dead_letter
+    ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (stream, partition, message_offset);
+
 ALTER TABLE ONLY tlog.explanation
     ADD CONSTRAINT explanation_pkey PRIMARY KEY (entry_index);
 
@@ -326,6 +359,9 @@ ALTER TABLE ONLY tlog.index_segment
 
 ALTER TABLE ONLY tlog.index_tile
     ADD CONSTRAINT index_tile_pkey PRIMARY KEY (segment_id, level, tile_index);
+
+ALTER TABLE ONLY tlog.intake
+    ADD CONSTRAINT intake_pkey PRIMARY KEY (stream, partition);
 
 ALTER TABLE ONLY tlog.leaf
     ADD CONSTRAINT leaf_event_id_key UNIQUE (event_id);
@@ -410,6 +446,30 @@ GRANT SELECT,INSERT ON TABLE tlog.checkpoint TO tlog_sealer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.checkpoint TO tlog_reader;
 
+GRANT INSERT ON TABLE tlog.dead_letter TO tlog_appender;
+GRANT SELECT ON TABLE tlog.dead_letter TO tlog_reader;
+GRANT SELECT ON TABLE tlog.dead_letter TO tlog_eraser;
+
+GRANT SELECT(stream) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(partition) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(message_offset) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(refused_at) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(reason) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(pointer) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT SELECT(digest) ON TABLE tlog.dead_letter TO tlog_appender;
+
+GRANT UPDATE(salt) ON TABLE tlog.dead_letter TO tlog_eraser;
+
+GRANT UPDATE(raw) ON TABLE tlog.dead_letter TO tlog_eraser;
+
+GRANT SELECT(forwarded),UPDATE(forwarded) ON TABLE tlog.dead_letter TO tlog_appender;
+
 GRANT SELECT,INSERT ON TABLE tlog.disclosure_run TO tlog_appender;
 GRANT SELECT ON TABLE tlog.disclosure_run TO tlog_reader;
 GRANT SELECT ON TABLE tlog.disclosure_run TO tlog_eraser;
@@ -450,6 +510,13 @@ GRANT UPDATE(root_hash) ON TABLE tlog.index_segment TO tlog_indexer;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tlog.index_tile TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.index_tile TO tlog_reader;
+
+GRANT SELECT,INSERT ON TABLE tlog.intake TO tlog_appender;
+GRANT SELECT ON TABLE tlog.intake TO tlog_reader;
+
+GRANT UPDATE(next_offset) ON TABLE tlog.intake TO tlog_appender;
+
+GRANT UPDATE(released) ON TABLE tlog.intake TO tlog_appender;
 
 GRANT SELECT,INSERT ON TABLE tlog.leaf TO tlog_appender;
 GRANT SELECT ON TABLE tlog.leaf TO tlog_sealer;

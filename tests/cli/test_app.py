@@ -242,9 +242,11 @@ def test_an_origin_that_is_none_is_refused_before_anything_is_made(data, directo
 
 
 IN_TASK_ORDER = {
-    (): "demo init serve append import query prove export verify fsck backup restore recover failover reindex keys token seal signer",
+    (): "demo init serve append import ingest query prove export verify fsck backup restore recover failover reindex keys token seal signer",
     ("import",): "ndjson cloudtrail",
-    ("verify",): "proof consistency checkpoint log evidence fraud",
+    ("ingest",): "kafka release dead-letters",
+    ("ingest", "dead-letters"): "list show retry",
+    ("verify",): "proof consistency checkpoint log evidence fraud intake",
     ("keys",): "show",
     ("token",): "create list revoke",
 }

@@ -23,7 +23,7 @@ def test_no_variable_decides_who_asks(monkeypatch):
     """S17: getpass.getuser believes LOGNAME; that is the control."""
     for name in SAYS_SO:
         monkeypatch.setenv(name, ANOTHER)
-    assert asking._local_principal() == f"local:{ME}"
+    assert asking.local_principal() == f"local:{ME}"
     assert os.environ["LOGNAME"] != ME
 
 
@@ -40,10 +40,10 @@ def test_no_variable_decides_who_asks(monkeypatch):
 )
 def test_whom_sudo_names_stands_beside(monkeypatch, says, beside):
     monkeypatch.setenv("SUDO_USER", says)
-    assert asking._local_principal() == f"local:{ME}{beside}"
+    assert asking.local_principal() == f"local:{ME}{beside}"
 
 
 def test_a_user_without_a_name_is_a_number(monkeypatch):
     """As in a container that runs with a number of its own."""
     monkeypatch.setattr(os, "getuid", lambda: 1_234_567)
-    assert asking._local_principal() == "local:1234567"
+    assert asking.local_principal() == "local:1234567"

@@ -21,6 +21,7 @@ import pytest
 from mirrors import files_below, serving, write_mirror
 from psycopg import sql
 from stored import change_entry, disclosed_groups, erase, read_disclosed, read_entries, tamper, unguarded
+from streams import STREAM, opening, release, taken, taking
 from support import ORIGIN, ROOT, TestDatabase, append, fill, rich_events, sample_events, tlog
 
 from tlog.answering.export import export_static
@@ -28,6 +29,7 @@ from tlog.checking.fsck import fsck
 from tlog.checking.mirror import open_mirror
 from tlog.core.canonical import canonical
 from tlog.core.chain import chain_hash
+from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_entry
 from tlog.core.making.drafts import draft_index_keys
 from tlog.core.merkle import leaf_hash
@@ -53,6 +55,7 @@ from tlog.lifecycle.running import running
 from tlog.location import DataDirectory, Location
 from tlog.signing.anchor import Anchor
 from tlog.storage.database import Database
+from tlog.storage.intake import Taken
 from tlog.storage.reading import ReadStore
 from tlog.storage.sealing import SealStore
 
@@ -210,6 +213,26 @@ async def test_everything_comes_back_into_a_new_database(lost, anchored):
         done = await recovering(location, lost.mirror, new=True)
         assert done == Recovered(0, SIZE, SIZE - 1, SIZE)
         await check(location)
+
+
+async def test_how_far_streams_are_taken_comes_back(opened, location, database, directory):
+    """The log says how far, so nobody takes again what came back."""
+    async with opened() as log:
+        await opening(0, 1).send(log.appender)
+        await taking(log, 0, sample_events(5)).send(log.appender)
+        receipts = await release(1, 0).send(log.appender)
+        await export_static(log.reader, directory / "mirror", await log.wait_sealed(receipts.last_index, 30))
+    with open_mirror(str(directory / "mirror")) as mirror:
+        size = open_checkpoint(mirror.checkpoint(), location.directory.verifier()).size
+    with database.connect_admin() as admin:
+        admin.execute("DROP SCHEMA tlog CASCADE; DROP TABLE public.tlog_migration")
+    done = await recovering(location, directory / "mirror", new=True)
+    assert (done.start, done.size) == (0, size)
+    assert await taken(Database(database.service)) == [Taken(STREAM, 0, 5), Taken(STREAM, 1, 0, released=True)]
+    async with open_log(location, interval=60) as log, running(log):
+        await taking(log, 5, sample_events(5, seed=2)).send(log.appender)
+        report = await fsck(log.database, log.verifier, log.bucket_keys, Anchor(location.directory.anchor).read)
+    assert [each.damage for each in report.problems] == []
 
 
 async def test_what_does_not_come_back_is_counted(lost, anchored):

@@ -318,7 +318,8 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
     await make(location)
     expected = {
         "tlog_appender": {
-            **dict.fromkeys(("disclosure_run", "entry_run", "leaf"), "INSERT SELECT"), "log_state": "SELECT UPDATE",
+            **dict.fromkeys(("disclosure_run", "entry_run", "intake", "leaf"), "INSERT SELECT"), "dead_letter": "INSERT",
+            "log_state": "SELECT UPDATE",
         },
         "tlog_sealer": {"checkpoint": "INSERT SELECT", "entry_run": "SELECT", "leaf": "SELECT", "log_state": "SELECT", "tile": "INSERT SELECT UPDATE"},
         "tlog_indexer": {
@@ -326,10 +327,10 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
             **dict.fromkeys(("explanation", "index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
         },
         "tlog_reader": dict.fromkeys(
-            ("api_key", "checkpoint", "disclosure_run", "entry_run", "explanation", "index_epoch", "index_run", "index_segment", "index_tile", "leaf",
-             "log_state", "tile"), "SELECT"
+            ("api_key", "checkpoint", "dead_letter", "disclosure_run", "entry_run", "explanation", "index_epoch", "index_run", "index_segment",
+             "index_tile", "intake", "leaf", "log_state", "tile"), "SELECT"
         ),
-        "tlog_eraser": {"disclosure_run": "SELECT"},
+        "tlog_eraser": {"dead_letter": "SELECT", "disclosure_run": "SELECT"},
     }  # fmt: skip
     query = """
         SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)

@@ -216,3 +216,7 @@ async def test_s3_the_newest_rows_are_read_as_long_as_they_are_small(opened):
                 assert before <= most
                 assert len(found) == len(indexes) or before + disclosed[found[0].leaf.index] > most
             assert await view.newest_events([10_000], 0) == []
+            assert await view.events_within(indexes, 1) is None
+            assert await view.events_within([10_000], 0) == []
+            whole = await view.events_within(indexes, 1 << 20)
+            assert whole == await view.newest_events(indexes, 1 << 20)

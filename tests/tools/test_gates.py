@@ -55,6 +55,13 @@ def test_a_control_about_times_is_run_where_nothing_disturbs_them(capsys):
     assert [line["id"] for line in run(capsys, gate, size="full")[1]] == ["X1", "X1-control-1", "X1-control-2"]
 
 
+def test_a_gate_that_takes_long_is_run_if_it_is_named(capsys):
+    gate = toy(by_name=True)
+    assert run(capsys, gate) == (0, [])
+    assert gates.main(["fast", "--json", "--jobs", "1", "--only", "X1"], [gate]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     "row, passed",
     [

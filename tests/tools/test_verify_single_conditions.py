@@ -222,7 +222,7 @@ def test_an_entry_of_a_later_type_is_one(name):
 def test_an_entry_ends_at_65535_bytes():
     fill = 65_535 - len(stranger(note=""))
     assert len(stranger(note="x" * fill)) == 65_535
-    assert verify.parse_entry(stranger(note="x" * fill))["type"] == "intake"
+    assert verify.parse_entry(stranger(note="x" * fill))["type"] == "later"
     with malformed("at most 65535 bytes"):
         verify.parse_entry(stranger(note="x" * (fill + 1)))
 

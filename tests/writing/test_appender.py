@@ -19,8 +19,9 @@ from tlog.core.merkle import leaf_hash
 from tlog.errors import EventConflictError, InvalidBatchError, OverloadedError
 from tlog.storage.appending import AppendStore
 from tlog.storage.queries import QUERIES
-from tlog.writing.appender import Appender, _Group
+from tlog.writing.appender import Appender
 from tlog.writing.drafting import LOCAL, draft_events
+from tlog.writing.grouping import Group
 
 pytestmark = pytest.mark.anyio
 
@@ -405,7 +406,7 @@ async def test_who_waits_meanwhile_is_refused_as_well(opened):
         appender = Appender(AppendStore(log.database), log.clock)  # nobody runs it
         waiting = asyncio.create_task(append_over(appender, log))
         await until(lambda: appender.waiting_events == 3)
-        appender._tire(_Group())
+        appender._tire(Group())
         with pytest.raises(OverloadedError, match="appending waits for the database"):
             await waiting
         assert (appender.waiting_events, appender.waits_for) == (0, "database")

@@ -1,4 +1,4 @@
-"""Bulk answers as tasks: evidence, exports, and searches without an index key, each answered in pieces.
+"""Bulk answers as tasks: evidence, exports, large pages, and searches without an index key, each answered in pieces.
 
 A task has all that its answer needs of the log's keys, which is what the asker gets anyway or could compute from it. So
 whoever carries the task out, be it another process (`tlog.answering.worker`), has no other key material.
@@ -46,12 +46,13 @@ class ExportTask(msgspec.Struct, tag=True, frozen=True):
 
 
 class PageTask(msgspec.Struct, tag=True, frozen=True):
-    """A page of an answer is asked for, as a document."""
+    """A page of an answer is asked for, as a document; of a resource's access log, if there is one."""
 
     question: Question
     keys: dict[str, bytes]
     limit: int
     cursor: Cursor | None
+    resource: dict[str, str] | None = None
 
 
 Task = EvidenceTask | ExportTask | PageTask
@@ -96,7 +97,7 @@ class BulkMaker:
                 found = await self._searcher.ask(
                     task.question, keys=task.keys, limit=task.limit, cursor=task.cursor, looked=looked
                 )
-                page = msgspec.json.encode(answer_document(found, task.question))
+                page = msgspec.json.encode(answer_document(found, task.question, task.resource))
                 yield Head(len(page))
                 yield page
             case ExportTask():

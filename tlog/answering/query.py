@@ -104,6 +104,10 @@ def _digest(question: Question) -> bytes:
     return sha256(msgspec.json.encode(question)).digest()[:8]
 
 
+class LargePageError(Exception):
+    """A page takes more reading than whoever makes it was to do."""
+
+
 class Answer(NamedTuple):
     """One page of an answer: what was found, newest first, where it goes on (None: nowhere), and as of when it is.
 
@@ -137,6 +141,7 @@ class Searcher:
         limit: int = DEFAULT_LIMIT,
         cursor: Cursor | None = None,
         looked: Callable[[int], Awaitable[None]] | None = None,
+        most: int | None = None,
     ) -> Answer:
         """Return a page of at most `limit` events that answer `question`.
 
@@ -146,8 +151,10 @@ class Searcher:
             limit: how many events at most; large ones make a page shorter.
             cursor: where the page before this one ended.
             looked: is told at how many more entries was looked, and may take its time.
+            most: how many bytes of disclosures are read, None for any number.
 
         Raises:
+            LargePageError: there is more to read than `most`.
             OverloadedError: the database is away, or the index lags far.
             DamagedLogError: entries are missing.
 
@@ -161,13 +168,15 @@ class Searcher:
                 raise MalformedInputError(message, "/cursor")
             start, end = await window(view, question, size)
             end = end if cursor is None else min(end, cursor.before)
-            search = _Search(question, Matcher(question, keys), limit)
+            search = _Search(question, Matcher(question, keys), limit, most)
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
             async for portion in _portions(indexes, limit + 1):
                 goes_on = await search.look_at(view, portion)
                 if looked is not None:
                     await looked(len(portion))
+                if search.too_large:
+                    raise LargePageError
                 if not goes_on:
                     break
             before = search.next_before
@@ -214,25 +223,38 @@ async def window(view: View, question: Question, size: int) -> tuple[int, int]:
 class _Search:
     """What was found so far, and how many entries were looked at for it."""
 
-    def __init__(self, question: Question, matcher: Matcher, limit: int) -> None:
+    def __init__(self, question: Question, matcher: Matcher, limit: int, most: int | None) -> None:
         self._for_control = question.control is not UNSET
         self._matcher = matcher
         self._limit = limit
+        self._most = most
         self._looked_at = self._size = 0
         self.found: list[FoundEvent] = []
         self.entries: list[StoredEvent | OtherEntry] = []
         self.matched: list[str | None] = []
         self.next_before: int | None = None
+        self.too_large = False
 
     async def look_at(self, view: View, indexes: list[int]) -> bool:
         """Look at entries, given falling; tell whether to go on."""
         while indexes:
-            rows = await view.newest_events(indexes, _READ_AT_ONCE)
+            rows = await self._read(view, indexes)
+            if rows is None:
+                self.too_large = True
+                return False
             left = bisect_left(indexes, -rows[0].leaf.index, key=neg) + 1 if rows else len(indexes)
             if not self._take(indexes[:left], {row.leaf.index: row for row in rows}):
                 return False
             indexes = indexes[left:]
         return True
+
+    async def _read(self, view: View, indexes: list[int]) -> list[FoundEvent] | None:
+        """Return rows of entries, as many as are read in one go; None if that is more than may be read."""
+        if self._most is None:
+            return await view.newest_events(indexes, _READ_AT_ONCE)
+        rows = await view.events_within(indexes, self._most)
+        self._most -= sum(len(each) for row in rows or () for each in row.disclosures().values())
+        return rows
 
     def _take(self, indexes: list[int], rows: Mapping[int, FoundEvent]) -> bool:
         """Take what answers of some entries; tell whether to go on."""
@@ -279,10 +301,13 @@ async def _portions(found: AsyncIterator[Sequence[int]], first: int) -> AsyncIte
         yield waiting
 
 
-def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
-    """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`."""
+def answer_document(answer: Answer, question: Question, resource: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`.
+
+    With a resource the shape is that of its access log.
+    """
     position = answer.position
-    return {
+    document = {
         "events": [
             _document(*each, position) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
         ],
@@ -296,6 +321,7 @@ def answer_document(answer: Answer, question: Question) -> dict[str, Any]:
         },
         "notLookedAt": question.not_looked_at(),
     }
+    return document if resource is None else {**resource, "accessLog": document.pop("events"), **document}
 
 
 def decode_event(index: int, entry: bytes) -> StoredEvent:

@@ -19,6 +19,8 @@ Words:
     `facts`  what of a range is told to who joins the ranges
     `workers`  ranges in several processes, on one snapshot
     `join`  ranges put together: tree, signed roots, index
+    `intake`  what was taken of streams has no gap and no overlap
+    `topic`  what logs took of a topic, against the topic
     `event_ids`  an eventId that was logged twice, found in little memory
     `replay`  every segment derived again
     `stored_index`  what the database stores of the index, against what was logged

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlog.checking.absent import Statement
     from tlog.checking.report import Damage
     from tlog.core.entry import IndexEntry, IndexKeysEntry
+    from tlog.core.intake import Intake
     from tlog.core.making.matching import EventFacts
 
 # Where the facts of an entry are. `match_events` gives them as the bare groups of a regex: to make tuples with names of them,
@@ -94,6 +95,7 @@ class RangeFacts:
     logged_at: bytes = b""
     first_entry: IndexKeysEntry | None = None
     epochs: list[tuple[int, IndexEntry]] = field(default_factory=list)
+    intakes: list[tuple[int, Intake]] = field(default_factory=list)
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     positions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     absent: NDArray[np.void] = field(default_factory=lambda: np.empty(0, ABSENT))

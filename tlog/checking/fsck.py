@@ -8,6 +8,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
     join.py    ranges put together     disclosed.py  … and their disclosures             stored_index.py, opinion.py
     facts.py   what ranges are         event_ids.py  ids logged twice                    absent.py       what is MISSING
     runs.py    … and their frames
+    intake.py  what was taken of streams
     mirrored.py  the same of an exported directory or a remote log
 
 A check can start where an earlier one ended (`CheckEnd`): then it looks only at the entries since, in seconds on a large log,
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlog.checking.absent import Absences
 from tlog.checking.event_ids import EventIds
+from tlog.checking.intake import compare_table
 from tlog.checking.join import Join
 from tlog.checking.mirrored import fsck_mirror
 from tlog.checking.opinion import SecondOpinion
@@ -165,6 +167,8 @@ class _Check:
         if not partial:
             await check_stored_index(self._scan, report, join.epochs)
             await check_explanations(self._scan, report, join.lost)
+        if not join.damaged:
+            compare_table(report, join.intakes.taken(), await self._scan.intakes())
         join.judge_suspects({each.size: each.root for each in checkpoints})
         for each in checkpoints:
             join.checkpoint(each)

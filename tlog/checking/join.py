@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tlog.checking.facts import Before, Pair
+from tlog.checking.intake import Intakes
 from tlog.checking.ranges import BLOCK
 from tlog.checking.report import CheckEnd, Place, counted
 from tlog.core.chain import CHAIN_START
@@ -85,6 +86,7 @@ class Join:
         self._root_of: dict[int, Pair[bytes]] = {}  # by tree size
         self._chains: dict[int, bytes] = {}
         self.epochs: dict[int, bytes] = {}
+        self.intakes = Intakes(() if since is None else since.taken)
         self.size = 0
         self.stored_leaves = self.stored_entry_runs = self.stored_disclosure_runs = self.stored_tiles = 0
         self.missing: list[int] = []
@@ -134,6 +136,7 @@ class Join:
         self.size = facts.end
         self._event_ids.add(facts.event_ids, facts.event_indexes)
         self._absent(facts)
+        self._taken(facts)
         if facts.start == 0 and facts.end:
             self._first_entry(facts)
         if not self._partial:
@@ -151,6 +154,16 @@ class Join:
             self.lost.append(said._replace(last_event=last_event, last_present=last_present))
         self._last_event = max((self._last_event, *facts.event_indexes[-1:].tolist()))
         self._last_present = max(self._last_present, facts.last_present)
+
+    def _taken(self, facts: RangeFacts) -> None:
+        """Check that what is taken of streams has no gap and no overlap."""
+        for index, intake in facts.intakes:
+            self._report.checked["intakes"] += 1
+            for what in self.intakes.take(intake):
+                if self._damaged:
+                    self._report.leave("intakes after damaged entries")
+                else:
+                    self._report.add("intake wrong", Place("entry", index), what)
 
     def _note_gaps(self, facts: RangeFacts) -> None:
         """Report missing rows, a gap that goes on as one."""
@@ -299,6 +312,11 @@ class Join:
             self._report.add("duplicate id", Place("entry", index), "an earlier entry has the same eventId")
 
     @property
+    def damaged(self) -> bool:
+        """Whether entries are missing or not what was logged."""
+        return self._damaged
+
+    @property
     def has_suspects(self) -> bool:
         """Whether there are entries that only a signed root can judge."""
         return bool(self._suspects)
@@ -409,4 +427,5 @@ class Join:
             chain_hash=self._chain,
             logged_at=self._logged_at.decode(),
             edge=[b"".join(pair.computed for pair in hashes) for hashes in self._open_tiles],
+            taken=self.intakes.taken(),
         )

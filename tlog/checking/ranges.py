@@ -17,7 +17,7 @@ from tlog.checking.disclosed import DisclosureCheck
 from tlog.checking.facts import ACTION, EVENT_ID, KEYS, LOGGED_AT, Pair, RangeFacts, Watched
 from tlog.checking.report import Place
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
-from tlog.core.entry import EventEntry, IndexEntry, OtherEntry, OutcomeEntry, is_unknown, parse_entry
+from tlog.core.entry import EventEntry, IndexEntry, IntakeEntry, OtherEntry, OutcomeEntry, is_unknown, parse_entry
 from tlog.core.making.matching import BETWEEN, EventFacts, match_events
 from tlog.core.making.posting import KEYS_END, NO_KEYS, READ_AT_ONCE, decode_keys
 from tlog.core.merkle import HASH_SIZE, Frontier, fold_perfect, leaf_hashes
@@ -247,6 +247,8 @@ class RangeCheck:
             facts.unknown_entries += is_unknown(entry)
             if isinstance(entry, OutcomeEntry) and isinstance(entry.report, Lost):
                 facts.lost.append(Statement(index, entry.loggedAt, entry.report, -1, -1))
+            if isinstance(entry, IntakeEntry):
+                facts.intakes.append((index, entry.intake))
         elif isinstance(entry, IndexEntry):
             facts.epochs.append((index, entry))
         elif index == 0:

@@ -11,6 +11,7 @@ import msgspec
 from tlog.core.proof import Subtree
 from tlog.core.tile import TILE_WIDTH, Tile, nodes_from_tiles
 from tlog.errors import MalformedInputError
+from tlog.storage.intake import Taken  # noqa: TC001 - msgspec reads it
 
 Damage = Literal[
     "anchor wrong",
@@ -24,6 +25,7 @@ Damage = Literal[
     "index drift",
     "index keys wrong",
     "index wrong",
+    "intake wrong",
     "MISSING",
     "order",
     "page damaged",
@@ -50,6 +52,7 @@ Kind = Literal[
     "segment",
     "table disclosure_run",
     "table entry_run",
+    "table intake",
     "table leaf",
     "table tile",
     "tile",
@@ -117,7 +120,7 @@ class Explained(NamedTuple):
 class CheckEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a check ended that found nothing wrong: what the next one continues.
 
-    `edge` has for each level of tiles the hashes of the right-most one, 32 bytes each.
+    `edge` has for each level of tiles the hashes of the right-most one, 32 bytes each; `taken` says how far the log took streams.
     """
 
     origin: str
@@ -126,6 +129,7 @@ class CheckEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     chain_hash: bytes
     logged_at: str
     edge: list[bytes]
+    taken: list[Taken]
 
     def subtrees(self) -> list[bytes]:
         """Return the perfect subtrees of the tree, largest first."""

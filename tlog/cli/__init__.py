@@ -9,6 +9,7 @@
     `progress`  how far an import is: a bar, lines, or lines of JSON
     `running`   demo, init, serve, seal, signer: commands that make a log and keep it going
     `events`    append, import: commands that bring events in
+    `ingest`    ingest: commands that take events from Kafka; verify intake
     `asking`    query, prove, export: commands that answer
     `answers`   an answer as a table, or as tab-separated values after a pipe
     `evidence`  where evidence goes: a file, or a directory of parts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from tlog.cli import asking, checking, events, keeping, keys, running
+from tlog.cli import asking, checking, events, ingest, keeping, keys, running
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 from tlog.location import version
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Start, bring in, ask and prove, keep, keys, run apart.
 _ORDER: Final = (
     *("demo", "init", "serve"),
-    *("append", "import"),
+    *("append", "import", "ingest"),
     *("query", "prove", "export", "verify"),
     *("fsck", "backup", "restore", "recover", "failover", "reindex"),
     *("keys", "token"),
@@ -64,11 +64,16 @@ def _add(to: typer.Typer, command: Callable[..., None], name: str | None = None)
     to.command(name, short_help=re.split(r"(?<=\.) ", text)[0])(command)
 
 
-def _add_group(name: str, sentences: str, commands: dict[str, Callable[..., None]]) -> None:
+def _add_group(
+    name: str, sentences: str, commands: dict[str, Callable[..., None]], to: typer.Typer | None = None
+) -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, cls=_Group)
     for each, command in commands.items():
         _add(group, command, each)
-    app.add_typer(group, name=name, help=sentences, short_help=re.split(r"(?<=\.) ", sentences)[0])
+    (app if to is None else to).add_typer(
+        group, name=name, help=sentences, short_help=re.split(r"(?<=\.) ", sentences)[0]
+    )
+    return group
 
 
 for command in (
@@ -94,6 +99,17 @@ _add_group(
     "Import events from files: a second import of the same adds nothing.",
     {"ndjson": events.import_ndjson, "cloudtrail": events.import_cloudtrail},
 )
+_ingest = _add_group(
+    "ingest",
+    "Take events from streams, each of them once.",
+    {"kafka": ingest.kafka, "release": ingest.release},
+)
+_add_group(
+    "dead-letters",
+    "Look into messages that are no events.",
+    {"list": ingest.list_dead_letters, "show": ingest.show_dead_letter, "retry": ingest.retry_dead_letters},
+    _ingest,
+)
 _add_group(
     "verify",
     "Verify proofs offline. Exit code 0: verified, 1: failed, 2: malformed input, 3: not everything could be checked.",
@@ -104,6 +120,7 @@ _add_group(
         "log": checking.verify_log,
         "evidence": checking.verify_evidence,
         "fraud": checking.verify_fraud,
+        "intake": ingest.verify_intake,
     },
 )
 _add_group("keys", "Show the log's public key.", {"show": keys.show_key})

@@ -325,7 +325,7 @@ def _say_written(path: Path, size: int, more: dict[str, int], *, json_output: bo
         print(f"wrote {size:,} bytes to {path}{bundles}")
 
 
-def _local_principal() -> str:
+def local_principal() -> str:
     """Return who asks, for the journal: the user of this process, as the kernel has it, and beside that whom sudo names.
 
     Variables such as LOGNAME are whatever the person who asks says. SUDO_USER is that too, unless it was sudo that said so:
@@ -364,7 +364,7 @@ async def _query_locally(
         how = {"ask": "events", "limit": str(limit)}
         answers: list[dict[str, Any]] = []
         for question in _questions(asked, name, log.bucket_keys.bits):
-            await journal(log, _local_principal(), "command-line", "read", how, question=question)
+            await journal(log, local_principal(), "command-line", "read", how, question=question)
             answer = await log.searcher.ask(question, limit=limit)
             answers.append(msgspec.json.decode(msgspec.json.encode(answer_document(answer, question))))
         return answers[0] if name is None else _merged(answers, limit)
@@ -378,7 +378,7 @@ async def _export_locally(location: Location, form: str, question: Question, wri
 
     async with open_log(location) as log, running(log):
         asked = {"ask": "export", "format": form}
-        await journal(log, _local_principal(), "command-line", "export", asked, question=question)
+        await journal(log, local_principal(), "command-line", "export", asked, question=question)
         return sum([write(part) async for part in export_events(log.searcher, question, form)])
 
 
@@ -394,7 +394,7 @@ async def _make_evidence(
 
     async with open_log(location) as log, running(log):
         asked = {"ask": "export", "disclose": str(disclose).lower(), "format": "evidence", "mode": mode}
-        await journal(log, _local_principal(), "command-line", "export", asked, question=question, evidence=True)
+        await journal(log, local_principal(), "command-line", "export", asked, question=question, evidence=True)
         await log.wait_indexed((await log.reader.state()).size, SEAL_SECONDS)
         stores = log.reader, log.verifier, log.bucket_keys
         try:
@@ -432,7 +432,7 @@ async def _prove_locally(location: Location, event_id: str, *, disclose: bool) -
         raise MalformedInputError(message) from None
     async with open_log(location) as log, running(log):
         asked = {"ask": "proof", "disclose": disclose, "eventId": event_id}
-        await journal(log, _local_principal(), "command-line", "read", asked)
+        await journal(log, local_principal(), "command-line", "read", asked)
         found = await log.reader.find([event_id])
         if not found:
             message = f"no event {event_id} is in the log"

@@ -11,7 +11,7 @@ import typer
 
 from tlog.cli.output import exit_on_error, refuse, say
 from tlog.core.note import parse_vkey
-from tlog.errors import MalformedInputError
+from tlog.errors import MalformedInputError, OperatorError
 from tlog.location import DataDirectory, Location
 
 if TYPE_CHECKING:
@@ -123,6 +123,20 @@ def locate(
 ) -> Location:
     """Return where the log is that the options name."""
     return Location(DataDirectory(data, postgres_user), database, admin, signer)
+
+
+def need_kafka() -> None:
+    """Check that the library for Kafka is there.
+
+    Raises:
+        OperatorError: it is not.
+
+    """
+    from importlib.util import find_spec
+
+    if find_spec("confluent_kafka") is None:
+        message = "taking from Kafka needs a library that is not installed; run pip install 'tlog-audit[kafka]'"
+        raise OperatorError(message)
 
 
 def read_question(resource: str | None, members: Mapping[str, str | None]) -> Question:

@@ -25,8 +25,9 @@ from tlog.cli.options import (
     PostgresUser,
     SignerSocket,
     locate,
+    need_kafka,
 )
-from tlog.cli.output import refuse, run, run_service, say
+from tlog.cli.output import exit_on_error, refuse, run, run_service, say
 from tlog.errors import KeyMismatchError
 from tlog.location import DEFAULT_INTERVAL, Sealing, utc_now, version
 from tlog.server.guard.public import Public
@@ -42,10 +43,21 @@ def demo(
     events: Annotated[int, typer.Option(min=100, help="How many events of the hospital's day to append.")] = 10_000,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's directory for a look around.")] = False,
+    kafka: Annotated[
+        bool,
+        typer.Option(
+            "--kafka", help="Through a topic of a real broker instead; needs Java, Maven and tlog-audit[kafka]."
+        ),
+    ] = False,
 ) -> None:
     """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
     from tlog.demo.story import run_demo
 
+    if kafka:
+        exit_on_error(need_kafka)
+        from tlog.demo.stream import run_stream_demo
+
+        raise typer.Exit(run_stream_demo(events, keep=keep))
     raise typer.Exit(run_demo(events, keep=keep))
 
 
@@ -103,7 +115,7 @@ def serve(  # noqa: PLR0917 - the options of a command line
     ] = False,
 ) -> None:
     """Serve the log over HTTP."""
-    _begin("serve", log_level)
+    begin("serve", log_level)
     location = locate(data, database, signer, admin=admin_database, postgres_user=postgres_user)
     if create and origin is None:
         refuse("--create needs --origin, the name of the new log for ever, such as audit.example.com/ehr")
@@ -158,7 +170,7 @@ def seal(
     """Seal and index a log until stopped; 'tlog serve' starts one of these by itself."""
     from tlog.lifecycle.running import run_sealing
 
-    _begin("seal", log_level)
+    begin("seal", log_level)
     run_service(run_sealing(locate(data, database, signer), interval, supervised=supervised))
 
 
@@ -185,7 +197,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Sign a log's checkpoints for 'tlog serve --signer', as a user of its own: only what extends what it signed before."""
-    _begin("signer", log_level)
+    begin("signer", log_level)
 
     async def work() -> None:
         import asyncio
@@ -228,7 +240,7 @@ def signer(  # noqa: PLR0917 - the options of a command line
     run_service(work())
 
 
-def _begin(process: str, level: Level) -> None:
+def begin(process: str, level: Level) -> None:
     """Write lines from now on, as the processes that this one starts will from the same level on."""
     from tlog.cli.lines import begin
 

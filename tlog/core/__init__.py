@@ -19,6 +19,7 @@ C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, fo
     `logged_at`  the log's own time, as entries have it
     `entry`  what the tree holds of an event
     `outcome`  what the log says that it did
+    `intake`  what the log says that it took of a stream
     `eventfile`  an entry, with what was disclosed of it
     `question`  what an auditor asks
     `segment`  the verifiable index, and proofs of what it holds
@@ -29,7 +30,6 @@ C2SP and RFC 6962, else ours (docs/reference/formats.md). Each parser parses, fo
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
 A proof is planned, its hashes are fetched by somebody else, and then it is computed:
-
     >>> from tlog.core import merkle, proof
     >>> leaves, tree = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")], merkle.Frontier()
     >>> tree.extend(leaves)  # and of the first two leaves the hash is all that a proof takes:

@@ -17,6 +17,7 @@ from tlog.core.bundle import MAX_ENTRY_SIZE
 from tlog.core.canonical import canonical, parse_strict
 from tlog.core.commitment import COMMITMENT_SIZE, MAX_RELATED, group_names, group_order
 from tlog.core.event import PATTERNS, Action, Outcome, ResourceType, Source, Timestamp, Uuid, to_utc
+from tlog.core.intake import Intake, parse_intake
 from tlog.core.logged_at import (
     LoggedAt,
     format_logged_at,
@@ -40,6 +41,7 @@ __all__ = [
     "EventEntry",
     "IndexEntry",
     "IndexKeysEntry",
+    "IntakeEntry",
     "OtherEntry",
     "OutcomeEntry",
     "format_logged_at",
@@ -54,6 +56,7 @@ MAX_KEYS: Final = 40
 _PERSONAL: Final = ("actor", "resource")
 _KNOWN: Final = {("event", 1), ("index-keys", 1), ("index", 1)}
 _OUTCOME: Final = ("outcome", 1)
+_INTAKE: Final = ("intake", 1)
 _OUTCOME_MEMBERS: Final = {"keys", "kind", "loggedAt", "report", "type", "v"}
 _KIND: Final = re.compile("[a-z-]{1,32}")
 
@@ -213,9 +216,17 @@ class OutcomeEntry(OtherEntry, frozen=True, gc=False, kw_only=True):
     report: Report | None = None
 
 
+class IntakeEntry(OtherEntry, frozen=True, gc=False, kw_only=True):
+    """The control entry in which the log says what of a stream it took (`tlog.core.intake`)."""
+
+    intake: Intake
+
+
 def is_unknown(entry: Entry) -> bool:
     """Tell whether an entry is of a type, version or kind that this program does not know."""
-    return isinstance(entry, OtherEntry) and not (isinstance(entry, OutcomeEntry) and entry.report is not None)
+    if isinstance(entry, OutcomeEntry):
+        return entry.report is None
+    return isinstance(entry, OtherEntry) and not isinstance(entry, IntakeEntry)
 
 
 Entry = EventEntry | IndexKeysEntry | IndexEntry | OtherEntry
@@ -337,6 +348,8 @@ def _parse_other(data: bytes) -> OtherEntry:
             raise MalformedInputError(message)
     if "commitments" in value:
         entry.groups()
+    if (entry.type, entry.v) == _INTAKE:
+        return IntakeEntry(keys=entry.keys, loggedAt=entry.loggedAt, intake=parse_intake(value), type=entry.type, v=1)
     return _outcome(value, entry) if (entry.type, entry.v) == _OUTCOME else entry
 
 

@@ -3,6 +3,8 @@
     `story`     what `tlog demo` shows, chapter by chapter, and the attacks
     `hostile`   how the attacks edit within a run
     `hospital`  the events: a made-up day in a made-up hospital, the same one for the same seed
+    `stream`    what `tlog demo --kafka` shows
+    `broker`    a real broker of Apache Kafka, for the demo, tests and measurements
     `verifier`  where the offline verifier is, which the demo and `tlog verify log` run as a stranger would
 
 A *story* is a sequence of chapters on real parts: a real server, a real PostgreSQL, HTTP, and the verifier in a process of

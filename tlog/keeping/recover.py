@@ -14,6 +14,9 @@ the mirror needs no trust:
 A crash leaves a shorter gap; the next recovery begins there. Nothing is signed here. Memory is bounded except for 32 bytes
 for every 256 missing entries. Left out: recovering a part. Nothing could ever be signed on top of an incomplete log.
 
+How far streams are taken (`tlog.intake`) is a copy of what the log says, and is written from the entries that come back. So
+whoever takes from a stream goes on after them.
+
 A mirror has no disclosures: the log says so in an outcome `lost`, in the transaction of the last missing row. So whatever lacks
 the outcome lacks a row, and is refused as before. Nor has a mirror API keys, older checkpoints or pending entries; these do not
 come back.
@@ -22,15 +25,17 @@ come back.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import UNSET
 
+from tlog.checking.intake import Intakes
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.checkpoint import open_checkpoint
-from tlog.core.entry import EventEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
+from tlog.core.entry import EventEntry, IntakeEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
 from tlog.core.making.outcome import draft_outcome
 from tlog.core.making.run import make_runs
@@ -389,12 +394,17 @@ async def _write_batch(append: Append, state: State, batch: Sequence[tuple[bytes
     """Write rows that continue `state`; return the state after them."""
     entries, hashes = [entry for entry, _ in batch], [leaf for _, leaf in batch]
     parsed = [parse_entry(entry) for entry in entries]
+    intakes = Intakes()
+    for each in parsed:
+        if isinstance(each, IntakeEntry):
+            deque(intakes.take(each.intake), maxlen=0)  # what was signed is brought back, and `tlog fsck` judges it
     event_ids = [each.eventId if isinstance(each, EventEntry) else None for each in parsed]
     logged_at = [to_microseconds(parse_logged_at(each.loggedAt)) for each in parsed]
     chains = chain_hashes(state.chain_hash, hashes)
     end = State(state.size + len(batch), chains[-1], logged_at[-1])
     runs = pack_runs(make_runs(state.size, entries, logged_at, list(map(_nothing_of, parsed))))
     await append.insert([pack_leaves(state.size, event_ids, hashes, chains)], runs, end)
+    await append.rewrite_intakes(intakes.taken())
     return end
 
 

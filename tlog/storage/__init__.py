@@ -15,6 +15,7 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `runs`  runs read and opened, in the partitions that indexes name
     `binary_copy`  PostgreSQL's binary COPY, both ways
     `appending`  `AppendStore`: rows appended under the lock that orders the log
+    `intake`  how far streams are taken, and what of them is no event
     `leading`  the connection of work that one process at a time does
     `sealing`  `SealStore`: rows read back, tiles and checkpoints written
     `index`  `IndexStore`: segments and epochs written and read

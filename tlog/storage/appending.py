@@ -13,6 +13,7 @@ from tlog.core.chain import CHAIN_START
 from tlog.core.run import PARTITION_ENTRIES
 from tlog.storage.binary_copy import copy_in
 from tlog.storage.connection import Connection, is_ended, translated
+from tlog.storage.intake import advance, write_intakes
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, PackedRuns, Primary, State
 from tlog.storage.runs import last_disclosed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from tlog.storage.database import Database
+    from tlog.storage.intake import Advance, Taken
 
 _PARTITIONS_AHEAD: Final = 1 << 20  # entries
 _COMMITMENTS: Final = b'"commitments":{'
@@ -75,6 +77,26 @@ class Append:
         assert row is not None  # noqa: S101 - an aggregate returns a row; for the type checker
         controls = await read_controls(self._connection, first, end)
         return first, row[0] + sum(_COMMITMENTS in entry for _, entry in controls)
+
+    async def advance(self, steps: Sequence[Advance]) -> None:
+        """Move on what is taken of streams, of each partition by one step.
+
+        Raises:
+            FencedError: another process has taken from one of them.
+
+        """
+        if steps:
+            await advance(self._connection, steps)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what the body does if the body raises."""
+        async with self._connection.transaction():
+            yield
+
+    async def rewrite_intakes(self, taken: Collection[Taken]) -> None:
+        """Say how far streams are taken, as entries say that a recovery brings back."""
+        await write_intakes(self._connection, taken)
 
     async def insert(self, leaves: Sequence[bytes], runs: PackedRuns, end: State) -> None:
         """Write rows that continue the state, and the state after them.

@@ -642,3 +642,70 @@ DELETE FROM tlog.index_tile WHERE segment_id = ANY (%(segment_ids)s);
 -- name: delete_segments
 -- Deletes the rows of some segments, for the indexer, after their runs and tiles.
 DELETE FROM tlog.index_segment WHERE segment_id = ANY (%(segment_ids)s);
+
+-- name: open_intakes
+-- Begins to take partitions of streams, for the appender; changes fewer rows if one was begun before.
+INSERT INTO tlog.intake (stream, partition, next_offset, released)
+SELECT begun.stream, begun.partition, begun.to_offset, begun.released
+FROM unnest(%(streams)s::text[], %(partitions)s::int[], %(ends)s::bigint[], %(releases)s::boolean[])
+    AS begun (stream, partition, to_offset, released)
+ON CONFLICT DO NOTHING;
+
+-- name: advance_intakes
+-- Moves on what is taken of partitions of streams, for the appender; changes fewer rows if one is not where its step begins.
+UPDATE tlog.intake SET next_offset = moved.to_offset, released = moved.released
+FROM unnest(%(streams)s::text[], %(partitions)s::int[], %(starts)s::bigint[], %(ends)s::bigint[], %(releases)s::boolean[])
+    AS moved (stream, partition, from_offset, to_offset, released)
+WHERE
+    intake.stream = moved.stream AND intake.partition = moved.partition AND intake.next_offset = moved.from_offset
+    AND NOT intake.released;
+
+-- name: read_intakes
+-- Returns how far streams are taken, by stream and partition, for whoever takes from them and for the full check.
+SELECT stream, partition, next_offset, released FROM tlog.intake ORDER BY stream COLLATE "C", partition;
+
+-- name: write_intakes
+-- Says how far streams are taken, as the log says, for a recovery.
+INSERT INTO tlog.intake (stream, partition, next_offset, released)
+SELECT stream, partition, next_offset, released
+FROM unnest(%(streams)s::text[], %(partitions)s::int[], %(offsets)s::bigint[], %(releases)s::boolean[])
+    AS taken (stream, partition, next_offset, released)
+ON CONFLICT (stream, partition) DO UPDATE SET next_offset = excluded.next_offset, released = excluded.released;
+
+-- name: add_dead_letters
+-- Adds messages that are no events, for the appender.
+INSERT INTO tlog.dead_letter (stream, partition, message_offset, refused_at, reason, pointer, digest, salt, raw, forwarded)
+SELECT stream, partition, message_offset, refused_at, reason, pointer, digest, salt, raw, forwarded
+FROM unnest(
+    %(streams)s::text[], %(partitions)s::int[], %(offsets)s::bigint[], %(refused_ats)s::bigint[], %(reasons)s::text[], %(pointers)s::text[],
+    %(digests)s::bytea[], %(salts)s::bytea[], %(raws)s::bytea[], %(forwardeds)s::boolean[]
+) AS refused (stream, partition, message_offset, refused_at, reason, pointer, digest, salt, raw, forwarded);
+
+-- name: one_moment
+-- Lets all statements of a transaction see one moment, for a taker.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+
+-- name: find_unforwarded
+-- Returns messages that are no events and were not forwarded yet, oldest first, for a taker.
+SELECT partition, message_offset, reason, pointer, digest FROM tlog.dead_letter
+WHERE stream = %(stream)s AND NOT forwarded
+ORDER BY refused_at, partition, message_offset
+LIMIT %(most)s;
+
+-- name: note_forwarded
+-- Notes that messages that are no events were forwarded, for a taker.
+UPDATE tlog.dead_letter SET forwarded = true
+FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[]) AS sent (partition, message_offset)
+WHERE
+    dead_letter.stream = %(stream)s AND dead_letter.partition = sent.partition
+    AND dead_letter.message_offset = sent.message_offset;
+
+-- name: list_dead_letters
+-- Returns messages that are no events, by stream and place, for whoever looks into them; the message only if it is asked for.
+SELECT
+    stream, partition, message_offset, refused_at, reason, pointer, digest, salt,
+    CASE WHEN %(raw)s THEN raw END, forwarded
+FROM tlog.dead_letter
+WHERE (%(stream)s::text IS NULL OR stream = %(stream)s) AND (%(partition)s::int IS NULL OR partition = %(partition)s)
+    AND (%(offset)s::bigint IS NULL OR message_offset = %(offset)s)
+ORDER BY stream COLLATE "C", partition, message_offset;

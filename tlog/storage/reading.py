@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 
     from tlog.core.run import Disclosed
     from tlog.storage.database import Database
+    from tlog.storage.runs import Asked
 
 
 _CLOSE_SECONDS: Final = 1.0
@@ -364,12 +365,8 @@ class View:
             DamagedLogError: a run does not open, or is missing.
 
         """
-        # One round trip.
-        leaves = await self._leaves(indexes)
-        entries = await ask(self._connection, ENTRY_RUNS, indexes)
-        disclosed = await ask(self._connection, DISCLOSURE_RUNS, indexes)
-        found = sorted(Leaf(*row) for row in await leaves.fetchall())
-        return found_events(found, await entries.found(), await disclosed.found())
+        leaves, entries, groups = await self._ask(indexes)
+        return found_events(await _fetch(leaves), await entries.found(), await groups.found())
 
     async def newest_events(self, indexes: Collection[int], most: int) -> list[FoundEvent]:
         """Return the rows of `indexes` as `events` does, the newest of them: at least one, and more while that is little.
@@ -379,22 +376,23 @@ class View:
             most: of how many bytes of disclosures those of another row are read as well.
 
         """
+        leaves, entries, groups = await self._ask(indexes)
+        disclosed, _ = await _newest(groups, most)
+        last = min(disclosed, default=0)
+        found = [leaf for leaf in await _fetch(leaves) if leaf.index >= last]
+        return found_events(found, await entries.found(), disclosed)
+
+    async def events_within(self, indexes: Collection[int], most: int) -> list[FoundEvent] | None:
+        """Return the rows of `indexes` as `events` does; None, without opening the rest, if they disclose more than `most`."""
+        leaves, entries, groups = await self._ask(indexes)
+        disclosed, size = await _newest(groups, most)
+        return None if size > most else found_events(await _fetch(leaves), await entries.found(), disclosed)
+
+    async def _ask(self, indexes: Collection[int]) -> tuple[AsyncCursor[TupleRow], Asked[bytes], Asked[Disclosed]]:
+        """Ask for the rows of `indexes`, their entries, and what is disclosed of them, in one round trip."""
         leaves = await self._leaves(indexes)
         entries = await ask(self._connection, ENTRY_RUNS, indexes)
-        groups = await ask(self._connection, DISCLOSURE_RUNS, indexes)
-        disclosed: dict[int, Disclosed] = {}
-        size = 0
-        async with aclosing(groups.runs()) as runs:
-            async for run in runs:
-                for index in sorted(run, reverse=True):
-                    if size <= most:
-                        disclosed[index] = run[index]
-                        size += _size(run[index])
-                if size > most:
-                    break
-        found = sorted(Leaf(*row) for row in await leaves.fetchall())
-        last = min(disclosed, default=0)
-        return found_events([leaf for leaf in found if leaf.index >= last], await entries.found(), disclosed)
+        return leaves, entries, await ask(self._connection, DISCLOSURE_RUNS, indexes)
 
     async def _leaves(self, indexes: Collection[int]) -> AsyncCursor[TupleRow]:
         # Bitmap scans read the pages in order and several at a time; the planner expects too little of that.
@@ -431,6 +429,25 @@ class View:
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
         return await read_tiles(self._connection, tiles)
+
+
+async def _fetch(leaves: AsyncCursor[TupleRow]) -> list[Leaf]:
+    return sorted(Leaf(*row) for row in await leaves.fetchall())
+
+
+async def _newest(groups: Asked[Disclosed], most: int) -> tuple[dict[int, Disclosed], int]:
+    """Return what is disclosed of the newest of what was asked for, until that is more than `most` bytes, and how many it is."""
+    disclosed: dict[int, Disclosed] = {}
+    size = 0
+    async with aclosing(groups.runs()) as runs:
+        async for run in runs:
+            for index in sorted(run, reverse=True):
+                if size <= most:
+                    disclosed[index] = run[index]
+                    size += _size(run[index])
+            if size > most:
+                break
+    return disclosed, size
 
 
 def _size(disclosed: Disclosed) -> int:

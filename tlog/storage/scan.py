@@ -18,6 +18,7 @@ from tlog.core.segment import Segment
 from tlog.storage.connection import Connection, translated
 from tlog.storage.database import Database, snapshot
 from tlog.storage.explanations import Explanation, read_explanations
+from tlog.storage.intake import Taken, read_intakes
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import Epoch, SealedCheckpoint, State
 from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, partitions, portions, read_entries, statement
@@ -134,6 +135,11 @@ class Scan:
         """Return what is kept of what outcomes explain."""
         with translated():
             return await read_explanations(self._connection)
+
+    async def intakes(self) -> list[Taken]:
+        """Return how far the table says that streams are taken."""
+        with translated():
+            return await read_intakes(self._connection)
 
     async def segments(self) -> AsyncIterator[tuple[int, Segment]]:
         """Yield all finished segments with their IDs."""

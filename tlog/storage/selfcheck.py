@@ -29,7 +29,7 @@ _SETTINGS: Final = {
 _DURABLE_COMMITS: Final = ("on", "remote_apply")
 _PLAIN: Final = (
     "log_state", "leaf", "tile", "checkpoint", "api_key", "index_segment", "index_run", "index_tile", "index_epoch",
-    "explanation",
+    "explanation", "intake", "dead_letter",
 )  # fmt: skip
 _PARTITIONED: Final = ("entry_run", "disclosure_run")
 _TABLES: Final = dict.fromkeys(_PLAIN, "r") | dict.fromkeys(_PARTITIONED, "p")

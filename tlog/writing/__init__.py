@@ -8,6 +8,8 @@ process at a time leads the sealing and one the indexing, and another takes over
     `watermark`  notices a database that went back, before anything is appended to it
     `failover`  another server in the place of the one before: who may say that the log goes on there
     `appender`  drafts to entries: one transaction for all requests that wait
+    `grouping`  the requests of one transaction, and the rows that they become
+    `advancing`  what is taken of streams, moved on by an append
     `duplicates`  events that were sent again: which are new, which say the same
     `receipts`  the unsigned answers to appends
     `packing`  rows to runs, as the database takes them

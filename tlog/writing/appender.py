@@ -11,7 +11,8 @@ if another process appended after all, the group is hashed, packed and written a
 
 An eventId makes a retry safe. The common case, none of them known, is tried at once; only when the unique index objects
 is the group taken apart: a known event gets its first receipt if the content is the same, and a conflict if not. After a group
-with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index.
+with a known eventId the next one is taken apart at once, because PostgreSQL writes a line for each objection of its index. A
+group is taken apart too where somebody else took from a stream that one of its requests takes from (`tlog.writing.advancing`).
 
 A COMMIT may wait for a standby without end. After ten seconds whoever waits is refused, and so is everybody who comes, until
 that COMMIT is done.
@@ -24,17 +25,20 @@ import time
 from collections import deque
 from contextlib import suppress
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
 from tlog.core.chain import CHAIN_START
 from tlog.core.entry import to_microseconds
 from tlog.core.making.outcome import draft_outcome
-from tlog.errors import EventConflictError, OverloadedError, RollbackError, TlogError
+from tlog.errors import OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
+from tlog.storage.intake import FencedError
 from tlog.storage.rows import NO_RUNS
+from tlog.writing.advancing import advance_alone, contract
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
+from tlog.writing.grouping import TOGETHER, Batch, Group, Request
 from tlog.writing.packing import pack, pack_group
 from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
@@ -46,114 +50,18 @@ if TYPE_CHECKING:
     from tlog.core.making.drafts import DraftEntry
     from tlog.errors import Cause
     from tlog.storage.appending import Append, AppendStore
+    from tlog.storage.intake import Advance
     from tlog.storage.rows import FoundEvent, PackedRuns, State
     from tlog.writing.failover import Succession
 
-MAX_GROUP_EVENTS: Final = 5_000
-MAX_GROUP_SIZE: Final = 16 << 20
 MAX_WAITING_EVENTS: Final = 50_000
 # Seconds after which the requests of a transaction that is not done are refused. The transaction goes on: a COMMIT that waits for
 # a standby must not be cancelled, or PostgreSQL would make it visible where no standby has it.
 PATIENCE: Final = 10.0
 # Large groups make a row cheaper: PostgreSQL's COPY has costs that are the same for 1,000 rows and for 5,000.
 _AHEAD_EVENTS: Final = 3_000
-_TOGETHER: Final = 100
 _WATCH_SECONDS: Final = 1.0
 _log: Final = structlog.get_logger()
-
-
-class _Request(NamedTuple):
-    drafts: Sequence[DraftEntry]
-    done: asyncio.Future[Receipts]
-    sender: Sender
-    size: int
-
-
-class _Place(NamedTuple):
-    """Where the rows of a request are: from number `first` on among `rows`, which holds rows of other requests too."""
-
-    rows: ChainedRows
-    first: int
-
-
-class _Group:
-    """The requests of one transaction in order, and the rows of as many of them as are chained already.
-
-    Small requests are chained together: one event by itself costs several times what it costs among hundreds.
-    """
-
-    def __init__(self) -> None:
-        self.requests: list[_Request] = []
-        self.events = 0
-        self.size = 0
-        self.repeats = False
-        self.committing = False
-        self._start: State | None = None
-        self._rows: list[ChainedRows] = []
-        self._places: list[_Place] = []
-        self._event_ids: set[str] = set()
-
-    @property
-    def end(self) -> State | None:
-        """The state after its last row, None while it is not chained whole."""
-        return self._rows[-1].end if self._rows and len(self._places) == len(self.requests) else None
-
-    @property
-    def event_ids(self) -> list[str]:
-        """The eventIds of all requests."""
-        return list(self._event_ids)
-
-    def has_room(self, events: int, size: int) -> bool:
-        """Tell whether a request with so many events, of so many bytes, fits in too."""
-        return self.events + events <= MAX_GROUP_EVENTS and self.size + size <= MAX_GROUP_SIZE
-
-    def add(self, request: _Request) -> None:
-        """Add a request at the end."""
-        self.requests.append(request)
-        self.events += len(request.drafts)
-        self.size += request.size
-        known = len(self._event_ids)
-        event_ids = [draft.event_id for draft in request.drafts if draft.event_id is not None]
-        self._event_ids.update(event_ids)
-        self.repeats = self.repeats or len(self._event_ids) != known + len(event_ids)
-
-    def drop_cancelled(self) -> None:
-        """Leave out the requests whose client went away."""
-        if any(request.done.cancelled() for request in self.requests):
-            self.requests = [request for request in self.requests if not request.done.cancelled()]
-            self.events = sum(len(request.drafts) for request in self.requests)
-            self._start, self._rows, self._places = None, [], []
-
-    def chain_some(self, start: State, now: int, least: int = 1) -> bool:
-        """Chain more requests, the first of the group to `start`; tell whether there were `least` events to chain."""
-        if self._start != start:
-            self._start, self._rows, self._places = start, [], []
-        continued = self._rows[-1].end if self._rows else start
-        if self.events - (continued.size - start.size) < least:
-            return False
-        drafts: list[DraftEntry] = []
-        firsts: list[int] = []
-        for request in self.requests[len(self._places) : len(self._places) + _TOGETHER]:
-            firsts.append(len(drafts))
-            drafts += request.drafts
-            if len(drafts) >= _TOGETHER:
-                break
-        rows = chain_drafts(continued, drafts, now)
-        self._rows.append(rows)
-        self._places += [_Place(rows, first) for first in firsts]
-        return True
-
-    async def chain(self, start: State, now: int) -> list[ChainedRows]:
-        """Return the rows of all requests when the first of them continues `start`; other tasks run between the parts."""
-        while self.chain_some(start, now):  # noqa: ASYNC110 - each turn does work, none waits for something
-            await asyncio.sleep(0)
-        return self._rows
-
-    def receipts(self) -> list[Receipts]:
-        """Return the receipts of every request, once they are chained and durable."""
-        return [
-            Receipts.of_rows(request.drafts, *place) for request, place in zip(self.requests, self._places, strict=True)
-        ]
 
 
 class Appender:
@@ -209,7 +117,7 @@ class Appender:
         """
         self._succession = succession
         self._patience = patience
-        self._late: set[_Group] = set()
+        self._late: set[Group] = set()
         self._stores = store, store.twin()
         self._clock = clock
         self._max_waiting = max_waiting
@@ -220,12 +128,12 @@ class Appender:
         self._at_gate = 0
         self.trouble: Cause | None = None
         self.groups = 0
-        self._waiting: deque[_Group] = deque()
+        self._waiting: deque[Group] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._turn = asyncio.Lock()
-        self._taken: _Group | None = None
+        self._taken: Group | None = None
         self._under_way = 0
         self._failures = 0
         self._last_end: State | None = None
@@ -275,17 +183,21 @@ class Appender:
             message = "the log is closing" if self._closing else "too many events wait to be appended"
             raise OverloadedError(message)
 
-    async def append(self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED, size: int = 0) -> Receipts:
+    async def append(
+        self, drafts: Sequence[DraftEntry], sender: Sender = TRUSTED, size: int = 0, advances: Sequence[Advance] = ()
+    ) -> Receipts:
         """Append `drafts`, all or none, and return their receipts in order once they are durable.
 
         Args:
             drafts: what to append.
             sender: who sends them, which decides what is told of those that are known.
             size: about how many bytes they have, as far as the caller knows: large ones go into a group of their own.
+            advances: steps of streams that are made with them, or not at all; the last draft is the entry that says so.
 
         Raises:
             OverloadedError: too many events wait, the database is away, the clock is not believed, or the log is closing.
             EventConflictError: one of the eventIds is logged with other content, or by somebody else.
+            IntakeFencedError: a stream is not where one of `advances` begins.
 
         """
         if not drafts:
@@ -293,12 +205,10 @@ class Appender:
         self.check_room(len(drafts))
         if self.gate is not None and drafts[0].event_id is not None:
             await self._pass(self.gate, len(drafts))
-        return await self.submit([(drafts, size)], sender)[0]
+        return await self.submit([Batch(drafts, size, advances)], sender)[0]
 
-    def submit(
-        self, requests: Sequence[tuple[Sequence[DraftEntry], int]], sender: Sender
-    ) -> list[asyncio.Future[Receipts]]:
-        """Do the same for several requests of one sender, as (drafts, size), at once: room and gate are the caller's to look at.
+    def submit(self, batches: Sequence[Batch], sender: Sender) -> list[asyncio.Future[Receipts]]:
+        """Do the same for several batches of one sender, and wait for none: room and gate are the caller's to look at.
 
         Raises:
             UntrueClockError: the clock is not to be believed.
@@ -306,12 +216,12 @@ class Appender:
         """
         self._now()  # a clock that is not to be believed refuses the requests here, before they wait
         submitted = []
-        for drafts, size in requests:
-            request = _Request(drafts, asyncio.get_running_loop().create_future(), sender, size)
-            if not self._waiting or not self._waiting[-1].has_room(len(drafts), size):
-                self._waiting.append(_Group())
+        for batch in batches:
+            request = Request(batch, sender, asyncio.get_running_loop().create_future())
+            if not self._waiting or not self._waiting[-1].has_room(batch):
+                self._waiting.append(Group())
             self._waiting[-1].add(request)
-            self._waiting_events += len(drafts)
+            self._waiting_events += len(batch.drafts)
             submitted.append(request.done)
         self._chain_ahead()
         self._wake.set()
@@ -345,7 +255,7 @@ class Appender:
             self._closing = True
             watching.cancel()
             for group in self._waiting:
-                _answer(group, [OverloadedError("the log is closing")] * len(group.requests))
+                group.refuse(OverloadedError("the log is closing"))
             for store in self._stores:
                 await store.close()
 
@@ -363,7 +273,7 @@ class Appender:
             await asyncio.sleep(_WATCH_SECONDS)
             idle = not (self._under_way or self._waiting or self._closing)
             if idle and self._connected and not any(store.lives() for store in self._stores):
-                self._waiting.append(_Group())  # of nobody
+                self._waiting.append(Group())  # of nobody
                 self._wake.set()
 
     def _now(self) -> int:
@@ -384,7 +294,7 @@ class Appender:
                 self.groups += 1
                 self._wake.set()
 
-    async def _take(self) -> _Group | None:
+    async def _take(self) -> Group | None:
         """Take the next group, and with it the turn; None if the appender is closing and nothing waits."""
         await self._turn.acquire()
         if self._refused is not None:
@@ -402,12 +312,12 @@ class Appender:
         self._taken = group
         return group
 
-    def _pass_turn(self, group: _Group) -> None:
+    def _pass_turn(self, group: Group) -> None:
         if self._taken is group:
             self._taken = None
             self._turn.release()
 
-    async def _append_group(self, store: AppendStore, group: _Group) -> None:
+    async def _append_group(self, store: AppendStore, group: Group) -> None:
         outcomes: Sequence[Receipts | TlogError]
         tiring = asyncio.get_running_loop().call_later(self._patience, self._tire, group)
         self._connected = True
@@ -417,9 +327,7 @@ class Appender:
             self.trouble = None
             seconds = time.perf_counter() - begun
         except asyncio.CancelledError:
-            _answer(
-                group, [OverloadedError("the log is closing; try again with the same eventIds")] * len(group.requests)
-            )
+            group.refuse(OverloadedError("the log is closing; try again with the same eventIds"))
             raise
         except RollbackError as error:
             self._refused = self._refused or error
@@ -439,16 +347,16 @@ class Appender:
         finally:
             tiring.cancel()
             self._late.discard(group)
-        _answer(group, outcomes)
+        group.answer(outcomes)
         if seconds is not None:
             self.committed(seconds)
 
-    def _tire(self, group: _Group) -> None:
+    def _tire(self, group: Group) -> None:
         """Refuse the requests of a group that takes too long, and those that wait; the group itself goes on."""
         self._late.add(group)
         _log.error("appending_stands_still", waits_for=self.waits_for)
         for each in (group, *self._waiting):
-            _answer(each, [self._standstill()] * len(each.requests))
+            each.refuse(self._standstill())
         self._waiting.clear()
         self._waiting_events = 0
 
@@ -456,7 +364,7 @@ class Appender:
         what = "a standby" if self.waits_for == "standby" else "the database"
         return OverloadedError(f"appending waits for {what}; try again with the same eventIds")
 
-    async def _commit(self, store: AppendStore, group: _Group) -> Sequence[Receipts | TlogError]:
+    async def _commit(self, store: AppendStore, group: Group) -> Sequence[Receipts | TlogError]:
         group.drop_cancelled()
         ahead = None
         start, self._foreseen = self._foreseen, None  # until this group is chained, which says where it ends
@@ -468,17 +376,18 @@ class Appender:
             self._chain_ahead()
             ahead = Ahead(start, await self._pack(rows))
         if not group.repeats:
-            with suppress(DuplicateEventIdError):
+            with suppress(DuplicateEventIdError, FencedError):
                 try:
                     return await self._commit_quickly(store, group, ahead)
                 except OvertakenError:
                     return await self._commit_quickly(store, group, None)
         return await self._commit_carefully(store, group)
 
-    async def _commit_quickly(self, store: AppendStore, group: _Group, ahead: Ahead | None) -> Sequence[Receipts]:
+    async def _commit_quickly(self, store: AppendStore, group: Group, ahead: Ahead | None) -> Sequence[Receipts]:
         """Append everything in one transaction, in the hope that no eventId is known."""
         async with store.transaction(group.events, ahead) as append:
             said = await self._check(append)
+            await append.advance(contract(group.advances))
             rows = await group.chain(append.state, self._now())
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
@@ -516,7 +425,7 @@ class Appender:
         append.state = rows.end
         return True
 
-    def _locked(self, group: _Group, start: State, end: State) -> None:
+    def _locked(self, group: Group, start: State, end: State) -> None:
         """Let the next group have its turn; unless others append too, it will continue where this one ends."""
         alone = self._last_end in (None, start)
         self._last_end, self._foreseen = end, end if alone else None
@@ -533,12 +442,12 @@ class Appender:
         for group in self._waiting:
             if start is None:
                 return
-            if group.chain_some(start, now, _TOGETHER):
+            if group.chain_some(start, now, TOGETHER):
                 asyncio.get_running_loop().call_soon(self._chain_ahead)
                 return
             start = group.end
 
-    async def _commit_carefully(self, store: AppendStore, group: _Group) -> list[Receipts | TlogError]:
+    async def _commit_carefully(self, store: AppendStore, group: Group) -> list[Receipts | TlogError]:
         """Append the new events of each request, after looking up the known ones, all in one transaction."""
         async with store.transaction(group.events) as append:
             said = await self._check(append)
@@ -547,11 +456,14 @@ class Appender:
             principals = await _principals(append, group, known)
             fresh: dict[str, DraftEntry] = {}
             ordered: list[DraftEntry] = []
-            conflicts: list[EventConflictError | None] = []
+            refusals: list[TlogError | None] = []
             for request in group.requests:
-                added, conflict = sort_out(request.drafts, known, fresh, request.sender, principals)
-                conflicts.append(conflict)
-                if conflict is None:
+                refusal: TlogError | None
+                added, refusal = sort_out(request.drafts, known, fresh, request.sender, principals)
+                if refusal is None and request.batch.advances:
+                    refusal = await advance_alone(append, request.batch.advances)
+                refusals.append(refusal)
+                if refusal is None:
                     fresh |= {draft.event_id: draft for draft in added if draft.event_id is not None}
                     ordered += added
             rows = chain_drafts(append.state, ordered, self._now())
@@ -564,22 +476,12 @@ class Appender:
         receipts = Receipts.of_rows(ordered, rows)
         first = {id(draft): receipt for draft, receipt in zip(ordered, receipts, strict=True)}
         return [
-            conflict or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
-            for request, conflict in zip(group.requests, conflicts, strict=True)
+            refusal or Receipts.of([_receipt(draft, first, fresh, known) for draft in request.drafts])
+            for request, refusal in zip(group.requests, refusals, strict=True)
         ]
 
 
-def _answer(group: _Group, outcomes: Sequence[Receipts | TlogError]) -> None:
-    """Tell the requests of a group what became of them, those that were not told yet."""
-    for request, outcome in zip(group.requests, outcomes, strict=True):
-        with suppress(asyncio.InvalidStateError):  # told already, or the request's client went away meanwhile
-            if isinstance(outcome, TlogError):
-                request.done.set_exception(outcome)
-            else:
-                request.done.set_result(outcome)
-
-
-async def _principals(append: Append, group: _Group, known: dict[str | None, FoundEvent]) -> dict[str, str | None]:
+async def _principals(append: Append, group: Group, known: dict[str | None, FoundEvent]) -> dict[str, str | None]:
     """Return whose API keys are those with which what is in a group was sent, and what is known of it was logged."""
     sent = {request.sender.appended_by: request.sender.principal for request in group.requests}
     others = {first for request in group.requests for first in strangers(request.sender, request.drafts, known)}

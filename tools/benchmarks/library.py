@@ -21,8 +21,8 @@ from tlog.lifecycle.opening import is_log, open_log
 from tlog.lifecycle.running import forget_index, running
 from tlog.location import DataDirectory, Location, run_loop, tune_memory
 from tlog.storage.index import IndexStore
-from tlog.writing.appender import MAX_GROUP_EVENTS
 from tlog.writing.drafting import LOCAL, draft_events
+from tlog.writing.grouping import MAX_GROUP_EVENTS
 from tlog.writing.segments import Merging, Stored
 
 if TYPE_CHECKING:

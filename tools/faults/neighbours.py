@@ -174,7 +174,8 @@ def _attack(  # noqa: PLR0917 - what a process is given
 ) -> None:
     """Attack until told to stop, and look at the memory of the service and its PostgreSQL every now and then."""
     url, *processes = target
-    os.nice(_NICE)  # attackers are elsewhere, and take no time from the service but what they make it work
+    # Attackers are elsewhere, and take no time from the service but what they make it work.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     threads = [
         threading.Thread(target=_ATTACKS[name], args=(url, keys[number % len(keys)], stop))
         for number in range(_THREADS)

@@ -13,8 +13,9 @@ from support import append, sample_events
 from tlog.answering.bulk import Head
 from tlog.core.question import parse_question
 from tlog.server.app import create_app
-from tlog.server.endpoints import sending
+from tlog.server.endpoints import audit, sending
 from tlog.server.endpoints.sending import unless_gone
+from tlog.server.guard import bulk
 from tlog.server.guard.auth import Authenticator, new_token
 
 pytestmark = pytest.mark.anyio
@@ -130,21 +131,81 @@ async def test_a_bulk_answer_is_under_way_until_it_is_sent(service):
 async def test_s3_a_large_page_counts_until_it_is_sent(service):
     app, token, _ = service
     pages = app.state.service.pages
-    asker = Asker(app, token, "action=export&limit=20", "/v1/audit/events")
+    asker = Asker(app, token, "action=export&limit=10", "/v1/audit/events")
     asker.takes.release()
     await until(lambda: len(asker.sent) == 2)
-    assert pages._of_keys.total() > 600_000
+    assert pages._of_keys.total() > 300_000
     assert len(asker.body()) == sending._PIECE
     small = Asker(app, token, "action=read&limit=5", "/v1/audit/events")
     await until(lambda: small.sent)
-    assert pages._of_keys.total() < 700_000, "a small one does not count"
+    assert pages._of_keys.total() < 350_000, "a small one does not count"
     for _ in range(100):
         asker.takes.release()
         small.takes.release()
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(asker.asking, small.asking)
-    assert len(json.loads(asker.body())["events"]) == 20
+    assert len(json.loads(asker.body())["events"]) == 10
     assert pages._of_keys.total() == 0
+
+
+@pytest.mark.parametrize("how", ["page", "access log", "before evidence"])
+async def test_s15_a_page_that_takes_much_reading_is_made_in_bulk(service, monkeypatch, how):
+    """It is the page that would have been made here."""
+    app, token, _ = service
+    of_keys, maker = app.state.service.bulk._of_keys, app.state.service.maker
+    resource = event_of()["resource"]
+    query = "action=export&limit=19" + ("&proof=true&disclose=true" if how == "before evidence" else "")
+    path = "/v1/audit/events"
+    if how == "access log":
+        path = f"/v1/audit/resource/{resource['type']}/{resource['id']}/access-log"
+    made = []
+
+    class Maker:
+        async def answer(self, task, looked):
+            made.append((type(task).__name__, of_keys.total()))
+            async for piece in maker.answer(task, looked):
+                yield piece
+
+    async def complete():
+        made.clear()
+        asker = Asker(app, token, query, path)
+        asker.takes = asyncio.Semaphore(1_000)
+        async with asyncio.timeout(SECONDS):
+            await asker.asking
+        assert asker.sent[0]["status"] == 200
+        assert not of_keys
+        return json.loads(asker.body())
+
+    app.state.service.maker = Maker()
+    in_bulk = await complete()
+    assert made[0] == ("PageTask", 1)
+    monkeypatch.setattr(audit, "MOST_HERE", 1 << 30)
+    here = await complete()
+    assert "PageTask" not in {name for name, _ in made}
+    events = "accessLog" if how == "access log" else "events"
+    assert in_bulk.keys() == here.keys()
+    assert in_bulk["count"] == len(in_bulk[events]) == 19
+    assert in_bulk[events] == here[events]
+
+
+async def test_s15_a_fifth_large_page_of_a_key_waits_and_is_refused(service, monkeypatch):
+    app, token, _ = service
+    of_keys = app.state.service.bulk._of_keys
+    askers = [Asker(app, token, "action=export", "/v1/audit/events") for _ in range(5)]
+    await until(lambda: sum(bool(asker.sent) for asker in askers) == 4)
+    (waiting,) = [asker for asker in askers if not asker.sent]
+    assert of_keys.total() == 4
+    monkeypatch.setattr(bulk, "WAITING_SECONDS", 0.01)
+    refused = Asker(app, token, "action=export", "/v1/audit/events")
+    await until(lambda: refused.sent)
+    assert (refused.sent[0]["status"], waiting.sent, of_keys.total()) == (503, [], 4)
+    askers.remove(waiting)
+    askers.pop().gone.set()
+    await until(lambda: waiting.sent)
+    assert (waiting.sent[0]["status"], of_keys.total()) == (200, 4)
+    for asker in (*askers, waiting):
+        asker.gone.set()
+    await until(lambda: not of_keys)
 
 
 @pytest.mark.parametrize("error", [KeyError, None])

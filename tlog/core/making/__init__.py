@@ -14,6 +14,7 @@ Words:
     `bucket_keys`  index keys made from bucket keys, and one of them proved
     `drafts`  events to drafts of entries
     `outcome`  drafts of what the log says that it did
+    `intake`  drafts of what the log says that it took of a stream
     `integrate`  leaf hashes to the tiles that change
     `run`  entries and disclosures to the runs that the database holds
     `posting`  index keys to sorted postings, merged ones, and pages under a root hash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -17,7 +17,7 @@ from tlog.answering.evidence import Mode, check_provable
 from tlog.answering.evidence import asked as asked_of
 from tlog.answering.export import EventFormat
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
-from tlog.answering.query import DEFAULT_LIMIT, answer_document, event_document, parse_cursor
+from tlog.answering.query import DEFAULT_LIMIT, LargePageError, answer_document, event_document, parse_cursor
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
 from tlog.errors import MalformedInputError, NotFoundError
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tlog.answering.evidence import Asked
-    from tlog.answering.query import Answer, Cursor
+    from tlog.answering.query import Cursor
     from tlog.server.service import Service
     from tlog.storage.rows import FoundEvent
 
 Result = TypeVar("Result")
+MOST_HERE: Final = 512 << 10  # bytes that are read for a page in the process that appends: some milliseconds' work
 # What each endpoint takes.
 QUESTION: Final = frozenset(Question.__struct_encode_fields__)
 ACCESS_LOG: Final = QUESTION | {"cursor", "limit"}
@@ -61,26 +62,28 @@ async def events(request: Request) -> Response:
     parameters = _parameters(request)
     proof, mode, disclose = _proof_parameters(parameters)
     question = parse_question(parameters.question)
+    service: Service = request.app.state.service
     asked = {"ask": "events", **_how(parameters.other)}
     if proof:
         check_provable(question, mode)
         _open_buckets(request, question)
 
-    async def page() -> bytes:
-        return msgspec.json.encode(answer_document(await _ask(request, parameters, question), question))
-
     async def page_before_evidence() -> Ordered:
+        wanted = _page_task(request, parameters, question)
+        page = await _made_here(request, wanted)
+        if page is None:
+            made = service.maker.answer(wanted, _looking(request))
+            page = b"".join([piece async for piece in made if isinstance(piece, bytes)])
         task = EvidenceTask(_evidence(request, question, mode, disclose=disclose), in_json=True)
-        return Ordered(task, (await page())[:-1] + b',"evidence":', b"}")
+        return Ordered(task, page[:-1] + b',"evidence":', b"}")
 
     async def page_of_search() -> Ordered:
-        limit, cursor = _limits(parameters, question)
-        return Ordered(PageTask(question, _keys(request, question), limit, cursor))
+        return Ordered(_page_task(request, parameters, question))
 
     if proof or not question.looked_under():
         order = page_before_evidence if proof else page_of_search
         return await _answer_in_bulk(request, "read", asked, question, order, evidence=proof)
-    return _page(request, await _journaled(request, "read", asked, page, question))
+    return await _page(request, parameters, question, asked)
 
 
 async def access_log(request: Request) -> Response:
@@ -91,13 +94,7 @@ async def access_log(request: Request) -> Response:
         message = f"'{name}' is in the path already"
         raise MalformedInputError(message, f"/{name}")
     question = parse_question({**parameters.question, **resource})
-
-    async def work() -> bytes:
-        document = answer_document(await _ask(request, parameters, question), question)
-        return msgspec.json.encode({**resource, "accessLog": document.pop("events"), **document})
-
-    asked = {"ask": "access-log", **_how(parameters.other)}
-    return _page(request, await _journaled(request, "read", asked, work, question))
+    return await _page(request, parameters, question, {"ask": "access-log", **_how(parameters.other)}, resource)
 
 
 async def export(request: Request) -> Response:
@@ -249,10 +246,27 @@ async def _journaled(
                 answer.exception()  # which is raised above, unless it was not even journaled
 
 
-async def _ask(request: Request, parameters: _Parameters, question: Question) -> Answer:
+async def _made_here(request: Request, task: PageTask) -> bytes | None:
+    """Return a page that takes little to make; None if it is to be made in bulk."""
     service: Service = request.app.state.service
-    limit, cursor = _limits(parameters, question)
-    return await service.log.searcher.ask(question, limit=limit, cursor=cursor, looked=_looking(request))
+    try:
+        answer = await service.log.searcher.ask(
+            task.question,
+            keys=task.keys,
+            limit=task.limit,
+            cursor=task.cursor,
+            looked=_looking(request),
+            most=MOST_HERE,
+        )
+    except LargePageError:
+        return None
+    return msgspec.json.encode(answer_document(answer, task.question, task.resource))
+
+
+def _page_task(
+    request: Request, parameters: _Parameters, question: Question, resource: dict[str, str] | None = None
+) -> PageTask:
+    return PageTask(question, _keys(request, question), *_limits(parameters, question), resource)
 
 
 def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | None]:
@@ -264,6 +278,43 @@ def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | 
         raise MalformedInputError(message, "/limit")
     cursor = parameters.other.get("cursor")
     return limit, None if cursor is None else parse_cursor(cursor, question)
+
+
+async def _page(
+    request: Request,
+    parameters: _Parameters,
+    question: Question,
+    asked: Mapping[str, object],
+    resource: dict[str, str] | None = None,
+) -> Response:
+    """Journal a question under an index key, and return a page: made here if it is small, which most are, else in bulk."""
+    service: Service = request.app.state.service
+    task = _page_task(request, parameters, question, resource)
+    async with AsyncExitStack() as held:
+
+        async def answer() -> bytes | Begun:
+            if (page := await _made_here(request, task)) is not None:
+                return page
+            await service.bulk.wait(key_of(request).key_id)
+            held.enter_context(service.bulk.answer(key_of(request).key_id))
+            return await unless_gone(request, partial(_begin, request, Ordered(task), held))
+
+        made = await _journaled(request, "read", asked, answer, question)
+        if isinstance(made, Begun):
+            return BulkResponse(made, held.pop_all(), service.sets, headers_of(made, ""))
+        if len(made) < LARGE:
+            return _json(made)
+        held.enter_context(service.pages.hold(key_of(request).key_id, len(made)))
+        return LargeResponse(made, held.pop_all())
+
+
+async def _begin(request: Request, ordered: Ordered, held: AsyncExitStack) -> Begun:
+    """Let a bulk answer begin, to be given up when `held` is closed."""
+    service: Service = request.app.state.service
+    of_evidence = isinstance(ordered.task, EvidenceTask)
+    pieces = service.maker.answer(ordered.task, _charging(request) if of_evidence else _looking(request))
+    held.push_async_callback(pieces.aclose)
+    return await begin_answer(ordered, pieces)
 
 
 async def _answer_in_bulk(
@@ -282,11 +333,7 @@ async def _answer_in_bulk(
         held.enter_context(service.bulk.answer(key_of(request).key_id))
 
         async def begin() -> Begun:
-            ordered = await order()
-            of_evidence = isinstance(ordered.task, EvidenceTask)
-            pieces = service.maker.answer(ordered.task, _charging(request) if of_evidence else _looking(request))
-            held.push_async_callback(pieces.aclose)
-            return await begin_answer(ordered, pieces)
+            return await _begin(request, await order(), held)
 
         begun = await _journaled(
             request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
@@ -312,21 +359,6 @@ def _flag(parameters: dict[str, str], name: str) -> bool:
         message = f"the query parameter '{name}' is 'true' or 'false'"
         raise MalformedInputError(message, f"/{name}")
     return value == "true"
-
-
-def _page(request: Request, document: bytes) -> Response:
-    """Return a page as a response; a large one counts as memory until it is sent.
-
-    Raises:
-        OverloadedError: as many as can be are being sent.
-
-    """
-    if len(document) < LARGE:
-        return _json(document)
-    service: Service = request.app.state.service
-    with ExitStack() as held:
-        held.enter_context(service.pages.hold(key_of(request).key_id, len(document)))
-        return LargeResponse(document, held.pop_all())
 
 
 def _json(document: bytes) -> Response:

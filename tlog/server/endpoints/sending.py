@@ -14,7 +14,7 @@ from tlog.server.guard.fields import NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-    from contextlib import AsyncExitStack, ExitStack
+    from contextlib import AsyncExitStack
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -149,16 +149,16 @@ class BulkResponse(_Pieces):
 
 
 class LargeResponse(_Pieces):
-    """Sends a page of JSON."""
+    """Sends a page of JSON, and holds what it holds until then."""
 
-    def __init__(self, document: bytes, held: ExitStack) -> None:
+    def __init__(self, document: bytes, held: AsyncExitStack) -> None:
         self._held = held
         headers = {**PRIVATE, "Content-Length": str(len(document))}
         super().__init__(self._pieces(document), headers=headers, media_type=_JSON)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        with self._held:
+        async with self._held:
             await super().__call__(scope, receive, send)
 
     async def _pieces(self, document: bytes) -> AsyncIterator[bytes]:

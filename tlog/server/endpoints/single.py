@@ -30,6 +30,7 @@ from tlog.server.endpoints.append import (
 from tlog.server.guard.fields import JSON
 from tlog.server.guard.quick import APPENDS
 from tlog.writing.drafting import draft_events
+from tlog.writing.grouping import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,8 +125,8 @@ class Singles:
             for append in appends:
                 service.admission.correct(append.let_in, 1)
                 service.metrics.received(append.share.size)
-            requests = [([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
-            submitted = service.log.appender.submit(requests, sender_of(key))
+            batches = [Batch([draft], append.share.size) for append, draft in zip(appends, drafts, strict=True)]
+            submitted = service.log.appender.submit(batches, sender_of(key))
         except InvalidEventError as error:
             if len(appends) == 1:
                 self._end(appends[0], error.found[0] if isinstance(error, InvalidBatchError) else error)

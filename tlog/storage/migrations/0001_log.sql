@@ -1,4 +1,4 @@
--- The log: entries, their tiles and checkpoints, disclosures, API keys, and the index over the entries.
+-- The log: entries, their tiles and checkpoints, disclosures, API keys, the index over the entries, and how far streams are taken.
 -- Runs once, as a role that may create roles, inside one transaction with lock and statement timeouts.
 
 -- Roles belong to the whole cluster, so another log of it may have made them already.
@@ -147,6 +147,30 @@ CREATE TABLE tlog.explanation (
     end_index bigint NOT NULL CHECK (end_index > start_index)
 );
 
+-- How far streams are taken: a copy of what the log says, which an append compares and sets.
+CREATE TABLE tlog.intake (
+    stream text NOT NULL,
+    partition integer NOT NULL CHECK (partition >= 0),
+    next_offset bigint NOT NULL CHECK (next_offset >= 0),
+    released boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (stream, partition)
+);
+
+-- Messages of streams that are no events. Salt and message are null once they are discarded; of a large one only the digest is kept.
+CREATE TABLE tlog.dead_letter (
+    stream text NOT NULL,
+    partition integer NOT NULL CHECK (partition >= 0),
+    message_offset bigint NOT NULL CHECK (message_offset >= 0),
+    refused_at bigint NOT NULL, -- microseconds since 1970, UTC
+    reason text NOT NULL,
+    pointer text NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    salt bytea CHECK (octet_length(salt) = 16),
+    raw bytea,
+    forwarded boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (stream, partition, message_offset)
+);
+
 -- Append-only means for everyone, the owner and replication mode included.
 CREATE FUNCTION tlog.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -255,6 +279,8 @@ GRANT USAGE ON SCHEMA tlog TO tlog_appender, tlog_sealer, tlog_indexer, tlog_rea
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
 GRANT SELECT, INSERT ON tlog.leaf, tlog.entry_run, tlog.disclosure_run TO tlog_appender;
 GRANT SELECT (key_id, principal) ON tlog.api_key TO tlog_appender;
+GRANT SELECT, INSERT, UPDATE (next_offset, released) ON tlog.intake TO tlog_appender;
+GRANT SELECT (stream, partition, message_offset, refused_at, reason, pointer, digest, forwarded), INSERT, UPDATE (forwarded) ON tlog.dead_letter TO tlog_appender;
 GRANT EXECUTE ON FUNCTION tlog.ensure_partitions(bigint) TO tlog_appender;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.entry_run TO tlog_sealer;
@@ -267,8 +293,10 @@ GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
 GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.entry_run, tlog.disclosure_run, tlog.tile, tlog.checkpoint, tlog.api_key TO tlog_reader;
 GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_reader;
+GRANT SELECT ON tlog.intake, tlog.dead_letter TO tlog_reader;
 
 GRANT SELECT, UPDATE (data) ON tlog.disclosure_run TO tlog_eraser;
+GRANT SELECT, UPDATE (salt, raw) ON tlog.dead_letter TO tlog_eraser;
 
 -- The owner owns; nobody can log in as it.
 ALTER TABLE tlog.log_state OWNER TO tlog_owner;
@@ -283,6 +311,8 @@ ALTER TABLE tlog.index_run OWNER TO tlog_owner;
 ALTER TABLE tlog.index_tile OWNER TO tlog_owner;
 ALTER TABLE tlog.index_epoch OWNER TO tlog_owner;
 ALTER TABLE tlog.explanation OWNER TO tlog_owner;
+ALTER TABLE tlog.intake OWNER TO tlog_owner;
+ALTER TABLE tlog.dead_letter OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_move() OWNER TO tlog_owner;

@@ -367,6 +367,15 @@ const WHEN = matching(`${TIME}\\.[0-9]{6}Z`), INSTANCE = matching("[A-Za-z0-9_-]
 const SERVER = members({
   system: matching("0|[1-9][0-9]{0,19}"), timeline: (value) => isInteger(value) && value >= 1 && value < 2 ** 32,
 });
+const offset = isInteger; // below 2^53
+const INTAKE = members({
+  format: matching("[a-z-]{1,32}"), keys: listOf(isText), loggedAt: isText, root: matching(HASH_TEXT), type: exactly("intake"), v: exactly(1),
+  partitions: listOf(members({
+    from: offset, logged: offset, "lost?": exactly(true), partition: (value) => isInteger(value) && value < 2 ** 31,
+    refused: offset, "released?": exactly(true), to: offset,
+  })),
+  stream: matching("kafka:[A-Za-z0-9_.-]{1,64}/[A-Za-z0-9_.-]{1,249}/[A-Za-z0-9_-]{22}"),
+});
 const OUTCOME = members({
   keys: listOf(isText), kind: matching("[a-z-]{1,32}"), loggedAt: isText, report: isObject, type: exactly("outcome"), v: exactly(1),
 });
@@ -402,8 +411,9 @@ async function parseEntry(text) {
   require(WHEN(loggedAt), "loggedAt is no time", malformed);
   checkDate(loggedAt);
   if (v !== 1 || !["event", "index-keys", "index"].includes(type)) {
-    const outcome = type === "outcome" && v === 1 ? parseOutcome(entry) : { known: false };
-    return { type, v, loggedAt, ...outcome, ...(await parseUnknown(entry)) };
+    const parse = v === 1 ? new Map([["outcome", parseOutcome], ["intake", parseIntake]]).get(type) : undefined;
+    const said = parse === undefined ? { known: false } : await parse(entry);
+    return { type, v, loggedAt, ...said, ...(await parseUnknown(entry)) };
   }
   const known = (type === "index-keys" && INDEX_KEYS(entry)) || (type === "index" && INDEX(entry));
   require(known, "the entry does not have exactly the members of version 1 of its type", malformed);
@@ -468,6 +478,29 @@ function parseOutcome(entry) {
     (kind !== "lost" || (report.n >= 1 && report.n <= report.end - report.start));
   require(ordered, "what an outcome reports ends before it begins, or is of no entry", malformed);
   return { kind, report, known };
+}
+
+/** Stream and partitions of an intake, in which the log says what of a stream it took. */
+async function parseIntake(entry) {
+  require(INTAKE(entry), "an intake has exactly its members, each in its form", malformed);
+  const { keys: texts, partitions, root, stream } = entry;
+  const keys = [await publicKey("control", "intake"), await publicKey("stream", stream)];
+  const right = listOf(matching(KEY_TEXT))(texts) && canonical(decodeKeys(texts)) === canonical(keys);
+  require(right, "the keys of an intake are those of its type and its stream", malformed);
+  const rising = partitions.every(({ partition }, place) => !place || partitions[place - 1].partition < partition);
+  const some = partitions.length >= 1 && partitions.length <= 500;
+  require(rising && some, "an intake is of 1 to 500 partitions, rising", malformed);
+  let taken = false;
+  for (const part of partitions) {
+    const count = part.logged + part.refused, length = part.to - part.from;
+    const gap = !("lost" in part) || (count === 0 && length > 0 && !("released" in part));
+    const fitting = count <= length && gap && (!("released" in part) || length === 0);
+    require(fitting, "a partition's numbers contradict", malformed);
+    taken ||= count > 0;
+  }
+  const empty = same(parseBase64url(root, "the root over the marks", HASH), await sha256());
+  require(empty === !taken, "the root of an intake is not one over so many messages", malformed);
+  return { stream, partitions, known: true };
 }
 
 /** Index keys, in hexadecimal, whose texts have their form. */
@@ -1154,7 +1187,8 @@ const verifyProof = (vkey, proof, event, { requireDisclosures = false } = {}) =>
 /** An entry in words. */
 function title(entry) {
   if (!entry.eventId) {
-    const said = entry.kind === undefined ? "" : `, ${entry.kind}: ${canonical(entry.report)}`;
+    const told = entry.kind === undefined ? "" : `, ${entry.kind}: ${canonical(entry.report)}`;
+    const said = entry.stream === undefined ? told : `, of ${entry.stream}: ${canonical(entry.partitions)}`;
     return `${entry.loggedAt} control entry of the type ${entry.type}${said}`;
   }
   const operation = entry.operation === undefined ? "" : ` (${entry.operation})`;
