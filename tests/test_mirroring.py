@@ -26,6 +26,7 @@ ELSEWHERE = {
     "checking/opinion.py": "checking/test_fsck.py::test_second_opinion_sees_a_changed_entry",
     "checking/ranges.py": "checking/test_fsck.py::test_attack_is_named",
     "checking/replay.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
+    "checking/runs.py": "checking/test_fsck.py::test_attack_is_named",
     "checking/stored_index.py": "writing/test_indexer.py::test_fsck_replays_every_epoch",
     "checking/workers.py": "checking/test_fsck.py::test_several_processes_find_what_one_finds",
     # The command line is run as its users run it; each group of commands beside what it leads to.
@@ -53,6 +54,7 @@ ELSEWHERE = {
     "ingest/serving.py": "ingest/test_kafka.py::test_a_topic_is_taken_and_goes_on_where_the_log_is",
     # The demonstration is one command.
     "demo/hospital.py": "cli/test_app.py::test_demo_runs_to_its_end",
+    "demo/hostile.py": "cli/test_app.py::test_demo_runs_to_its_end",
     "demo/story.py": "cli/test_app.py::test_demo_runs_to_its_end",
     "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end",
     # What a mapping file says of an event, refused and followed as a whole.

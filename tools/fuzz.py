@@ -42,6 +42,7 @@ import bundles
 
 from tlog.core import bundle as entry_bundle
 from tlog.core import canonical, checkpoint, entry, evidence, note, proof, question, strict, tile, tlogproof
+from tlog.core import run as stored_run
 from tlog.core.eventfile import EventFile, format_event_file, parse_event_file
 from tlog.core.making import parsing
 from tlog.core.merkle import EMPTY_ROOT, Frontier, leaf_hash
@@ -356,6 +357,31 @@ def check_bundle(data: bytes) -> None:
         agree("an entry bundle formatted again", entry_bundle.format_bundle(core.value), rest)
 
 
+def check_run(data: bytes) -> None:
+    """A run has one form, and some of it is what all of it has there. The first byte says how many entries it is of."""
+    count, rest = data[:1][0] if data else 0, data[1:]
+    for parse, pick, form in (
+        (stored_run.parse_entry_run, stored_run.pick_entries, entry_bundle.format_bundle),
+        (stored_run.parse_disclosure_run, stored_run.pick_disclosures, stored_run.format_disclosure_run),
+    ):
+        whole = read_with(lambda parse=parse: parse(rest, count))  # type: ignore[misc]
+        picked = [read_with(lambda pick=pick, each=each: pick(rest, [each])) for each in range(count)]  # type: ignore[misc]
+        if whole.taken:
+            agree("a run formatted again", form(whole.value), rest)
+            agree("one by one", [each.value for each in picked], [[each] for each in whole.value])
+            agree("every other one", pick(rest, range(0, count, 2)), whole.value[::2])
+
+
+def _run_samples() -> list[bytes]:
+    groups = [b"", b"x" * 60, b"\0\1", b"y" * 300]
+    disclosed = [
+        stored_run.Disclosed(groups[n % 4], groups[n % 3], tuple(groups[: n % 5]) * (n % 2)) for n in range(16)
+    ]
+    runs = [disclosed[:1], disclosed[1:4], disclosed]
+    made = [bytes([len(run)]) + stored_run.format_disclosure_run(run) for run in runs]
+    return [*made, *(bytes([len(run)]) + entry_bundle.format_bundle([each.actor for each in run]) for run in runs)]
+
+
 def _stored(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Return a value that was written canonically: a large double has no exponent, and is a double all the same."""
     return json.loads(data, parse_int=lambda text: int(text) if len(text) < 17 else float(text))  # noqa: PLR2004
@@ -644,6 +670,7 @@ TARGETS: Final = {
         ],
         check_bundle,
     ),
+    "run": Target("runs of entries and of disclosures", _run_samples, check_run),
     "event": Target("events", _events, check_event, damage_json),
     "lines": Target(
         "NDJSON lines",

@@ -29,30 +29,50 @@ $$;
 
 ALTER FUNCTION tlog.cosignature_lines(checkpoint_size bigint) OWNER TO tlog_owner;
 
-CREATE FUNCTION tlog.ensure_disclosure_partition(wanted bigint) RETURNS bigint
+CREATE FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
 DECLARE
-    width CONSTANT bigint := 16777216;
-    first CONSTANT bigint := wanted / width * width;
-    name CONSTANT text := format('disclosure_%s', wanted / width);
+    width CONSTANT bigint := 4194304;
+    number CONSTANT bigint := wanted / width;
+    entries CONSTANT text := format('tlog.%I', format('entry_run_%s', number));
+    disclosures CONSTANT text := format('tlog.%I', format('disclosure_run_%s', number));
+    range text;
 BEGIN
-    IF to_regclass(format('tlog.%I', name)) IS NULL THEN
+    made := to_regclass(entries) IS NULL;
+    IF made THEN
         -- What is appended next lies in the range of the log's size or in the one after it.
-        IF wanted IS NULL OR NOT wanted / width - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
-            RAISE EXCEPTION 'tlog.disclosure gets no partition so far from the end of the log: refused'
-                USING ERRCODE = 'insufficient_privilege';
+        IF wanted IS NULL OR NOT number - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
+            RAISE EXCEPTION 'the log gets no partitions so far from its end: refused' USING ERRCODE = 'insufficient_privilege';
         END IF;
-        EXECUTE format(
-            'CREATE TABLE tlog.%I PARTITION OF tlog.disclosure FOR VALUES FROM (%s) TO (%s)', name, first, first + width
-        );
+        PERFORM pg_advisory_xact_lock(x'746c6f6770617274'::bigint); -- "tlogpart"
+        made := to_regclass(entries) IS NULL;
     END IF;
-    RETURN first + width;
+    following := (number + 1) * width;
+    IF made THEN
+        range := format('FOR VALUES FROM (%s) TO (%s)', number * width, following);
+        EXECUTE format('CREATE TABLE %s (LIKE tlog.entry_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', entries);
+        EXECUTE format('CREATE TABLE %s (LIKE tlog.disclosure_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', disclosures);
+        EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change()', entries);
+        EXECUTE format('CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change()', disclosures);
+        EXECUTE format('CREATE TRIGGER keep_place BEFORE UPDATE ON %s '
+            'FOR EACH ROW EXECUTE FUNCTION tlog.refuse_move()', disclosures);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only', entries);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only', disclosures);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER keep_place', disclosures);
+        EXECUTE format('GRANT SELECT ON %s TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader', entries);
+        EXECUTE format('GRANT SELECT ON %s TO tlog_appender, tlog_reader, tlog_eraser', disclosures);
+        EXECUTE format('GRANT UPDATE (data) ON %s TO tlog_eraser', disclosures);
+        EXECUTE format('ALTER TABLE tlog.entry_run ATTACH PARTITION %s %s', entries, range);
+        EXECUTE format('ALTER TABLE tlog.disclosure_run ATTACH PARTITION %s %s', disclosures, range);
+    END IF;
 END
 $$;
 
-ALTER FUNCTION tlog.ensure_disclosure_partition(wanted bigint) OWNER TO tlog_owner;
+ALTER FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean) OWNER TO tlog_owner;
 
 CREATE FUNCTION tlog.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -64,6 +84,21 @@ END
 $$;
 
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
+
+CREATE FUNCTION tlog.refuse_move() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    IF (NEW.first, NEW.part, NEW.count) IS DISTINCT FROM (OLD.first, OLD.part, OLD.count) THEN
+        RAISE EXCEPTION 'tlog.% keeps its runs where they are: moving run % refused', TG_TABLE_NAME, OLD.first
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+ALTER FUNCTION tlog.refuse_move() OWNER TO tlog_owner;
 
 CREATE FUNCTION tlog.refuse_rewrite() RETURNS trigger
     LANGUAGE plpgsql
@@ -152,16 +187,65 @@ CREATE TABLE tlog.dead_letter (
 
 ALTER TABLE tlog.dead_letter OWNER TO tlog_owner;
 
-CREATE TABLE tlog.disclosure (
-    index bigint NOT NULL,
-    actor bytea,
-    resource bytea,
-    related bytea[] NOT NULL,
-    CONSTRAINT disclosure_related_check CHECK ((cardinality(related) <= 32))
+CREATE TABLE tlog.disclosure_run (
+    first bigint NOT NULL,
+    part smallint NOT NULL,
+    count smallint NOT NULL,
+    data bytea NOT NULL,
+    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 8))),
+    CONSTRAINT disclosure_run_data_check CHECK ((octet_length(data) <= 7900)),
+    CONSTRAINT disclosure_run_first_check CHECK ((first >= 0)),
+    CONSTRAINT disclosure_run_part_check CHECK ((part >= 0))
 )
-PARTITION BY RANGE (index);
+PARTITION BY RANGE (first);
+ALTER TABLE ONLY tlog.disclosure_run ALTER COLUMN data SET STORAGE PLAIN;
 
-ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
+ALTER TABLE tlog.disclosure_run OWNER TO tlog_owner;
+
+CREATE TABLE tlog.disclosure_run_0 (
+    first bigint CONSTRAINT disclosure_run_first_not_null NOT NULL,
+    part smallint CONSTRAINT disclosure_run_part_not_null NOT NULL,
+    count smallint CONSTRAINT disclosure_run_count_not_null NOT NULL,
+    data bytea CONSTRAINT disclosure_run_data_not_null NOT NULL,
+    CONSTRAINT disclosure_run_count_check CHECK (((count >= 1) AND (count <= 8))),
+    CONSTRAINT disclosure_run_data_check CHECK ((octet_length(data) <= 7900)),
+    CONSTRAINT disclosure_run_first_check CHECK ((first >= 0)),
+    CONSTRAINT disclosure_run_part_check CHECK ((part >= 0))
+);
+ALTER TABLE ONLY tlog.disclosure_run_0 ALTER COLUMN data SET STORAGE PLAIN;
+
+ALTER TABLE tlog.disclosure_run_0 OWNER TO tlog_owner;
+
+CREATE TABLE tlog.entry_run (
+    first bigint NOT NULL,
+    logged_at bigint NOT NULL,
+    part smallint NOT NULL,
+    count smallint NOT NULL,
+    data bytea NOT NULL,
+    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 8))),
+    CONSTRAINT entry_run_data_check CHECK (((octet_length(data) >= 1) AND (octet_length(data) <= 7900))),
+    CONSTRAINT entry_run_first_check CHECK ((first >= 0)),
+    CONSTRAINT entry_run_part_check CHECK ((part >= 0))
+)
+PARTITION BY RANGE (first);
+ALTER TABLE ONLY tlog.entry_run ALTER COLUMN data SET STORAGE PLAIN;
+
+ALTER TABLE tlog.entry_run OWNER TO tlog_owner;
+
+CREATE TABLE tlog.entry_run_0 (
+    first bigint CONSTRAINT entry_run_first_not_null NOT NULL,
+    logged_at bigint CONSTRAINT entry_run_logged_at_not_null NOT NULL,
+    part smallint CONSTRAINT entry_run_part_not_null NOT NULL,
+    count smallint CONSTRAINT entry_run_count_not_null NOT NULL,
+    data bytea CONSTRAINT entry_run_data_not_null NOT NULL,
+    CONSTRAINT entry_run_count_check CHECK (((count >= 1) AND (count <= 8))),
+    CONSTRAINT entry_run_data_check CHECK (((octet_length(data) >= 1) AND (octet_length(data) <= 7900))),
+    CONSTRAINT entry_run_first_check CHECK ((first >= 0)),
+    CONSTRAINT entry_run_part_check CHECK ((part >= 0))
+);
+ALTER TABLE ONLY tlog.entry_run_0 ALTER COLUMN data SET STORAGE PLAIN;
+
+ALTER TABLE tlog.entry_run_0 OWNER TO tlog_owner;
 
 CREATE TABLE tlog.explanation (
     entry_index bigint NOT NULL,
@@ -248,7 +332,6 @@ ALTER TABLE tlog.intake OWNER TO tlog_owner;
 CREATE TABLE tlog.leaf (
     index bigint NOT NULL,
     event_id uuid,
-    entry bytea NOT NULL,
     leaf_hash bytea NOT NULL,
     chain_hash bytea NOT NULL,
     CONSTRAINT leaf_index_check CHECK ((index >= 0))
@@ -315,6 +398,10 @@ ALTER TABLE tlog.witness_policy ALTER COLUMN change ADD GENERATED ALWAYS AS IDEN
     CACHE 1
 );
 
+ALTER TABLE ONLY tlog.disclosure_run ATTACH PARTITION tlog.disclosure_run_0 FOR VALUES FROM ('0') TO ('4194304');
+
+ALTER TABLE ONLY tlog.entry_run ATTACH PARTITION tlog.entry_run_0 FOR VALUES FROM ('0') TO ('4194304');
+
 ALTER TABLE ONLY public.tlog_migration
     ADD CONSTRAINT tlog_migration_pkey PRIMARY KEY (number);
 
@@ -369,9 +456,19 @@ ALTER TABLE ONLY tlog.tile
 ALTER TABLE ONLY tlog.witness_policy
     ADD CONSTRAINT witness_policy_pkey PRIMARY KEY (change);
 
-CREATE INDEX disclosure_index ON ONLY tlog.disclosure USING btree (index);
+CREATE INDEX disclosure_run_first ON ONLY tlog.disclosure_run USING btree (first);
+
+CREATE INDEX disclosure_run_0_first_idx ON tlog.disclosure_run_0 USING btree (first);
+
+CREATE INDEX entry_run_first ON ONLY tlog.entry_run USING btree (first);
+
+CREATE INDEX entry_run_0_first_idx ON tlog.entry_run_0 USING btree (first);
 
 CREATE UNIQUE INDEX index_run_first_posting ON tlog.index_run USING btree (segment_id, first_posting) INCLUDE (run);
+
+ALTER INDEX tlog.disclosure_run_first ATTACH PARTITION tlog.disclosure_run_0_first_idx;
+
+ALTER INDEX tlog.entry_run_first ATTACH PARTITION tlog.entry_run_0_first_idx;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.checkpoint FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
@@ -380,6 +477,22 @@ ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.cosignature FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
 ALTER TABLE tlog.cosignature ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.disclosure_run FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.disclosure_run ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.disclosure_run_0 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.disclosure_run_0 ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.entry_run FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.entry_run ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.entry_run_0 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+
+ALTER TABLE tlog.entry_run_0 ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tlog.leaf FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 
@@ -397,6 +510,10 @@ CREATE TRIGGER grow_only BEFORE UPDATE ON tlog.tile FOR EACH ROW EXECUTE FUNCTIO
 
 ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only;
 
+CREATE TRIGGER keep_place BEFORE UPDATE ON tlog.disclosure_run_0 FOR EACH ROW EXECUTE FUNCTION tlog.refuse_move();
+
+ALTER TABLE tlog.disclosure_run_0 ENABLE ALWAYS TRIGGER keep_place;
+
 GRANT USAGE ON SCHEMA tlog TO tlog_appender;
 GRANT USAGE ON SCHEMA tlog TO tlog_sealer;
 GRANT USAGE ON SCHEMA tlog TO tlog_indexer;
@@ -404,8 +521,8 @@ GRANT USAGE ON SCHEMA tlog TO tlog_reader;
 GRANT USAGE ON SCHEMA tlog TO tlog_eraser;
 GRANT USAGE ON SCHEMA tlog TO tlog_authenticator;
 
-REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION tlog.ensure_disclosure_partition(wanted bigint) TO tlog_appender;
+REVOKE ALL ON FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean) TO tlog_appender;
 
 GRANT SELECT ON TABLE public.tlog_migration TO PUBLIC;
 
@@ -447,15 +564,27 @@ GRANT UPDATE(raw) ON TABLE tlog.dead_letter TO tlog_eraser;
 
 GRANT SELECT(forwarded),UPDATE(forwarded) ON TABLE tlog.dead_letter TO tlog_appender;
 
-GRANT SELECT,INSERT ON TABLE tlog.disclosure TO tlog_appender;
-GRANT SELECT ON TABLE tlog.disclosure TO tlog_reader;
-GRANT SELECT,DELETE ON TABLE tlog.disclosure TO tlog_eraser;
+GRANT SELECT,INSERT ON TABLE tlog.disclosure_run TO tlog_appender;
+GRANT SELECT ON TABLE tlog.disclosure_run TO tlog_reader;
+GRANT SELECT ON TABLE tlog.disclosure_run TO tlog_eraser;
 
-GRANT UPDATE(actor) ON TABLE tlog.disclosure TO tlog_eraser;
+GRANT UPDATE(data) ON TABLE tlog.disclosure_run TO tlog_eraser;
 
-GRANT UPDATE(resource) ON TABLE tlog.disclosure TO tlog_eraser;
+GRANT SELECT ON TABLE tlog.disclosure_run_0 TO tlog_appender;
+GRANT SELECT ON TABLE tlog.disclosure_run_0 TO tlog_reader;
+GRANT SELECT ON TABLE tlog.disclosure_run_0 TO tlog_eraser;
 
-GRANT UPDATE(related) ON TABLE tlog.disclosure TO tlog_eraser;
+GRANT UPDATE(data) ON TABLE tlog.disclosure_run_0 TO tlog_eraser;
+
+GRANT SELECT,INSERT ON TABLE tlog.entry_run TO tlog_appender;
+GRANT SELECT ON TABLE tlog.entry_run TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.entry_run TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.entry_run TO tlog_reader;
+
+GRANT SELECT ON TABLE tlog.entry_run_0 TO tlog_appender;
+GRANT SELECT ON TABLE tlog.entry_run_0 TO tlog_sealer;
+GRANT SELECT ON TABLE tlog.entry_run_0 TO tlog_indexer;
+GRANT SELECT ON TABLE tlog.entry_run_0 TO tlog_reader;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tlog.explanation TO tlog_indexer;
 GRANT SELECT ON TABLE tlog.explanation TO tlog_reader;

@@ -8,6 +8,7 @@ import random
 import msgspec
 import pytest
 from questions import QUESTIONS, brute_force, random_question, resources_of, varied_events
+from stored import erase
 from support import append, control_draft, sample_events, verify_offline
 
 from tlog.answering.evidence import make_evidence
@@ -127,7 +128,7 @@ async def test_one_of_ten_that_is_gone_is_missing_and_the_others_stay_as_they_we
 
         before = [await prove(members) for members in asked]
         with database.connect_admin() as connection:
-            connection.execute("UPDATE tlog.disclosure SET related[4] = NULL WHERE index = %s", (index,))
+            erase(connection, [index], "related/3")
         for members in asked:
             with pytest.raises(MissingError, match=rf"MISSING: 1 disclosures .*: entry {index} related/3$"):
                 await prove(members)
@@ -151,7 +152,7 @@ async def test_what_was_lost_is_explained_in_bundles_sets_and_event_files(opened
         await append(log, sample_events(40, seed=2))
         size = (await log.reader.state()).size
         with database.connect_admin() as connection:
-            connection.execute("DELETE FROM tlog.disclosure WHERE index > 20")
+            erase(connection, range(21, size))
         events = sum([leaf.event_id is not None for leaf in [await log.reader.leaf(n) for n in range(21, size)]])
         said = draft_outcome(Lost(start=21, end=size, n=events))
         by = (await log.appender.append([said]))[0].index

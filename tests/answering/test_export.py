@@ -9,6 +9,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stored import change_entry
 from support import append, control_draft, fill, sample_events, verify_offline
 
 from tlog.answering import export
@@ -76,9 +77,7 @@ async def test_damaged_log_gets_no_checkpoint(opened, directory, database):
     async with opened() as log:
         await fill(log, 3)
         with database.connect_admin() as admin:
-            admin.execute(
-                "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 2"
-            )
+            change_entry(admin, 2, lambda entry: entry + b" ")
         with pytest.raises(DamagedLogError, match="do not lead to the root"):
             await export_static(log.reader, directory / "out", await log.reader.latest_checkpoint())
     assert not (directory / "out" / "checkpoint").exists()

@@ -11,20 +11,9 @@ import sys
 
 import msgspec
 import pytest
+from stored import change_disclosed, change_entry, erase, read_entries, tamper, triggers_off, triggers_on
 from support import ORIGIN, append, fill, rich_events, sample_events, verify_offline
-from tampering import (
-    ATTACKS,
-    EDIT,
-    FLIP,
-    OFF,
-    ON,
-    RECHAIN,
-    REHASH,
-    RICH_ATTACKS,
-    check,
-    read_entries,
-    rewrite,
-)  # fmt: skip
+from tampering import ATTACKS, EDIT, FLIP, RECHAIN, REHASH, RICH_ATTACKS, check, rewrite
 
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.checking import join, ranges, workers
@@ -45,7 +34,6 @@ from tlog.core.verify import verify_event
 from tlog.errors import ForkError, NotCheckedError, OverloadedError
 from tlog.lifecycle.opening import open_log
 from tlog.signing.anchor import Anchor
-from tlog.storage.scan import scan
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +107,8 @@ async def test_several_processes_find_what_one_finds(opened, location, database,
     again = await check(location, since=reached[0])
     assert (again.problems, again.end, again.start) == ([], report.end, 65_536)
     with database.connect_admin() as admin:
-        admin.execute(OFF + EDIT.replace("index = 7", "index IN (70, 70000)") + ON)
+        for index in (70, 70_000):
+            change_entry(admin, index, lambda entry: entry.replace(b'"outcome":"success"', b'"outcome":"failure"'))
     report = await check(location)
     assert [(problem.damage, str(problem.place)) for problem in report.problems] == [
         ("entry changed", "entry 70"),
@@ -155,33 +144,27 @@ async def test_a_check_goes_on_after_one_that_ended_beyond_what_is_sealed(opened
             assert (ends[-1].problems, ends[-1].exit_code, ends[-1].end) == ([], 0, whole.end)
             assert (ends[-1].sealed, whole.sealed) == (6, 6)
     with database.connect_admin() as admin:
-        admin.execute(OFF + "UPDATE tlog.tile SET hashes = set_byte(hashes, 1, 255 - get_byte(hashes, 1))" + ON)
+        tamper(admin, "UPDATE tlog.tile SET hashes = set_byte(hashes, 1, 255 - get_byte(hashes, 1))")
     damaged = await check(location, since=ends[1].end)
     assert [each.damage for each in damaged.problems] == ["tile changed"], "the control"
 
 
 HIDE = """
     SET allow_system_table_mods = on;
-    {off}
+    {off};
     CREATE TEMP TABLE kept AS SELECT * FROM tlog.{table} WHERE {where};
     DELETE FROM tlog.{real} WHERE {where};
     UPDATE pg_catalog.pg_index SET indisready = false WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
     INSERT INTO tlog.{real} SELECT * FROM kept;
     UPDATE pg_catalog.pg_index SET indisready = true WHERE indrelid = 'tlog.{real}'::regclass AND indkey[0] = 1;
-    DROP TABLE kept{on}"""
+    DROP TABLE kept; {on}"""
+_NOT_REACHED = (
+    "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it"
+)
 HIDDEN = {
-    "leaf": (
-        "leaf",
-        "index = 7",
-        "entry 7",
-        "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it",
-    ),
-    "disclosure": (
-        "disclosure_0",
-        "index = 7",
-        "table disclosure",
-        "the table has 300 rows, its index reaches 299: 1 row is hidden. REINDEX, and find out who altered it",
-    ),
+    "leaf": ("leaf", "index = 7", "entry 7", _NOT_REACHED),
+    "entry_run": ("entry_run_0", "first = 17", "entry 17", _NOT_REACHED),
+    "disclosure_run": ("disclosure_run_0", "first = 17", "entry 17", _NOT_REACHED),
     "tile": (
         "tile",
         "level = 0 AND tile_index = 0",
@@ -197,7 +180,9 @@ async def test_a18_rows_that_an_index_hides_are_named(opened, location, database
     async with opened() as log:
         await fill(log, 300)
     with database.connect_admin() as admin:
-        for statement in HIDE.format(off=OFF, on=ON, table=table, real=real, where=where).split(";"):
+        for statement in HIDE.format(off=triggers_off(), on=triggers_on(), table=table, real=real, where=where).split(
+            ";"
+        ):
             admin.execute(statement)
     with database.connect_admin() as admin:
         count = f"SELECT count(*) FROM tlog.{table} WHERE {where}"
@@ -235,11 +220,7 @@ async def test_rows_of_one_index_are_named(opened, location, database):
         await fill(log, 20)
     with database.connect_admin() as admin:
         admin.execute("ALTER TABLE tlog.leaf DROP CONSTRAINT leaf_pkey")
-        admin.execute(
-            OFF
-            + "INSERT INTO tlog.leaf SELECT index, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 7"
-            + ON
-        )
+        admin.execute("INSERT INTO tlog.leaf SELECT index, NULL, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 7")
     report = await check(location)
     named = {(problem.damage, str(problem.place), problem.what) for problem in report.problems}
     assert ("order", "entry 7", "two rows have the same index") in named, report.text()
@@ -264,10 +245,22 @@ WORDS = {
     "A19 size below the rows": "the row says that the log has 299 entries, the table has 301",
     "A28 time going back": "loggedAt is earlier than that of the entry before",
     "A30 checkpoint's chain changed": "the chain over the first 301 entries ends in another hash than when the checkpoint was signed",
-    "second disclosure of an event": "the event has two disclosures",
     "disclosure of a control entry": "a control entry has a disclosure",
+    "run of entries deleted": "no run holds these entries",
+    "run of disclosures deleted": "no run holds these disclosures of entries",
+    "run that overlaps another one": "the run of entries: the run before holds some of them too",
+    "run there twice": "the run of disclosures of entries: parts of the run are missing, twice there, or not of one run",
+    "run after the end": "1 row of entry_run holds what belongs to no entry",
+    "bytes after a frame": "the run of entries: the frame does not open",
+    "frame without its size": "the run of entries: not a frame that says how large its content is, without checksum and dictionary",
+    "frame with a false size": "the run of entries: the frame does not open",
+    "part of a run missing": "the run of disclosures of entries: parts of the run are missing, twice there, or not of one run",
+    "loggedAt of a run changed": "the logged_at of the run is not the loggedAt of its first entry",
     "state's chain changed": "the chain hash or the last loggedAt of the row is not that of the last entry",
 }  # fmt: skip
+
+
+STRAY = "INSERT INTO tlog.disclosure_run SELECT 9000, part, count, data FROM tlog.disclosure_run WHERE first = 0"
 
 
 async def test_rows_behind_the_end_are_named(opened, location, database):
@@ -275,14 +268,14 @@ async def test_rows_behind_the_end_are_named(opened, location, database):
         await fill(log, 20)
     with database.connect_admin() as admin:
         admin.execute(
-            "INSERT INTO tlog.leaf SELECT 10::bigint ^ 12, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
+            "INSERT INTO tlog.leaf SELECT 10::bigint ^ 12, NULL, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
         )
-        admin.execute("INSERT INTO tlog.disclosure VALUES (9000, 'x', 'x', '{}')")
+        admin.execute(STRAY)
     report = await check(location)
     places = {(problem.damage, str(problem.place)) for problem in report.problems}
-    assert {("order", "entry 1000000000000"), ("disclosure mismatch", "entries from 22")} <= places
+    assert {("order", "entry 1000000000000"), ("run damaged", "entries from 22")} <= places
     told = {problem.what for problem in report.problems}
-    assert {"the row lies after the end of the log", "1 disclosure belongs to no entry"} <= told
+    assert {"the row lies after the end of the log", "1 row of disclosure_run holds what belongs to no entry"} <= told
     assert report.broken_at == 21  # the row that this makes room for, and none has
 
 
@@ -290,11 +283,9 @@ async def test_disclosures_of_no_entry_break_no_entry(opened, location, database
     async with opened() as log:
         await fill(log, 20)
     with database.connect_admin() as admin:
-        admin.execute("INSERT INTO tlog.disclosure VALUES (9000, 'x', 'x', '{}')")
+        admin.execute(STRAY)
     report = await check(location)
-    assert [(problem.damage, str(problem.place)) for problem in report.problems] == [
-        ("disclosure mismatch", "entries from 21")
-    ]
+    assert [(problem.damage, str(problem.place)) for problem in report.problems] == [("run damaged", "entries from 21")]
     assert (report.broken_at, report.to_json()["brokenAt"]) == (None, None)
 
 
@@ -320,7 +311,7 @@ async def test_attack_is_named(opened, location, database, attack):
     async with opened() as log:
         await fill(log, 300)
     with database.connect_admin() as admin:
-        admin.execute(OFF + statements + ("" if "triggers left off" in attack else ON))
+        tamper(admin, statements)
     report = await check(location)
     assert report.exit_code == 1
     named = [problem for problem in report.problems if (problem.damage, str(problem.place)) == (damage, place)]
@@ -328,6 +319,16 @@ async def test_attack_is_named(opened, location, database, attack):
     assert WORDS.get(attack, named[0].what) in {problem.what for problem in named}
     assert "FAILED" in report.text()
     assert report.to_json()["verdict"] == "failed"
+
+
+async def test_a_check_that_does_not_look_at_when_runs_were_logged_misses_one(opened, location, database, monkeypatch):
+    """The control of the column by which questions with a time are answered."""
+    async with opened() as log:
+        await fill(log, 300)
+    with database.connect_admin() as admin:
+        tamper(admin, ATTACKS["loggedAt of a run changed"][0])
+    monkeypatch.setattr("tlog.checking.runs._check_logged_at", lambda *_: None)
+    assert (await check(location)).problems == []
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,7 @@ async def test_one_change_does_not_condemn_everything_behind_it(opened, location
     async with opened() as log:
         await fill(log, 600)
     with database.connect_admin() as admin:
-        admin.execute(OFF + statement + ON)
+        tamper(admin, statement)
     report = await check(location)
     assert [problem.damage for problem in report.problems] == expected
 
@@ -348,23 +349,24 @@ async def test_a_verifier_of_the_chain_alone_is_fooled(opened, location, databas
     """Why the chain never replaces the tree (threat 02): its recomputation passes a chain-only check."""
     async with opened() as log:
         await fill(log, 300)
-    with database.connect_admin() as admin:
-        admin.execute(OFF + f"{EDIT}; {REHASH}; {RECHAIN}" + ON)
-    chain = CHAIN_START
-    async with scan(log.database) as snapshot:
-        async for page in snapshot.leaves():
-            for row in page:
-                chain = chain_hash(chain, leaf_hash(row.entry))
-                assert chain == row.chain_hash
-        assert (await snapshot.state()).chain_hash == chain
-    assert (await check(location)).exit_code == 1
+        log.background.stop()
+        with database.connect_admin() as admin:
+            tamper(admin, f"{EDIT}; {REHASH}; {RECHAIN}")
+            chain = CHAIN_START
+            for index, entry in enumerate(read_entries(admin)):
+                chain = chain_hash(chain, leaf_hash(entry))
+                assert admin.execute("SELECT chain_hash FROM tlog.leaf WHERE index = %s", (index,)).fetchone() == (
+                    chain,
+                )
+        assert (await log.reader.state()).chain_hash == chain
+        assert (await check(location)).exit_code == 1
 
 
 async def test_second_opinion_sees_a_changed_entry(opened, location, database):
     async with opened() as log:
         await fill(log, 20)
     with database.connect_admin() as admin:
-        admin.execute(OFF + EDIT + ON)
+        tamper(admin, EDIT)
     report = await check(location, second_opinion=True)
     assert "second opinion" in {problem.damage for problem in report.problems}
 
@@ -382,9 +384,8 @@ async def test_disclosures_that_are_gone_are_damage(opened, location, database):
         await fill(log, 20)
         assert (await check(location)).exit_code == 0
         with database.connect_admin() as admin:
-            admin.execute("DELETE FROM tlog.disclosure WHERE index IN (3, 20)")
-            admin.execute("UPDATE tlog.disclosure SET actor = NULL, resource = NULL WHERE index = 5")
-            admin.execute("UPDATE tlog.disclosure SET actor = NULL WHERE index = 7")
+            erase(admin, [3, 5, 20])
+            erase(admin, [7], "actor")
         report = await check(location)
     assert [(each.damage, each.place.start, each.what.partition(":")[0]) for each in report.problems] == [
         ("MISSING", 7, "actor"),
@@ -405,11 +406,9 @@ async def test_random_deletions_by_a_superuser_are_all_named(opened, location, d
     async with opened() as log:
         await fill(log, size)
         gone = rng.sample(range(1, size + 1), DELETIONS)
-        changes = ("DELETE FROM tlog.disclosure", "UPDATE tlog.disclosure SET actor = NULL",
-                   "UPDATE tlog.disclosure SET resource = NULL")  # fmt: skip
         with database.connect_admin() as admin:
             for index in gone:
-                admin.execute(f"{rng.choice(changes)} WHERE index = {index}")
+                erase(admin, [index], *rng.choice([(), ("actor",), ("resource",)]))
         report = await check(location)
     assert {each.damage for each in report.problems} == {"MISSING"}
     assert sorted(each.place.start for each in report.problems) == sorted(gone)
@@ -420,7 +419,7 @@ async def lose(log, database, start, *, n=None, first=None, end=None):
     """Delete the disclosures from entry `start` on, and append the outcome that says that; return its index."""
     size = (await log.reader.state()).size
     with database.connect_admin() as admin:
-        admin.execute(f"DELETE FROM tlog.disclosure WHERE index >= {start}")
+        erase(admin, range(start, size))
     said = Lost(start=start if first is None else first, end=end or size, n=n or size - start)
     return (await log.appender.append([draft_outcome(said)]))[0].index
 
@@ -430,7 +429,8 @@ async def test_what_an_outcome_explains_is_no_damage(opened, location, database)
         await fill(log, 20)
         await log.wait_indexed(21, 30)
         size = (await log.reader.state()).size
-        controls = [row async for page in leaves_of(log) for row in page if row.event_id is None and row.index >= 11]
+        with database.connect_admin() as admin:
+            controls = admin.execute("SELECT FROM tlog.leaf WHERE event_id IS NULL AND index >= 11").fetchall()
         by = await lose(log, database, 11, n=size - 11 - len(controls))
         sealed = await log.wait_sealed(by, 30)
         await log.wait_indexed(by + 1, 30)
@@ -443,8 +443,7 @@ async def test_what_an_outcome_explains_is_no_damage(opened, location, database)
         assert [each.lost_by for each in found if 11 <= each.leaf.index < size] == [by] * 10
         # But nothing is explained that it does not speak of, nor what is deleted beside it.
         with database.connect_admin() as admin:
-            admin.execute("DELETE FROM tlog.disclosure WHERE index = 10")
-            admin.execute(f"DELETE FROM tlog.disclosure WHERE index > {by}")
+            erase(admin, [10, *range(by + 1, (await log.reader.state()).size)])
         report = await check(location)
         assert {each.damage for each in report.problems} == {"MISSING"}
         assert len(report.problems) == 6
@@ -452,12 +451,6 @@ async def test_what_an_outcome_explains_is_no_damage(opened, location, database)
         with database.connect_admin() as admin:
             admin.execute("UPDATE tlog.explanation SET start_index = 0")
         assert "index drift" in {each.damage for each in (await check(location)).problems}
-
-
-async def leaves_of(log):
-    async with scan(log.database) as snapshot:
-        async for page in snapshot.leaves():
-            yield page
 
 
 @pytest.mark.parametrize(
@@ -487,7 +480,7 @@ async def test_an_outcome_after_later_events_explains_nothing(opened, location, 
         by = await lose(log, database, 20, end=20, first=19, n=1)
         await log.wait_sealed(by, 30)
         with database.connect_admin() as admin:
-            admin.execute("DELETE FROM tlog.disclosure WHERE index = 19")
+            erase(admin, [19])
         report = await check(location)
     assert [each.place.start for each in report.problems] == [19, 20]
     assert "after events that came later" in report.problems[0].what
@@ -508,7 +501,7 @@ async def test_an_outcome_that_is_not_sealed_leaves_something_unchecked(opened, 
 
 async def test_one_group_is_gone_and_everything_else_holds(opened, location, database):
     """The other groups, every hash and every proof stay as they were."""
-    erased = ("actor = NULL", "resource = NULL", "related[2] = NULL", "related = array_fill(NULL::bytea, '{3}')")
+    erased = (["actor"], ["resource"], ["related/1"], ["related/0", "related/1", "related/2"])
     async with opened(index=True) as log:
         receipts = await append(log, rich_events(20))
         await log.wait_indexed(receipts[-1].index, 30)
@@ -518,8 +511,8 @@ async def test_one_group_is_gone_and_everything_else_holds(opened, location, dat
         indexes = [receipts[number].index for number in (0, 4, 8, 12)]
         with database.connect_admin() as admin:
             admin.execute("SET ROLE tlog_eraser")
-            for index, change in zip(indexes, erased, strict=True):
-                admin.execute(f"UPDATE tlog.disclosure SET {change} WHERE index = {index}")
+            for index, groups in zip(indexes, erased, strict=True):
+                erase(admin, [index], *groups)
         report = await check(location)
         assert [(each.damage, each.place.start, each.what.partition(":")[0]) for each in report.problems] == [
             ("MISSING", indexes[0], "actor"),
@@ -546,10 +539,12 @@ async def test_attack_on_related_resources_is_named(opened, location, database, 
         receipts = await append(log, rich_events(12))
         await log.wait_sealed(receipts[-1].index, 30)
     with database.connect_admin() as admin:
-        admin.execute(statements)
+        tamper(admin, statements)
     report = await check(location)
     assert what in {each.what for each in report.problems}
-    assert {(each.damage, str(each.place)) for each in report.problems} == {("disclosure mismatch", "entry 5")}
+    named = {(each.damage, str(each.place)) for each in report.problems}
+    # Of what is taken away something is missing as well.
+    assert named - {("MISSING", "entry 5")} == {("disclosure mismatch", "entry 5")}
 
 
 @pytest.mark.parametrize("place", range(8))
@@ -693,12 +688,8 @@ async def test_a_disclosure_that_is_no_actor_is_a_mismatch(opened, location, dat
     body = b"0123456789abcdef[]"
     commitment = encode_base64url(commit(body)).decode()
     with database.connect_admin() as admin:
-        entry = admin.execute("SELECT convert_from(entry, 'UTF8') FROM tlog.leaf WHERE index = 2").fetchone()[0]
-        entry = re.sub(r'"actor":"[^"]+"', f'"actor":"{commitment}"', entry)
-        admin.execute(OFF.rstrip("; "))
-        admin.execute("UPDATE tlog.leaf SET entry = %s WHERE index = 2", (entry.encode(),))
-        admin.execute("UPDATE tlog.disclosure SET actor = %s WHERE index = 2", (body,))
-        admin.execute(ON.removeprefix("; "))
+        change_entry(admin, 2, lambda entry: re.sub(rb'"actor":"[^"]+"', b'"actor":"%b"' % commitment.encode(), entry))
+        change_disclosed(admin, 2, lambda disclosed: disclosed._replace(actor=body))
     assert "disclosure mismatch" in {problem.damage for problem in (await check(location)).problems}
 
 
@@ -706,7 +697,7 @@ async def test_many_problems_are_counted_and_some_remembered(opened, location, d
     async with opened() as log:
         await fill(log, 1100)
     with database.connect_admin() as admin:
-        admin.execute(OFF + "UPDATE tlog.leaf SET event_id = NULL" + ON)
+        tamper(admin, "UPDATE leaf SET event_id = NULL")
     report = await check(location)
     assert len(report.problems) == 1000
     assert report.more_problems == 100

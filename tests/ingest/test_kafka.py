@@ -132,7 +132,9 @@ async def run_to(location, topics, topic, offsets, wishes=BEGINNING, **options):
 
 async def logged(location):
     async with scan(Database(location.database)) as snapshot:
-        entries = [parse_entry(row.entry) async for page in snapshot.leaves() for row in page]
+        entries = [
+            parse_entry(entry) async for page in snapshot.entries((await snapshot.state()).size) for entry in page
+        ]
     ids = [entry.eventId for entry in entries if isinstance(entry, EventEntry)]
     return ids, [entry.intake for entry in entries if isinstance(entry, IntakeEntry)]
 

@@ -80,7 +80,9 @@ async def until(log, offset, seconds=20):
 async def logged(log):
     """Return how often each event stands in the log, and its intakes."""
     async with scan(log.database) as snapshot:
-        entries = [parse_entry(row.entry) async for page in snapshot.leaves() for row in page]
+        entries = [
+            parse_entry(entry) async for page in snapshot.entries((await snapshot.state()).size) for entry in page
+        ]
     ids = [entry.eventId for entry in entries if isinstance(entry, EventEntry)]
     return ids, [entry.intake for entry in entries if isinstance(entry, IntakeEntry)]
 

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from mirrors import files_below, serving, write_mirror
 from psycopg import sql
+from stored import change_entry, disclosed_groups, erase, read_disclosed, read_entries, tamper, unguarded
 from streams import STREAM, opening, release, taken, taking
 from support import ORIGIN, ROOT, TestDatabase, append, fill, rich_events, sample_events, tlog
 
@@ -149,7 +150,7 @@ async def check(location, *, start=None, missing=()):
             assert report.sealed >= SIZE + count
         if start is not None:
             assert [(each.by, each.entries) for each in report.explained] == [(SIZE, SIZE - start)]
-            assert (report.exit_code, parse_entry((await log.reader.leaf(SIZE)).entry).report) == (
+            assert (report.exit_code, parse_entry(await log.reader.entry(SIZE)).report) == (
                 1 if missing else 0,
                 LostEntries(start=start, end=SIZE, n=SIZE - start),
             )
@@ -157,7 +158,17 @@ async def check(location, *, start=None, missing=()):
 
 def fingerprint(location):
     """Return what stands in every table, to the byte."""
-    tables = ["log_state", "leaf", "disclosure", "tile", "checkpoint", "api_key", "index_epoch", "index_segment"]
+    tables = [
+        "log_state",
+        "leaf",
+        "entry_run",
+        "disclosure_run",
+        "tile",
+        "checkpoint",
+        "api_key",
+        "index_epoch",
+        "index_segment",
+    ]
     query = "SELECT count(*), md5(string_agg(each::text, '|' ORDER BY each::text)) FROM tlog.{} AS each"
     with psycopg.connect(location.admin) as admin:
         return {each: admin.execute(sql.SQL(query).format(sql.Identifier(each))).fetchone() for each in tables}
@@ -229,23 +240,21 @@ async def test_what_does_not_come_back_is_counted(lost, anchored):
     with lost.restored(257) as location:
         await recovering(location, lost.mirror)
         with psycopg.connect(location.admin) as admin:
-            (disclosed,) = admin.execute("SELECT count(*) FROM tlog.disclosure WHERE index < 257").fetchone()
-            (recovered,) = admin.execute("SELECT count(*) FROM tlog.disclosure WHERE index >= 257").fetchone()
-        assert (disclosed, recovered) == (256, 0)
+            disclosed = [number for number, each in enumerate(read_disclosed(admin)) if any(disclosed_groups(each))]
+        assert disclosed == list(range(1, 257))
 
 
 async def test_what_was_missing_stays_missing(lost, anchored):
     """Group by group: what the copy of the database still has comes along, what was taken out of it does not come back."""
-    erase = "UPDATE tlog.disclosure SET actor = NULL WHERE index = 1; UPDATE tlog.disclosure SET related[2] = NULL WHERE index = 5"
-    rows = "SELECT index, actor, resource, related FROM tlog.disclosure ORDER BY index"
     with lost.restored(257) as location:
         with psycopg.connect(location.admin, autocommit=True) as admin:
-            admin.execute(erase)
-            before = admin.execute(rows).fetchall()
-        assert (before[0][1], before[4][3][1], None in before[4][3][::2]) == (None, None, False)
+            erase(admin, [1], "actor")
+            erase(admin, [5], "related/1")
+            before = read_disclosed(admin)
+        assert (before[1].actor, before[5].related[1], b"" in before[5].related[::2]) == (b"", b"", False)
         await recovering(location, lost.mirror)
         with psycopg.connect(location.admin) as admin:
-            assert admin.execute(rows).fetchall() == before
+            assert read_disclosed(admin)[: len(before)] == before
         await check(location, start=257, missing=(1, 5))
 
 
@@ -476,15 +485,14 @@ async def test_mirror_that_changes_between_two_readings(lost, anchored):
 
 # --- The database ---------------------------------------------------------------------------------------------------
 
-OFF, ON = "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL;", "; ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only"
 DAMAGED = {
-    "bytes changed": ("UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 77", 77),
-    "bytes and hash changed": ("UPDATE tlog.leaf SET entry = '{}', leaf_hash = sha256('\\x007b7d') WHERE index IN (99, 200)", 99),
-    "chain changed": ("UPDATE tlog.leaf SET chain_hash = sha256('x') WHERE index = 255", 255),
-    "row deleted": ("DELETE FROM tlog.leaf WHERE index = 3", 3),
-    "first row deleted": ("DELETE FROM tlog.leaf WHERE index = 0", 0),
-    "tail deleted": ("DELETE FROM tlog.leaf WHERE index > 250", 251),
-    "row after the last": ("INSERT INTO tlog.leaf SELECT 257, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 1", 257),
+    "bytes changed": ("UPDATE leaf SET entry = entry || ' ' WHERE index = 77", 77),
+    "bytes and hash changed": ("UPDATE leaf SET entry = '{}', leaf_hash = sha256('\\x007b7d') WHERE index IN (99, 200)", 99),
+    "chain changed": ("UPDATE leaf SET chain_hash = sha256('x') WHERE index = 255", 255),
+    "row deleted": ("DELETE FROM leaf WHERE index = 3", 3),
+    "first row deleted": ("DELETE FROM leaf WHERE index = 0", 0),
+    "tail deleted": ("DELETE FROM leaf WHERE index > 250", 251),
+    "row after the last": ("INSERT INTO leaf SELECT 257, NULL, entry, leaf_hash, chain_hash FROM leaf WHERE index = 1", 257),
     "state changed": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", 256),
 }  # fmt: skip
 
@@ -494,7 +502,7 @@ async def test_rows_that_differ_are_named(lost, damage):
     statement, index = DAMAGED[damage]
     with lost.restored(257) as location:
         with psycopg.connect(location.admin, autocommit=True) as admin:
-            admin.execute(OFF + statement + ON)
+            tamper(admin, statement)
         before = fingerprint(location)
         with pytest.raises(DamagedLogError, match=f"entry {index} in the database is not the one that was signed"):
             await recovering(location, lost.mirror)
@@ -528,7 +536,7 @@ async def test_rows_far_after_the_last_are_in_the_way(lost):
     with lost.restored(1) as location:
         with psycopg.connect(location.admin, autocommit=True) as admin:
             admin.execute(
-                "INSERT INTO tlog.leaf SELECT 600, NULL, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
+                "INSERT INTO tlog.leaf SELECT 600, NULL, leaf_hash, chain_hash FROM tlog.leaf WHERE index = 0"
             )
         with pytest.raises(UnsafeDatabaseError, match="rows after its 1 entries"):
             await recovering(location, lost.mirror)
@@ -549,17 +557,17 @@ async def test_rows_that_were_changed_consistently_are_not_published(lost):
     with lost.restored(512) as location:
         await recovering(location, lost.mirror)
         with psycopg.connect(location.admin, autocommit=True) as admin:
-            entry, chain = admin.execute("SELECT entry, chain_hash FROM tlog.leaf WHERE index = 698").fetchone()
+            entry = read_entries(admin)[698]
+            (chain,) = admin.execute("SELECT chain_hash FROM tlog.leaf WHERE index = 698").fetchone()
             leaf = leaf_hash(entry)
-            admin.execute("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; ALTER TABLE tlog.tile DISABLE TRIGGER ALL; "
-                          "ALTER TABLE tlog.checkpoint DISABLE TRIGGER ALL; DELETE FROM tlog.checkpoint WHERE size = 700; "
-                          "DELETE FROM tlog.tile WHERE level = 0 AND tile_index = 2")  # fmt: skip
-            admin.execute("UPDATE tlog.leaf SET entry = %s, leaf_hash = %s, chain_hash = %s WHERE index = 699",
-                          (entry, leaf, chain_hash(chain, leaf)))  # fmt: skip
+            change_entry(admin, 699, lambda _: entry)
+            with unguarded(admin, "leaf", "tile", "checkpoint"):
+                admin.execute(
+                    "DELETE FROM tlog.checkpoint WHERE size = 700; DELETE FROM tlog.tile WHERE level = 0 AND tile_index = 2"
+                )
+                changed = leaf, chain_hash(chain, leaf)
+                admin.execute("UPDATE tlog.leaf SET leaf_hash = %s, chain_hash = %s WHERE index = 699", changed)
             admin.execute("UPDATE tlog.log_state SET chain_hash = %s", (chain_hash(chain, leaf),))
-            admin.execute("ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER "
-                          "append_only; ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only; ALTER TABLE tlog.checkpoint "
-                          "ENABLE ALWAYS TRIGGER append_only")  # fmt: skip
         with pytest.raises(
             ForkError, match="the first 700 entries of the database lead to another root hash or chain hash"
         ):

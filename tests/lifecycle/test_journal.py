@@ -85,6 +85,6 @@ async def test_who_asked_about_somebody_is_a_question_like_any_other(opened):
     details = json.loads(found.resource[16:])["details"]
     asked = {"ask": "export", "from": "2026-01-01T00:00:00Z", "resourceType": "patient_record"}
     assert json.loads(details["query"]) == asked
-    elsewhere = found.leaf.entry + found.actor + found.resource
+    elsewhere = found.entry + found.actor + found.resource
     assert b"P-1007" not in elsewhere
     assert b"n.varga" not in elsewhere

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from stored import erase
 from support import ORIGIN, append, fill, sample_events, start_server, tlog, verify_offline
 
 from tlog.checking.fsck import fsck
@@ -55,7 +56,7 @@ def no_hurry(monkeypatch):
 async def outcomes(log):
     """Return index and report of each outcome of a log, the oldest first."""
     answer = await log.searcher.ask(parse_question({"control": "outcome"}), limit=1_000)
-    entries = [(event.leaf.index, parse_entry(event.leaf.entry)) for event in reversed(answer.events)]
+    entries = [(event.leaf.index, parse_entry(event.entry)) for event in reversed(answer.events)]
     assert all(isinstance(entry, OutcomeEntry) for _, entry in entries)
     return [(index, entry.report) for index, entry in entries]
 
@@ -561,10 +562,10 @@ async def test_a_look_that_fails_is_followed_by_others(opened, monkeypatch, caps
 # --- Checked ----------------------------------------------------------------------------------------------------------
 
 
-async def checked(log, database, change=""):
-    """Check a log that a superuser has changed, and say so; return index and report."""
+async def checked(log, database, *erased):
+    """Check a log in which a superuser has emptied disclosures, and say so; return index and report."""
     with database.connect_admin() as superuser:
-        superuser.execute(f"SET session_replication_role = replica; {change}")
+        erase(superuser, erased)
     read = Anchor(log.directory.anchor).read
     report = await fsck(log.database, log.verifier, log.bucket_keys, read)
     return await say_checked(log.database, log.verifier, read, report), report
@@ -575,7 +576,7 @@ async def test_what_a_check_found_is_said(opened, database):
         await fill(log, 5)
         index, report = await checked(log, database)
         assert (index, report.exit_code) == (6, 0)
-        index, report = await checked(log, database, "DELETE FROM tlog.disclosure WHERE index = 2")
+        index, report = await checked(log, database, 2)
         assert (index, report.exit_code) == (7, 1)
         said = await outcomes(log)
     assert said == [

@@ -318,24 +318,24 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
     await make(location)
     expected = {
         "tlog_appender": {
-            "dead_letter": "INSERT", "disclosure": "INSERT SELECT", "intake": "INSERT SELECT", "leaf": "INSERT SELECT",
+            **dict.fromkeys(("disclosure_run", "entry_run", "intake", "leaf"), "INSERT SELECT"), "dead_letter": "INSERT",
             "log_state": "SELECT UPDATE",
         },
         "tlog_sealer": {
             **dict.fromkeys(("checkpoint", "cosignature", "witness_policy"), "INSERT SELECT"),
-            **dict.fromkeys(("leaf", "log_state"), "SELECT"),
+            **dict.fromkeys(("entry_run", "leaf", "log_state"), "SELECT"),
             "tile": "INSERT SELECT UPDATE",
         },
         "tlog_indexer": {
-            **dict.fromkeys(("checkpoint", "cosignature", "leaf", "log_state", "witness_policy"), "SELECT"),
+            **dict.fromkeys(("checkpoint", "cosignature", "entry_run", "leaf", "log_state", "witness_policy"), "SELECT"),
             **dict.fromkeys(("explanation", "index_epoch", "index_run", "index_segment", "index_tile"), "DELETE INSERT SELECT"),
         },
         "tlog_reader": dict.fromkeys(
-            ("api_key", "checkpoint", "cosignature", "dead_letter", "disclosure", "intake", "explanation", "index_epoch", "index_run",
+            ("api_key", "checkpoint", "cosignature", "dead_letter", "disclosure_run", "entry_run", "intake", "explanation", "index_epoch", "index_run",
              "index_segment", "index_tile", "leaf", "log_state", "session", "tile", "witness_policy"), "SELECT"
         ),
         "tlog_authenticator": {"session": "DELETE INSERT SELECT"},
-        "tlog_eraser": {"dead_letter": "SELECT", "disclosure": "DELETE SELECT"},
+        "tlog_eraser": {"dead_letter": "SELECT", "disclosure_run": "SELECT"},
     }  # fmt: skip
     query = """
         SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)
@@ -352,7 +352,7 @@ async def test_roles_can_do_what_they_must_and_nothing_else(location, database):
         assert roles.fetchall() == []
 
 
-WIDTH = 1 << 24  # indexes in a partition
+WIDTH = 1 << 22  # indexes in a partition
 
 
 @pytest.mark.parametrize(
@@ -374,24 +374,27 @@ async def test_the_appender_makes_partitions_at_the_end_of_the_log_only(location
         admin.execute("UPDATE tlog.log_state SET size = %s", (size,))
         admin.execute("SET ROLE tlog_appender")
         for index in refused:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no partition so far from the end"):
-                admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no partitions so far from its end"):
+                admin.execute("SELECT * FROM tlog.ensure_partitions(%s::bigint)", (index,))
         for index in made:
-            end = admin.execute("SELECT tlog.ensure_disclosure_partition(%s::bigint)", (index,)).fetchone()[0]
+            end = admin.execute("SELECT * FROM tlog.ensure_partitions(%s::bigint)", (index,)).fetchone()[0]
             assert index < end <= index + WIDTH
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE tlog.leaf SET entry = 'x'", "DELETE FROM tlog.leaf", "TRUNCATE tlog.leaf", "DELETE FROM tlog.checkpoint",
-     "UPDATE tlog.checkpoint SET note = 'x'", "DELETE FROM tlog.tile", "UPDATE tlog.tile SET hashes = sha256('x')"],
+    ["UPDATE tlog.leaf SET leaf_hash = 'x'", "DELETE FROM tlog.leaf", "UPDATE tlog.entry_run SET data = 'x'",
+     "UPDATE tlog.entry_run_0 SET data = 'x'", "DELETE FROM tlog.entry_run_0", "TRUNCATE tlog.entry_run_0", "TRUNCATE tlog.entry_run",
+     "DELETE FROM tlog.disclosure_run", "DELETE FROM tlog.disclosure_run_0", "TRUNCATE tlog.disclosure_run_0",
+     "UPDATE tlog.disclosure_run SET first = 1", "UPDATE tlog.disclosure_run_0 SET part = 1", "UPDATE tlog.disclosure_run SET count = 2",
+     "TRUNCATE tlog.leaf", "DELETE FROM tlog.checkpoint", "UPDATE tlog.checkpoint SET note = 'x'", "DELETE FROM tlog.tile", "UPDATE tlog.tile SET hashes = sha256('x')"],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["origin", "replica"])
 async def test_append_only_holds_for_the_superuser_and_in_replica_mode(location, database, statement, mode):
     await make(location)
     with database.connect_admin() as admin:
         admin.execute(f"SET session_replication_role = {mode}")
-        with pytest.raises(Exception, match=r"append-only|only grows"):
+        with pytest.raises(Exception, match=r"append-only|only grows|keeps its runs"):
             admin.execute(statement)
 
 

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
+import psycopg
 import pytest
+from stored import erase
 from support import fill, sample_events, start_server, tlog, verify_offline
 
 from tlog.core.bundle import parse_bundle
@@ -427,7 +429,8 @@ def test_data_that_is_gone_is_said_to_be_missing(server, http):
     event = fresh()[0]
     index = http.post("/v1/audit/events", json=event).json()["receipts"][0]["index"]
     postgres = EmbeddedPostgres(server.data / "postgres")
-    postgres.administer(f"DELETE FROM tlog.disclosure WHERE index = {index}")
+    with psycopg.connect(postgres.conninfo(user="postgres"), autocommit=True) as admin:
+        erase(admin, [index])
     answer = http.get(f"/v1/audit/events/{event['eventId']}").json()
     log = answer.pop("log")
     assert (log["lost"], log["missing"]) == ([], ["actor", "resource"])

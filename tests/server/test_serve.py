@@ -230,7 +230,7 @@ def test_sealer_that_meets_damage_ends_the_process(directory):
     postgres.administer(
         "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL;"
         "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$BEGIN NEW.entry := NEW.entry || ' '::bytea; RETURN NEW; END$$;"
+        "$$BEGIN NEW.leaf_hash := sha256('x'); RETURN NEW; END$$;"
         "CREATE TRIGGER hostile BEFORE INSERT ON tlog.leaf FOR EACH ROW EXECUTE FUNCTION public.f()"
     )
     server.append([json.loads(sample_events(1)[0])])

@@ -9,12 +9,14 @@ import socketserver
 import struct
 import threading
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.waiting import Ready, Wait
 
 from tlog.errors import MalformedInputError, OverloadedError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.connection import Connection, translated
+from tlog.storage.connection import Connection, _at_once, translated
 from tlog.storage.database import Database, _patient, snapshot
 
 pytestmark = pytest.mark.anyio
@@ -340,3 +342,63 @@ def cancelled():
     """What the driver waits for, cancelled before anything was sent."""
     raise asyncio.CancelledError
     yield
+
+
+# --- Waiting ----------------------------------------------------------------------------------------------------------
+
+
+def statement(*wanted):
+    """What the driver does for a statement: waits for these, one after the other; what it was told is its result."""
+    told = []
+    for each in wanted:
+        told += [(yield each)]
+    return told
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_what_is_there_is_not_waited_for(pair):
+    ours, theirs = pair
+    theirs.send(b"x")
+    with pytest.raises(StopIteration) as ended:
+        next(_at_once(statement(Wait.R, Wait.R), ours.fileno()))
+    assert ended.value.value == [Ready.R, Ready.R]
+
+
+def test_others_have_their_turn_however_much_is_there(pair):
+    ours, theirs = pair
+    theirs.send(b"x")
+    going = _at_once(statement(*[Wait.R] * 100), ours.fileno())
+    turns = [next(going), going.send(Ready.R), going.send(Ready.R)]
+    assert turns == [Wait.R] * 3
+    with pytest.raises(StopIteration) as ended:
+        going.send(Ready.R)
+    assert ended.value.value == [Ready.R] * 100
+
+
+@pytest.mark.parametrize("wanted", [Wait.R, Wait.W, Wait.RW])
+def test_what_is_not_there_is_waited_for(pair, wanted):
+    ours, theirs = pair
+    if wanted != Wait.R:
+        theirs.send(b"x")
+    going = _at_once(statement(wanted), ours.fileno())
+    assert next(going) == wanted
+    with pytest.raises(StopIteration) as ended:
+        going.send(Ready.W)
+    assert ended.value.value == [Ready.W]
+
+
+def test_a_statement_that_fails_fails(pair):
+    def failing():
+        yield Wait.R
+        raise psycopg.OperationalError
+
+    ours, theirs = pair
+    theirs.close()  # an end is something to read
+    with pytest.raises(psycopg.OperationalError):
+        next(_at_once(failing(), ours.fileno()))

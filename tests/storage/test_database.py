@@ -98,7 +98,7 @@ def test_whole_way_on_a_database_of_ones_own(cluster, directory):
     report = json.loads(tlog("fsck", "--data", data, "--json", *database).stdout)
     assert (report["verdict"], report["checked"]["events"]) == ("verified", 300)
     with psycopg.connect(f"postgresql://tlog_service:serve@127.0.0.1:{port}/audit", autocommit=True) as service:
-        for statement in ("UPDATE tlog.leaf SET entry = 'x'", "INSERT INTO tlog.api_key DEFAULT VALUES", "DROP TABLE tlog.leaf",
+        for statement in ("UPDATE tlog.entry_run SET data = 'x'", "INSERT INTO tlog.api_key DEFAULT VALUES", "DROP TABLE tlog.leaf",
                           "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL", "SET ROLE tlog_owner", "CREATE TABLE tlog.x ()"):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 service.execute(statement)

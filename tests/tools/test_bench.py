@@ -60,7 +60,7 @@ def test_what_needs_a_log_says_so():
 def test_storage(filled):
     found = figures("storage", "--data", filled[0], "--events", 1_000)
     assert found["log"]["entries"] >= EVENTS
-    assert {"leaf", "disclosure", "tile", "index_run"} <= found["log"]["parts"].keys()
+    assert {"leaf", "entry_run", "disclosure_run", "tile", "index_run"} <= found["log"]["parts"].keys()
     assert 0 < found["plain"]["event_bytes"] < found["plain"]["bytes_per_event"]
 
 

@@ -10,7 +10,7 @@ import fuzz
 import pytest
 from support import ROOT
 
-from tlog.core import bundle, checkpoint, entry, evidence, note, proof, question, strict, tile, tlogproof
+from tlog.core import bundle, checkpoint, entry, evidence, note, proof, question, run, strict, tile, tlogproof
 from tlog.core.making import parsing
 
 # How many inputs each target gets here: about a second each.
@@ -57,6 +57,7 @@ BUGS = {
     ),
     "tile-path": (tile, "MAX_LEVEL", 99),
     "bundle": (bundle, "len", lambda data: 0 if data == b"" else len(data) - 1),
+    "run": (run, "parse_disclosure_run", lambda data, count: run.pick_disclosures(data, range(count))),
     "event": (parsing, "_count_colons", lambda _: Anything()),
     "lines": (parsing, "_count_colons", lambda _: Anything()),
     "entry": (entry, "_encode", lambda _: LAST[-1]),

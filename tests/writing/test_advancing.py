@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 async def entries(log):
     async with scan(log.database) as snapshot:
-        return [parse_entry(row.entry) async for page in snapshot.leaves() for row in page]
+        return [parse_entry(entry) async for page in snapshot.entries((await snapshot.state()).size) for entry in page]
 
 
 async def test_events_and_how_far_they_are_taken_are_one_append(opened):

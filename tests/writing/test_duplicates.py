@@ -30,8 +30,8 @@ def draft(appended_by=LOCAL, **members):
 
 def stored(made, **erased):
     """Return the row of a draft, some of its disclosures erased."""
-    leaf = Leaf(1, made.event_id, made.entry(LOGGED_AT), bytes(32), bytes(32))
-    return FoundEvent(leaf, made.actor, made.resource, made.related)._replace(**erased)
+    leaf = Leaf(1, made.event_id, bytes(32), bytes(32))
+    return FoundEvent(leaf, made.entry(LOGGED_AT), made.actor, made.resource, made.related)._replace(**erased)
 
 
 CHANGES = [

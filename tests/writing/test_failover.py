@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from faults.pair import Pair
+from stored import read_controls
 from support import ORIGIN, append, sample_events, tlog
 
 from tlog.core.entry import parse_entry
@@ -132,8 +133,7 @@ async def log_of(pair, directory):
 
 def reports(pair):
     with psycopg.connect(pair.primary.address("dbadmin", "audit")) as admin:
-        rows = admin.execute("SELECT entry FROM tlog.leaf WHERE event_id IS NULL ORDER BY index").fetchall()
-    entries = [parse_entry(bytes(entry)) for (entry,) in rows]
+        entries = [parse_entry(entry) for entry in read_controls(admin)]
     return [entry.report for entry in entries if isinstance(getattr(entry, "report", None), Failover)]
 
 

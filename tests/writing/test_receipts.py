@@ -10,7 +10,7 @@ from support import sample_events
 from tlog.core.entry import parse_entry
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.making.parsing import parse_batch
-from tlog.storage.rows import Leaf, State
+from tlog.storage.rows import FoundEvent, Leaf, State
 from tlog.writing.drafting import LOCAL, draft_events
 from tlog.writing.receipts import Receipt, Receipts, chain_drafts, stored_receipt
 
@@ -37,7 +37,7 @@ def test_a_clock_that_goes_back_does_not_take_logged_at_along():
 
 def test_without_drafts_the_state_stays():
     rows = chain_drafts(START, [], NOW + 5)
-    assert (rows.end, rows.leaf_hashes, rows.packed.leaves, rows.packed.disclosures) == (START, [], b"", b"")
+    assert (rows.end, rows.leaf_hashes, rows.leaves, rows.entries) == (START, [], b"", [])
 
 
 def test_receipts_of_a_request_begin_at_its_first_row():
@@ -68,4 +68,5 @@ def test_a_stored_row_has_the_receipt_that_its_event_got():
     (receipt,) = Receipts.of_rows(DRAFTS[:1], rows)
     entry = DRAFTS[0].entry(rows.logged_at.encode())
     assert parse_entry(entry).loggedAt == rows.logged_at
-    assert stored_receipt(Leaf(7, DRAFTS[0].event_id, entry, rows.leaf_hashes[0], rows.chain_hashes[0])) == receipt
+    leaf = Leaf(7, DRAFTS[0].event_id, rows.leaf_hashes[0], rows.chain_hashes[0])
+    assert stored_receipt(FoundEvent(leaf, entry)) == receipt

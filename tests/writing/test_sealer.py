@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from stored import tamper
 from support import append, fill, sample_events
 
 from tlog.core.chain import CHAIN_START, chain_hash
@@ -34,8 +35,8 @@ async def test_checkpoint_is_signed_over_the_root_of_all_entries(opened):
         sealed = await log.reader.latest_checkpoint()
         frontier = Frontier()
         async with scan(log.database) as snapshot:
-            async for page in snapshot.leaves():
-                frontier.extend([row.leaf_hash for row in page])
+            async for entries in snapshot.entries(701):
+                frontier.extend([leaf_hash(entry) for entry in entries])
     assert (sealed.size, sealed.root) == (701, frontier.root())
     assert open_checkpoint(sealed.note, log.verifier).root == frontier.root()
     anchored = Anchor(log.directory.anchor).read()
@@ -159,14 +160,18 @@ async def test_nothing_is_signed_while_the_clock_is_not_later(opened, offset):
         await store.close()
 
 
-TRIGGERS_OFF = "ALTER TABLE tlog.leaf DISABLE TRIGGER ALL; ALTER TABLE tlog.tile DISABLE TRIGGER ALL;"
 DAMAGE = {
-    "entry": ("UPDATE tlog.leaf SET entry = entry || ' ' WHERE index = 5", DamagedLogError, "entry 5 does not hash"),
-    "leaf hash": ("UPDATE tlog.leaf SET leaf_hash = set_bit(leaf_hash, 0, 1 - get_bit(leaf_hash, 0)) WHERE index = 6",
+    "entry": ("UPDATE leaf SET entry = entry || ' ' WHERE index = 5", DamagedLogError, "entry 5 does not hash"),
+    "leaf hash": ("UPDATE leaf SET leaf_hash = set_bit(leaf_hash, 0, 1 - get_bit(leaf_hash, 0)) WHERE index = 6",
                   DamagedLogError, "entry 6 does not hash"),
-    "chain": ("UPDATE tlog.leaf SET chain_hash = sha256('x') WHERE index = 7", DamagedLogError, "entry 7 does not continue"),
-    "row": ("DELETE FROM tlog.leaf WHERE index = 6", DamagedLogError, "entry 6 is missing"),
-    "last row": ("DELETE FROM tlog.leaf WHERE index = 8", DamagedLogError, "entry 8 is missing"),
+    "chain": ("UPDATE leaf SET chain_hash = sha256('x') WHERE index = 7", DamagedLogError, "entry 7 does not continue"),
+    "row": ("DELETE FROM leaf WHERE index = 6", DamagedLogError, "entry 6 is missing"),
+    "last row": ("DELETE FROM leaf WHERE index = 8", DamagedLogError, "entry 8 is missing"),
+    "run": ("UPDATE tlog.entry_run SET data = substr(data, 9) WHERE first = 5", DamagedLogError, "the entries 5 to 8 is damaged"),
+    "run missing": ("DELETE FROM tlog.entry_run WHERE first = 5", DamagedLogError, "entry 5 is missing"),
+    "run there twice": ("INSERT INTO tlog.entry_run SELECT * FROM tlog.entry_run WHERE first = 5", DamagedLogError, "the entries 5 to 8 is damaged"),
+    "runs that overlap": ("INSERT INTO tlog.entry_run SELECT 6, logged_at, part, count, data FROM tlog.entry_run WHERE first = 5",
+                          DamagedLogError, "two runs hold entry 6"),
     "state": ("UPDATE tlog.log_state SET chain_hash = sha256('x')", DamagedLogError, "does not lead to the log's state"),
     "rollback": ("UPDATE tlog.log_state SET size = 3", RollbackError, "ROLLBACK"),
     "tile": ("UPDATE tlog.tile SET hashes = set_bit(hashes, 9, 1 - get_bit(hashes, 9)) WHERE level = 0",
@@ -184,7 +189,7 @@ async def test_damage_after_the_last_checkpoint_is_not_signed(opened, database, 
         await sealer.recover()
         await append(log, sample_events(4, seed=2))
         with database.connect_admin() as admin:
-            admin.execute(TRIGGERS_OFF + statement)
+            tamper(admin, statement)
         with pytest.raises(error, match=message):
             await sealer.seal()
         assert Anchor(log.directory.anchor).read().size == 5

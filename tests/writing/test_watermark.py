@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from stored import read_entries, tamper
 from support import append, fill, sample_events
 
 from tlog.core.chain import CHAIN_START
@@ -13,23 +14,16 @@ from tlog.writing.watermark import Watermark
 pytestmark = pytest.mark.anyio
 
 GO_BACK = """
-ALTER TABLE tlog.leaf DISABLE TRIGGER ALL;
-DELETE FROM tlog.leaf WHERE index >= 8;
-DELETE FROM tlog.disclosure WHERE index >= 8;
-ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
-UPDATE tlog.log_state SET size = 8, chain_hash = (SELECT chain_hash FROM tlog.leaf WHERE index = 7);
+DELETE FROM leaf WHERE index >= 8;
+UPDATE tlog.log_state SET size = 8, chain_hash = (SELECT chain_hash FROM leaf WHERE index = 7)
 """
 ANOTHER_HISTORY = "UPDATE tlog.log_state SET chain_hash = sha256('another')"
-ANOTHER_PAST = """
-ALTER TABLE tlog.leaf DISABLE TRIGGER ALL;
-UPDATE tlog.leaf SET chain_hash = sha256('another') WHERE index = 10;
-ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
-"""
+ANOTHER_PAST = "UPDATE leaf SET chain_hash = sha256('another') WHERE index = 10"
 
 
 def entries(database):
     with database.connect_admin() as admin:
-        return admin.execute("SELECT index, entry FROM tlog.leaf ORDER BY index").fetchall()
+        return read_entries(admin)
 
 
 async def reconnect(log):
@@ -43,7 +37,7 @@ async def append_after(opened, database, statements):
     async with opened() as log:
         await append(log, sample_events(10))
         with database.connect_admin() as admin:
-            admin.execute(statements)
+            tamper(admin, statements)
         before = entries(database)
         for seed in range(2, 6):
             with pytest.raises(OverloadedError):
@@ -67,7 +61,7 @@ async def append_over_another_past(opened, database):
         await append(log, sample_events(10))
         await append(other, sample_events(10, seed=2))
         with database.connect_admin() as admin:
-            admin.execute(ANOTHER_PAST)
+            tamper(admin, ANOTHER_PAST)
         await reconnect(log)
         with pytest.raises(OverloadedError, match="operator has to act"):
             await append(log, sample_events(5, seed=3))
@@ -88,7 +82,7 @@ async def test_without_the_watermark_the_indexes_are_given_twice(opened, databas
     async with opened(sealing="elsewhere") as log:  # nobody who seals meets the gap
         before = await append(log, sample_events(10))
         with database.connect_admin() as admin:
-            admin.execute(GO_BACK)
+            tamper(admin, GO_BACK)
         after = await append(log, sample_events(5, seed=2))
     assert {receipt.index for receipt in before} & {receipt.index for receipt in after}
 
@@ -105,7 +99,7 @@ async def test_what_is_anchored_is_the_first_watermark(opened, database):
     async with opened() as log:
         await fill(log, 10)
     with database.connect_admin() as admin:
-        admin.execute(ANOTHER_PAST.replace("another", "x"))
+        tamper(admin, ANOTHER_PAST.replace("another", "x"))
         admin.execute("UPDATE tlog.log_state SET chain_hash = sha256('x')")
     with pytest.raises(RollbackError, match="acknowledged or signed"):
         async with opened() as log:

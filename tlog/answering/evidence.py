@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Mode = Literal["answer", "count"]
 MAX_POSTINGS: Final = 10_000
 MAX_SIZE: Final = 16 << 20  # bytes
+_LOOKED_AT: Final = 1_000
 _SURELY_SMALL: Final = 32  # entries: each with its disclosures is below half a MiB
 
 
@@ -223,7 +224,7 @@ class Making(NamedTuple):
             await self._check_size(view, postings)
         found = await view.explained(await view.events(postings)) if self.disclose else []
         events = {event.leaf.index: event for event in found}
-        entries = {index: event.leaf.entry for index, event in events.items()} or await view.entries(postings)
+        entries = {index: event.entry for index, event in events.items()} or await view.entries(postings)
         answers = [index for index in postings if self.matcher.matches(decode_entry(index, entries[index]))]
         # 9
         disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
@@ -261,11 +262,13 @@ class Making(NamedTuple):
         )
 
     async def _check_size(self, view: View, indexes: Sequence[int]) -> None:
-        """Refuse what is too large for one bundle before anything of it is read: in a bundle nothing takes fewer bytes."""
+        """Refuse what is too large for one bundle before it is made: in a bundle nothing takes fewer bytes."""
         if len(indexes) > _SURELY_SMALL:
-            size = sum((await view.sizes(indexes, disclosed=self.disclose)).values())
-            if size > MAX_SIZE:
-                raise TooLargeError(_too_large(f"what is in it has {size} bytes"))
+            size = 0
+            for at in range(0, len(indexes), _LOOKED_AT):
+                size += sum((await view.sizes(indexes[at : at + _LOOKED_AT], disclosed=self.disclose)).values())
+                if size > MAX_SIZE:
+                    raise TooLargeError(_too_large(f"what is in it has {size} bytes or more"))
 
     def _absent(
         self, events: Mapping[int, FoundEvent], entries: Mapping[int, bytes], answers: Sequence[int]

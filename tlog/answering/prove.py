@@ -105,14 +105,14 @@ def event_file(event: FoundEvent, *, disclose: bool) -> bytes:
 
     """
     if not disclose:
-        return format_event_file(EventFile(event.leaf.entry, {}))
+        return format_event_file(EventFile(event.entry, {}))
     disclosures = event.disclosures()
-    entry = decode_entry(event.leaf.index, event.leaf.entry)
+    entry = decode_entry(event.leaf.index, event.entry)
     absent = [group for group in groups_of(entry) if group not in disclosures]
     if event.lost_by is None:
-        return format_event_file(EventFile(event.leaf.entry, disclosures, missing=tuple(absent)))
+        return format_event_file(EventFile(event.entry, disclosures, missing=tuple(absent)))
     lost = tuple((group, event.lost_by) for group in absent)
-    return format_event_file(EventFile(event.leaf.entry, disclosures, absent=lost))
+    return format_event_file(EventFile(event.entry, disclosures, absent=lost))
 
 
 def _damage(checkpoint: SealedCheckpoint, error: TlogError) -> str:

@@ -265,13 +265,13 @@ class _Search:
                 raise DamagedLogError(message)
             if (row.leaf.event_id is None) != self._for_control:
                 continue
-            entry = decode_other(index, row.leaf.entry) if self._for_control else decode_event(index, row.leaf.entry)
+            entry = decode_other(index, row.entry) if self._for_control else decode_event(index, row.entry)
             if self._matcher.matches(entry):
                 if len(self.found) == self._limit or self._size >= MAX_PAGE:
                     self.next_before = self.found[-1].leaf.index
                     return False
                 self.found.append(row)
-                self._size += len(row.leaf.entry) + sum(map(len, row.disclosures().values()))
+                self._size += len(row.entry) + sum(map(len, row.disclosures().values()))
                 self.entries.append(entry)
                 self.matched.append(self._matcher.matched(entry))
         self._looked_at += len(indexes)
@@ -380,7 +380,7 @@ def event_document(found: FoundEvent, position: Position | None = None) -> dict[
         DamagedLogError: the stored entry is no event.
 
     """
-    return _document(found, decode_event(found.leaf.index, found.leaf.entry), None, position)
+    return _document(found, decode_event(found.leaf.index, found.entry), None, position)
 
 
 def _document(
@@ -395,7 +395,7 @@ def _document(
         "chainHash": found.leaf.chain_hash,
     }
     if isinstance(entry, OtherEntry):
-        document = {"type": entry.type, "entry": msgspec.Raw(found.leaf.entry), "disclosed": bodies}
+        document = {"type": entry.type, "entry": msgspec.Raw(found.entry), "disclosed": bodies}
     else:
         if (appended_by := bodies.get("actor", {}).pop("appendedBy", None)) is not None:
             place["appendedBy"] = appended_by

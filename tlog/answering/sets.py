@@ -135,7 +135,7 @@ async def _exact_sizes(view: View, indexes: list[int], *, disclose: bool) -> lis
     return [
         (
             event.leaf.index,
-            len(_encode(event.leaf.entry.decode()))
+            len(_encode(event.entry.decode()))
             + _AROUND_ENTRY
             + (_OUTCOMES + _AROUND_DISCLOSURE * len(group_names(MAX_RELATED)) if event.lost_by is not None else 0)
             + sum(

@@ -13,6 +13,7 @@ Words:
 
     `fsck`  the check of a database, from its first row to its verdict
     `ranges`  a range of entries by itself: all that needs no other range
+    `runs`  the runs of a range, opened
     `absent`  which disclosures are missing, and which an outcome explains
     `disclosed`  the disclosures of a range, against commitments and index keys
     `facts`  what of a range is told to who joins the ranges

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tlog.checking.facts import RangeFacts, Said
+    from tlog.checking.runs import DisclosureRow, Opened
     from tlog.core.making.bucket_keys import BucketKeys
     from tlog.core.making.matching import EventFacts
-    from tlog.storage.scan import DisclosureRow
 
 _UNKNOWN_ACTOR: Final = "unknown"
 # Two keys of 22 characters with '","' between them; after them each key has these three before it.
@@ -71,13 +71,13 @@ class DisclosureCheck:
         """Give the facts of the range what is known at its end only."""
         self._facts.absent = np.array(self._absent, ABSENT)
 
-    def take(self, first: int, said: Sequence[EventFacts | None], rows: Sequence[DisclosureRow]) -> None:
+    def take(self, first: int, said: Sequence[EventFacts | None], opened: Opened) -> None:
         """Check the disclosures of consecutive entries.
 
         Args:
             first: index of the first entry.
             said: the facts of each entry, None of one that is malformed.
-            rows: the disclosures that are there for these entries, by index.
+            opened: what is disclosed of these entries, and maybe of others.
 
         """
         holders = [
@@ -85,6 +85,9 @@ class DisclosureCheck:
             for n, each in enumerate(said)
             if each is not None and (each[ACTOR] or each[RESOURCE] or each[RELATED])
         ]
+        rows: Sequence[DisclosureRow] = opened.disclosures
+        if opened.undisclosed:
+            holders = [holder for holder in holders if holder[0] not in opened.undisclosed]
         if [index for index, _ in holders] != [row[0] for row in rows]:
             rows = self._rows_of(first, said, holders, rows)
         present = [index for index, _ in holders]
@@ -106,11 +109,8 @@ class DisclosureCheck:
     def _rows_of(
         self, first: int, said: Sequence[EventFacts | None], holders: Sequence[Said], rows: Sequence[DisclosureRow]
     ) -> list[DisclosureRow]:
-        """Return for each entry that commits to anything its row, one without anything if there is none; name the other rows."""
-        by_index: dict[int, DisclosureRow] = {}
-        for row in rows:
-            if by_index.setdefault(row[0], row) is not row:
-                self._add(row[0], "the event has two disclosures")
+        """Return for each entry that commits to anything what is disclosed of it, if only nothing; name what is of others."""
+        by_index = {row[0]: row for row in rows}
         found = [by_index.pop(index, (index, None, None, None)) for index, _ in holders]
         for n, each in enumerate(said):
             if each is not None and first + n in by_index:
@@ -153,15 +153,16 @@ class DisclosureCheck:
         """Return what of a row is what the entry commits to; note what is absent, name what is wrong."""
         index, said = holder
         texts, related = split_texts(said[RELATED]), row[3] or []
-        if not _is_something_there(row):
+        there = _is_something_there(row)
+        if len(related) != len(texts) and (there or related):
+            what = f"the entry commits to {len(texts)} related resources, {len(related)} are there"
+            self._add(index, what)
+        if not there:
             has = pack_groups(actor=bool(said[ACTOR]), resource=bool(said[RESOURCE]), related=len(texts))
             self._absent.append((index, has))
             return index, None, None, None
-        if related and len(related) != len(texts):
-            what = f"the entry commits to {len(texts)} related resources, {len(related)} are there"
-            self._add(index, what)
+        if len(related) != len(texts):
             texts, related = [], []
-        related = related or [None] * len(texts)
         good: list[bytes | None] = []
         missing: list[str] = []
         groups = zip(group_names(len(texts)), (said[ACTOR], said[RESOURCE], *texts), (*row[1:3], *related), strict=True)
@@ -174,11 +175,8 @@ class DisclosureCheck:
             self._facts.add("MISSING", Place("entry", index), f"{', '.join(missing)}: {UNEXPLAINED}")
         return index, good[0], good[1], good[2:]
 
-    def _is_disclosed(self, index: int, group: str, logged: bytes, data: object) -> bool:
+    def _is_disclosed(self, index: int, group: str, logged: bytes, data: bytes | None) -> bool:
         if data is None:
-            return False
-        if not isinstance(data, bytes):  # an array in an array: whoever may alter tables can store one
-            self._add(index, f"the {group} disclosure is not one text")
             return False
         if not logged:
             self._add(index, f"the entry commits to no {group}, and one is there")

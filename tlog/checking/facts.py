@@ -69,10 +69,10 @@ class RangeFacts:
     """What a range of entries is found to be.
 
     `full_tiles` has for each tile of level 0 that is full at the end of the range the hash it folds to, `open_tile` the hashes
-    of the tile that is not full. `subtrees` are the perfect subtrees of the block up to the end. `absent` are the entries of
-    which nothing is disclosed, `last_present` is the last one of which something is, `lost` are the outcomes of that kind. What
-    this program cannot judge is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables
-    lack.
+    of the tile that is not full. `missing` are the entries without a row, `runless` those with one that no run holds.
+    `subtrees` are the perfect subtrees of the block up to the end. `absent` are the entries of which nothing is disclosed,
+    `last_present` is the last one of which something is, `lost` are the outcomes of that kind. What this program cannot judge
+    is counted: entries of unknown types, and disclosed ids with characters that its Unicode tables lack.
     """
 
     start: int
@@ -84,6 +84,7 @@ class RangeFacts:
     more_problems: int = 0
     suspects: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    runless: list[int] = field(default_factory=list)
     damaged: bool = False
     full_tiles: list[Pair[bytes]] = field(default_factory=list)
     open_tile: list[Pair[bytes]] = field(default_factory=list)
@@ -103,7 +104,8 @@ class RangeFacts:
     event_ids: bytes = b""
     event_indexes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     read_leaves: int = 0
-    read_disclosures: int = 0
+    read_entry_runs: int = 0
+    read_disclosure_runs: int = 0
     read_tiles: int = 0
 
     def add(self, damage: Damage, place: Place, what: str) -> None:

@@ -7,6 +7,7 @@ column, its tile) the third one is named. That no row is hidden is settled by se
     report.py  what was found          ranges.py     entries, in ranges by themselves    workers.py  … in several processes
     join.py    ranges put together     disclosed.py  … and their disclosures             stored_index.py, opinion.py
     facts.py   what ranges are         event_ids.py  ids logged twice                    absent.py       what is MISSING
+    runs.py    … and their frames
     intake.py  what was taken of streams
     mirrored.py  the same of an exported directory or a remote log
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tlog.checking.absent import Absences
 from tlog.checking.event_ids import EventIds
@@ -39,6 +40,7 @@ from tlog.errors import (
     OverloadedError,
     UnsafeDatabaseError,
 )
+from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS
 from tlog.storage.scan import scan
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from tlog.signing.anchor import Anchored
     from tlog.storage.database import Database
     from tlog.storage.rows import SealedCheckpoint
+    from tlog.storage.runs import Kind
     from tlog.storage.scan import Scan
 
 __all__ = ["CheckEnd", "Place", "Problem", "Report", "fsck", "fsck_mirror", "parse_check_end"]
@@ -172,9 +175,9 @@ class _Check:
         if anchors:
             join.anchor(anchors[0], anchors[-1], checkpoints[-1] if checkpoints else None, state.size)
         if opinion is not None and checkpoints:
-            async for page in self._scan.leaves():
-                for row in page:
-                    opinion.append(row.entry)
+            async for entries in self._scan.entries(state.size):
+                for entry in entries:
+                    opinion.append(entry)
             opinion.check(report, checkpoints[-1].root)
         if not report.problems:
             report.end = join.end()
@@ -215,14 +218,17 @@ class _Check:
                 report.add("order", Place("entry", index), what)
             if not strays:
                 report.add("row hidden", Place("table leaf"), hidden_rows(leaves, join.stored_leaves))
-        disclosures, homeless = await self._scan.count_disclosures(end)
-        if homeless:
-            what = f"{counted(homeless, 'disclosure')} {'belongs' if homeless == 1 else 'belong'} to no entry"
-            report.add("disclosure mismatch", Place("entries from", end), what)
-        if join.stored_disclosures != disclosures - homeless:
-            what = hidden_rows(disclosures - homeless, join.stored_disclosures)
-            report.add("row hidden", Place("table disclosure"), what)
+        await self._runs(ENTRY_RUNS, Place("table entry_run"), join.stored_entry_runs, end)
+        await self._runs(DISCLOSURE_RUNS, Place("table disclosure_run"), join.stored_disclosure_runs, end)
         await self._tiles(end)
+
+    async def _runs(self, kind: Kind[Any], table: Place, stored: int, end: int) -> None:
+        rows, homeless = await self._scan.count_runs(kind, end)
+        if homeless:
+            what = f"{counted(homeless, 'row')} of {kind.table} {'holds' if homeless == 1 else 'hold'} what belongs to no entry"
+            self._report.add("run damaged", Place("entries from", end), what)
+        elif stored != rows:
+            self._report.add("row hidden", table, hidden_rows(rows, stored))
 
     async def _tiles(self, end: int) -> None:
         stored = await self._scan.lowest_tiles()

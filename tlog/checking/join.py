@@ -88,7 +88,7 @@ class Join:
         self.epochs: dict[int, bytes] = {}
         self.intakes = Intakes(() if since is None else since.taken)
         self.size = 0
-        self.stored_leaves = self.stored_disclosures = self.stored_tiles = 0
+        self.stored_leaves = self.stored_entry_runs = self.stored_disclosure_runs = self.stored_tiles = 0
         self.missing: list[int] = []
         if since is not None:
             self._continue(since)
@@ -127,7 +127,8 @@ class Join:
         self._damaged |= facts.damaged
         self._note_gaps(facts)
         self.stored_leaves += facts.read_leaves
-        self.stored_disclosures += facts.read_disclosures
+        self.stored_entry_runs += facts.read_entry_runs
+        self.stored_disclosure_runs += facts.read_disclosure_runs
         self.stored_tiles += facts.read_tiles
         self._grow(facts)
         self._chain = facts.chain or self._chain
@@ -175,13 +176,9 @@ class Join:
 
     def _report_gap(self) -> None:
         if self._gap:
-            if len(self._gap) > 1:
-                place = Place("entry", self._gap.start, self._gap.stop)
-                what = "the table has no rows with these indexes"
-            else:
-                place = Place("entry", self._gap.start)
-                what = "the table has no row with this index"
-            self._report.add("row missing", place, what)
+            several = len(self._gap) > 1
+            what = "the table has no rows with these indexes" if several else "the table has no row with this index"
+            self._report.add("row missing", Place.of_entries(self._gap.start, self._gap.stop), what)
 
     def _first_entry(self, facts: RangeFacts) -> None:
         if facts.first_entry is None:

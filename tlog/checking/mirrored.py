@@ -17,6 +17,7 @@ from tlog.checking.join import Join
 from tlog.checking.ranges import RangeCheck
 from tlog.checking.replay import Replay
 from tlog.checking.report import Place, Report
+from tlog.checking.runs import Opened
 from tlog.checking.workers import plan
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.proof import plan_consistency, prove, verify_consistency
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from tlog.checking.facts import RangeFacts
     from tlog.checking.mirror import Mirror
+    from tlog.checking.runs import EntryRow
     from tlog.checking.workers import Task
     from tlog.core.checkpoint import Checkpoint
     from tlog.core.note import Verifier
@@ -163,7 +165,8 @@ class _Mirrored:
             except MalformedInputError as error:
                 self._report.add("entry malformed", Place("entry", start, start + width), str(error))
                 continue
-            check.take([(start + n, None, entry, b"", b"") for n, entry in enumerate(entries)], [])
+            rows: list[EntryRow] = [(start + n, None, entry, b"", b"") for n, entry in enumerate(entries)]
+            check.take(Opened(rows, [], {}, set()))
         check.skip(task.end)
         return check.finish()
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tlog.checking.facts import Before, Said
+    from tlog.checking.runs import EntryRow, Opened
     from tlog.core.entry import Entry
     from tlog.core.making.bucket_keys import BucketKeys
-    from tlog.storage.scan import DisclosureRow, LeafRow
 
 BLOCK: Final = READ_AT_ONCE
 _UUID_SIZE: Final = 16
@@ -76,33 +76,37 @@ class RangeCheck:
         self._seeded = len(before.tile)
         self._stored_tile: list[bytes] | None = None
         self._chains: dict[int, bytes] = {}
+        self._unread: dict[int, bytes] = {}  # chain hashes of rows whose entries cannot be read
         self._texts: list[bytes] = []
         self._ids: list[bytes] = []
         self._indexes: list[int] = []
 
     # --- Rows --------------------------------------------------------------------------------------------------------
 
-    def take(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
-        """Check the next rows, by index, and the disclosures that belong to them."""
+    def take(self, opened: Opened) -> None:
+        """Check the next rows, by index, and what is disclosed of them."""
         facts = self.facts
-        facts.read_leaves += len(rows)
-        facts.read_disclosures += len(disclosures)
-        for run in _consecutive(rows):
+        facts.read_leaves += len(opened.rows) + len(opened.chains)
+        self._unread |= opened.chains
+        for run in _consecutive(opened.rows):
             if run[0][0] < facts.end:
                 facts.add("order", Place("entry", run[0][0]), "two rows have the same index")
                 continue
             self.skip(run[0][0])
-            self._run(run, disclosures)
+            self._run(run, opened)
             facts.end += len(run)
 
     def skip(self, index: int) -> None:
-        """Note that the rows up to `index` are missing; their tiles stand in for them in the tree."""
+        """Note that the rows up to `index` are missing, or their entries are; tiles stand in for them in the tree."""
         facts = self.facts
         if index == facts.end:
             return
         facts.damaged = True
         for lost in range(facts.end, index):
-            facts.missing.append(lost)
+            if lost in self._unread:
+                facts.chain = self._unread.pop(lost)  # which is named where runs are opened
+            else:
+                facts.missing.append(lost)
             hashes = self._stored_hashes(lost, 1)
             self._texts.append(NO_KEYS)
             self._chains[lost + 1] = facts.chain or bytes(HASH_SIZE)
@@ -139,7 +143,7 @@ class RangeCheck:
             what = "two index keys of the entry have the same first 8 bytes"
             self.facts.add("entry malformed", Place("entry", self.facts.start + position), what)
 
-    def _run(self, rows: Sequence[LeafRow], disclosures: Sequence[DisclosureRow]) -> None:
+    def _run(self, rows: Sequence[EntryRow], opened: Opened) -> None:
         """Check rows without a gap."""
         first = rows[0][0]
         _, event_ids, entries, leaves, chain = zip(*rows, strict=True)
@@ -149,7 +153,7 @@ class RangeCheck:
             self._chain(first, computed, chain)
         else:
             self.facts.chain = chain_hashes(self.facts.chain or CHAIN_START, computed)[-1]
-        self._entries(first, entries, event_ids, disclosures)
+        self._entries(first, entries, event_ids, opened)
         self._grow(first, computed, same=same)
         self.facts.checked["entries"] += len(rows)
 
@@ -203,7 +207,7 @@ class RangeCheck:
         first: int,
         entries: Sequence[bytes],
         event_ids: Sequence[bytes | None],
-        disclosures: Sequence[DisclosureRow],
+        opened: Opened,
     ) -> None:
         facts = self.facts
         said = match_events(entries)
@@ -214,7 +218,7 @@ class RangeCheck:
         if events:
             self._event_ids(events, [event_ids[index - first] for index, _ in events])
         if self._columns:
-            self._disclosures.take(first, said, disclosures)
+            self._disclosures.take(first, said, opened)
             self._note_events(first)
         self._texts += [each[KEYS] + KEYS_END if each is not None and each[KEYS] else NO_KEYS for each in said]
         facts.checked["events"] += len(events)
@@ -382,7 +386,7 @@ def _facts(entry: Entry) -> EventFacts:
     return facts
 
 
-def _consecutive(rows: Sequence[LeafRow]) -> Iterator[Sequence[LeafRow]]:
+def _consecutive(rows: Sequence[EntryRow]) -> Iterator[Sequence[EntryRow]]:
     """Yield rows in runs of consecutive indexes."""
     if rows and [row[0] for row in rows] == list(range(rows[0][0], rows[0][0] + len(rows))):
         yield rows

@@ -33,6 +33,7 @@ Damage = Literal[
     "root wrong",
     "row hidden",
     "row missing",
+    "run damaged",
     "schema",
     "second opinion",
     "state wrong",
@@ -49,7 +50,8 @@ Kind = Literal[
     "epoch",
     "log_state",
     "segment",
-    "table disclosure",
+    "table disclosure_run",
+    "table entry_run",
     "table intake",
     "table leaf",
     "table tile",
@@ -82,6 +84,11 @@ class Place(NamedTuple):
         """Return the place of a tile, whose text is its path."""
         start = tile.index * TILE_WIDTH
         return cls("tile", start, start + tile.width, tile.level)
+
+    @classmethod
+    def of_entries(cls, start: int, end: int) -> Place:
+        """Return the place of the entries [start, end)."""
+        return cls("entry", start, None if end == start + 1 else end)
 
     def __str__(self) -> str:
         """Return the text of the place, for example "entry 7", "entries 256 to 511", "tile/0/001.p/45" or "anchor"."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tlog.checking.facts import Before, RangeFacts
 from tlog.checking.ranges import BLOCK, RangeCheck
 from tlog.checking.report import Place
+from tlog.checking.runs import REACH, open_runs
 from tlog.core.making.bucket_keys import BucketKeys
 from tlog.core.tile import TILE_WIDTH
 from tlog.errors import OverloadedError
@@ -57,10 +58,10 @@ def check_range(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None)
     """Check a range and return its facts; rows that the primary key does not lead to are looked for by a sequential scan."""
     reader.use(index_scans=True)
     facts = _check(reader, task, bucket_keys)
-    if facts.missing:
+    if facts.missing or facts.runless:
         reader.use(index_scans=False)
         found = _check(reader, task, bucket_keys, rows=task.end - task.start)
-        hidden = sorted(set(facts.missing) - set(found.missing))
+        hidden = sorted({*facts.missing, *facts.runless} - {*found.missing, *found.runless})
         for index in hidden:
             what = "the table's index does not reach this row, only a sequential scan does. REINDEX, and find out who altered it"
             found.add("row hidden", Place("entry", index), what)
@@ -75,7 +76,9 @@ def _check(reader: RangeReader, task: Task, bucket_keys: BucketKeys | None, *, r
     check.facts.read_tiles = len(tiles)
     for start in range(task.start, task.end, rows):
         end = min(start + rows, task.end)
-        check.take(reader.leaves(start, end), reader.disclosures(start, end))
+        leaves, reach = reader.leaves(start, end), max(0, start - REACH)
+        runs = reader.entry_runs(reach, end), reader.disclosure_runs(reach, end)
+        check.take(open_runs(check.facts, range(start, end), leaves, *runs))
     check.skip(task.end)
     return check.finish()
 

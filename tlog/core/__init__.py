@@ -12,6 +12,7 @@ Left out: where bytes are kept; and whom to believe, which no code decides.
     `policy`  which logs and witnesses count, and how many
     `tile`  where the hashes of a tree are stored
     `bundle`  files of up to 256 entries
+    `run`  up to 8 entries, or what is disclosed of them, as the database holds them
     `proof`  inclusion and consistency: plan, prove, verify
     `tlogproof`  proof files
     `commitment`  personal data, in the log without being in it
@@ -30,7 +31,6 @@ Left out: where bytes are kept; and whom to believe, which no code decides.
     `fraud`  what convicts a log
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
-
 A proof is planned, its hashes are fetched by somebody else, and then it is computed:
     >>> from tlog.core import merkle, proof
     >>> leaves = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")]

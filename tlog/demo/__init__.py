@@ -1,6 +1,7 @@
 """The demonstration: a day in a hospital, appended, proved, verified and attacked.
 
     `story`     what `tlog demo` shows, chapter by chapter, and the attacks
+    `hostile`   how the attacks edit within a run
     `hospital`  the events: a made-up day in a made-up hospital, the same one for the same seed
     `stream`    what `tlog demo --kafka` shows
     `broker`    a real broker of Apache Kafka, for the demo, tests and measurements

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,22 +24,29 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from tlog.client import Client
+from tlog.core.merkle import leaf_hash
 from tlog.demo.hospital import SNOOP, WELL_KNOWN_PATIENT, hospital_day
+from tlog.demo.hostile import edit_disclosed, edit_entry
 from tlog.demo.verifier import offline_verifier
 from tlog.errors import RollbackError
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.storage.database import Database
+from tlog.storage.scan import RangeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tlog.core.run import Disclosed
 
 _ORIGIN: Final = "demo.example/hospital"
 _BATCH: Final = 1_000
 _PROCESS_SECONDS: Final = 60
-_TRIGGERS_OFF: Final = ("ALTER TABLE tlog.leaf DISABLE TRIGGER ALL", "ALTER TABLE tlog.tile DISABLE TRIGGER ALL")
+_TABLES: Final = ("leaf", "entry_run", "disclosure_run", "entry_run_0", "disclosure_run_0", "tile")
+_TRIGGERS_OFF: Final = tuple(f"ALTER TABLE tlog.{table} DISABLE TRIGGER ALL" for table in _TABLES)
 _TRIGGERS_ON: Final = (
-    "ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only",
-    "ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER append_only",
+    *(f"ALTER TABLE tlog.{table} ENABLE ALWAYS TRIGGER append_only" for table in _TABLES),
     "ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only",
+    "ALTER TABLE tlog.disclosure_run_0 ENABLE ALWAYS TRIGGER keep_place",
 )
 
 
@@ -49,18 +56,18 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Attack:
-    """One thing a superuser does: `statements` run with all triggers disabled; `expect` must be in what fsck says."""
+    """One thing a superuser does: statements run with all triggers disabled; `expect` must be in what fsck says.
+
+    `statements` makes them, given a reader of what is stored.
+    """
 
     story: str
-    statements: tuple[str, ...]
+    statements: Callable[[RangeReader], tuple[str, ...]]
     expect: str
 
 
 def attacks(victim: int, size: int) -> list[Attack]:
     """Return the attacks on entry `victim` of a log with `size` entries."""
-    edited = (
-        """convert_to(replace(convert_from(entry, 'UTF8'), '"outcome":"success"', '"outcome":"failure"'), 'UTF8')"""
-    )
     rechain = f"""
         DO $$
         DECLARE chain bytea; row record;
@@ -72,31 +79,40 @@ def attacks(victim: int, size: int) -> list[Attack]:
             END LOOP;
             UPDATE tlog.log_state SET chain_hash = chain;
         END $$"""
-    edit = f"UPDATE tlog.leaf SET entry = {edited} WHERE index = {victim}"
-    rehash = f"UPDATE tlog.leaf SET leaf_hash = sha256(decode('00', 'hex') || entry) WHERE index = {victim}"
+
+    def edit(reader: RangeReader) -> tuple[str, ...]:
+        return (edit_entry(reader, victim, _other_outcome),)
+
+    def edit_and_rehash(reader: RangeReader) -> tuple[str, ...]:
+        hashes: list[str] = []
+
+        def change(entry: bytes) -> bytes:
+            hashes.append(leaf_hash(_other_outcome(entry)).hex())
+            return _other_outcome(entry)
+
+        edited = edit_entry(reader, victim, change)
+        return edited, f"UPDATE tlog.leaf SET leaf_hash = '\\x{hashes[0]}' WHERE index = {victim}", rechain
+
     return [
-        Attack(f"edits entry {victim}, the nurse's last look", (edit,), f"entry changed: entry {victim}:"),
+        Attack(f"edits entry {victim}, the nurse's last look", edit, f"entry changed: entry {victim}:"),
         Attack(
             f"edits entry {victim} and recomputes the whole hash chain after it",
-            (edit, rehash, rechain),
+            edit_and_rehash,
             f"entry changed: entry {victim}:",
         ),
         Attack(
             f"deletes entry {victim}",
-            (f"DELETE FROM tlog.leaf WHERE index = {victim}",),
+            lambda _: (f"DELETE FROM tlog.leaf WHERE index = {victim}",),
             f"row missing: entry {victim}:",
         ),
         Attack(
             f"puts another name into the personal data of entry {victim}",
-            (
-                "UPDATE tlog.disclosure SET actor = convert_to('0123456789abcdef', 'UTF8') || convert_to(replace("
-                f"convert_from(substr(actor, 17), 'UTF8'), '{SNOOP}', 'k.other'), 'UTF8') WHERE index = {victim}",
-            ),
+            lambda reader: (edit_disclosed(reader, victim, _other_name),),
             f"disclosure mismatch: entry {victim}:",
         ),
         Attack(
             "flips one bit of a stored tree hash",
-            (
+            lambda _: (
                 "UPDATE tlog.tile SET hashes = set_bit(hashes, 77, 1 - get_bit(hashes, 77)) "
                 "WHERE level = 0 AND tile_index = 0",
             ),
@@ -104,7 +120,7 @@ def attacks(victim: int, size: int) -> list[Attack]:
         ),
         Attack(
             "cuts the last 50 entries off and sets the log's size back",
-            (
+            lambda _: (
                 f"DELETE FROM tlog.leaf WHERE index >= {size - 50}",
                 f"UPDATE tlog.log_state SET size = {size - 50}, "
                 f"chain_hash = (SELECT chain_hash FROM tlog.leaf WHERE index = {size - 51})",
@@ -112,6 +128,14 @@ def attacks(victim: int, size: int) -> list[Attack]:
             "ROLLBACK",
         ),
     ]
+
+
+def _other_outcome(entry: bytes) -> bytes:
+    return entry.replace(b'"outcome":"success"', b'"outcome":"failure"')
+
+
+def _other_name(disclosed: Disclosed) -> Disclosed:
+    return disclosed._replace(actor=disclosed.actor.replace(SNOOP.encode(), b"k.other"))
 
 
 def run_demo(events: int, *, keep: bool) -> int:
@@ -223,7 +247,11 @@ class _Story:
             for number, attack in enumerate(attacks(self._victim, _size(self._new))):
                 copy = f"attacked_{number}"
                 postgres.administer(f"CREATE DATABASE {copy} TEMPLATE tlog", dbname="postgres")
-                postgres.administer("; ".join((*_TRIGGERS_OFF, *attack.statements, *_TRIGGERS_ON)), dbname=copy)
+                with closing(
+                    RangeReader(Database(postgres.conninfo(dbname=copy)).connect_blocking("tlog_reader"), _TABLES)
+                ) as reader:
+                    statements = attack.statements(reader)
+                postgres.administer("; ".join((*_TRIGGERS_OFF, *statements, *_TRIGGERS_ON)), dbname=copy)
                 self._verdict(self._fsck(postgres.conninfo(dbname=copy)), attack.story, expect=attack.expect, code=1)
 
     def _roll_back(self) -> None:

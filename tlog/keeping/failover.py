@@ -19,6 +19,7 @@ from tlog.location import utc_now
 from tlog.storage.appending import AppendStore
 from tlog.storage.sealing import SealStore
 from tlog.writing.failover import is_named, is_same, report_of
+from tlog.writing.packing import pack
 from tlog.writing.receipts import chain_drafts
 from tlog.writing.sealer import Sealer
 
@@ -125,7 +126,7 @@ async def _say(append: Append, sides: Sides, now: int) -> None:
         return
     report = report_of(sides.anchored, sides.primary, append.state.size, synchronous=False)
     rows = chain_drafts(append.state, [draft_outcome(report)], now)
-    await append.insert([rows.packed], rows.end)
+    await append.insert([rows.leaves], pack([rows]), rows.end)
 
 
 async def _seal(sealer: Sealer) -> int:

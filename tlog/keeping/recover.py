@@ -30,14 +30,18 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import UNSET
+
 from tlog.checking.intake import Intakes
-from tlog.core.chain import CHAIN_START, chain_hash
+from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import EventEntry, IntakeEntry, OtherEntry, parse_entry, parse_logged_at, to_microseconds
 from tlog.core.making.integrate import integrate
 from tlog.core.making.outcome import draft_outcome
+from tlog.core.making.run import make_runs
 from tlog.core.merkle import EMPTY_ROOT, HASH_SIZE, Frontier, leaf_hash
 from tlog.core.outcome import Lost
+from tlog.core.run import Disclosed
 from tlog.core.tile import TILE_WIDTH, Tile, tile_width
 from tlog.errors import (
     DamagedLogError,
@@ -51,8 +55,9 @@ from tlog.errors import (
 from tlog.location import utc_now
 from tlog.signing.anchor import Anchored
 from tlog.storage.appending import AppendStore, DuplicateEventIdError
-from tlog.storage.rows import SealedCheckpoint, State, pack_leaves
+from tlog.storage.rows import SealedCheckpoint, State, pack_leaves, pack_runs
 from tlog.storage.sealing import SealStore
+from tlog.writing.packing import pack
 from tlog.writing.receipts import chain_drafts
 from tlog.writing.sealer import GrowingTree, check_anchored
 
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tlog.checking.mirror import Mirror
+    from tlog.core.entry import Entry
     from tlog.core.note import Verifier
     from tlog.storage.appending import Append
     from tlog.storage.database import Database
@@ -386,22 +392,27 @@ async def _appending(store: AppendStore, state: State, count: int) -> AsyncItera
 
 async def _write_batch(append: Append, state: State, batch: Sequence[tuple[bytes, bytes]]) -> State:
     """Write rows that continue `state`; return the state after them."""
-    chain, logged_at = state.chain_hash, ""
-    event_ids: list[str | None] = []
-    chains: list[bytes] = []
+    entries, hashes = [entry for entry, _ in batch], [leaf for _, leaf in batch]
+    parsed = [parse_entry(entry) for entry in entries]
     intakes = Intakes()
-    for entry, leaf in batch:
-        parsed = parse_entry(entry)
-        if isinstance(parsed, IntakeEntry):
-            deque(intakes.take(parsed.intake), maxlen=0)  # what was signed is brought back, and `tlog fsck` judges it
-        event_ids.append(parsed.eventId if isinstance(parsed, EventEntry) else None)
-        logged_at = parsed.loggedAt
-        chain = chain_hash(chain, leaf)
-        chains.append(chain)
-    end = State(state.size + len(batch), chain, to_microseconds(parse_logged_at(logged_at)))
-    await append.insert([pack_leaves(state.size, event_ids, batch, chains)], end)
+    for each in parsed:
+        if isinstance(each, IntakeEntry):
+            deque(intakes.take(each.intake), maxlen=0)  # what was signed is brought back, and `tlog fsck` judges it
+    event_ids = [each.eventId if isinstance(each, EventEntry) else None for each in parsed]
+    logged_at = [to_microseconds(parse_logged_at(each.loggedAt)) for each in parsed]
+    chains = chain_hashes(state.chain_hash, hashes)
+    end = State(state.size + len(batch), chains[-1], logged_at[-1])
+    runs = pack_runs(make_runs(state.size, entries, logged_at, list(map(_nothing_of, parsed))))
+    await append.insert([pack_leaves(state.size, event_ids, hashes, chains)], runs, end)
     await append.rewrite_intakes(intakes.taken())
     return end
+
+
+def _nothing_of(entry: Entry) -> Disclosed:
+    """Return what is disclosed of an entry without anything of it: as many groups as it commits to, all empty."""
+    commits = entry.commitments if isinstance(entry, EventEntry | OtherEntry) else UNSET
+    related = UNSET if commits is UNSET else commits.related
+    return Disclosed(related=(b"",) * (0 if related is UNSET else len(related)))
 
 
 async def _say_lost(append: Append, state: State, start: int, now: int) -> int | None:
@@ -414,7 +425,7 @@ async def _say_lost(append: Append, state: State, start: int, now: int) -> int |
         return None
     draft = draft_outcome(Lost(start=first, end=state.size, n=lost))
     rows = chain_drafts(state, [draft], now)
-    await append.insert([rows.packed], rows.end)
+    await append.insert([rows.leaves], pack([rows]), rows.end)
     return state.size
 
 

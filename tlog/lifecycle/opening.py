@@ -383,9 +383,9 @@ async def _check_origin(reader: ReadStore, verifier: Verifier) -> None:
 
 
 async def _check_bucket_keys(reader: ReadStore, keys: BucketKeys) -> None:
-    leaf = await reader.leaf(0)
+    data = await reader.entry(0)
     try:
-        entry = None if leaf is None else parse_entry(leaf.entry)
+        entry = None if data is None else parse_entry(data)
     except MalformedInputError:
         entry = None
     if not isinstance(entry, IndexKeysEntry):

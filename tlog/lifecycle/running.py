@@ -180,7 +180,7 @@ async def reindex(log: Log, progress: Callable[[int, int], None]) -> int:
     """
     await forget_index(log)
     size = (await log.reader.state()).size
-    if not await log.reader.has_events(0, size):
+    if not await log.reader.has_keys(0, size):
         return 0  # and no epoch will ever be made
     async with running(log):
         waiting = asyncio.create_task(log.wait_indexed(size, _REINDEX_SECONDS))

@@ -123,7 +123,7 @@ class Watcher:
             return True
         if epoch.size == known and size >= lacking:
             return False
-        if await self._reader.has_events(epoch.size, size):
+        if await self._reader.has_keys(epoch.size, size):
             self._lacking = epoch.size, size
             return False
         return True

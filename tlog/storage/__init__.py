@@ -11,6 +11,8 @@ rules of a log are in `tlog.writing` and `tlog.checking`. Statements are in `que
     `queries`  loads `queries.sql`
     `statements`  statements that several stores share
     `rows`  rows of the log as values, and as the bytes that are copied in
+    `frames`  zstd, by which runs are kept small
+    `runs`  runs read and opened, in the partitions that indexes name
     `binary_copy`  PostgreSQL's binary COPY, both ways
     `appending`  `AppendStore`: rows appended under the lock that orders the log
     `intake`  how far streams are taken, and what of them is no event
@@ -28,7 +30,7 @@ Who asks more than one question takes a view, so that all answers are of one mom
 
     reader = ReadStore(Database("postgresql://tlog@db/tlog"))
     await reader.open()
-    leaf = await reader.leaf(7)
+    entry = await reader.entry(7)
     async with reader.view() as view:
         position = await view.position(sealed=True)
         entries = await view.entries([0, position.epoch.entry_index])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, waiting
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
+from psycopg.waiting import Ready, Wait
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from tlog.errors import DamagedLogError, NoSpaceError, OverloadedError, UnsafeDatabaseError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
 
+_READ_AT_ONCE: Final = 32
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader", "tlog_authenticator"]
 Result = TypeVar("Result")
 
@@ -35,11 +37,34 @@ class Connection(AsyncConnection[TupleRow]):
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - the driver's signature
         """Let a statement go on until it is done."""
         try:
-            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+            return await waiting.wait_async(
+                _at_once(gen, self.pgconn.socket), self.pgconn.socket, interval=interval, timeout=timeout
+            )
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
+
+
+def _at_once(gen: PQGen[Result], socket: int) -> PQGen[Result]:
+    """Let a statement go on that waits for what is there already, which to ask the event loop for takes longer than to read.
+
+    The driver reads some 16 KiB at a time and waits after each. After a few of them others have their turn.
+    """
+    try:
+        wanted = next(gen)
+        said, read = select.poll(), 0
+        said.register(socket, select.POLLIN)
+        while True:
+            if wanted == Wait.R and read < _READ_AT_ONCE and said.poll(0):
+                read += 1
+                wanted = gen.send(Ready.R)
+            else:
+                read = 0
+                wanted = gen.send((yield wanted))
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 def is_ended(connection: Connection) -> bool:
@@ -61,7 +86,7 @@ def translated() -> Iterator[None]:
     Raises:
         NoSpaceError: the database's disk is full.
         OverloadedError: the database is away or overloaded; the same call may be repeated.
-        DamagedLogError: PostgreSQL finds its own files damaged.
+        DamagedLogError: PostgreSQL finds its own files damaged, or a table is missing.
         UnsafeDatabaseError: a role lacks a privilege.
 
     """
@@ -73,6 +98,9 @@ def translated() -> Iterator[None]:
             f"PostgreSQL finds its own files damaged: {error.diag.message_primary}. Keep the files, they are evidence; restore "
             "a copy that verifies, and bring back what that lacks with 'tlog recover'"
         )
+        raise DamagedLogError(message) from error
+    except psycopg.errors.UndefinedTable as error:
+        message = f"a table of the log is missing ({error.diag.message_primary}); run 'tlog fsck'"
         raise DamagedLogError(message) from error
     except psycopg.errors.DiskFull as error:
         message = "the disk of the log's database is full; make space on it, then appending goes on by itself"

@@ -11,6 +11,8 @@ from tlog.core.entry import OutcomeEntry, parse_entry
 from tlog.core.outcome import Lost
 from tlog.errors import MalformedInputError
 from tlog.storage.queries import QUERIES
+from tlog.storage.runs import last_disclosed
+from tlog.storage.statements import read_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,12 +43,6 @@ def explanations_of(controls: Iterable[tuple[int, bytes]]) -> list[Explanation]:
     return found
 
 
-async def read_controls(connection: Connection, start: int, end: int) -> list[tuple[int, bytes]]:
-    """Return index and entry of each control entry of [start, end)."""
-    cursor = await connection.execute(QUERIES["read_controls"], {"start": start, "end": end}, binary=True)
-    return await cursor.fetchall()
-
-
 async def read_explanations(connection: Connection) -> list[Explanation]:
     """Return what is kept."""
     cursor = await connection.execute(QUERIES["read_explanations"])
@@ -58,8 +54,8 @@ async def explain(connection: Connection, events: Sequence[FoundEvent]) -> list[
     lacking = [event.leaf.index for event in events if event.lacks_something()]
     if not lacking:
         return list(events)
-    cursor = await connection.execute(QUERIES["read_new_outcomes"], binary=True)
-    new = explanations_of(await cursor.fetchall())
+    cursor = await connection.execute(QUERIES["indexed_end"])
+    new = explanations_of(await read_controls(connection, *(await cursor.fetchall())[0]))
     values = {
         "indexes": lacking,
         "entries": [each.by for each in new],
@@ -67,7 +63,12 @@ async def explain(connection: Connection, events: Sequence[FoundEvent]) -> list[
         "ends": [each.end for each in new],
     }
     cursor = await connection.execute(QUERIES["find_explanations"], values)
-    found: dict[int, int] = dict(await cursor.fetchall())
+    found: dict[int, int] = {}
+    for by, start, end in await cursor.fetchall():
+        about = [index for index in lacking if start <= index < end and index not in found]
+        # An outcome explains nothing if something of its entries is there.
+        if about and await last_disclosed(connection, start, end) is None:
+            found.update((index, by) for index in about)
     return [event._replace(lost_by=found.get(event.leaf.index)) for event in events]
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tlog.core.making.posting import KEY_ROW_SIZE, NO_KEYS, count_entries
+from tlog.core.making.posting import KEY_ROW_SIZE, count_entries, keys_text
 from tlog.core.segment import POSTING_SIZE
 from tlog.errors import DamagedLogError
 from tlog.storage.binary_copy import copy_in, copy_out
 from tlog.storage.connection import Connection, translated
-from tlog.storage.explanations import Explanation, explanations_of, publish_explanations, read_controls
+from tlog.storage.explanations import Explanation, explanations_of, publish_explanations
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import Epoch
+from tlog.storage.runs import portions, read_entries, read_entry
+from tlog.storage.statements import read_controls
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,11 +58,7 @@ class IndexStore(LeadingStore):
 
     async def entry(self, index: int) -> bytes | None:
         """Return one entry, None if it is not there."""
-        with translated():
-            values = {"start": index, "end": index + 1}
-            cursor = await self._connection.execute(QUERIES["read_entries"], values, binary=True)
-            row = await cursor.fetchone()
-            return None if row is None else bytes(row[0])
+        return await read_entry(self._connection, index)
 
     async def epoch(self) -> Epoch | None:
         """Return the newest epoch."""
@@ -170,15 +168,14 @@ class IndexStore(LeadingStore):
 
 async def read_keys(connection: Connection, start: int, end: int) -> bytes:
     """Return the joined key texts of the entries [start, end); see `IndexStore.keys_text`."""
-    with translated():
-        values = {"start": start, "end": end, "none": NO_KEYS}
-        cursor = await connection.execute(QUERIES["read_keys"], values, binary=True)
-        row = await cursor.fetchone()
-    text, count = (b"", 0) if row is None else (row[0] or b"", row[1])
-    if count != end - start or len(text) % KEY_ROW_SIZE or count_entries(text) != count:
+    texts: list[bytes] = []
+    for first, last in portions(start, end):
+        texts += map(keys_text, await read_entries(connection, first, last))
+    text = b"".join(texts)
+    if len(texts) != end - start or len(text) % KEY_ROW_SIZE or count_entries(text) != len(texts):
         message = f"of the entries {start} to {end - 1} one is missing or without index keys; run 'tlog fsck'"
         raise DamagedLogError(message)
-    return bytes(text)
+    return text
 
 
 async def read_epoch(connection: Connection, *, sealed: bool) -> Epoch | None:

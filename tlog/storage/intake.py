@@ -7,15 +7,19 @@ between two processes that take the same stream: whoever comes second changes no
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
+from tlog.storage.statements import read_controls, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tlog.storage.database import Database
+
+
+_INTAKE: Final = b'"type":"intake","v":1}'
 
 
 class FencedError(Exception):
@@ -181,8 +185,9 @@ class IntakeStore:
             async with connection.transaction():
                 await connection.execute(QUERIES["one_moment"])
                 taken = [each for each in await read_intakes(connection) if each.stream == self.stream]
-                cursor = await connection.execute(QUERIES["find_last_intakes"], {"most": most}, binary=True)
-                return taken, [entry for (entry,) in await cursor.fetchall()]
+                end = (await read_state(connection)).size
+                controls = await read_controls(connection, max(0, end - most), end)
+                return taken, [entry for _, entry in reversed(controls) if entry.endswith(_INTAKE)]
 
     async def unforwarded(self, most: int) -> list[tuple[int, int, str, str, bytes]]:
         """Return (partition, offset, reason, pointer, digest) of dead letters that were not forwarded, oldest first."""

@@ -37,11 +37,9 @@ SELECT
     ),
     current_setting('synchronous_standby_names');
 
--- name: find_failovers
--- Returns the entries from an index on that may say that the log goes on on another server, for who finds it on another one.
-SELECT entry FROM tlog.leaf
-WHERE index >= %(start)s AND event_id IS NULL AND position('"kind":"failover"'::bytea IN entry) > 0
-ORDER BY index;
+-- name: find_controls
+-- Returns the indexes of the control entries of [start, end), in order, for who looks for some among them.
+SELECT index FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NULL ORDER BY index;
 
 -- name: advance_state
 -- Replaces the state by the one after the appended rows, for the appender, which holds the lock.
@@ -50,35 +48,58 @@ SET size = %(size)s, chain_hash = %(chain_hash)s, last_logged_at = %(last_logged
 
 -- name: copy_leaves
 -- Adds rows to the log, for the appender.
-COPY tlog.leaf (index, event_id, entry, leaf_hash, chain_hash) FROM STDIN (FORMAT BINARY);
+COPY tlog.leaf (index, event_id, leaf_hash, chain_hash) FROM STDIN (FORMAT BINARY);
 
--- name: copy_disclosures
--- Adds the disclosures of events, for the appender.
-COPY tlog.disclosure (index, related, actor, resource) FROM STDIN (FORMAT BINARY);
+-- name: copy_entry_runs
+-- Adds runs of entries, for the appender.
+COPY tlog.entry_run (first, logged_at, part, count, data) FROM STDIN (FORMAT BINARY);
 
--- name: ensure_disclosure_partition
--- Makes the partition that the disclosures of an index belong to, for the appender; returns the index after its last one.
-SELECT tlog.ensure_disclosure_partition(%(index)s);
+-- name: copy_disclosure_runs
+-- Adds runs of disclosures, for the appender.
+COPY tlog.disclosure_run (first, part, count, data) FROM STDIN (FORMAT BINARY);
+
+-- name: ensure_partitions
+-- Makes the partitions that the runs of an index belong to, for the appender; returns the index after their last one, and
+-- whether they were not there yet.
+SELECT following, made FROM tlog.ensure_partitions(%(index)s);
 
 -- name: find_events
--- Returns the rows of eventIds with what is disclosed of them, for the appender and for who asks for single events.
+-- Returns the rows of eventIds, for the appender and for who asks for single events.
 -- One after the other through the database index: of thousands that are asked at once, as by a client that repeats a batch,
 -- the planner would rather read the whole table.
 SELECT found.*
 FROM unnest(%(event_ids)s::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
-    SELECT
-        leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash,
-        disclosure.actor, disclosure.resource, CASE array_ndims(disclosure.related) WHEN 1 THEN disclosure.related END
+    SELECT leaf.index, leaf.event_id::text, leaf.leaf_hash, leaf.chain_hash
     FROM tlog.leaf
-    LEFT JOIN tlog.disclosure ON disclosure.index = leaf.index
     WHERE leaf.event_id = asked.event_id
     LIMIT 1
 ) AS found;
 
 -- name: read_leaf
 -- Returns one row, for the sealer and for who opens a log.
-SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
+SELECT index, event_id::text, leaf_hash, chain_hash FROM tlog.leaf WHERE index = %(index)s;
+
+-- name: find_runs
+-- Returns the runs that hold some indexes, from the highest down, each once and its parts together, as many rows as are asked
+-- for; for answers. With both bounds on `first` the database index is read where the run is and not from there on to the end of a page.
+SELECT run.first, run.part, run.count, run.data
+FROM (
+    SELECT index, lag(index, 1, 9223372036854775807) OVER (ORDER BY index DESC) AS above
+    FROM unnest(%(indexes)s::bigint[]) AS index
+) AS asked
+CROSS JOIN LATERAL (
+    SELECT near.first, near.part, near.count, near.data FROM {runs} AS near
+    WHERE near.first > asked.index - %(longest)s AND near.first <= asked.index
+    OFFSET 0
+) AS run
+WHERE asked.index < run.first + run.count AND asked.above >= run.first + run.count
+ORDER BY asked.index DESC
+LIMIT %(rows)s;
+
+-- name: range_runs
+-- Returns the runs that begin in [start, end), their parts together, in order, for the sealer, bundles, the indexer and fsck.
+SELECT first, part, count, data FROM {runs} WHERE first >= %(start)s AND first < %(end)s ORDER BY first;
 
 -- name: read_position
 -- Returns how far the log is, for a question: its size, its newest checkpoint, and its newest index epoch; with `sealed` the
@@ -97,40 +118,42 @@ LEFT JOIN LATERAL (
 ) AS epoch ON true;
 
 -- name: read_progress
--- Returns how far the log is, for who watches it: its size, size and time of its newest checkpoint, the size of its newest
--- index epoch, and the loggedAt of the oldest entry that no checkpoint covers.
+-- Returns how far the log is, for who watches it: its size, size and time of its newest checkpoint, and the size of its newest
+-- index epoch.
 SELECT
     log_state.size,
     checkpoint.size,
     checkpoint.sealed_at,
-    (SELECT index_epoch.size FROM tlog.index_epoch ORDER BY index_epoch.size DESC LIMIT 1),
-    substring(leaf.entry FROM position('"loggedAt":"'::bytea IN leaf.entry) + 12 FOR 27)
+    (SELECT index_epoch.size FROM tlog.index_epoch ORDER BY index_epoch.size DESC LIMIT 1)
 FROM tlog.log_state
 LEFT JOIN LATERAL (
     SELECT checkpoint.size, checkpoint.sealed_at FROM tlog.checkpoint ORDER BY checkpoint.size DESC LIMIT 1
-) AS checkpoint ON true
-LEFT JOIN tlog.leaf ON leaf.index = coalesce(checkpoint.size, 0);
+) AS checkpoint ON true;
 
--- name: find_logged_at
--- Returns the index of the first entry logged at `logged_at` or later, for a question with a time.
--- loggedAt never decreases, so halving finds it.
+-- name: find_run_logged_at
+-- Returns, of the runs of [start, end), where the first one begins whose first entry is logged at `logged_at` or later, for a
+-- question with a time; `end` if there is none. loggedAt never decreases, so halving finds it; no row if a run is missing.
 WITH RECURSIVE search (low, high) AS (
-    SELECT 0::bigint, %(size)s::bigint
+    SELECT %(start)s::bigint, %(end)s::bigint
     UNION ALL
     SELECT
-        CASE WHEN probe.before THEN probe.middle + 1 ELSE search.low END,
-        CASE WHEN probe.before THEN search.high ELSE probe.middle END
+        CASE WHEN probe.before THEN least(probe.first + probe.count, search.high) ELSE search.low END,
+        CASE WHEN probe.before THEN search.high ELSE greatest(probe.first, search.low) END
     FROM search
     CROSS JOIN LATERAL (
-        SELECT
-            leaf.index AS middle,
-            substring(leaf.entry FROM position('"loggedAt":"'::bytea IN leaf.entry) + 12 FOR 27) < %(logged_at)s AS before
-        FROM tlog.leaf
-        WHERE leaf.index = (search.low + search.high) / 2
+        SELECT run.first, run.count, run.logged_at < %(logged_at)s AS before
+        FROM {runs} AS run
+        WHERE run.first <= (search.low + search.high) / 2
+        ORDER BY run.first DESC
+        LIMIT 1
     ) AS probe
-    WHERE search.low < search.high
+    WHERE search.low < search.high AND probe.first + probe.count > (search.low + search.high) / 2
 )
 SELECT low FROM search WHERE low = high;
+
+-- name: begin_of_partition
+-- Returns when the first entry of a partition was logged, for a question with a time.
+SELECT logged_at FROM {runs} WHERE first = %(first)s LIMIT 1;
 
 -- name: prefer_bitmaps
 -- Makes the planner read scattered rows in the order of their pages, for the answer to a question.
@@ -142,50 +165,14 @@ SET LOCAL enable_indexscan = on;
 
 -- name: read_leaves_at
 -- Returns the rows of some indexes, in any order, for the answer to a question.
-SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
+SELECT index, event_id::text, leaf_hash, chain_hash FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
 
--- name: read_disclosures_at
--- Returns the disclosures of some indexes, in any order, for the answer to a question; null instead of no related resources.
-SELECT index, actor, resource, CASE array_ndims(related) WHEN 1 THEN related END FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
-
--- name: read_disclosures_within
--- Returns the same from the largest index down as long as they have `most` bytes or fewer before them; of the others the index alone.
-SELECT index, CASE WHEN fits THEN actor END, CASE WHEN fits THEN resource END, CASE WHEN fits AND array_ndims(related) = 1 THEN related END, fits
-FROM (
-    SELECT index, actor, resource, related,
-        CASE WHEN %(whole)s THEN sum(size) OVER () ELSE sum(size) OVER (ORDER BY index DESC) - size END <= %(most)s AS fits
-    FROM (
-        SELECT index, actor, resource, related,
-            coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
-            + CASE array_ndims(related) WHEN 1 THEN (SELECT coalesce(sum(octet_length(each)), 0) FROM unnest(related) AS each) ELSE 0 END AS size
-        FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[])
-    ) AS sized
-) AS summed;
-
--- name: read_sizes_at
--- Returns how many bytes the entries of some indexes have, in any order.
-SELECT index, octet_length(entry)::bigint FROM tlog.leaf WHERE index = ANY (%(indexes)s::bigint[]);
-
--- name: read_disclosed_sizes_at
--- Returns how many bytes the disclosures of some indexes have, in any order.
-SELECT index, (coalesce(octet_length(actor), 0) + coalesce(octet_length(resource), 0)
-    + CASE array_ndims(related) WHEN 1 THEN (SELECT coalesce(sum(octet_length(each)), 0) FROM unnest(related) AS each) ELSE 0 END)::bigint
-FROM tlog.disclosure WHERE index = ANY (%(indexes)s::bigint[]);
-
--- name: read_entries_at
--- Returns the entries of some indexes in order, for evidence.
-SELECT leaf.index, leaf.entry FROM tlog.leaf WHERE leaf.index = ANY (%(indexes)s::bigint[]) ORDER BY leaf.index;
-
--- name: read_rows
+-- name: read_leaves
 -- Returns the rows [start, end) without their eventIds, in order, for the sealer, which checks them.
-SELECT index, entry, leaf_hash, chain_hash
+SELECT index, leaf_hash, chain_hash
 FROM tlog.leaf
 WHERE index >= %(start)s AND index < %(end)s
 ORDER BY index;
-
--- name: read_entries
--- Returns the entries [start, end) in order, for bundles, exports and the indexer.
-SELECT entry FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
 -- name: read_tiles
 -- Returns some tiles of the tree, as many as there are, for the sealer, proofs and exports.
@@ -218,7 +205,7 @@ WHERE size = (SELECT max(latest.size) FROM tlog.checkpoint AS latest);
 SELECT
     checkpoint.size, checkpoint.root_hash, checkpoint.chain_hash, checkpoint.note, checkpoint.sealed_at,
     tlog.cosignature_lines(checkpoint.size),
-    leaf.index, leaf.event_id::text, leaf.entry, leaf.leaf_hash, leaf.chain_hash
+    leaf.index, leaf.event_id::text, leaf.leaf_hash, leaf.chain_hash
 FROM tlog.checkpoint
 LEFT JOIN tlog.leaf ON leaf.index = %(index)s AND leaf.index < checkpoint.size
 WHERE checkpoint.size = coalesce(%(size)s::bigint, (SELECT max(latest.size) FROM tlog.checkpoint AS latest));
@@ -334,10 +321,6 @@ SELECT
     pg_catalog.set_config('enable_indexonlyscan', %(index_scans)s, true),
     pg_catalog.set_config('enable_bitmapscan', %(index_scans)s, true);
 
--- name: scan_leaves
--- Returns all rows from an index on, in order, for fsck.
-SELECT index, event_id::text, entry, leaf_hash, chain_hash FROM tlog.leaf WHERE index >= %(start)s ORDER BY index;
-
 -- name: scan_upper_tiles
 -- Returns of each level above 0 the tile in which the tree of `start` entries ends and those after it, for fsck.
 SELECT level, tile_index, hashes FROM tlog.tile
@@ -352,9 +335,9 @@ SELECT tile_index FROM tlog.tile WHERE level = 0 AND tile_index >= %(start)s::bi
 -- Returns how many rows there are from an index on, and the largest index, for fsck.
 SELECT count(*), max(index) FROM tlog.leaf WHERE index >= %(start)s;
 
--- name: count_disclosures
--- Returns how many disclosures there are from `start` on, and how many of them belong to no entry below `end`, for fsck.
-SELECT count(*), count(*) FILTER (WHERE index >= %(end)s) FROM tlog.disclosure WHERE index >= %(start)s;
+-- name: count_runs
+-- Returns how many rows of runs there are from `start` on, and how many of them hold entries that are not below `end`, for fsck.
+SELECT count(*), count(*) FILTER (WHERE first + count > %(end)s) FROM {runs} WHERE first >= %(start)s;
 
 -- name: find_stray_leaves
 -- Returns the rows that no check of the entries [start, end) has met exactly once, for fsck: indexes that several rows have,
@@ -378,12 +361,13 @@ SELECT
 
 -- name: range_leaves
 -- Returns the rows [start, end) in order, for a process of fsck.
-SELECT index, pg_catalog.uuid_send(event_id), entry, leaf_hash, chain_hash FROM tlog.leaf
+SELECT index, pg_catalog.uuid_send(event_id), leaf_hash, chain_hash FROM tlog.leaf
 WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
 
--- name: range_disclosures
--- Returns the disclosures of the entries [start, end) in order, for a process of fsck; null instead of no related resources.
-SELECT index, actor, resource, nullif(related, '{}') FROM tlog.disclosure WHERE index >= %(start)s AND index < %(end)s ORDER BY index;
+-- name: range_dated_runs
+-- Returns the runs of entries that begin in [start, end) as `range_runs` does, with the loggedAt of each one's first entry, for
+-- a process of fsck.
+SELECT first, part, count, data, logged_at FROM {runs} WHERE first >= %(start)s AND first < %(end)s ORDER BY first;
 
 -- name: range_tiles
 -- Returns the tiles [start, end) of level 0 in order, for a process of fsck.
@@ -427,6 +411,17 @@ SELECT
 FROM pg_catalog.pg_class AS relation
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 WHERE namespace.nspname = 'tlog' AND relation.relkind IN ('r', 'p', 'v', 'm', 'f');
+
+-- name: list_partitions
+-- Returns which partitions the tables of runs have, and of which ranges, for the check at the start and for fsck.
+SELECT parent.relname, child.relname, pg_catalog.pg_get_expr(child.relpartbound, child.oid)
+FROM pg_catalog.pg_inherits AS link
+JOIN pg_catalog.pg_class AS child ON child.oid = link.inhrelid
+JOIN pg_catalog.pg_class AS parent ON parent.oid = link.inhparent
+JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = parent.relnamespace
+JOIN pg_catalog.pg_namespace AS place ON place.oid = child.relnamespace
+WHERE namespace.nspname = 'tlog' AND parent.relname IN ('entry_run', 'disclosure_run') AND place.nspname = 'tlog'
+    AND NOT link.inhdetachpending;
 
 -- name: check_triggers
 -- Returns the triggers on the log's tables and the digests of their functions' sources, for the check at the start and for
@@ -486,38 +481,31 @@ ORDER BY role.rolname;
 -- name: check_privileges
 -- Returns which of tlog's roles may change or delete what is append-only, for the check at the start.
 -- However the privilege was given: to the role, to PUBLIC, to a role it is a member of, or on a column.
-SELECT role.rolname, protected.name, privilege.name
+-- Who erases, or may act as who does, may change the data of disclosures.
+SELECT role.rolname, protected.relname, privilege.name
 FROM pg_catalog.pg_roles AS role
-CROSS JOIN (VALUES ('leaf'), ('checkpoint'), ('cosignature'), ('witness_policy')) AS protected (name)
+CROSS JOIN pg_catalog.pg_class AS protected
+JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = protected.relnamespace
 CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS privilege (name)
 WHERE
     (role.rolname = session_user
         OR role.rolname IN ('tlog_appender', 'tlog_sealer', 'tlog_indexer', 'tlog_reader', 'tlog_eraser', 'tlog_authenticator'))
+    AND namespace.nspname = 'tlog' AND protected.relkind IN ('r', 'p')
+    AND protected.relname ~ '^(leaf|checkpoint|cosignature|witness_policy|(entry|disclosure)_run(_[0-9]+)?)$'
     AND (
-        pg_catalog.has_table_privilege(role.oid, 'tlog.' || protected.name, privilege.name)
+        pg_catalog.has_table_privilege(role.oid, protected.oid, privilege.name)
         OR (
             privilege.name = 'UPDATE'
-            AND pg_catalog.has_any_column_privilege(role.oid, 'tlog.' || protected.name, 'UPDATE')
+            AND EXISTS (
+                SELECT FROM pg_catalog.pg_attribute AS attribute
+                WHERE
+                    attribute.attrelid = protected.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped
+                    AND pg_catalog.has_column_privilege(role.oid, protected.oid, attribute.attnum, 'UPDATE')
+                    AND NOT (role.rolname IN ('tlog_eraser', session_user) AND protected.relname ~ '^disclosure' AND attribute.attname = 'data')
+            )
         )
     )
 ORDER BY role.rolname = session_user, 1, 2, 3;
-
--- name: read_keys
--- Returns the index keys of the entries [start, end) as they stand in the entries, joined, and how many entries there are,
--- for the indexer and for questions about what is not indexed: each key with the three characters after it, spaces for an entry
--- without keys. No text in an entry can hold what stands before the first key, nor what stands after the last one.
-SELECT string_agg(keys.text, ''::bytea), count(*)
-FROM (
-    SELECT CASE
-        WHEN place.start = 0 THEN %(none)s::bytea
-        ELSE substring(rest.text FOR position('"],'::bytea IN rest.text) + 2)
-    END AS text
-    FROM tlog.leaf
-    CROSS JOIN LATERAL (SELECT position('"keys":["'::bytea IN leaf.entry) AS start) AS place
-    CROSS JOIN LATERAL (SELECT substring(leaf.entry FROM place.start + 9) AS text) AS rest
-    WHERE leaf.index >= %(start)s AND leaf.index < %(end)s
-    ORDER BY leaf.index
-) AS keys;
 
 -- name: write_segment
 -- Adds a small segment with the tiles over its pages, for the indexer; returns the segment's ID.
@@ -631,67 +619,41 @@ ORDER BY size DESC
 LIMIT 1;
 
 -- name: has_events
--- Tells whether any of the entries [start, end) has index keys, as every event has, for who waits until all are indexed.
-SELECT EXISTS (
-    SELECT FROM tlog.leaf
-    WHERE index >= %(start)s AND index < %(end)s AND (event_id IS NOT NULL OR position('"keys":["'::bytea IN entry) > 0)
-);
+-- Tells whether any of the entries [start, end) is an event, for who waits until all are indexed.
+SELECT EXISTS (SELECT FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NOT NULL);
 
--- name: find_undisclosed
--- Returns from where in [start, end) on nothing is disclosed, and how many entries from there on name commitments, for recovery,
--- which brings back no disclosures.
-WITH present AS (
-    SELECT coalesce(max(index) + 1, %(start)s) AS first
-    FROM tlog.disclosure
-    WHERE
-        index >= %(start)s AND index < %(end)s
-        AND (actor IS NOT NULL OR resource IS NOT NULL OR cardinality(array_remove(related, NULL)) > 0)
-)
-SELECT present.first, count(leaf.index)
-FROM present LEFT JOIN tlog.leaf
-    ON
-        leaf.index >= present.first AND leaf.index < %(end)s
-        AND (leaf.event_id IS NOT NULL OR position('"commitments":{'::bytea IN leaf.entry) > 0)
-GROUP BY present.first;
-
--- name: read_controls
--- Returns the control entries of [start, end), for whoever looks for outcomes among them.
-SELECT index, entry FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NULL ORDER BY index;
+-- name: count_events
+-- Returns how many of the entries [start, end) are events, for recovery.
+SELECT count(*) FROM tlog.leaf WHERE index >= %(start)s AND index < %(end)s AND event_id IS NOT NULL;
 
 -- name: read_explanations
 -- Returns what outcomes explain, for answers and for the full check: index of the outcome, its kind, and [start, end).
 SELECT entry_index, kind, start_index, end_index FROM tlog.explanation ORDER BY entry_index;
 
--- name: read_new_outcomes
--- Returns the outcomes after the newest index epoch, whose explanations are not kept yet, for answers.
-SELECT index, entry
-FROM tlog.leaf
-WHERE
-    index >= (SELECT coalesce(max(size), 0) FROM tlog.index_epoch)
-    AND event_id IS NULL AND position('"type":"outcome"'::bytea IN entry) > 0;
+-- name: indexed_end
+-- Returns up to which entry explanations are kept, for answers.
+SELECT coalesce(max(size), 0), (SELECT size FROM tlog.log_state) FROM tlog.index_epoch;
 
 -- name: find_explanations
--- Returns for each index the outcome that explains that its disclosures are absent, of those that are kept or given, for answers.
--- None does that says so after later events, or of entries of which something is there.
+-- Returns what outcomes explain, of those that are kept or given, that is about some indexes and not said after later events, for
+-- answers; smallest index of the outcome first.
 WITH said AS (
     SELECT entry_index, start_index, end_index FROM tlog.explanation
     UNION
     SELECT * FROM unnest(%(entries)s::bigint[], %(starts)s::bigint[], %(ends)s::bigint[])
 )
-SELECT asked.index, min(said.entry_index)
-FROM unnest(%(indexes)s::bigint[]) AS asked (index), said
+SELECT said.entry_index, said.start_index, said.end_index
+FROM said
 WHERE
-    asked.index >= said.start_index AND asked.index < said.end_index AND said.end_index <= said.entry_index
+    EXISTS (
+        SELECT FROM unnest(%(indexes)s::bigint[]) AS asked (index)
+        WHERE asked.index >= said.start_index AND asked.index < said.end_index
+    )
+    AND said.end_index <= said.entry_index
     AND NOT EXISTS (
         SELECT FROM tlog.leaf WHERE index >= said.end_index AND index < said.entry_index AND event_id IS NOT NULL
     )
-    AND NOT EXISTS (
-        SELECT FROM tlog.disclosure
-        WHERE
-            index >= said.start_index AND index < said.end_index
-            AND (actor IS NOT NULL OR resource IS NOT NULL OR cardinality(array_remove(related, NULL)) > 0)
-    )
-GROUP BY asked.index;
+ORDER BY said.entry_index;
 
 -- name: publish_explanations
 -- Adds what outcomes explain, for the indexer.
@@ -778,14 +740,6 @@ FROM unnest(
 -- name: one_moment
 -- Lets all statements of a transaction see one moment, for a taker.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-
--- name: find_last_intakes
--- Returns the intakes among the last entries, the newest first, for a taker, which compares them with what the table says.
-SELECT leaf.entry FROM tlog.leaf
-WHERE
-    leaf.index >= (SELECT log_state.size FROM tlog.log_state) - %(most)s AND leaf.event_id IS NULL
-    AND position('"type":"intake","v":1}'::bytea IN leaf.entry) > 0
-ORDER BY leaf.index DESC;
 
 -- name: find_unforwarded
 -- Returns messages that are no events and were not forwarded yet, oldest first, for a taker.

@@ -5,8 +5,7 @@ They move bytes and decide nothing; what the bytes have to be is checked by whoe
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,8 @@ import psycopg
 
 from tlog.core.bundle import format_bundle
 from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.making.posting import NO_KEYS, keys_text
+from tlog.core.run import PARTITION_ENTRIES, RUN_ENTRIES
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
 from tlog.errors import DamagedLogError, OverloadedError
 from tlog.storage.connection import Connection, translated
@@ -41,12 +42,22 @@ from tlog.storage.rows import (
     Standing,
     State,
 )
+from tlog.storage.runs import (
+    DISCLOSURE_RUNS,
+    ENTRY_RUNS,
+    array_text,
+    ask,
+    read_entries,
+    read_entry,
+    statement,
+)
 from tlog.storage.sessions import Session
 from tlog.storage.statements import (
-    array_text,
     find_events,
     find_failovers,
+    found_events,
     read_checkpoint,
+    read_controls,
     read_latest_checkpoint,
     read_leaf,
     read_primary,
@@ -55,14 +66,19 @@ from tlog.storage.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
+    from psycopg import AsyncCursor
     from psycopg.rows import TupleRow
 
+    from tlog.core.run import Disclosed
     from tlog.storage.database import Database
+    from tlog.storage.runs import Asked
 
 
 _CLOSE_SECONDS: Final = 1.0
+_LOGGED_AT: Final = b'"loggedAt":"'
+_LOGGED_AT_SIZE: Final = 27
 _NEVER: Final = SealedCheckpoint(0, b"", b"", b"", 0)
 
 
@@ -127,6 +143,11 @@ class ReadStore:
         async with self._reading() as connection:
             return await read_leaf(connection, index)
 
+    async def entry(self, index: int) -> bytes | None:
+        """Return one entry, None if it is not there."""
+        async with self._reading() as connection:
+            return await read_entry(connection, index)
+
     async def find(self, event_ids: Collection[str]) -> list[FoundEvent]:
         """Return the events among `event_ids` that the log has."""
         async with self._reading() as connection:
@@ -140,9 +161,7 @@ class ReadStore:
     async def entries(self, start: int, end: int) -> list[bytes]:
         """Return the entries [start, end) in order, as many as there are."""
         async with self._reading() as connection:
-            values = {"start": start, "end": end}
-            cursor = await connection.execute(QUERIES["read_entries"], values, binary=True)
-            return [entry for (entry,) in await cursor.fetchall()]
+            return await read_entries(connection, start, end)
 
     async def bundle(self, tile: Tile) -> bytes | None:
         """Return the entry bundle of a tile of level ENTRIES, None if the entries are not all there."""
@@ -211,12 +230,13 @@ class ReadStore:
         async with self._reading() as connection:
             return await read_epoch(connection, sealed=True)
 
-    async def has_events(self, start: int, end: int) -> bool:
-        """Tell whether any of the entries [start, end) is an event."""
+    async def has_keys(self, start: int, end: int) -> bool:
+        """Tell whether any of the entries [start, end) has index keys, as every event has, and some control entries have."""
         async with self._reading() as connection:
             cursor = await connection.execute(QUERIES["has_events"], {"start": start, "end": end})
-            row = await cursor.fetchone()
-            return row is not None and bool(row[0])
+            if (await cursor.fetchone()) == (True,):
+                return True
+            return any(keys_text(entry) != NO_KEYS for _, entry in await read_controls(connection, start, end))
 
     async def indexed_size(self) -> int:
         """Return up to which entry there are finished segments, whether an epoch has them already or not."""
@@ -262,10 +282,9 @@ class ReadStore:
             cursor = await connection.execute(QUERIES["read_progress"])
             row = await cursor.fetchone()
             assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
-            size, sealed, sealed_at, indexed, logged_at = row
-            since = (
-                None if logged_at is None else to_microseconds(parse_logged_at(logged_at.decode("ascii", "replace")))
-            )
+            size, sealed, sealed_at, indexed = row
+            oldest = await read_entry(connection, sealed or 0) if (sealed or 0) < size else None
+            since = None if oldest is None else _logged_at(oldest)
             return Progress(size, sealed or 0, sealed_at, indexed or 0, since, connection.info.server_version)
 
     def connections(self) -> dict[str, int]:
@@ -317,13 +336,27 @@ class View:
 
     async def first_logged_at(self, logged_at: bytes, size: int) -> int:
         """Return the index of the first of `size` entries that is logged at `logged_at` (27 characters) or later."""
-        values = {"logged_at": logged_at, "size": size}
-        cursor = await self._connection.execute(QUERIES["find_logged_at"], values)
-        row = await cursor.fetchone()
-        if row is None:
+        wanted = to_microseconds(parse_logged_at(logged_at.decode()))
+        # The last partition that begins before the time.
+        low, high = 0, -(-size // PARTITION_ENTRIES)
+        while high - low > 1:
+            middle = (low + high) // 2
+            begin = await self._one("begin_of_partition", middle, first=middle * PARTITION_ENTRIES)
+            low, high = (middle, high) if begin is not None and begin < wanted else (low, middle)
+        bounds = {"start": low * PARTITION_ENTRIES, "end": min(size, high * PARTITION_ENTRIES)}
+        reached = await self._one("find_run_logged_at", low, logged_at=wanted, **bounds) if size else 0
+        if reached is None:
             message = f"one of the first {size} entries is missing; run 'tlog fsck'"
             raise DamagedLogError(message)
-        return int(row[0])
+        # The run before begins earlier, and may reach over the time.
+        before = await read_entries(self._connection, max(0, reached - RUN_ENTRIES), reached)
+        return reached - sum(_logged_at(entry) >= wanted for entry in before)
+
+    async def _one(self, query: str, partition: int, **values: int) -> int | None:
+        """Return the number that a statement over a partition of runs of entries returns, None without a row."""
+        cursor = await self._connection.execute(statement(query, ENTRY_RUNS.table, partition), values)
+        row = await cursor.fetchone()
+        return None if row is None else int(row[0])
 
     async def find_edge_runs(self, asked: Sequence[tuple[int, bytes, bytes]]) -> list[Run]:
         """Return runs of pages; see `tlog.storage.index.find_edge_runs`."""
@@ -342,15 +375,14 @@ class View:
         return await read_index_tiles(self._connection, wanted)
 
     async def events(self, indexes: Collection[int]) -> list[FoundEvent]:
-        """Return the rows of `indexes` with their disclosures, by index, as many as there are; see `explained`."""
-        values = {"indexes": array_text(indexes)}
-        # One round trip. Bitmap scans read the pages in order and several at a time; the planner expects too little of that.
-        await self._connection.execute(QUERIES["prefer_bitmaps"])
-        leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
-        disclosures = await self._connection.execute(QUERIES["read_disclosures_at"], values, binary=True)
-        await self._connection.execute(QUERIES["prefer_nothing"])
-        disclosed = {row[0]: row for row in await disclosures.fetchall()}
-        return _with_disclosures([Leaf(*row) for row in await leaves.fetchall()], disclosed)
+        """Return the rows of `indexes` with their entries and disclosures, by index, as many as there are; see `explained`.
+
+        Raises:
+            DamagedLogError: a run does not open, or is missing.
+
+        """
+        leaves, entries, groups = await self._ask(indexes)
+        return found_events(await _fetch(leaves), await entries.found(), await groups.found())
 
     async def newest_events(self, indexes: Collection[int], most: int) -> list[FoundEvent]:
         """Return the rows of `indexes` as `events` does, the newest of them: at least one, and more while that is little.
@@ -360,44 +392,46 @@ class View:
             most: of how many bytes of disclosures those of another row are read as well.
 
         """
-        leaves, disclosed = await self._leaves_and_disclosures(indexes, most, whole=False)
-        left = max((index for index, row in disclosed.items() if not row[4]), default=-1)
-        return _with_disclosures([leaf for leaf in leaves if leaf.index > left], disclosed)
+        leaves, entries, groups = await self._ask(indexes)
+        disclosed, _ = await _newest(groups, most)
+        last = min(disclosed, default=0)
+        found = [leaf for leaf in await _fetch(leaves) if leaf.index >= last]
+        return found_events(found, await entries.found(), disclosed)
 
     async def events_within(self, indexes: Collection[int], most: int) -> list[FoundEvent] | None:
-        """Return the rows of `indexes` as `events` does; None, without reading them, if they disclose more than `most` bytes."""
-        leaves, disclosed = await self._leaves_and_disclosures(indexes, most, whole=True)
-        return _with_disclosures(leaves, disclosed) if all(row[4] for row in disclosed.values()) else None
+        """Return the rows of `indexes` as `events` does; None, without opening the rest, if they disclose more than `most`."""
+        leaves, entries, groups = await self._ask(indexes)
+        disclosed, size = await _newest(groups, most)
+        return None if size > most else found_events(await _fetch(leaves), await entries.found(), disclosed)
 
-    async def _leaves_and_disclosures(
-        self, indexes: Collection[int], most: int, *, whole: bool
-    ) -> tuple[list[Leaf], dict[int, tuple[Any, ...]]]:
-        """Return what `read_leaves_at` and `read_disclosures_within` return."""
-        values = {"indexes": array_text(indexes), "most": most, "whole": whole}
+    async def _ask(self, indexes: Collection[int]) -> tuple[AsyncCursor[TupleRow], Asked[bytes], Asked[Disclosed]]:
+        """Ask for the rows of `indexes`, their entries, and what is disclosed of them, in one round trip."""
+        leaves = await self._leaves(indexes)
+        entries = await ask(self._connection, ENTRY_RUNS, indexes)
+        return leaves, entries, await ask(self._connection, DISCLOSURE_RUNS, indexes)
+
+    async def _leaves(self, indexes: Collection[int]) -> AsyncCursor[TupleRow]:
+        # Bitmap scans read the pages in order and several at a time; the planner expects too little of that.
         await self._connection.execute(QUERIES["prefer_bitmaps"])
-        leaves = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
-        disclosures = await self._connection.execute(QUERIES["read_disclosures_within"], values, binary=True)
+        values = {"indexes": array_text(indexes)}
+        cursor = await self._connection.execute(QUERIES["read_leaves_at"], values, binary=True)
         await self._connection.execute(QUERIES["prefer_nothing"])
-        disclosed = {row[0]: row for row in await disclosures.fetchall()}
-        return [Leaf(*row) for row in await leaves.fetchall()], disclosed
+        return cursor
 
     async def sizes(self, indexes: Collection[int], *, disclosed: bool) -> dict[int, int]:
-        """Return how many bytes are stored of each of the entries `indexes` that is there; nothing of them is read.
+        """Return how many bytes there are of each of the entries `indexes` that is there; one run at a time is opened for it.
 
         Args:
             indexes: of entries.
             disclosed: whether their disclosures count as well.
 
         """
-        values = {"indexes": array_text(indexes)}
-        await self._connection.execute(QUERIES["prefer_bitmaps"])
-        queries = ("read_sizes_at", *(("read_disclosed_sizes_at",) if disclosed else ()))
-        cursors = [await self._connection.execute(QUERIES[query], values, binary=True) for query in queries]
-        await self._connection.execute(QUERIES["prefer_nothing"])
-        sizes: Counter[int] = Counter()
-        for cursor in cursors:
-            for index, size in await cursor.fetchall():
-                sizes[index] += size
+        sizes: dict[int, int] = {}
+        async for run in (await ask(self._connection, ENTRY_RUNS, indexes)).runs():
+            sizes |= {index: len(entry) for index, entry in run.items()}
+        if disclosed:
+            async for groups in (await ask(self._connection, DISCLOSURE_RUNS, indexes)).runs():
+                sizes |= {index: sizes[index] + _size(each) for index, each in groups.items() if index in sizes}
         return sizes
 
     async def explained(self, events: Sequence[FoundEvent]) -> list[FoundEvent]:
@@ -405,19 +439,44 @@ class View:
         return await explain(self._connection, events)
 
     async def entries(self, indexes: Collection[int]) -> dict[int, bytes]:
-        """Return the entries of `indexes`, as many as there are."""
-        cursor = await self._connection.execute(
-            QUERIES["read_entries_at"], {"indexes": array_text(indexes)}, binary=True
-        )
-        return dict(await cursor.fetchall())
+        """Return the entries of `indexes` by index, as many as there are."""
+        return dict(sorted((await (await ask(self._connection, ENTRY_RUNS, indexes)).found()).items()))
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""
         return await read_tiles(self._connection, tiles)
 
 
-def _with_disclosures(leaves: list[Leaf], disclosed: Mapping[int, TupleRow]) -> list[FoundEvent]:
-    """Return rows by index, each with its disclosures, given as (index, actor, resource, related)."""
-    nothing = (None, None, None, None)
-    found = [(leaf, disclosed.get(leaf.index, nothing)) for leaf in sorted(leaves)]
-    return [FoundEvent(leaf, row[1], row[2], row[3] or ()) for leaf, row in found]
+async def _fetch(leaves: AsyncCursor[TupleRow]) -> list[Leaf]:
+    return sorted(Leaf(*row) for row in await leaves.fetchall())
+
+
+async def _newest(groups: Asked[Disclosed], most: int) -> tuple[dict[int, Disclosed], int]:
+    """Return what is disclosed of the newest of what was asked for, until that is more than `most` bytes, and how many it is."""
+    disclosed: dict[int, Disclosed] = {}
+    size = 0
+    async with aclosing(groups.runs()) as runs:
+        async for run in runs:
+            for index in sorted(run, reverse=True):
+                if size <= most:
+                    disclosed[index] = run[index]
+                    size += _size(run[index])
+            if size > most:
+                break
+    return disclosed, size
+
+
+def _size(disclosed: Disclosed) -> int:
+    return len(disclosed.actor) + len(disclosed.resource) + sum(map(len, disclosed.related))
+
+
+def _logged_at(entry: bytes) -> int:
+    """Return when an entry was logged, in microseconds since 1970.
+
+    Raises:
+        MalformedInputError: it has no loggedAt.
+
+    """
+    start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
+    text = entry[start : start + _LOGGED_AT_SIZE].decode("ascii", "replace")
+    return to_microseconds(parse_logged_at(text))

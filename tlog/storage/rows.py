@@ -12,30 +12,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.core.commitment import group_names
 from tlog.core.merkle import HASH_SIZE
+from tlog.storage.frames import make_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tlog.core.making.drafts import DraftEntry
+    from tlog.core.making.run import Run
 
 # Field count, then each field after its length (PostgreSQL documentation, COPY, "Binary Format"): before the index, how many
 # fields there are and how long the index is.
-_LEAF_WITH_ID: Final = struct.Struct(">6sq4s16si").pack
-_LEAF_WITHOUT_ID: Final = struct.Struct(">6sqii").pack
-_BEFORE_LEAF: Final = struct.pack(">hi", 5, 8)
-_BEFORE_DISCLOSURE: Final = struct.pack(">hi", 4, 8)
-# Most events have no related resources: their empty array stands in one piece with the index and the length of the actor.
-_WITHOUT_RELATED: Final = struct.Struct(">6sq16si").pack
-_WITH_RELATED: Final = struct.Struct(">6sq").pack
-# An array is the number of its dimensions, whether it has nulls, and the type of its elements; of each dimension the length and
-# the lower bound; then each element after its length (PostgreSQL, `array_recv`).
-_BYTEA: Final = 17
-_NO_RELATED: Final = struct.pack(">iiii", 12, 0, 0, _BYTEA)
-_ARRAY: Final = struct.Struct(">iiiiii")
+_LEAF_WITH_ID: Final = struct.Struct(">6sq4s16s").pack
+_LEAF_WITHOUT_ID: Final = struct.Struct(">6sqi").pack
+_BEFORE_LEAF: Final = struct.pack(">hi", 4, 8)
+_ENTRY_RUN: Final = struct.Struct(">hiqiqihihi").pack
+_DISCLOSURE_RUN: Final = struct.Struct(">hiqihihi").pack
 _UUID_SIZE: Final = 16
 _LENGTH: Final = struct.Struct(">i").pack
 _HASH_LENGTH: Final = _LENGTH(HASH_SIZE)
 _UUID_LENGTH: Final = _LENGTH(_UUID_SIZE)
+# Of a frame in one row: with the row's other fields it fits into a page of 8,160 bytes.
+PART_SIZE: Final = 7_900
 
 
 class State(NamedTuple):
@@ -55,22 +51,22 @@ class Primary(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """One row of the log."""
+    """One row of the log, without its entry."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which means nothing here
     event_id: str | None
-    entry: bytes
     leaf_hash: bytes
     chain_hash: bytes
 
 
 class FoundEvent(NamedTuple):
-    """A row with its disclosures, None where they are absent; `related` is empty where nothing of the entry is disclosed.
+    """A row with its entry and disclosures, None where they are absent.
 
     `lost_by` is the index of the outcome that explains what is absent, None if nothing is, or nothing explains it.
     """
 
     leaf: Leaf
+    entry: bytes
     actor: bytes | None = None
     resource: bytes | None = None
     related: Sequence[bytes | None] = ()
@@ -141,45 +137,56 @@ class SealedCheckpoint(NamedTuple):
         return self.note + self.cosignatures
 
 
-class PackedRows(NamedTuple):
-    """Rows of the log and their disclosures, as the bytes that are copied into the database."""
+class PackedRuns(NamedTuple):
+    """Runs of entries and of their disclosures, as the bytes that are copied into the database.
 
-    leaves: bytes
+    `counts` are how many entries each run holds, `parts` how many rows all runs take in both tables.
+    """
+
+    entries: bytes
     disclosures: bytes
+    counts: Sequence[int]
+    parts: int
 
 
-def pack_rows(
-    start: int,
-    drafts: Sequence[DraftEntry],
-    entries: Sequence[bytes],
-    leaf_hashes: Sequence[bytes],
-    chain_hashes: Sequence[bytes],
-) -> PackedRows:
-    """Return rows from index `start` on: of each its draft, the entry it became, and its two 32-byte hashes."""
-    leaves: list[bytes] = []
-    disclosures: list[bytes] = []
-    event_ids = _event_id_bytes([draft.event_id for draft in drafts])
-    columns = zip(count(start), drafts, event_ids, entries, leaf_hashes, chain_hashes, strict=False)
-    for index, draft, event_id, entry, leaf_hash, chain_hash in columns:
+NO_RUNS: Final = PackedRuns(b"", b"", (), 0)
+
+
+def pack_leaves(
+    start: int, event_ids: Sequence[str | None], leaf_hashes: Sequence[bytes], chain_hashes: Sequence[bytes]
+) -> bytes:
+    """Return the rows of the log from index `start` on as they are copied in: of each its eventId and its two 32-byte hashes."""
+    parts: list[bytes] = []
+    columns = zip(count(start), _event_id_bytes(event_ids), leaf_hashes, chain_hashes, strict=False)
+    for index, event_id, leaf_hash, chain_hash in columns:
         if event_id is None:
-            head = _LEAF_WITHOUT_ID(_BEFORE_LEAF, index, -1, len(entry))
+            head = _LEAF_WITHOUT_ID(_BEFORE_LEAF, index, -1)
         else:
-            actor, resource, related = draft.actor, draft.resource, draft.related
-            head = _LEAF_WITH_ID(_BEFORE_LEAF, index, _UUID_LENGTH, event_id, len(entry))
-            if related:
-                beginning = _WITH_RELATED(_BEFORE_DISCLOSURE, index) + _pack_array(related) + _LENGTH(len(actor))
-            else:
-                beginning = _WITHOUT_RELATED(_BEFORE_DISCLOSURE, index, _NO_RELATED, len(actor))
-            disclosures += (beginning, actor, _LENGTH(len(resource)), resource)
-        leaves += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
-    return PackedRows(b"".join(leaves), b"".join(disclosures))
+            head = _LEAF_WITH_ID(_BEFORE_LEAF, index, _UUID_LENGTH, event_id)
+        parts += (head, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
+    return b"".join(parts)
 
 
-def _pack_array(values: Sequence[bytes]) -> bytes:
-    """Return an array of one dimension, after its length."""
-    elements = b"".join([part for value in values for part in (_LENGTH(len(value)), value)])
-    length = _ARRAY.size - 4 + len(elements)  # which is not counted itself
-    return _ARRAY.pack(length, 1, 0, _BYTEA, len(values), 1) + elements
+def pack_runs(runs: Sequence[Run]) -> PackedRuns:
+    """Return runs as they are copied in: each compressed to a frame, and cut into parts where that is too long for a row."""
+    frames = make_frames([run.entries for run in runs] + [run.disclosures for run in runs])
+    entries: list[bytes] = []
+    disclosures: list[bytes] = []
+    for run, entry_frame, disclosure_frame in zip(runs, frames[: len(runs)], frames[len(runs) :], strict=True):
+        for part, data in enumerate(cut_frame(entry_frame)):
+            head = _ENTRY_RUN(5, 8, run.first, 8, run.logged_at, 2, part, 2, run.count, len(data))
+            entries += (head, data)
+        for part, data in enumerate(cut_frame(disclosure_frame)):
+            disclosures += (_DISCLOSURE_RUN(4, 8, run.first, 2, part, 2, run.count, len(data)), data)
+    counts = [run.count for run in runs]
+    return PackedRuns(b"".join(entries), b"".join(disclosures), counts, (len(entries) + len(disclosures)) // 2)
+
+
+def cut_frame(frame: bytes) -> list[bytes]:
+    """Return the parts of a frame that fit into rows, mostly one."""
+    if len(frame) <= PART_SIZE:
+        return [frame]
+    return [frame[start : start + PART_SIZE] for start in range(0, len(frame), PART_SIZE)]
 
 
 def _event_id_bytes(event_ids: Sequence[str | None]) -> list[bytes | None]:
@@ -188,18 +195,3 @@ def _event_id_bytes(event_ids: Sequence[str | None]) -> list[bytes | None]:
         whole = bytes.fromhex("".join(event_ids).replace("-", ""))  # type: ignore[arg-type]
         return [whole[start : start + _UUID_SIZE] for start in range(0, len(whole), _UUID_SIZE)]
     return [None if each is None else bytes.fromhex(each.replace("-", "")) for each in event_ids]
-
-
-def pack_leaves(
-    start: int, event_ids: Sequence[str | None], leaves: Sequence[tuple[bytes, bytes]], chain_hashes: Sequence[bytes]
-) -> PackedRows:
-    """Return rows without disclosures from index `start` on: of each its eventId, its entry and leaf hash, its chain hash."""
-    parts: list[bytes] = []
-    columns = zip(count(start), _event_id_bytes(event_ids), leaves, chain_hashes, strict=False)
-    for index, event_id, (entry, leaf_hash), chain_hash in columns:
-        if event_id is None:
-            head = _LEAF_WITHOUT_ID(_BEFORE_LEAF, index, -1, len(entry))
-        else:
-            head = _LEAF_WITH_ID(_BEFORE_LEAF, index, _UUID_LENGTH, event_id, len(entry))
-        parts += (head, entry, _HASH_LENGTH, leaf_hash, _HASH_LENGTH, chain_hash)
-    return PackedRows(b"".join(parts), b"")

@@ -9,9 +9,10 @@ by a sequential scan.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from tlog.core.segment import Segment
 from tlog.storage.connection import Connection, translated
@@ -19,21 +20,23 @@ from tlog.storage.database import Database, snapshot
 from tlog.storage.explanations import Explanation, read_explanations
 from tlog.storage.intake import Taken, read_intakes
 from tlog.storage.queries import QUERIES
-from tlog.storage.rows import Epoch, Leaf, SealedCheckpoint, State
+from tlog.storage.rows import Epoch, SealedCheckpoint, State
+from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, partitions, portions, read_entries, statement
 from tlog.storage.selfcheck import check_relations
 from tlog.storage.statements import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from psycopg.rows import TupleRow
+
+    from tlog.storage.runs import Kind, RunRow
 
 _SCAN_ROWS: Final = 5_000
 _SCAN_LARGE: Final = 200
 _LARGE_ROWS: Final = ("scan_upper_tiles", "scan_runs", "scan_index_tiles")
-LeafRow = tuple[int, bytes | None, bytes, bytes, bytes]
-# Index, actor, resource, and the related resources or None for none; an erased group is None.
-DisclosureRow = tuple[int, bytes | None, bytes | None, list[bytes | None] | None]
+LeafRow = tuple[int, bytes | None, bytes, bytes]  # index, eventId, leaf hash, chain hash
+DatedRunRow = tuple[int, int, int, bytes, int]  # first, part, count, data, loggedAt
 
 
 class Counts(NamedTuple):
@@ -83,9 +86,10 @@ class Scan:
         """Count the rows of the log."""
         return Counts(*await self._one("count_leaves"))
 
-    async def count_disclosures(self, end: int) -> tuple[int, int]:
-        """Return how many disclosures there are, and how many of them belong to no entry below `end`."""
-        found, after = await self._one("count_disclosures", end=end)
+    async def count_runs(self, kind: Kind[Any], end: int) -> tuple[int, int]:
+        """Return how many rows of runs there are, and how many of them hold something of entries that are not below `end`."""
+        query = sql.SQL(QUERIES["count_runs"]).format(runs=sql.Identifier("tlog", kind.table))
+        found, after = await self._one(query, end=end)
         return found, after
 
     async def stray_leaves(self, end: int) -> list[tuple[int, int]]:
@@ -95,10 +99,15 @@ class Scan:
             cursor = await self._connection.execute(QUERIES["find_stray_leaves"], values)
             return [(index, rows) for index, rows in await cursor.fetchall()]
 
-    async def leaves(self) -> AsyncIterator[list[Leaf]]:
-        """Yield all rows by index."""
-        async for rows in self._rows("scan_leaves"):
-            yield [Leaf(*row) for row in rows]
+    async def entries(self, size: int) -> AsyncIterator[list[bytes]]:
+        """Yield the first `size` entries in order, some thousands at a time.
+
+        Raises:
+            DamagedLogError: a run does not open.
+
+        """
+        for start, end in portions(0, size):
+            yield await read_entries(self._connection, start, end)
 
     async def lowest_tiles(self) -> list[int]:
         """Return the indexes of all tiles of level 0."""
@@ -150,9 +159,10 @@ class Scan:
             for segment_id, level, index, hashes in rows:
                 yield segment_id, level, index, hashes
 
-    async def _one(self, query: str, **values: int) -> tuple[Any, ...]:
+    async def _one(self, query: sql.Composed | str, **values: int) -> tuple[Any, ...]:
         with translated():
-            cursor = await self._connection.execute(QUERIES[query], {"start": self._start, **values})
+            statement = QUERIES[query] if isinstance(query, str) else query
+            cursor = await self._connection.execute(statement, {"start": self._start, **values})
             row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - an aggregate returns a row; for the type checker
         return row
@@ -168,8 +178,9 @@ class Scan:
 class RangeReader:
     """Reads ranges of rows from a snapshot that is open elsewhere, and waits for them: for threads and processes."""
 
-    def __init__(self, connection: psycopg.Connection[TupleRow]) -> None:
+    def __init__(self, connection: psycopg.Connection[TupleRow], tables: Collection[str]) -> None:
         self._connection = connection
+        self._tables = tables  # the partitions that there are
 
     @classmethod
     def open(cls, database: Database, name: str) -> RangeReader:
@@ -184,9 +195,10 @@ class RangeReader:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             connection.autocommit = False
-            connection.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
             connection.execute(QUERIES["snapshot_settings"], {"index_scans": "off"})
-        return cls(connection)
+            tables = {name for _, name, _ in connection.execute(QUERIES["list_partitions"])}
+        return cls(connection, tables)
 
     def use(self, *, index_scans: bool) -> None:
         """Choose how the ranges from now on are read: by index scans, or by sequential ones."""
@@ -196,25 +208,33 @@ class RangeReader:
 
     def leaves(self, start: int, end: int) -> list[LeafRow]:
         """Return the rows [start, end) that are there, by index; each eventId as 16 bytes."""
-        return self._range("range_leaves", start, end)
+        return self._range(QUERIES["range_leaves"], start, end)
 
-    def disclosures(self, start: int, end: int) -> list[DisclosureRow]:
-        """Return the disclosures of the entries [start, end) that are there, by index."""
-        return self._range("range_disclosures", start, end)
+    def entry_runs(self, start: int, end: int) -> list[DatedRunRow]:
+        """Return the rows of the runs of entries that begin in [start, end), by their first index."""
+        return self._runs("range_dated_runs", ENTRY_RUNS.table, start, end)
+
+    def disclosure_runs(self, start: int, end: int) -> list[RunRow]:
+        """Return the rows of the runs of disclosures that begin in [start, end), by their first index."""
+        return self._runs("range_runs", DISCLOSURE_RUNS.table, start, end)
 
     def tiles(self, start: int, end: int) -> dict[int, bytes]:
         """Return the hashes of the tiles [start, end) of level 0 that are there."""
-        return dict(self._range("range_tiles", start, end))
+        return dict(self._range(QUERIES["range_tiles"], start, end))
 
     def chain_hash(self, index: int) -> bytes | None:
         """Return the chain hash of one row, None if it is not there."""
         rows = self.leaves(index, index + 1)
-        return rows[0][4] if rows else None
+        return rows[0][3] if rows else None
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _range(self, query: str, start: int, end: int) -> list[Any]:
+    def _runs(self, query: str, table: str, start: int, end: int) -> list[Any]:
+        there = [number for number in partitions(start, end) if f"{table}_{number}" in self._tables]
+        return [row for number in there for row in self._range(statement(query, table, number), start, end)]
+
+    def _range(self, query: LiteralString | bytes, start: int, end: int) -> list[Any]:
         with translated():
-            return self._connection.execute(QUERIES[query], {"start": start, "end": end}, binary=True).fetchall()
+            return self._connection.execute(query, {"start": start, "end": end}, binary=True).fetchall()

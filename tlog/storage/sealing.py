@@ -8,6 +8,7 @@ from tlog.storage.connection import translated
 from tlog.storage.cosignatures import add_cosignatures, read_witness_policy
 from tlog.storage.leading import LeadingStore
 from tlog.storage.queries import QUERIES
+from tlog.storage.runs import ENTRY_RUNS, read_entry, read_runs_between
 from tlog.storage.statements import read_latest_checkpoint, read_leaf, read_primary, read_state, read_tiles
 
 if TYPE_CHECKING:
@@ -36,12 +37,23 @@ class SealStore(LeadingStore):
         """Return one row, None if it is not there."""
         return await read_leaf(self._connection, index)
 
+    async def entry(self, index: int) -> bytes | None:
+        """Return one entry, None if it is not there."""
+        return await read_entry(self._connection, index)
+
     async def rows(self, start: int, end: int) -> list[tuple[int, bytes, bytes, bytes]]:
-        """Return (index, entry, leaf hash, chain hash) of the rows [start, end) in order, as many as there are."""
+        """Return (index, entry, leaf hash, chain hash) of the rows [start, end) in order, of which there are both.
+
+        Raises:
+            DamagedLogError: a run of entries does not open.
+
+        """
         with translated():
             values = {"start": start, "end": end}
-            cursor = await self._connection.execute(QUERIES["read_rows"], values, binary=True)
-            return cast("list[tuple[int, bytes, bytes, bytes]]", await cursor.fetchall())
+            cursor = await self._connection.execute(QUERIES["read_leaves"], values, binary=True)
+            leaves = cast("list[tuple[int, bytes, bytes]]", await cursor.fetchall())
+        entries = dict(await read_runs_between(self._connection, ENTRY_RUNS, start, end))
+        return [(index, entries[index], leaf, chain) for index, leaf, chain in leaves if index in entries]
 
     async def tiles(self, tiles: Iterable[Tile]) -> dict[tuple[int, int], bytes]:
         """Return the stored hashes of `tiles`, each cut to its width; absent ones are left out."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tlog.core.run import PARTITION_ENTRIES
 from tlog.errors import UnsafeDatabaseError
 from tlog.storage.queries import QUERIES
+from tlog.storage.statements import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,8 @@ _PLAIN: Final = (
     "log_state", "leaf", "tile", "checkpoint", "cosignature", "witness_policy", "api_key", "index_segment", "index_run",
     "index_tile", "index_epoch", "explanation", "intake", "dead_letter",
 )  # fmt: skip
-_TABLES: Final = dict.fromkeys(_PLAIN, "r") | {"disclosure": "p"}
+_PARTITIONED: Final = ("entry_run", "disclosure_run")
+_TABLES: Final = dict.fromkeys(_PLAIN, "r") | dict.fromkeys(_PARTITIONED, "p")
 # Table, name, enabled ("A": always, in replication mode too), function, when (pg_trigger.tgtype), condition, SHA-256 of the
 # function's source: as the migrations make them, which tests/storage/test_selfcheck.py proves.
 _BEFORE_ANY_CHANGE: Final = 2 | 8 | 16 | 32
@@ -37,13 +40,19 @@ _BEFORE_REMOVAL: Final = 2 | 8 | 32
 _BEFORE_UPDATE_OF_ROW: Final = 1 | 2 | 16
 _REFUSE_CHANGE: Final = "57a69601dcf157e02a58ed6c0cc1268c87441ab78efede13deeb08c30348139b"
 _REFUSE_REWRITE: Final = "d00bb68314126e2f9318ecb5d2cf9bd89e18e20e2229f976465936c2717d7545"
+_REFUSE_MOVE: Final = "f7e607b885083aaad32985576097d48ffe8dde09a69badc2dede64e275597bdf"
+_APPEND_ONLY: Final = ("append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE)
+_NEVER_REMOVED: Final = ("append_only", "A", "tlog.refuse_change", _BEFORE_REMOVAL, False, _REFUSE_CHANGE)
+_KEEP_PLACE: Final = ("keep_place", "A", "tlog.refuse_move", _BEFORE_UPDATE_OF_ROW, False, _REFUSE_MOVE)
 _TRIGGERS: Final = frozenset(
     (
-        ("checkpoint", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
-        ("cosignature", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
-        ("witness_policy", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
-        ("leaf", "append_only", "A", "tlog.refuse_change", _BEFORE_ANY_CHANGE, False, _REFUSE_CHANGE),
-        ("tile", "append_only", "A", "tlog.refuse_change", _BEFORE_REMOVAL, False, _REFUSE_CHANGE),
+        ("checkpoint", *_APPEND_ONLY),
+        ("cosignature", *_APPEND_ONLY),
+        ("witness_policy", *_APPEND_ONLY),
+        ("disclosure_run", *_NEVER_REMOVED),
+        ("entry_run", *_APPEND_ONLY),
+        ("leaf", *_APPEND_ONLY),
+        ("tile", *_NEVER_REMOVED),
         ("tile", "grow_only", "A", "tlog.refuse_rewrite", _BEFORE_UPDATE_OF_ROW, False, _REFUSE_REWRITE),
     )
 )
@@ -155,14 +164,16 @@ async def check_privileges(connection: Connection) -> None:
 
 
 async def check_relations(connection: Connection) -> None:
-    """Check that the log's tables are plain tables without row filters or rules, and their triggers the known ones.
+    """Check that the log's tables are plain tables without row filters or rules, with the known partitions and triggers.
 
     Raises:
-        UnsafeDatabaseError: a table was replaced or filtered, or a trigger is missing, disabled, changed or added.
+        UnsafeDatabaseError: a table was replaced or filtered, a partition is missing or has other bounds, or a trigger is
+            missing, disabled, changed or added.
 
     """
+    partitions = await _partitions(connection)
     found = {name: tuple(rest) for name, *rest in await _rows(connection, "check_relations")}
-    for table, kind in _TABLES.items():
+    for table, kind in (_TABLES | dict.fromkeys(partitions, "r")).items():
         if found.get(table) != (kind, False, False, False, False):
             message = (
                 f"tlog.{table} is missing, not a plain table, or has row security, policies, rules or child tables: it may show "
@@ -170,12 +181,45 @@ async def check_relations(connection: Connection) -> None:
             )
             raise UnsafeDatabaseError(message)
     triggers = set(await _rows(connection, "check_triggers"))
-    for table, name, *_ in sorted(triggers ^ _TRIGGERS):
+    for table, name, *_ in sorted(triggers ^ (_TRIGGERS | _partition_triggers(partitions))):
         message = (
             f"trigger {name} on tlog.{table} is missing, disabled, changed or not tlog's: entries could be changed on their "
             "way in or afterwards; restore the schema, then run 'tlog fsck'"
         )
         raise UnsafeDatabaseError(message)
+
+
+async def _partitions(connection: Connection) -> list[str]:
+    """Return the names of the partitions of runs, each with the bounds that its name says, for all of the log's entries.
+
+    Raises:
+        UnsafeDatabaseError: one is missing or detached, or has another name or other bounds.
+
+    """
+    size = (await read_state(connection)).size
+    there = {(child, bounds) for _, child, bounds in await _rows(connection, "list_partitions")}
+    count = max(-(-size // PARTITION_ENTRIES), len(there) // len(_PARTITIONED))
+    expected = {
+        (
+            f"{table}_{number}",
+            f"FOR VALUES FROM ('{number * PARTITION_ENTRIES}') TO ('{(number + 1) * PARTITION_ENTRIES}')",
+        )
+        for table in _PARTITIONED
+        for number in range(count)
+    }
+    for partition, _ in sorted(expected ^ there):
+        message = (
+            f"the partition tlog.{partition} is missing, detached, renamed, of other bounds, or not tlog's: entries or what is "
+            "disclosed of them could not be found; restore the schema, then run 'tlog fsck'"
+        )
+        raise UnsafeDatabaseError(message)
+    return [partition for partition, _ in sorted(expected)]
+
+
+def _partition_triggers(partitions: Sequence[str]) -> set[tuple[str, str, str, str, int, bool, str]]:
+    entries = {(name, *_APPEND_ONLY) for name in partitions if name.startswith("entry")}
+    disclosures = [name for name in partitions if name.startswith("disclosure")]
+    return entries | {(name, *each) for name in disclosures for each in (_NEVER_REMOVED, _KEEP_PLACE)}
 
 
 async def _rows(connection: Connection, query: str) -> Sequence[TupleRow]:

@@ -5,31 +5,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from tlog.core.chain import CHAIN_START
 from tlog.core.merkle import HASH_SIZE
+from tlog.errors import DamagedLogError
 from tlog.storage.connection import Connection, translated
 from tlog.storage.queries import QUERIES
 from tlog.storage.rows import FoundEvent, Leaf, Primary, SealedCheckpoint, State
+from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, ask, portions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from tlog.core.run import Disclosed
     from tlog.core.tile import Tile
 
-
-def array_text(numbers: Iterable[int]) -> str:
-    """Return numbers as the text of an array; to adapt hundreds one by one would take longer than to read their rows."""
-    return f"{{{','.join(map(str, numbers))}}}"
+_MAX_INDEX: Final = (1 << 63) - 1
+_FAILOVER: Final = b'"kind":"failover"'
 
 
 async def find_events(connection: Connection, event_ids: Collection[str]) -> list[FoundEvent]:
     """Return the events among `event_ids` that the log has."""
     values = {"event_ids": [UUID(event_id) for event_id in event_ids]}
     cursor = await connection.execute(QUERIES["find_events"], values, binary=True)
-    return [FoundEvent(Leaf(*row[:5]), row[5], row[6], row[7] or ()) for row in await cursor.fetchall()]
+    leaves = [Leaf(*row) for row in await cursor.fetchall()]
+    indexes = [leaf.index for leaf in leaves]
+    async with connection.pipeline():
+        entries, disclosed = await ask(connection, ENTRY_RUNS, indexes), await ask(connection, DISCLOSURE_RUNS, indexes)
+        return found_events(leaves, await entries.found(), await disclosed.found())
+
+
+def found_events(
+    leaves: Sequence[Leaf], entries: Mapping[int, bytes], disclosed: Mapping[int, Disclosed]
+) -> list[FoundEvent]:
+    """Return rows with their entries and disclosures.
+
+    Raises:
+        DamagedLogError: a row has none.
+
+    """
+    found = []
+    for leaf in leaves:
+        entry, groups = entries.get(leaf.index), disclosed.get(leaf.index)
+        if entry is None or groups is None:
+            message = f"entry {leaf.index} is missing, or what is disclosed of it; run 'tlog fsck'"
+            raise DamagedLogError(message)
+        found.append(
+            FoundEvent(
+                leaf, entry, groups.actor or None, groups.resource or None, [each or None for each in groups.related]
+            )
+        )
+    return found
 
 
 async def read_state(connection: Connection) -> State:
@@ -49,11 +77,26 @@ async def read_primary(connection: Connection) -> Primary:
         return Primary(*row)
 
 
+async def read_controls(connection: Connection, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Return index and entry of each control entry of [start, end), as many as there are.
+
+    Raises:
+        DamagedLogError: one of them is in a run that does not open.
+
+    """
+    with translated():
+        cursor = await connection.execute(QUERIES["find_controls"], {"start": start, "end": end}, binary=True)
+        indexes = [index for (index,) in await cursor.fetchall()]
+    found: list[tuple[int, bytes]] = []
+    for first, last in portions(0, len(indexes)):
+        asked = await ask(connection, ENTRY_RUNS, indexes[first:last])
+        found += sorted((await asked.found()).items())
+    return found
+
+
 async def find_failovers(connection: Connection, start: int) -> list[bytes]:
     """Return the entries from index `start` on that may say that the log goes on on another server."""
-    with translated():
-        cursor = await connection.execute(QUERIES["find_failovers"], {"start": start}, binary=True)
-        return [entry for (entry,) in await cursor.fetchall()]
+    return [entry for _, entry in await read_controls(connection, start, _MAX_INDEX) if _FAILOVER in entry]
 
 
 async def read_leaf(connection: Connection, index: int) -> Leaf | None:

@@ -12,6 +12,7 @@ process at a time leads the sealing and one the indexing, and another takes over
     `advancing`  what is taken of streams, moved on by an append
     `duplicates`  events that were sent again: which are new, which say the same
     `receipts`  the unsigned answers to appends
+    `packing`  rows to runs, as the database takes them
     `sealer`  reads back, computes the root twice, has it signed, publishes
     `indexer`  segments over sealed entries, merged in the background
     `segments`  a segment on its way into the database

@@ -35,10 +35,12 @@ from tlog.core.making.outcome import draft_outcome
 from tlog.errors import OverloadedError, RollbackError, TlogError
 from tlog.storage.appending import Ahead, DuplicateEventIdError, OvertakenError
 from tlog.storage.intake import FencedError
+from tlog.storage.rows import NO_RUNS
 from tlog.writing.advancing import advance_alone, contract
 from tlog.writing.duplicates import TRUSTED, Sender, sort_out, strangers
 from tlog.writing.grouping import TOGETHER, Batch, Group, Request
-from tlog.writing.receipts import Receipt, Receipts, chain_drafts, stored_receipt
+from tlog.writing.packing import pack, pack_group
+from tlog.writing.receipts import ChainedRows, Receipt, Receipts, chain_drafts, stored_receipt
 from tlog.writing.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from tlog.errors import Cause
     from tlog.storage.appending import Append, AppendStore
     from tlog.storage.intake import Advance
-    from tlog.storage.rows import FoundEvent, State
+    from tlog.storage.rows import FoundEvent, PackedRuns, State
     from tlog.writing.failover import Succession
 
 MAX_WAITING_EVENTS: Final = 50_000
@@ -139,6 +141,8 @@ class Appender:
         self._repeated = False
         self.committed: Callable[[float], None] = lambda _: None
         """Told how many seconds a group took from when it was taken to when it was committed."""
+        self.packed: Callable[[float, PackedRuns], None] = lambda *_: None
+        """Told how many seconds it took to pack a group's runs, and the runs."""
 
     @property
     def waiting_events(self) -> int:
@@ -367,9 +371,10 @@ class Appender:
         if self._repeated:
             return await self._commit_carefully(store, group)
         if start is not None:
-            ahead = Ahead(start, [rows.packed for rows in await group.chain(start, self._now())])
+            rows = await group.chain(start, self._now())
             self._foreseen = group.end
             self._chain_ahead()
+            ahead = Ahead(start, await self._pack(rows))
         if not group.repeats:
             with suppress(DuplicateEventIdError, FencedError):
                 try:
@@ -387,11 +392,18 @@ class Appender:
             end = rows[-1].end if rows else append.state
             self._locked(group, append.state, end)
             if rows:
-                await append.insert([each.packed for each in rows], end)
+                runs = NO_RUNS if append.written else await self._pack(rows)
+                await append.insert([each.leaves for each in rows], runs, end)
             group.committing = True
         if rows or said:
             self._watermark.rise(end)
         return group.receipts()
+
+    async def _pack(self, rows: Sequence[ChainedRows]) -> PackedRuns:
+        begun = time.perf_counter()
+        runs = await pack_group(rows)
+        self.packed(time.perf_counter() - begun, runs)
+        return runs
 
     async def _check(self, append: Append) -> bool:
         """Check, before anything is written, that the log continues what this process saw committed, and where.
@@ -406,10 +418,10 @@ class Appender:
         report = await self._succession.check(append, risen=self._watermark.risen)
         if report is None:
             return False
-        if append.disclosed:
+        if append.written:
             raise OvertakenError  # what was written ahead has other indexes then
         rows = chain_drafts(append.state, [draft_outcome(report)], self._now())
-        await append.insert([rows.packed], rows.end)
+        await append.insert([rows.leaves], pack([rows]), rows.end)
         append.state = rows.end
         return True
 
@@ -457,7 +469,7 @@ class Appender:
             rows = chain_drafts(append.state, ordered, self._now())
             self._locked(group, append.state, rows.end)
             if ordered:
-                await append.insert([rows.packed], rows.end)
+                await append.insert([rows.leaves], await self._pack([rows]), rows.end)
             group.committing = True
         if ordered or said:
             self._watermark.rise(rows.end)
@@ -487,4 +499,4 @@ def _receipt(
         return first[id(draft)]
     if draft.event_id in fresh:
         return first[id(fresh[draft.event_id])]._replace(duplicate=True)
-    return stored_receipt(known[draft.event_id].leaf)._replace(duplicate=True)
+    return stored_receipt(known[draft.event_id])._replace(duplicate=True)

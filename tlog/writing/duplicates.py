@@ -127,7 +127,7 @@ def same_content(draft: DraftEntry, stored: FoundEvent) -> bool:
     What was erased is not compared, and neither is through whom the event came in: that is said by the log, not by the producer.
     Without the actor only what everybody can read of the event is compared, which the index keys, made of names, are not.
     """
-    entry = parse_entry(stored.leaf.entry)
+    entry = parse_entry(stored.entry)
     if not isinstance(entry, EventEntry):
         return False
     if stored.actor is None:

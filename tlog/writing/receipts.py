@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from tlog.core.chain import chain_hashes
 from tlog.core.entry import format_logged_at, from_microseconds, parse_entry
 from tlog.core.merkle import leaf_hashes
-from tlog.storage.rows import Leaf, PackedRows, State, pack_rows
+from tlog.storage.rows import State, pack_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tlog.core.making.drafts import DraftEntry
+    from tlog.storage.rows import FoundEvent
 
 
 class Receipt(NamedTuple):
@@ -32,14 +33,19 @@ class Receipt(NamedTuple):
 
 
 class ChainedRows(NamedTuple):
-    """The rows that drafts become when they continue `start`; `end` is the state after the last of them."""
+    """The rows that drafts become when they continue `start`, all logged at the same time; `end` is the state after the last.
+
+    `leaves` are the rows as they are copied in, without the entries, which go into runs (`tlog.writing.packing`).
+    """
 
     start: State
     end: State
     logged_at: str
     leaf_hashes: list[bytes]
     chain_hashes: list[bytes]
-    packed: PackedRows
+    leaves: bytes
+    entries: list[bytes]
+    drafts: Sequence[DraftEntry]
 
 
 class Receipts(Sequence[Receipt]):
@@ -98,10 +104,11 @@ def chain_drafts(start: State, drafts: Sequence[DraftEntry], now: int) -> Chaine
     leaves = leaf_hashes(entries)
     chain = chain_hashes(start.chain_hash, leaves)
     end = State(start.size + len(drafts), chain[-1] if drafts else start.chain_hash, logged_at)
-    packed = pack_rows(start.size, drafts, entries, leaves, chain)
-    return ChainedRows(start, end, text.decode(), leaves, chain, packed)
+    packed = pack_leaves(start.size, [draft.event_id for draft in drafts], leaves, chain)
+    return ChainedRows(start, end, text.decode(), leaves, chain, packed, entries, drafts)
 
 
-def stored_receipt(leaf: Leaf) -> Receipt:
-    """Return the receipt of a row of the log."""
-    return Receipt(leaf.event_id, leaf.index, leaf.leaf_hash, leaf.chain_hash, parse_entry(leaf.entry).loggedAt)
+def stored_receipt(event: FoundEvent) -> Receipt:
+    """Return the receipt of an event of the log."""
+    leaf = event.leaf
+    return Receipt(leaf.event_id, leaf.index, leaf.leaf_hash, leaf.chain_hash, parse_entry(event.entry).loggedAt)

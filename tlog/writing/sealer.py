@@ -100,14 +100,15 @@ class GrowingTree:
         """
         edge = await self.check_signed(signed)
         last = await self._store.leaf(signed.size - 1) if signed.size else None
-        if signed.size and (last is None or last.chain_hash != signed.chain_hash):
+        entry = await self._store.entry(signed.size - 1) if signed.size else b""
+        if signed.size and (last is None or entry is None or last.chain_hash != signed.chain_hash):
             message = f"entry {signed.size - 1} is missing or has another chain hash than was signed; run 'tlog fsck'"
             raise ForkError(message)
         whole = [Subtree(0, signed.size)]
         hashes = nodes_from_tiles(whole, edge)
         self._frontier = Frontier(signed.size, [hashes[node] for node in whole[0].nodes()])
         self._edge = edge
-        self._logged_at = b"" if last is None else _logged_at(last.entry)
+        self._logged_at = _logged_at(entry) if entry else b""
         self.chain_hash = signed.chain_hash
 
     async def extend(self, end: int, progress: Callable[[int], None] = lambda _: None) -> None:

@@ -11,6 +11,7 @@ from benchmarks.generator import feed
 from benchmarks.library import load
 from benchmarks.service import scratch
 from tlog.postgres.server import EmbeddedPostgres
+from tlog.storage.runs import ENTRY_RUNS, open_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ LEFT JOIN pg_inherits AS inherits ON inherits.inhrelid = coalesce(of_index.indre
 LEFT JOIN pg_class AS parent ON parent.oid = coalesce(inherits.inhparent, of_index.indrelid)
 WHERE class.relnamespace = 'tlog'::regnamespace AND class.relkind IN ('r', 'i')
 """
+_SAMPLE: Final = "SELECT first, part, count, data FROM tlog.entry_run_0 WHERE first < 10000 ORDER BY first, part"
 _TOTAL: Final = """
 SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relnamespace = 'tlog'::regnamespace AND relkind = 'r'
 """
@@ -48,10 +50,9 @@ def _log(data: Path) -> dict[str, Any]:
             part = parts.setdefault(table, {"rows": 0, "indexes": 0})
             part[place] += taken / size
         total = _one(connection, _TOTAL)
-        raw = _one(
-            connection,
-            "SELECT avg(octet_length(entry))::float FROM (SELECT entry FROM tlog.leaf LIMIT 10000) AS sample",
-        )
+        rows = connection.execute(_SAMPLE).fetchall()
+        sample = [entry for _, entries in open_rows(ENTRY_RUNS, rows) for entry in entries]
+        raw = sum(map(len, sample)) / len(sample)
     rounded = {table: {place: round(each, 1) for place, each in part.items()} for table, part in parts.items()}
     kept = {table: part for table, part in rounded.items() if sum(part.values()) >= 0.1}  # noqa: PLR2004 - bytes
     return {"entries": size, "bytes_per_event": round(total / size, 1), "entry_bytes": round(raw), "parts": kept}

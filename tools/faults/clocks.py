@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from stored import read_entries
 
 from faults.service import ORIGIN, Source
 from tlog.core.entry import parse_entry, to_microseconds
@@ -42,7 +43,6 @@ _SHIFTS: Final[tuple[timedelta | None, ...]] = (
     _YEARS,
     timedelta(0),
 )
-_ROWS: Final = "SELECT entry FROM tlog.leaf ORDER BY index"
 _SEALS: Final = "SELECT size, sealed_at FROM tlog.checkpoint ORDER BY size"
 
 
@@ -120,7 +120,7 @@ async def _append(log: Log, source: Source, counts: Figures) -> None:
 
 def _times(conninfo: str) -> Figures:
     with psycopg.connect(conninfo) as connection:
-        entries = [_logged_at(bytes(entry)) for (entry,) in connection.execute(_ROWS, binary=True)]
+        entries = list(map(_logged_at, read_entries(connection)))
         seals = connection.execute(_SEALS).fetchall()
     future = to_microseconds(datetime.now(UTC) + _FUTURE)
     return {

@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
+from stored import entries_by_index
 
 from tlog.core.chain import CHAIN_START, chain_hash
 from tlog.core.checkpoint import Checkpoint, open_checkpoint
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from faults.service import Acknowledged
     from tlog.core.note import Verifier
 
-_ROWS: Final = "SELECT index, event_id::text, entry, chain_hash FROM tlog.leaf ORDER BY index"
+_ROWS: Final = "SELECT index, event_id::text, chain_hash FROM tlog.leaf ORDER BY index"
 _NOTES: Final = "SELECT note FROM tlog.checkpoint ORDER BY size"
 _ALL_PAIRS: Final = 60
 
@@ -48,11 +49,10 @@ def read_stored(conninfo: str) -> Stored:
     """Read all rows and checkpoints, past every index."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off")
-        rows = connection.execute(_ROWS, binary=True).fetchall()
+        rows, entries = connection.execute(_ROWS, binary=True).fetchall(), entries_by_index(connection)
         notes = [bytes(note) for (note,) in connection.execute(_NOTES).fetchall()]
-    return Stored(
-        [Row(index, name, leaf_hash(bytes(entry)), bytes(chain)) for index, name, entry, chain in rows], notes
-    )
+    there = [(index, name, entries[index], chain) for index, name, chain in rows if index in entries]
+    return Stored([Row(index, name, leaf_hash(entry), bytes(chain)) for index, name, entry, chain in there], notes)
 
 
 def examine(stored: Stored, acknowledged: Acknowledged, anchored: Iterable[bytes], verifier: Verifier) -> Figures:

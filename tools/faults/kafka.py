@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from stored import read_entries
 from topics import Topics
 
 from faults.gate import NotHereError
@@ -225,14 +226,15 @@ class _Trial:
 
     def _figures(self, committed: dict[tuple[int, int], str], producing: _Producing) -> Figures:
         with psycopg.connect(self._postgres.conninfo(user="postgres")) as admin:
-            rows = admin.execute("SELECT event_id::text, entry FROM tlog.leaf ORDER BY index").fetchall()
+            event_ids = admin.execute("SELECT event_id::text FROM tlog.leaf ORDER BY index").fetchall()
+            rows = [(event_id, entry) for (event_id,), entry in zip(event_ids, read_entries(admin), strict=True)]
         logged = {event_id for event_id, _ in rows if event_id is not None}
         offsets = {
             number: sorted(at for partition, at in committed if partition == number) for number in range(_PARTITIONS)
         }
         receipts = Counter[tuple[int, int]]()
         for event_id, data in rows:
-            entry = parse_entry(bytes(data)) if event_id is None else None
+            entry = parse_entry(data) if event_id is None else None
             if isinstance(entry, IntakeEntry):
                 for part in entry.intake.partitions:
                     own = offsets[part.partition]

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from stored import read_controls
 
 from faults import restored
 from faults.history import count_acknowledged, count_going_back, read_stored
@@ -288,8 +289,7 @@ def _lost(pair: Pair, seen: Timed) -> Figures:
 def _outcomes(pair: Pair) -> int:
     """Count the failovers that the log says itself, each to the timeline after the one before."""
     with psycopg.connect(pair.primary.address("dbadmin", "audit"), autocommit=True) as admin:
-        rows = admin.execute("SELECT entry FROM tlog.leaf WHERE event_id IS NULL ORDER BY index").fetchall()
-    entries = [json.loads(bytes(entry)) for (entry,) in rows]
+        entries = list(map(json.loads, read_controls(admin)))
     reports = [entry["report"] for entry in entries if entry.get("kind") == "failover"]
     in_order = all(old["to"] == new["from"] for old, new in pairwise(reports))
     return sum(report["accepted"] == "synchronous" for report in reports) if in_order else 0

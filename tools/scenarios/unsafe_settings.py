@@ -12,8 +12,8 @@ IN_THE_DATABASE: Final = {
                             "GRANT SELECT ON tlog.leaf TO tlog_reader", r"tlog\.leaf is missing, not a plain table"),
     "a20 a child table": ("CREATE TABLE tlog.more () INHERITS (tlog.leaf)", r"tlog\.leaf .* child tables"),
     "a20 a table that is gone": ("DROP TABLE tlog.index_epoch", r"tlog\.index_epoch is missing"),
-    "a21 a rule": ("CREATE RULE no AS ON INSERT TO tlog.disclosure DO INSTEAD NOTHING", r"tlog\.disclosure .* rules"),
-    "a21 another trigger": ("CREATE FUNCTION tlog.alter_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.entry = ''x''; RETURN NEW; END';"
+    "a21 a rule": ("CREATE RULE no AS ON INSERT TO tlog.disclosure_run DO INSTEAD NOTHING", r"tlog\.disclosure_run .* rules"),
+    "a21 another trigger": ("CREATE FUNCTION tlog.alter_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.leaf_hash = ''x''; RETURN NEW; END';"
                             "CREATE TRIGGER alter_it BEFORE INSERT ON tlog.leaf FOR EACH ROW EXECUTE FUNCTION tlog.alter_it()", r"trigger alter_it on tlog\.leaf"),
     "a24 a disabled trigger": ("ALTER TABLE tlog.leaf DISABLE TRIGGER append_only", r"trigger append_only on tlog\.leaf"),
     "a24 a trigger that replication mode skips": ("ALTER TABLE tlog.leaf ENABLE TRIGGER append_only", r"trigger append_only on tlog\.leaf"),
@@ -23,7 +23,7 @@ IN_THE_DATABASE: Final = {
     "a24 a trigger that does nothing": ("CREATE OR REPLACE FUNCTION tlog.refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
                                         r"trigger append_only on tlog\.checkpoint"),
     "UPDATE granted": ("GRANT UPDATE ON tlog.leaf TO tlog_appender", r"role tlog_appender, which tlog uses, has UPDATE on tlog\.leaf"),
-    "UPDATE of a column granted": ("GRANT UPDATE (entry) ON tlog.leaf TO tlog_sealer", r"tlog_sealer, which tlog uses, has UPDATE"),
+    "UPDATE of a column granted": ("GRANT UPDATE (leaf_hash) ON tlog.leaf TO tlog_sealer", r"tlog_sealer, which tlog uses, has UPDATE"),
     "DELETE granted to all": ("GRANT DELETE ON tlog.leaf TO PUBLIC", r"has DELETE on tlog\.leaf"),
     "TRUNCATE granted to the login role": ("GRANT TRUNCATE ON tlog.checkpoint TO tlog", r"the role tlog, .* TRUNCATE on tlog\.checkpoint"),
     "a25 commits that do not wait": ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$", "synchronous_commit = off"),

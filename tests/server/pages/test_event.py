@@ -8,6 +8,7 @@ import re
 from uuid import uuid4
 
 import pytest
+from stored import entries_by_index, erase
 from support import append, fill, rich_events, verify_offline
 from visitor import make_key, visiting
 
@@ -65,7 +66,7 @@ async def test_data_that_is_gone_is_said_to_be_missing(opened, database):
         await visitor.sign_in((await make_key(log))[0])
         await append(log, [json.dumps(event).encode()])
         with database.connect_admin() as admin:
-            admin.execute("UPDATE tlog.disclosure SET actor = null, resource = null")
+            erase(admin, entries_by_index(admin), "actor", "resource")
         page = (await visitor.get(f"/ui/event/{event['eventId']}")).text
         assert page.count("MISSING") == 2
         assert "(missing)" in page

@@ -16,6 +16,7 @@ Words:
     `outcome`  drafts of what the log says that it did
     `intake`  drafts of what the log says that it took of a stream
     `integrate`  leaf hashes to the tiles that change
+    `run`  entries and disclosures to the runs that the database holds
     `posting`  index keys to sorted postings, merged ones, and pages under a root hash
     `tiling`  into which segments a log is cut, and which are merged
     `matching`  facts of many stored entries at once, for those who check millions

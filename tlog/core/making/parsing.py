@@ -40,13 +40,13 @@ from tlog.core.event import (
     to_utc,
 )
 from tlog.core.making.faults import find_faults, identity
+from tlog.core.run import MAX_DISCLOSED
 from tlog.errors import InvalidBatchError, InvalidEventError, MalformedInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 MAX_REPORTED: Final = 20
-MAX_GROUPS_SIZE: Final = 131_072
 
 
 class ResourceGroup(Struct, frozen=True, gc=False):
@@ -369,8 +369,8 @@ def check_sizes(actor_body: bytes, resource_body: bytes, related_bodies: Sequenc
         if SALT_SIZE + size > MAX_EVENT_SIZE:
             message = f"{subject} {SALT_SIZE + size} bytes as the log keeps them, and at most {MAX_EVENT_SIZE} fit"
             raise InvalidEventError(message, pointer)
-        if total > MAX_GROUPS_SIZE:
-            message = f"the event has more than {MAX_GROUPS_SIZE} bytes as the log keeps them up to here"
+        if total > MAX_DISCLOSED:
+            message = f"the event has more than {MAX_DISCLOSED} bytes as the log keeps them up to here"
             raise InvalidEventError(message, pointer)
 
 

@@ -248,13 +248,13 @@ async def _sealed_document(service: Service, receipts: Receipts, documents: list
     if checkpoint is None:
         return {"receipts": documents, "sealed": False}
     found = await service.log.reader.find([receipt.event_id for receipt in receipts if receipt.event_id])
-    leaves = {event.leaf.event_id: event.leaf for event in found}
+    events = {event.leaf.event_id: event for event in found}
     proved: dict[str, dict[str, str]] = {}  # an event may stand in a request more than once
     for document in documents:
         event_id = document["eventId"]
         if event_id not in proved:
-            leaf = leaves[event_id]
-            proof = await prove_inclusion(service.log.reader, leaf, checkpoint)
-            proved[event_id] = {"entry": leaf.entry.decode(), "proof": proof.text().decode()}
+            event = events[event_id]
+            proof = await prove_inclusion(service.log.reader, event.leaf, checkpoint)
+            proved[event_id] = {"entry": event.entry.decode(), "proof": proof.text().decode()}
         document.update(proved[event_id])
     return {"receipts": documents, "sealed": True}

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from tlog.lifecycle.opening import Log
     from tlog.server.observe.distributions import Series
     from tlog.server.observe.figures import Figures
+    from tlog.storage.rows import PackedRuns
     from tlog.writing.receipts import Receipts
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_MILLISECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+_RUN_SIZES: Final = (1, 2, 4, 8, 15, 16)
 _BYTES: Final = tuple(float(1 << power) for power in range(10, 26, 2))  # 1 KiB to 16 MiB
 _NO_ROUTE: Final = "none"
 
@@ -84,6 +87,14 @@ class Metrics:
             "tlog_append_commit_seconds", "Time from when a group of appends is taken to when it is committed", _SECONDS
         )
         log.appender.committed = commits.series().observe
+        packing = self._distribution("tlog_pack_seconds", "Time to pack a group of appends into runs", _MILLISECONDS)
+        self._packing = packing.series()
+        sizes = self._distribution("tlog_run_entries", "How many entries each run of the database holds", _RUN_SIZES)
+        self._sizes = sizes.series()
+        self._parts = Counter(
+            "tlog_run_parts", "Rows that runs of entries and of disclosures took", registry=self._registry
+        )
+        log.appender.packed = self._packed
         self._build = Gauge("tlog_build_info", "Always 1", ["version", "python", "postgres"], registry=self._registry)
         self._postgres: str | None = None
         connections = Gauge(
@@ -107,6 +118,12 @@ class Metrics:
         made = Distribution(name, what, bounds, label)
         self._registry.register(made)
         return made
+
+    def _packed(self, seconds: float, runs: PackedRuns) -> None:
+        self._packing.observe(seconds)
+        for count in runs.counts:
+            self._sizes.observe(count)
+        self._parts.inc(runs.parts)
 
     def appended(self, receipts: Receipts, key_id: str) -> None:
         """Count acknowledged events."""

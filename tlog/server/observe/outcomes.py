@@ -63,7 +63,7 @@ class Outcomes(Collector):
         while True:
             answer = await self._log.searcher.ask(_QUESTION, limit=_AT_ONCE, cursor=cursor)
             for found in answer.events:
-                entry = parse_entry(found.leaf.entry)
+                entry = parse_entry(found.entry)
                 if found.leaf.index >= self._end and isinstance(entry, OutcomeEntry):
                     new.append((found.leaf.index, entry))
             cursor = answer.next

@@ -31,28 +31,42 @@ CREATE TABLE tlog.log_state (
     last_logged_at bigint NOT NULL -- microseconds since 1970, UTC
 );
 
--- The log itself. The entry is kept as bytes: what is hashed is what is stored.
+-- The log itself, without its entries' bytes: what orders them, and what those bytes hash to.
 CREATE TABLE tlog.leaf (
     index bigint PRIMARY KEY CHECK (index >= 0),
     event_id uuid UNIQUE,
-    entry bytea NOT NULL,
     leaf_hash bytea NOT NULL,
     chain_hash bytea NOT NULL
 );
 
--- Personal data, which can be erased without touching any hash: a group that was erased is null, and in `related`, which keeps
--- its length, a null element. Ranges of 2^24 indexes, so that retention can drop whole tables.
-CREATE TABLE tlog.disclosure (
-    index bigint NOT NULL,
-    actor bytea,
-    resource bytea,
-    related bytea[] NOT NULL CHECK (cardinality(related) <= 32)
-) PARTITION BY RANGE (index);
--- Disclosures are written ahead of the lock that orders entries (docs/adr/0011-ahead-of-the-lock.md). Of two
--- processes that foresee the same index, one will undo; with a unique index it would hold up the other instead, while it
--- waits for the other's lock itself. That an entry has one disclosure follows from the primary key of the entries, which
--- are written in the same transaction.
-CREATE INDEX disclosure_index ON tlog.disclosure (index);
+-- The entries' bytes: up to 8 neighbouring entries in one zstd frame (tlog.core.run, tlog.storage.frames), cut into parts where
+-- it is too long for a row that PostgreSQL keeps whole. What is hashed is what the frame holds. Ranges of 2^22 indexes, so that
+-- erasure and retention can replace whole tables.
+CREATE TABLE tlog.entry_run (
+    first bigint NOT NULL CHECK (first >= 0),
+    logged_at bigint NOT NULL, -- of the first entry, microseconds since 1970, UTC
+    part smallint NOT NULL CHECK (part >= 0),
+    count smallint NOT NULL CHECK (count BETWEEN 1 AND 8),
+    data bytea NOT NULL CHECK (octet_length(data) BETWEEN 1 AND 7900)
+) PARTITION BY RANGE (first);
+
+-- Personal data, which can be erased without touching any hash: of every entry the groups, empty where they were erased. Each run
+-- has the same first and count as the one of its entries. After an erasure a run has as many parts as before, some of them empty.
+CREATE TABLE tlog.disclosure_run (
+    first bigint NOT NULL CHECK (first >= 0),
+    part smallint NOT NULL CHECK (part >= 0),
+    count smallint NOT NULL CHECK (count BETWEEN 1 AND 8),
+    data bytea NOT NULL CHECK (octet_length(data) <= 7900)
+) PARTITION BY RANGE (first);
+
+-- A frame does not compress, and elsewhere than in its row it would take two more readings.
+ALTER TABLE tlog.entry_run ALTER COLUMN data SET STORAGE PLAIN;
+ALTER TABLE tlog.disclosure_run ALTER COLUMN data SET STORAGE PLAIN;
+-- Runs are written ahead of the lock that orders entries (docs/adr/0011-ahead-of-the-lock.md). Of two processes that foresee the
+-- same index, one will undo; with a unique index it would hold up the other instead, while it waits for the other's lock
+-- itself. That an entry is in one run follows from the primary key of the leaves, which are written in the same transaction.
+CREATE INDEX entry_run_first ON tlog.entry_run (first);
+CREATE INDEX disclosure_run_first ON tlog.disclosure_run (first);
 
 -- Tree hashes, 32 bytes each. Random bytes do not compress.
 CREATE TABLE tlog.tile (
@@ -225,6 +239,14 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.leaf
 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 ALTER TABLE tlog.leaf ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.entry_run
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.entry_run ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON tlog.disclosure_run
+FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
+ALTER TABLE tlog.disclosure_run ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tlog.checkpoint
 FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change();
 ALTER TABLE tlog.checkpoint ENABLE ALWAYS TRIGGER append_only;
@@ -259,53 +281,87 @@ CREATE TRIGGER grow_only BEFORE UPDATE ON tlog.tile
 FOR EACH ROW EXECUTE FUNCTION tlog.refuse_rewrite();
 ALTER TABLE tlog.tile ENABLE ALWAYS TRIGGER grow_only;
 
--- The appender may ask for the partition it is about to fill, and for no other change of the schema.
-CREATE FUNCTION tlog.ensure_disclosure_partition(wanted bigint) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE
-    width CONSTANT bigint := 16777216;
-    first CONSTANT bigint := wanted / width * width;
-    name CONSTANT text := format('disclosure_%s', wanted / width);
+-- Of a disclosure run only the data changes, when something in it is erased.
+CREATE FUNCTION tlog.refuse_move() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    IF to_regclass(format('tlog.%I', name)) IS NULL THEN
-        -- What is appended next lies in the range of the log's size or in the one after it.
-        IF wanted IS NULL OR NOT wanted / width - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
-            RAISE EXCEPTION 'tlog.disclosure gets no partition so far from the end of the log: refused'
-                USING ERRCODE = 'insufficient_privilege';
-        END IF;
-        EXECUTE format(
-            'CREATE TABLE tlog.%I PARTITION OF tlog.disclosure FOR VALUES FROM (%s) TO (%s)', name, first, first + width
-        );
+    IF (NEW.first, NEW.part, NEW.count) IS DISTINCT FROM (OLD.first, OLD.part, OLD.count) THEN
+        RAISE EXCEPTION 'tlog.% keeps its runs where they are: moving run % refused', TG_TABLE_NAME, OLD.first
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
-    RETURN first + width;
+    RETURN NEW;
 END
 $$;
-REVOKE ALL ON FUNCTION tlog.ensure_disclosure_partition(bigint) FROM PUBLIC;
+
+-- The appender may ask for the partitions it is about to fill, and for no other change of the schema. Statements name
+-- partitions, so each has its rights and its triggers, as its parent has. They are attached to the parent when they are made:
+-- nobody who writes into another partition waits for that.
+CREATE FUNCTION tlog.ensure_partitions(wanted bigint, OUT following bigint, OUT made boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    width CONSTANT bigint := 4194304;
+    number CONSTANT bigint := wanted / width;
+    entries CONSTANT text := format('tlog.%I', format('entry_run_%s', number));
+    disclosures CONSTANT text := format('tlog.%I', format('disclosure_run_%s', number));
+    range text;
+BEGIN
+    made := to_regclass(entries) IS NULL;
+    IF made THEN
+        -- What is appended next lies in the range of the log's size or in the one after it.
+        IF wanted IS NULL OR NOT number - coalesce((SELECT size FROM tlog.log_state), 0) / width BETWEEN 0 AND 1 THEN
+            RAISE EXCEPTION 'the log gets no partitions so far from its end: refused' USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        PERFORM pg_advisory_xact_lock(x'746c6f6770617274'::bigint); -- "tlogpart"
+        made := to_regclass(entries) IS NULL;
+    END IF;
+    following := (number + 1) * width;
+    IF made THEN
+        range := format('FOR VALUES FROM (%s) TO (%s)', number * width, following);
+        EXECUTE format('CREATE TABLE %s (LIKE tlog.entry_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', entries);
+        EXECUTE format('CREATE TABLE %s (LIKE tlog.disclosure_run INCLUDING CONSTRAINTS INCLUDING STORAGE)', disclosures);
+        EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change()', entries);
+        EXECUTE format('CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION tlog.refuse_change()', disclosures);
+        EXECUTE format('CREATE TRIGGER keep_place BEFORE UPDATE ON %s '
+            'FOR EACH ROW EXECUTE FUNCTION tlog.refuse_move()', disclosures);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only', entries);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only', disclosures);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER keep_place', disclosures);
+        EXECUTE format('GRANT SELECT ON %s TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader', entries);
+        EXECUTE format('GRANT SELECT ON %s TO tlog_appender, tlog_reader, tlog_eraser', disclosures);
+        EXECUTE format('GRANT UPDATE (data) ON %s TO tlog_eraser', disclosures);
+        EXECUTE format('ALTER TABLE tlog.entry_run ATTACH PARTITION %s %s', entries, range);
+        EXECUTE format('ALTER TABLE tlog.disclosure_run ATTACH PARTITION %s %s', disclosures, range);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tlog.ensure_partitions(bigint) FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA tlog 
     TO tlog_appender, tlog_sealer, tlog_indexer, tlog_reader, tlog_eraser, tlog_authenticator;
 
 GRANT SELECT, UPDATE ON tlog.log_state TO tlog_appender;
-GRANT SELECT, INSERT ON tlog.leaf, tlog.disclosure TO tlog_appender;
+GRANT SELECT, INSERT ON tlog.leaf, tlog.entry_run, tlog.disclosure_run TO tlog_appender;
 GRANT SELECT (key_id, principal) ON tlog.api_key TO tlog_appender;
 GRANT SELECT, INSERT, UPDATE (next_offset, released) ON tlog.intake TO tlog_appender;
 GRANT SELECT (stream, partition, message_offset, refused_at, reason, pointer, digest, forwarded), INSERT, UPDATE (forwarded) ON tlog.dead_letter TO tlog_appender;
-GRANT EXECUTE ON FUNCTION tlog.ensure_disclosure_partition(bigint) TO tlog_appender;
+GRANT EXECUTE ON FUNCTION tlog.ensure_partitions(bigint) TO tlog_appender;
 
-GRANT SELECT ON tlog.log_state, tlog.leaf TO tlog_sealer;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.entry_run TO tlog_sealer;
 GRANT SELECT, INSERT, UPDATE ON tlog.tile TO tlog_sealer;
 GRANT SELECT, INSERT ON tlog.checkpoint, tlog.cosignature, tlog.witness_policy TO tlog_sealer;
 
-GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.checkpoint TO tlog_indexer;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.entry_run, tlog.checkpoint TO tlog_indexer;
 GRANT SELECT, INSERT, DELETE ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_indexer;
 GRANT UPDATE (postings, root_hash) ON tlog.index_segment TO tlog_indexer;
 
-GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.disclosure, tlog.tile, tlog.checkpoint, tlog.api_key, tlog.session TO tlog_reader;
+GRANT SELECT ON tlog.log_state, tlog.leaf, tlog.entry_run, tlog.disclosure_run, tlog.tile, tlog.checkpoint, tlog.api_key, tlog.session TO tlog_reader;
 GRANT SELECT ON tlog.cosignature, tlog.witness_policy TO tlog_reader, tlog_indexer;
 GRANT SELECT ON tlog.index_segment, tlog.index_run, tlog.index_tile, tlog.index_epoch, tlog.explanation TO tlog_reader;
 GRANT SELECT ON tlog.intake, tlog.dead_letter TO tlog_reader;
 
-GRANT SELECT, DELETE, UPDATE (actor, resource, related) ON tlog.disclosure TO tlog_eraser;
+GRANT SELECT, UPDATE (data) ON tlog.disclosure_run TO tlog_eraser;
 GRANT SELECT, UPDATE (salt, raw) ON tlog.dead_letter TO tlog_eraser;
 
 GRANT SELECT, INSERT, DELETE, UPDATE (seen_at) ON tlog.session TO tlog_authenticator;
@@ -313,7 +369,8 @@ GRANT SELECT, INSERT, DELETE, UPDATE (seen_at) ON tlog.session TO tlog_authentic
 -- The owner owns; nobody can log in as it.
 ALTER TABLE tlog.log_state OWNER TO tlog_owner;
 ALTER TABLE tlog.leaf OWNER TO tlog_owner;
-ALTER TABLE tlog.disclosure OWNER TO tlog_owner;
+ALTER TABLE tlog.entry_run OWNER TO tlog_owner;
+ALTER TABLE tlog.disclosure_run OWNER TO tlog_owner;
 ALTER TABLE tlog.tile OWNER TO tlog_owner;
 ALTER TABLE tlog.checkpoint OWNER TO tlog_owner;
 ALTER TABLE tlog.cosignature OWNER TO tlog_owner;
@@ -329,5 +386,9 @@ ALTER TABLE tlog.intake OWNER TO tlog_owner;
 ALTER TABLE tlog.dead_letter OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_change() OWNER TO tlog_owner;
 ALTER FUNCTION tlog.refuse_rewrite() OWNER TO tlog_owner;
-ALTER FUNCTION tlog.ensure_disclosure_partition(bigint) OWNER TO tlog_owner;
+ALTER FUNCTION tlog.refuse_move() OWNER TO tlog_owner;
+ALTER FUNCTION tlog.ensure_partitions(bigint) OWNER TO tlog_owner;
 ALTER FUNCTION tlog.cosignature_lines(bigint) OWNER TO tlog_owner;
+
+-- The first partitions: whoever reads finds them before anything is appended.
+SELECT tlog.ensure_partitions(0);
