@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from contextlib import contextmanager
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import httpx2
 import make_viewer
@@ -163,6 +166,86 @@ def test_what_was_verified_is_written_as_the_server_wrote_it(signed_in, served):
     assert any("(named beside)" in row[4] for row in checked)
     assert page.evaluate("window.evil") is None
     signed_in.errors.clear()  # of the requests that were aborted
+
+
+def histogram(page):
+    """Return the caption of the bars, the numbers beside them, and their heights."""
+    numbers = "rows => rows.map(row => [row.cells[0].textContent, Number(row.cells[1].textContent)])"
+    heights = "bars => bars.map(bar => Number(bar.getAttribute('height')))"
+    return (
+        page.inner_text("#histogram figcaption"),
+        dict(page.eval_on_selector_all("#numbers tbody tr", numbers)),
+        page.eval_on_selector_all("#bars rect", heights),
+    )
+
+
+def test_bars_show_when_what_is_proved_happened(signed_in, served):
+    """In the clocks of the zone, and from what was verified: a server that lies about times draws nothing that stays."""
+    page, found = signed_in.page, [each for each in EVENTS if each["eventId"] in brute_force(EVENTS, ABOUT)]
+    hours = [
+        datetime.fromisoformat(each["timestamp"]).astimezone(ZoneInfo("Asia/Kathmandu")).strftime("%Y-%m-%d %H:00")
+        for each in found
+    ]
+    with lying(page, served, lambda text: re.sub(r"<td>2026-03-17", "<td>2025-03-17", text)):
+        assert ask(signed_in, served.url, **ABOUT, tz="Asia/Kathmandu") == "VERIFIED"
+    caption, numbers, heights = histogram(page)
+    assert (
+        caption
+        == f"{len(found)} events over time, all that are proved: a bar is an hour, the highest is {max(Counter(hours).values())}"
+    )
+    assert {hour: number for hour, number in numbers.items() if number} == Counter(hours)
+    assert [next(iter(numbers)), list(numbers)[-1]] == [min(hours), max(hours)]
+    assert heights == [number / max(numbers.values()) for number in numbers.values()]
+
+
+def test_bars_of_what_nothing_proves_say_so(signed_in, served):
+    signed_in.page.goto(served.url + "/ui?outcome=success&from=2026-03-17&to=2026-03-19")
+    caption, numbers, _ = histogram(signed_in.page)
+    assert "those on this page, says the server" in caption
+    assert sum(numbers.values()) == len(rows(signed_in.page)) > 0
+    signed_in.page.goto(served.url + "/ui?userId=nobody")
+    assert signed_in.page.is_hidden("#histogram"), "no event, no bars"
+
+
+# Times, as clocks show them; what a bar is; and some of the bars.
+BARS = {
+    "one": (["2026-03-17 10:24"], "a minute", {"2026-03-17 10:24": 1}),
+    "an hour": (["2026-03-17 10:00", "2026-03-17 10:59"], "a minute", {"2026-03-17 10:00": 1, "2026-03-17 10:30": 0}),
+    "a little more": (
+        ["2026-03-17 09:59", "2026-03-17 10:59"],
+        "10 minutes",
+        {"2026-03-17 09:50": 1, "2026-03-17 10:50": 1},
+    ),
+    "a leap year": (
+        ["2028-02-28 23:59", "2028-03-01 00:00"],
+        "an hour",
+        {"2028-02-29 12:00": 0, "2028-03-01 00:00": 1},
+    ),
+    "a week": (["2026-03-17 10:00", "2026-03-24 09:00"], "6 hours", {"2026-03-17 06:00": 1, "2026-03-24 06:00": 1}),
+    "a month": (
+        ["2026-02-01 10:00", "2026-03-31 10:00", "2026-03-31 23:59"],
+        "a day",
+        {"2026-02-28": 0, "2026-03-31": 2},
+    ),
+    "years": (["2022-12-31 10:00", "2026-03-24 09:00"], "a month", {"2022-12": 1, "2023-02": 0, "2026-03": 1}),
+    "all that there are": (["0001-01-01 00:00", "9999-12-31 23:59"], "1,000 years", {"0000": 1, "9000": 1}),
+}
+
+
+@pytest.mark.parametrize("name", BARS)
+def test_bars_are_as_wide_as_shows_something(signed_in, served, name):
+    texts, words, some = BARS[name]
+    page = signed_in.page
+    page.goto(served.url + "/ui")
+    times = [f"{text.replace(' ', 'T')}:00Z" for text in texts]
+    drawn = page.evaluate(
+        f"times => import('{STATIC}/histogram.js').then(({{ bars }}) => bars(times.map(Date.parse)))", times
+    )
+    numbers = dict(drawn["bars"])
+    assert (drawn["words"], some.items() <= numbers.items(), sum(numbers.values())) == (words, True, len(texts)), (
+        numbers
+    )
+    assert len(numbers) <= 60
 
 
 # What a server that lies might do with the page's table: each is a change of its HTML.

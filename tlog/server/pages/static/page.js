@@ -1,6 +1,8 @@
 import { eventCells, isAboutLog, outcomeCells, timelineCells } from "./cells.js";
 import { asked, askedInUtc, at, begin, count, make, nodesOf, query, refuse, say, sayBusy, sayProved, vkey, zone } from "./checking.js";
+import { draw } from "./histogram.js";
 import { verifyEvidence } from "./verify.js";
+import { shown } from "./zones.js";
 
 // The page of an answer: fetches the evidence for the question in its own address, verifies it, and writes every row anew from what was
 // verified. What the server wrote and the evidence does not have is NOT PROVED.
@@ -59,6 +61,7 @@ function fillRows(verdict) {
   if (absent) problems.push(`${count(absent, "event")} in the evidence ${absent === 1 ? "is" : "are"} not on this page`);
   if (young) notes.push(`${count(young, "row")} came after what is signed so far: look again in a moment`);
   if (rest) notes.push(`${count(written.length, "event")} of ${expected.length} are on this page`);
+  if (at("histogram") && !problems.length) draw(expected.map((answer) => shown(answer.timestamp, zone)), "all that are proved");
   return { problems, notes };
 }
 
@@ -79,4 +82,5 @@ async function check() {
   }
 }
 
+if (at("histogram")) draw([...table.tBodies[0].rows].map((row) => row.cells[0].textContent), "those on this page, says the server");
 if (table.hasAttribute("data-provable")) begin(check, { first: at("banner").hasAttribute("data-asks-first") });
