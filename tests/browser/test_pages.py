@@ -14,7 +14,7 @@ import make_viewer
 import pytest
 from browser.chromium import PHONE, ZOOMED, Watched, browser, lacks_chromium
 from questions import brute_force
-from support import sample_events, start_server, verify_offline
+from support import sample_events, start_server, tlog, verify_offline
 from visitor import rows_of
 
 from tlog.server.pages.assets import STATIC
@@ -34,6 +34,8 @@ def events():
         made[number]["resource"] = {"type": "patient_record", "id": "P-1007"}
     made[5]["resource"] = {"type": "batch", "id": "B-7"}
     made[5]["relatedResources"] = [{"type": "patient_record", "id": "P-1007"}]
+    made[6]["resource"] = {"type": "batch", "id": "B-8"}
+    made[6]["relatedResources"] = [{"type": "patient_record", "id": each} for each in ("P-7777", "P-7778")]
     for number, purpose in ((17, None), (40, "PUBHLTH")):
         made[number] |= {"action": "export"}
         made[number]["details"] = {
@@ -514,6 +516,56 @@ def test_what_is_not_accessible_is_found(signed_in, served):
     assert signed_in.cut(PHONE)[0].startswith('<p id="key-help"')
     page.evaluate("document.querySelector('#key-help').style.overflow = 'visible'")
     assert "the page scrolls sideways" in signed_in.cut(ZOOMED)
+
+
+@contextmanager
+def one_person(chromium, served, patient):
+    """The browser of somebody whose key is for the answers about one patient, after signing in."""
+    about = f"patient_record:{patient}"
+    options = ("--principal", "portal", "--scope", "read", "--about", about, "--data", served.data)
+    with watching(chromium, served) as watched:
+        watched.page.goto(served.url + "/ui/sign-in")
+        watched.page.evaluate("vkey => localStorage.setItem('tlog.vkey', vkey)", served.vkey)
+        watched.page.fill("#key", tlog("token", "create", *options).stdout.strip())
+        watched.page.keyboard.press("Enter")
+        watched.page.wait_for_url("**/ui")
+        yield watched
+
+
+def test_a_person_sees_who_asked_for_their_data_and_nothing_else(chromium, served):
+    with one_person(chromium, served, "P-1007") as watched:
+        page = watched.page
+        page.click("main button")  # the question is in the form already
+        page.wait_for_url("**/ui?*")
+        assert verdict(page) == "VERIFIED"
+        assert page.eval_on_selector_all("#rows a", "links => links.length") == len(brute_force(EVENTS, ABOUT))
+        assert page.locator("text=NDJSON").count() == 0
+        page.goto(served.url + PAGES["access"])
+        assert verdict(page) == "VERIFIED"
+        for other in (
+            "/ui/health",
+            "/ui?resourceType=patient_record&resourceId=P-1001",
+            f"/ui/event/{EVENTS[3]['eventId']}",
+        ):
+            page.goto(served.url + other)
+            assert page.inner_text("[role=alert]").startswith(
+                "403 this API key is for the answers about one resource"
+            ), other
+        watched.errors.clear()  # of the three pages that are not theirs
+
+
+def test_what_is_somebody_elses_is_withheld_and_the_rest_is_proved(chromium, served):
+    about = {"resourceType": "patient_record", "resourceId": "P-7777"}
+    with one_person(chromium, served, "P-7777") as watched:
+        assert ask(watched, served.url, **about) == "VERIFIED WITHOUT NAMES"
+        (row,) = rows(watched.page)
+        assert (row[2].split(" ")[0], row[4]) == (EVENTS[6]["actor"]["userId"], "batch (withheld) (named beside)")
+        assert row[8] == "in the log, text NOT PROVED"
+        watched.page.goto(str(httpx2.URL(served.url + "/ui/report/access", params=about)))
+        assert verdict(watched.page) == "VERIFIED WITHOUT NAMES"
+        assert "the evidence has no names" in watched.page.inner_text("#ground >> xpath=..")
+        assert len(rows(watched.page)) == 1
+        assert not any(each in watched.page.content() for each in ("P-7778", "B-8"))
 
 
 def test_asking_by_keyboard_alone(signed_in, served):

@@ -20,7 +20,11 @@ function padlock() {
   return [svg, " proved"];
 }
 
-function fillRow(row, answer) {
+function fillRow(row, answer, named) {
+  if (!named) {
+    row.cells[row.cells.length - 1].textContent = "in the log, text NOT PROVED";
+    return;
+  }
   const cells = [...row.cells], link = make(answer.eventId ? "a" : "span", String(answer.index));
   cellsOf(answer, zone).forEach((content, place) => { cells[place].replaceChildren(...nodesOf(content)); });
   if (answer.eventId) link.href = `/ui/event/${answer.eventId}`;
@@ -38,7 +42,7 @@ function fillRows(verdict) {
     const answer = byIndex.get(row.dataset.index), before = written.at(-1);
     const whole = row.cells.length === table.tHead.rows[0].cells.length;
     if (answer && whole && (before === undefined || answer.index < before)) {
-      fillRow(row, answer);
+      fillRow(row, answer, verdict.names !== "none");
       written.push(answer.index);
     } else if (!answer && Number(row.dataset.index) >= verdict.asOf.size) {
       row.cells[row.cells.length - 1].textContent = "NOT PROVED YET";
