@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from tlog.answering.lookup import indexed_falling
+from tlog.answering.withholding import withheld
 from tlog.core.commitment import SALT_SIZE, group_names
 from tlog.core.entry import Commitments, OtherEntry
 from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
@@ -31,6 +32,7 @@ from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from tlog.answering.withholding import Own
     from tlog.core.question import Question
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
@@ -301,15 +303,17 @@ async def _portions(found: AsyncIterator[Sequence[int]], first: int) -> AsyncIte
         yield waiting
 
 
-def answer_document(answer: Answer, question: Question, resource: Mapping[str, str] | None = None) -> dict[str, Any]:
+def answer_document(
+    answer: Answer, question: Question, resource: Mapping[str, str] | None = None, own: Own | None = None
+) -> dict[str, Any]:
     """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`.
 
-    With a resource the shape is that of its access log.
+    With a resource the shape is that of its access log. With `own` what is somebody else's is withheld.
     """
     position = answer.position
     document = {
         "events": [
-            _document(*each, position) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
+            _document(*each, position, own) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
         ],
         "count": len(answer.events),
         "next": None if answer.next is None else answer.next.text(question),
@@ -384,9 +388,16 @@ def event_document(found: FoundEvent, position: Position | None = None) -> dict[
 
 
 def _document(
-    found: FoundEvent, entry: StoredEvent | OtherEntry, matched: str | None, position: Position | None
+    found: FoundEvent,
+    entry: StoredEvent | OtherEntry,
+    matched: str | None,
+    position: Position | None,
+    own: Own | None = None,
 ) -> dict[str, Any]:
-    index, disclosed = found.leaf.index, found.disclosures()
+    index = found.leaf.index
+    # A control entry answers no question that `own` comes with.
+    hidden = [] if own is None or isinstance(entry, OtherEntry) else withheld(entry, matched, own)
+    disclosed = {group: each for group, each in found.disclosures().items() if group not in hidden}
     bodies = {group: _decode_body(index, disclosure) for group, disclosure in disclosed.items()}
     place: dict[str, Any] = {
         "index": index,
@@ -400,9 +411,11 @@ def _document(
         if (appended_by := bodies.get("actor", {}).pop("appendedBy", None)) is not None:
             place["appendedBy"] = appended_by
         document = _event_document(entry, bodies)
-    absent = [group for group in groups_of(entry) if group not in bodies]
+    absent = [group for group in groups_of(entry) if group not in bodies and group not in hidden]
     place["lost"] = [] if found.lost_by is None else [{"group": group, "by": found.lost_by} for group in absent]
     place["missing"] = absent if found.lost_by is None else []
+    if own is not None:
+        place["withheld"] = hidden
     if matched is not None:
         place["matched"] = matched.partition("/")[0]
     if position is not None:

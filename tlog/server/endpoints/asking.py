@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import msgspec
 from starlette.responses import Response
 
-from tlog.answering.bulk import EvidenceTask
+from tlog.answering.bulk import EvidenceTask, PageTask
 from tlog.answering.evidence import asked as asked_of
 from tlog.answering.query import LargePageError, answer_document
+from tlog.answering.withholding import Own
+from tlog.core.pseudonym import related_ident
+from tlog.core.strict import encode_base64url
 from tlog.errors import NotFoundError
-from tlog.lifecycle.journal import buckets_opened, journal
+from tlog.lifecycle.journal import BUCKET_TYPE, USER_TYPE, buckets_opened, journal
 from tlog.server.endpoints.sending import (
     JSON,
     LARGE,
@@ -28,6 +31,7 @@ from tlog.server.endpoints.sending import (
     headers_of,
     unless_gone,
 )
+from tlog.server.guard.about import check_question, members_of
 from tlog.server.guard.admission import key_of
 
 if TYPE_CHECKING:
@@ -35,8 +39,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.answering.bulk import Head, PageTask, Task
+    from tlog.answering.bulk import Head, Task
     from tlog.answering.evidence import Asked, Mode
+    from tlog.answering.query import Cursor
     from tlog.core.question import Question
     from tlog.server.service import Service
     from tlog.storage.rows import FoundEvent
@@ -51,10 +56,32 @@ def keys_for(request: Request, question: Question) -> dict[str, bytes]:
     return question.keys(service.log.bucket_keys.key)
 
 
+def own_of(request: Request, question: Question) -> Own | None:
+    """Return what alone whoever asks may be shown of an answer to a question, None for all of it."""
+    service: Service = request.app.state.service
+    about, bucket_keys = key_of(request).about, service.log.bucket_keys
+    if about is None:
+        return None
+    asked = members_of(about)
+    named = [(asked.get("resourceType", USER_TYPE), about[-1])]
+    # Which buckets evidence about them opened is theirs to know.
+    named += [(BUCKET_TYPE, str(bucket)) for bucket in buckets_opened(question, bucket_keys.bits)]
+    keys = [encode_base64url(bucket_keys.key(related_ident(*each))).decode() for each in named]
+    return Own(asked.get("resourceType", ""), keys)
+
+
+def page_of(
+    request: Request, question: Question, limit: int, cursor: Cursor | None, resource: dict[str, str] | None = None
+) -> PageTask:
+    """Return the page of an answer that is asked for; of a resource's access log, if there is one."""
+    return PageTask(question, keys_for(request, question), limit, cursor, resource, own_of(request, question))
+
+
 def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
     """Return what evidence for a question is made of; see `tlog.answering.evidence.asked`."""
     service: Service = request.app.state.service
-    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
+    own = own_of(request, question)
+    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose, own=own)
 
 
 def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
@@ -106,9 +133,15 @@ async def journaled(
     """Journal the question while it is being answered, and return the answer once it is journaled.
 
     What is not answered in the end, for instance because nothing was found, was asked all the same.
+
+    Raises:
+        NotYoursError: the key is for one person's answers, and this is not about them.
+        OverloadedError: it cannot be journaled now.
+
     """
     service: Service = request.app.state.service
     key = key_of(request)
+    check_question(key, question)
     with service.turns.answer():
         answer = asyncio.create_task(answering())
         try:
@@ -136,7 +169,7 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
         )
     except LargePageError:
         return None
-    return msgspec.json.encode(answer_document(answer, task.question, task.resource))
+    return msgspec.json.encode(answer_document(answer, task.question, task.resource, task.own))
 
 
 def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
