@@ -353,6 +353,19 @@ def test_a_resource_has_type_and_id(data, options, said):
     assert (done.returncode, said in words(done.stderr)) == (2, True), done.stderr
 
 
+def test_a_key_for_one_persons_answers(data):
+    key = ("token", "create", "--data", data, "--principal", "portal", "--scope")
+    for options, said in (
+        (("append", "--about", "patient_record:P-1"), "whose only scope is read"),
+        (("read", "--about", "patient_record"), "--about takes TYPE:ID"),
+        (("read", "--about", "patient_record:P-1", "--about-user", "n.varga"), "not about both"),
+    ):
+        done = tlog(*key, *options, check=False)
+        assert (done.returncode, said in words(done.stderr)) == (2, True), done.stderr
+    tlog(*key, "read", "--about-user", "n.varga")
+    assert json.loads(tlog("token", "list", "--data", data, "--json").stdout)[-1]["about"] == {"userId": "n.varga"}
+
+
 def test_demo_runs_to_its_end_and_is_served_until_it_is_ended(directory):
     """What it prints is what somebody needs: who signs in as it says sees the answer, and each command that it names works."""
     command = [sys.executable, "-m", "tlog", "demo", "--events", "300", "--serve"]

@@ -55,6 +55,7 @@ class PageTask(msgspec.Struct, tag=True, frozen=True):
     cursor: Cursor | None
     resource: dict[str, str] | None = None
     own: Own | None = None
+    journal: bool = True
 
 
 Task = EvidenceTask | ExportTask | PageTask
@@ -97,7 +98,12 @@ class BulkMaker:
         match task:
             case PageTask():
                 found = await self._searcher.ask(
-                    task.question, keys=task.keys, limit=task.limit, cursor=task.cursor, looked=looked
+                    task.question,
+                    keys=task.keys,
+                    limit=task.limit,
+                    cursor=task.cursor,
+                    looked=looked,
+                    journal=task.journal,
                 )
                 page = msgspec.json.encode(answer_document(found, task.question, task.resource, task.own))
                 yield Head(len(page))

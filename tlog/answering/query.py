@@ -23,7 +23,7 @@ from tlog.answering.lookup import indexed_falling
 from tlog.answering.withholding import withheld
 from tlog.core.commitment import SALT_SIZE, group_names
 from tlog.core.entry import Commitments, OtherEntry
-from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
+from tlog.core.event import RESERVED_TYPES, Source
 from tlog.core.making.posting import READ_AT_ONCE, LoggedKeys
 from tlog.core.question import Matcher
 from tlog.core.strict import encode_base64url
@@ -99,6 +99,7 @@ def parse_cursor(text: str, question: Question) -> Cursor:
     return Cursor(size, before)
 
 
+_JOURNAL: Final = "events about the log itself: who asked it, and who signed in"
 _FROM_URL: Final = str.maketrans("-_", "+/")
 
 
@@ -114,7 +115,8 @@ class Answer(NamedTuple):
     """One page of an answer: what was found, newest first, where it goes on (None: nowhere), and as of when it is.
 
     `entries` are what the rows of `events` hold as entries, read: events, or control entries where those were asked for.
-    `matched` are the groups of each in which the resource asked for is, None where no resource was.
+    `matched` are the groups of each in which the resource asked for is, None where no resource was. Without `journal` what is
+    about the log itself was left out: who asked, and who signed in.
     """
 
     events: list[FoundEvent]
@@ -123,6 +125,7 @@ class Answer(NamedTuple):
     next: Cursor | None
     size: int
     position: Position
+    journal: bool = True
 
 
 class Searcher:
@@ -144,6 +147,7 @@ class Searcher:
         cursor: Cursor | None = None,
         looked: Callable[[int], Awaitable[None]] | None = None,
         most: int | None = None,
+        journal: bool = True,
     ) -> Answer:
         """Return a page of at most `limit` events that answer `question`.
 
@@ -154,6 +158,7 @@ class Searcher:
             cursor: where the page before this one ended.
             looked: is told at how many more entries was looked, and may take its time.
             most: how many bytes of disclosures are read, None for any number.
+            journal: whether what is about the log itself is in the answer, such as who asked.
 
         Raises:
             LargePageError: there is more to read than `most`.
@@ -170,7 +175,7 @@ class Searcher:
                 raise MalformedInputError(message, "/cursor")
             start, end = await window(view, question, size)
             end = end if cursor is None else min(end, cursor.before)
-            search = _Search(question, Matcher(question, keys), limit, most)
+            search = _Search(question, Matcher(question, keys), limit, most, journal=journal)
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
             async for portion in _portions(indexes, limit + 1):
@@ -184,7 +189,7 @@ class Searcher:
             before = search.next_before
             following = None if before is None else Cursor(size, before)
             found = await view.explained(search.found)
-            return Answer(found, search.entries, search.matched, following, size, position)
+            return Answer(found, search.entries, search.matched, following, size, position, journal)
 
     async def _indexes(
         self, view: View, position: Position, keys: Sequence[bytes], start: int, end: int
@@ -225,11 +230,12 @@ async def window(view: View, question: Question, size: int) -> tuple[int, int]:
 class _Search:
     """What was found so far, and how many entries were looked at for it."""
 
-    def __init__(self, question: Question, matcher: Matcher, limit: int, most: int | None) -> None:
+    def __init__(self, question: Question, matcher: Matcher, limit: int, most: int | None, *, journal: bool) -> None:
         self._for_control = question.control is not UNSET
         self._matcher = matcher
         self._limit = limit
         self._most = most
+        self._journal = journal
         self._looked_at = self._size = 0
         self.found: list[FoundEvent] = []
         self.entries: list[StoredEvent | OtherEntry] = []
@@ -268,6 +274,8 @@ class _Search:
             if (row.leaf.event_id is None) != self._for_control:
                 continue
             entry = decode_other(index, row.leaf.entry) if self._for_control else decode_event(index, row.leaf.entry)
+            if not self._journal and isinstance(entry, StoredEvent) and entry.resourceType in RESERVED_TYPES:
+                continue
             if self._matcher.matches(entry):
                 if len(self.found) == self._limit or self._size >= MAX_PAGE:
                     self.next_before = self.found[-1].leaf.index
@@ -323,7 +331,7 @@ def answer_document(
             "indexed": 0 if position.epoch is None else min(answer.size, position.epoch.size),
             "checkpoint": None if position.checkpoint is None else position.checkpoint.served.decode(),
         },
-        "notLookedAt": question.not_looked_at(),
+        "notLookedAt": [*question.not_looked_at(), *([] if answer.journal else [_JOURNAL])],
     }
     return document if resource is None else {**resource, "accessLog": document.pop("events"), **document}
 

@@ -302,6 +302,21 @@ async def test_an_answer_too_large_for_one_bundle_is_a_set(opened, monkeypatch):
             assert not service.sets.locked()
 
 
+def test_questions_about_the_log_are_left_out_where_nobody_wants_them(served):
+    resource = served.sent[0]["resource"]
+    question = {"resourceType": resource["type"], "resourceId": resource["id"]}
+    shown = [served.http.get("/v1/audit/events", params={**question, "journal": "show"}).json() for _ in range(2)][-1]
+    left = served.http.get("/v1/audit/events", params={**question, "journal": "leave-out"}).json()
+    assert any(each["resource"]["type"] == "log" for each in shown["events"]), "who asked the first time"
+    assert [each["eventId"] for each in left["events"]] == brute_force(served.sent, question)
+    assert left["notLookedAt"] == [
+        *shown["notLookedAt"],
+        "events about the log itself: who asked it, and who signed in",
+    ]
+    refused = served.http.get("/v1/audit/events", params={**question, "journal": "no"})
+    assert (refused.status_code, refused.json()["pointer"]) == (400, "/journal")
+
+
 async def broken(*_, **__):
     message = "nothing is right"
     raise VerificationError(message)

@@ -27,6 +27,7 @@ from tlog.server.endpoints.sending import (
     BulkResponse,
     LargeResponse,
     Ordered,
+    archived,
     begin_answer,
     headers_of,
     unless_gone,
@@ -71,10 +72,17 @@ def own_of(request: Request, question: Question) -> Own | None:
 
 
 def page_of(
-    request: Request, question: Question, limit: int, cursor: Cursor | None, resource: dict[str, str] | None = None
+    request: Request,
+    question: Question,
+    limit: int,
+    cursor: Cursor | None,
+    resource: dict[str, str] | None = None,
+    *,
+    journal: bool = True,
 ) -> PageTask:
     """Return the page of an answer that is asked for; of a resource's access log, if there is one."""
-    return PageTask(question, keys_for(request, question), limit, cursor, resource, own_of(request, question))
+    own = own_of(request, question)
+    return PageTask(question, keys_for(request, question), limit, cursor, resource, own, journal)
 
 
 def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
@@ -166,6 +174,7 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
             cursor=task.cursor,
             looked=_looking(request),
             most=MOST_HERE,
+            journal=task.journal,
         )
     except LargePageError:
         return None
@@ -218,8 +227,21 @@ async def answer_in_bulk(
     *,
     evidence: bool,
     form: str = "",
+    archive: bool = False,
 ) -> Response:
-    """Journal the question while its answer is begun, and return what sends the answer as it is made; `form` of a file."""
+    """Journal the question while its answer is begun, and return what sends the answer as it is made.
+
+    Args:
+        request: who asks.
+        action: what the journal says of it.
+        asked: how it was asked, for the journal.
+        question: what was asked.
+        order: returns what is to be made.
+        evidence: whether bucket keys are handed out.
+        form: of the file that it is.
+        archive: whether a set is sent as a tar archive, and not as NDJSON.
+
+    """
     service: Service = request.app.state.service
     async with AsyncExitStack() as held:
         held.enter_context(service.bulk.answer(key_of(request).key_id))
@@ -230,7 +252,11 @@ async def answer_in_bulk(
         begun = await journaled(
             request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
         )
-        return BulkResponse(begun, held.pop_all(), service.sets, headers_of(begun, form))
+        if archive and begun.head.parts:
+            begun = begun._replace(pieces=archived(begun.pieces))
+            held.push_async_callback(begun.pieces.aclose)
+        headers = headers_of(begun, form, "archive" if archive else "parts")
+        return BulkResponse(begun, held.pop_all(), service.sets, headers)
 
 
 def send_page(

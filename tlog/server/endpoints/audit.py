@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # What each endpoint takes.
 QUESTION: Final = frozenset(Question.__struct_encode_fields__)
-ACCESS_LOG: Final = QUESTION | {"cursor", "limit"}
+ACCESS_LOG: Final = QUESTION | {"cursor", "journal", "limit"}
 EVENTS: Final = ACCESS_LOG | {"disclose", "mode", "proof"}
 EXPORT: Final = QUESTION | {"disclose", "format", "mode"}
 EVENT_PROOF: Final = frozenset({"disclose"})
@@ -166,7 +166,11 @@ def _page_task(
     request: Request, parameters: _Parameters, question: Question, resource: dict[str, str] | None = None
 ) -> PageTask:
     """Return the page that is asked for; of a resource's access log, if there is one."""
-    return page_of(request, question, *_limits(parameters, question), resource)
+    journal = parameters.other.get("journal", "show")
+    if journal not in {"leave-out", "show"}:
+        message = "'journal' is 'leave-out' or 'show'"
+        raise MalformedInputError(message, "/journal")
+    return page_of(request, question, *_limits(parameters, question), resource, journal=journal == "show")
 
 
 def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | None]:
