@@ -53,10 +53,10 @@ ELSEWHERE = {
     "ingest/metrics.py": "ingest/test_kafka.py::test_metrics",
     "ingest/serving.py": "ingest/test_kafka.py::test_a_topic_is_taken_and_goes_on_where_the_log_is",
     # The demonstration is one command.
-    "demo/hospital.py": "cli/test_app.py::test_demo_runs_to_its_end",
-    "demo/hostile.py": "cli/test_app.py::test_demo_runs_to_its_end",
-    "demo/story.py": "cli/test_app.py::test_demo_runs_to_its_end",
-    "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end",
+    "demo/hospital.py": "cli/test_app.py::test_demo_runs_to_its_end_and_is_served_until_it_is_ended",
+    "demo/hostile.py": "cli/test_app.py::test_demo_runs_to_its_end_and_is_served_until_it_is_ended",
+    "demo/story.py": "cli/test_app.py::test_demo_runs_to_its_end_and_is_served_until_it_is_ended",
+    "demo/verifier.py": "cli/test_app.py::test_demo_runs_to_its_end_and_is_served_until_it_is_ended",
     # What a mapping file says of an event, refused and followed as a whole.
     "ingest/plan.py": "ingest/test_mapping.py::test_what_is_refused",
     # Making and running a log are the halves of its life that opening stands between.

@@ -191,6 +191,15 @@ class ForbiddenError(TlogError):
         self.scope = scope
 
 
+class NotYoursError(TlogError):
+    """The request's API key is for one person's answers, and the request is for something else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this API key is for the answers about one resource or one actor, and this is not about that alone"
+        )
+
+
 # --- The service cannot do it now -----------------------------------------------------------------------------------
 
 

@@ -136,6 +136,8 @@ CREATE TABLE tlog.api_key (
     revoked_at timestamp with time zone,
     rate integer,
     buckets integer,
+    about text[],
+    CONSTRAINT api_key_about_check CHECK ((cardinality(about) = ANY (ARRAY[1, 2]))),
     CONSTRAINT api_key_buckets_check CHECK ((buckets > 0)),
     CONSTRAINT api_key_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT api_key_rate_check CHECK ((rate > 0))

@@ -6,6 +6,20 @@ import shutil
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+PHONE, ZOOMED = 360, 640  # pixels: a phone's window; one of 1,280 at 200 %
+# What a window cuts off: elements beyond its edges that nothing scrolls to, and content that an element of its own hides.
+CUT = """() => {
+  const lost = document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [];
+  for (const each of document.querySelectorAll("body *:not(.skip, input)")) {
+    const { left, right, width } = each.getBoundingClientRect(), scrolled = each.parentElement.closest(".scroll");
+    const hides = ["hidden", "clip"].includes(getComputedStyle(each).overflowX) && each.scrollWidth > each.clientWidth;
+    if (width && each.checkVisibility() && !each.closest("svg") && (hides || (!scrolled && (left < 0 || right > innerWidth + 0.5)))) lost.push(each.outerHTML.slice(0, 100));
+  }
+  return lost;
+}"""
+# What people act on with a mouse, in the order of the page.
+ACTIVE = """[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")].filter(
+  (each) => each.checkVisibility() && each.type !== "hidden")"""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -50,6 +64,29 @@ class Watched:
 
         self.page.evaluate(AXE_SCRIPT)
         return [each["id"] for each in self.page.evaluate("axe.run().then((result) => result.violations)")]
+
+    def cut(self, width):
+        """Return what a window of a width, in pixels, loses of the page."""
+        before = self.page.viewport_size
+        self.page.set_viewport_size({"width": width, "height": 640})
+        lost = self.page.evaluate(CUT)
+        self.page.set_viewport_size(before)
+        return lost
+
+    def out_of_reach(self):
+        """Return what the key Tab does not lead to, or leads to without anybody seeing where it is."""
+        self.page.evaluate(
+            f"window.active = {ACTIVE}; document.activeElement.blur(); window.getSelection().removeAllRanges()"
+        )
+        missed = set(range(self.page.evaluate("window.active.length")))
+        for _ in range(len(missed) + 2):
+            self.page.keyboard.press("Tab")
+            seen = (
+                "[window.active.indexOf(document.activeElement), getComputedStyle(document.activeElement).outlineStyle]"
+            )
+            number, outline = self.page.evaluate(seen)
+            missed -= {number} if outline != "none" else set()
+        return [self.page.evaluate(f"window.active[{number}].outerHTML") for number in sorted(missed)]
 
     def reports(self):
         """Return what the page's policy blocked."""

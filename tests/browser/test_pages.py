@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from contextlib import contextmanager
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import httpx2
 import make_viewer
 import pytest
-from browser.chromium import Watched, browser, lacks_chromium
+from browser.chromium import PHONE, ZOOMED, Watched, browser, lacks_chromium
 from questions import brute_force
-from support import sample_events, start_server, verify_offline
+from support import sample_events, start_server, tlog, verify_offline
 from visitor import rows_of
 
 from tlog.server.pages.assets import STATIC
+from tlog.server.pages.routes import routes
 
 pytestmark = pytest.mark.skipif(bool(lacks_chromium()), reason=lacks_chromium() or "-")
 
@@ -30,6 +34,8 @@ def events():
         made[number]["resource"] = {"type": "patient_record", "id": "P-1007"}
     made[5]["resource"] = {"type": "batch", "id": "B-7"}
     made[5]["relatedResources"] = [{"type": "patient_record", "id": "P-1007"}]
+    made[6]["resource"] = {"type": "batch", "id": "B-8"}
+    made[6]["relatedResources"] = [{"type": "patient_record", "id": each} for each in ("P-7777", "P-7778")]
     for number, purpose in ((17, None), (40, "PUBHLTH")):
         made[number] |= {"action": "export"}
         made[number]["details"] = {
@@ -162,6 +168,86 @@ def test_what_was_verified_is_written_as_the_server_wrote_it(signed_in, served):
     assert any("(named beside)" in row[4] for row in checked)
     assert page.evaluate("window.evil") is None
     signed_in.errors.clear()  # of the requests that were aborted
+
+
+def histogram(page):
+    """Return the caption of the bars, the numbers beside them, and their heights."""
+    numbers = "rows => rows.map(row => [row.cells[0].textContent, Number(row.cells[1].textContent)])"
+    heights = "bars => bars.map(bar => Number(bar.getAttribute('height')))"
+    return (
+        page.inner_text("#histogram figcaption"),
+        dict(page.eval_on_selector_all("#numbers tbody tr", numbers)),
+        page.eval_on_selector_all("#bars rect", heights),
+    )
+
+
+def test_bars_show_when_what_is_proved_happened(signed_in, served):
+    """In the clocks of the zone, and from what was verified: a server that lies about times draws nothing that stays."""
+    page, found = signed_in.page, [each for each in EVENTS if each["eventId"] in brute_force(EVENTS, ABOUT)]
+    hours = [
+        datetime.fromisoformat(each["timestamp"]).astimezone(ZoneInfo("Asia/Kathmandu")).strftime("%Y-%m-%d %H:00")
+        for each in found
+    ]
+    with lying(page, served, lambda text: re.sub(r"<td>2026-03-17", "<td>2025-03-17", text)):
+        assert ask(signed_in, served.url, **ABOUT, tz="Asia/Kathmandu") == "VERIFIED"
+    caption, numbers, heights = histogram(page)
+    assert (
+        caption
+        == f"{len(found)} events over time, all that are proved: a bar is an hour, the highest is {max(Counter(hours).values())}"
+    )
+    assert {hour: number for hour, number in numbers.items() if number} == Counter(hours)
+    assert [next(iter(numbers)), list(numbers)[-1]] == [min(hours), max(hours)]
+    assert heights == [number / max(numbers.values()) for number in numbers.values()]
+
+
+def test_bars_of_what_nothing_proves_say_so(signed_in, served):
+    signed_in.page.goto(served.url + "/ui?outcome=success&from=2026-03-17&to=2026-03-19")
+    caption, numbers, _ = histogram(signed_in.page)
+    assert "those on this page, says the server" in caption
+    assert sum(numbers.values()) == len(rows(signed_in.page)) > 0
+    signed_in.page.goto(served.url + "/ui?userId=nobody")
+    assert signed_in.page.is_hidden("#histogram"), "no event, no bars"
+
+
+# Times, as clocks show them; what a bar is; and some of the bars.
+BARS = {
+    "one": (["2026-03-17 10:24"], "a minute", {"2026-03-17 10:24": 1}),
+    "an hour": (["2026-03-17 10:00", "2026-03-17 10:59"], "a minute", {"2026-03-17 10:00": 1, "2026-03-17 10:30": 0}),
+    "a little more": (
+        ["2026-03-17 09:59", "2026-03-17 10:59"],
+        "10 minutes",
+        {"2026-03-17 09:50": 1, "2026-03-17 10:50": 1},
+    ),
+    "a leap year": (
+        ["2028-02-28 23:59", "2028-03-01 00:00"],
+        "an hour",
+        {"2028-02-29 12:00": 0, "2028-03-01 00:00": 1},
+    ),
+    "a week": (["2026-03-17 10:00", "2026-03-24 09:00"], "6 hours", {"2026-03-17 06:00": 1, "2026-03-24 06:00": 1}),
+    "a month": (
+        ["2026-02-01 10:00", "2026-03-31 10:00", "2026-03-31 23:59"],
+        "a day",
+        {"2026-02-28": 0, "2026-03-31": 2},
+    ),
+    "years": (["2022-12-31 10:00", "2026-03-24 09:00"], "a month", {"2022-12": 1, "2023-02": 0, "2026-03": 1}),
+    "all that there are": (["0001-01-01 00:00", "9999-12-31 23:59"], "1,000 years", {"0000": 1, "9000": 1}),
+}
+
+
+@pytest.mark.parametrize("name", BARS)
+def test_bars_are_as_wide_as_shows_something(signed_in, served, name):
+    texts, words, some = BARS[name]
+    page = signed_in.page
+    page.goto(served.url + "/ui")
+    times = [f"{text.replace(' ', 'T')}:00Z" for text in texts]
+    drawn = page.evaluate(
+        f"times => import('{STATIC}/histogram.js').then(({{ bars }}) => bars(times.map(Date.parse)))", times
+    )
+    numbers = dict(drawn["bars"])
+    assert (drawn["words"], some.items() <= numbers.items(), sum(numbers.values())) == (words, True, len(texts)), (
+        numbers
+    )
+    assert len(numbers) <= 60
 
 
 # What a server that lies might do with the page's table: each is a change of its HTML.
@@ -318,7 +404,6 @@ def test_every_page_writes_what_it_verified(signed_in, served, name):
         page.goto(url)
         assert verdict(page) == "VERIFIED"
     assert not any("FALSE" in cell for row in rows(page) for cell in row)
-    assert signed_in.violations() == []
 
 
 def test_a_report_is_printed_with_every_row_and_without_the_form(signed_in, served, tmp_path):
@@ -358,22 +443,129 @@ def test_what_is_not_ours_is_blocked_and_reported(chromium, served):
     watched.context.close()
 
 
-def test_pages_are_accessible(signed_in, served):
+# Every page that a route leads to, as it looks with and without an answer.
+EVERY = {
+    "/ui/sign-in": ["/ui/sign-in"],
+    "/ui": [
+        "/ui",
+        f"/ui?{httpx2.QueryParams(ABOUT)}",
+        "/ui?outcome=failure&loggedFrom=2026-03-17",
+        "/ui?userId=nobody",
+    ],
+    "/ui/event/{event_id:uuid}": [f"/ui/event/{EVENTS[18]['eventId']}"],
+    "/ui/resource/{type}/{id:path}": [PAGES["timeline"]],
+    "/ui/report/access": ["/ui/report/access", PAGES["access"]],
+    "/ui/report/accounting": ["/ui/report/accounting", PAGES["accounting"]],
+    "/ui/health": ["/ui/health"],
+    "/ui/{path:path}": ["/ui/nothing"],
+}
+NO_PAGES = {"/", "/ui/static/{version}/{name}", "/ui/sign-out", "/ui/evidence", "/ui/export"}
+
+
+def test_every_page_is_looked_at():
+    assert EVERY.keys() | NO_PAGES == {route.path for route in routes()}
+
+
+def finds_nothing(watched, at):
+    """Tell whether a page is accessible, all unfolded: axe-core finds nothing, small windows lose nothing, and Tab leads everywhere."""
+    if watched.page.locator("#rows[data-provable], #proof, #bundle").count():
+        verdict(watched.page)
+    folded = watched.page.locator("details:not([open]):visible > summary")
+    while folded.count():
+        folded.first.click()
+    assert watched.violations() == [], at
+    assert watched.cut(PHONE) + watched.cut(ZOOMED) == [], at
+    assert watched.out_of_reach() == [], at
+
+
+@pytest.mark.parametrize("route", EVERY)
+def test_every_page_is_accessible(signed_in, served, route):
+    for path in EVERY[route]:
+        signed_in.page.goto(served.url + path)
+        finds_nothing(signed_in, path)
+    if "nothing" in path:
+        signed_in.errors.clear()
+
+
+def test_the_page_that_asks_before_a_link_is_opened_is_accessible(signed_in, served):
     page = signed_in.page
-    ask(signed_in, served.url, **ABOUT)
-    for path in ("", "/ui/sign-in", "/ui/nothing", f"/ui/event/{EVENTS[3]['eventId']}"):
-        if path:
-            page.goto(served.url + path)
-        if path.startswith("/ui/event"):
-            verdict(page)
-        assert signed_in.violations() == [], path
-        page.set_viewport_size({"width": 320, "height": 640})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
-        page.set_viewport_size({"width": 1280, "height": 720})
+    page.route(
+        "**/ui?*",
+        lambda route: route.fulfill(
+            response=route.fetch(headers={**route.request.headers, "sec-fetch-site": "cross-site"})
+        ),
+    )
+    page.goto(f"{served.url}/ui?{httpx2.QueryParams(ABOUT)}")
+    assert page.inner_text("h1") == "Open this?"
+    finds_nothing(signed_in, "open")
+    page.unroute("**/ui?*")
+
+
+def test_what_is_not_accessible_is_found(signed_in, served):
+    """The control: a field without its label, one that Tab leaves out, one that shows no focus, and text that is cut."""
+    page = signed_in.page
     page.goto(served.url + "/ui/sign-in")
     page.evaluate("document.querySelector('label').remove()")
-    assert "label" in signed_in.violations(), "the control: a field without its label"
-    signed_in.errors.clear()  # of the page that there is not
+    assert "label" in signed_in.violations()
+    page.evaluate("document.querySelector('main button').tabIndex = -1")
+    page.evaluate("document.querySelector('#key').style.outline = 'none'")
+    assert [re.match(r"<\w+", each)[0] for each in signed_in.out_of_reach()] == ["<input", "<button"]
+    page.evaluate(
+        "Object.assign(document.querySelector('#key-help').style, {whiteSpace: 'nowrap', overflow: 'hidden'})"
+    )
+    assert signed_in.cut(PHONE)[0].startswith('<p id="key-help"')
+    page.evaluate("document.querySelector('#key-help').style.overflow = 'visible'")
+    assert "the page scrolls sideways" in signed_in.cut(ZOOMED)
+
+
+@contextmanager
+def one_person(chromium, served, patient):
+    """The browser of somebody whose key is for the answers about one patient, after signing in."""
+    about = f"patient_record:{patient}"
+    options = ("--principal", "portal", "--scope", "read", "--about", about, "--data", served.data)
+    with watching(chromium, served) as watched:
+        watched.page.goto(served.url + "/ui/sign-in")
+        watched.page.evaluate("vkey => localStorage.setItem('tlog.vkey', vkey)", served.vkey)
+        watched.page.fill("#key", tlog("token", "create", *options).stdout.strip())
+        watched.page.keyboard.press("Enter")
+        watched.page.wait_for_url("**/ui")
+        yield watched
+
+
+def test_a_person_sees_who_asked_for_their_data_and_nothing_else(chromium, served):
+    with one_person(chromium, served, "P-1007") as watched:
+        page = watched.page
+        page.click("main button")  # the question is in the form already
+        page.wait_for_url("**/ui?*")
+        assert verdict(page) == "VERIFIED"
+        assert page.eval_on_selector_all("#rows a", "links => links.length") == len(brute_force(EVENTS, ABOUT))
+        assert page.locator("text=NDJSON").count() == 0
+        page.goto(served.url + PAGES["access"])
+        assert verdict(page) == "VERIFIED"
+        for other in (
+            "/ui/health",
+            "/ui?resourceType=patient_record&resourceId=P-1001",
+            f"/ui/event/{EVENTS[3]['eventId']}",
+        ):
+            page.goto(served.url + other)
+            assert page.inner_text("[role=alert]").startswith(
+                "403 this API key is for the answers about one resource"
+            ), other
+        watched.errors.clear()  # of the three pages that are not theirs
+
+
+def test_what_is_somebody_elses_is_withheld_and_the_rest_is_proved(chromium, served):
+    about = {"resourceType": "patient_record", "resourceId": "P-7777"}
+    with one_person(chromium, served, "P-7777") as watched:
+        assert ask(watched, served.url, **about) == "VERIFIED WITHOUT NAMES"
+        (row,) = rows(watched.page)
+        assert (row[2].split(" ")[0], row[4]) == (EVENTS[6]["actor"]["userId"], "batch (withheld) (named beside)")
+        assert row[8] == "in the log, text NOT PROVED"
+        watched.page.goto(str(httpx2.URL(served.url + "/ui/report/access", params=about)))
+        assert verdict(watched.page) == "VERIFIED WITHOUT NAMES"
+        assert "the evidence has no names" in watched.page.inner_text("#ground >> xpath=..")
+        assert len(rows(watched.page)) == 1
+        assert not any(each in watched.page.content() for each in ("P-7778", "B-8"))
 
 
 def test_asking_by_keyboard_alone(signed_in, served):

@@ -8,7 +8,7 @@ import re
 import bundles
 import make_viewer
 import pytest
-from browser.chromium import Watched, browser, lacks_chromium
+from browser.chromium import PHONE, ZOOMED, Watched, browser, lacks_chromium
 from bundles import file_of
 from core import test_soundness as soundness
 
@@ -154,7 +154,7 @@ def test_by_keyboard_alone(viewer):
     page.keyboard.press("Enter")
     page.locator("#verdict:focus").wait_for()
     assert page.inner_text("#verdict").startswith("VERIFIED: ")
-    for expected in ("print", "save"):
+    for expected in ("rows", "print", "save"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == expected
 
@@ -165,6 +165,8 @@ def test_it_is_accessible(viewer):
     for question in (ABOUT, {**ABOUT, "resourceId": "R:5"}):
         ask(viewer, {"a.json": file_of(soundness.LOG.bundle(ABOUT, disclose=True))}, question)
         assert viewer.violations() == []
+        assert viewer.cut(PHONE) + viewer.cut(ZOOMED) == []
+        assert viewer.out_of_reach() == []
     page.evaluate("document.querySelector('label[for=userId]').remove()")
     assert viewer.violations() == ["label"], "the control: a field without its label"
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import bundles
+import httpx2
 import pytest
 from support import ROOT, sample_events, start_server, tlog
 
@@ -351,11 +353,57 @@ def test_a_resource_has_type_and_id(data, options, said):
     assert (done.returncode, said in words(done.stderr)) == (2, True), done.stderr
 
 
-def test_demo_runs_to_its_end():
-    done = tlog("demo", "--events", "300")
-    assert "Done in" in done.stdout
-    assert done.stdout.count("entry changed: entry") == 2
-    assert "ROLLBACK db=" in done.stdout
+def test_a_key_for_one_persons_answers(data):
+    key = ("token", "create", "--data", data, "--principal", "portal", "--scope")
+    for options, said in (
+        (("append", "--about", "patient_record:P-1"), "whose only scope is read"),
+        (("read", "--about", "patient_record"), "--about takes TYPE:ID"),
+        (("read", "--about", "patient_record:P-1", "--about-user", "n.varga"), "not about both"),
+    ):
+        done = tlog(*key, *options, check=False)
+        assert (done.returncode, said in words(done.stderr)) == (2, True), done.stderr
+    tlog(*key, "read", "--about-user", "n.varga")
+    assert json.loads(tlog("token", "list", "--data", data, "--json").stdout)[-1]["about"] == {"userId": "n.varga"}
+
+
+def test_demo_runs_to_its_end_and_is_served_until_it_is_ended(directory):
+    """What it prints is what somebody needs: who signs in as it says sees the answer, and each command that it names works."""
+    command = [sys.executable, "-m", "tlog", "demo", "--events", "300", "--serve"]
+    environment = {**os.environ, "TMPDIR": str(directory)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            told = ""
+            while not told.endswith("  or in another terminal:\n"):
+                told += (line := process.stdout.readline())
+                assert line, told
+            commands = [shlex.split(process.stdout.readline()) for _ in range(3)]
+            page = re.search(r"  open +(\S+)\n", told)[1]
+            with httpx2.Client(headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=True) as browser:
+                form = browser.get(page)
+                key = re.search(r"  sign in +(tlog_\S+)\n", told)[1]
+                fields = {"key": key, "then": page.removeprefix(str(form.url.join("/")).rstrip("/"))}
+                answer = browser.post(form.url.join("/ui/sign-in"), data=fields)
+            assert (answer.url, "n.varga (nurse)" in answer.text) == (page, True)
+            for each in commands:
+                done = subprocess.run(each, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+                assert done.returncode == 0, done.stderr
+            assert "VERIFIED: " in done.stdout
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.terminate()
+    assert "Done in" in told
+    assert told.count("entry changed: entry") == 2
+    assert "ROLLBACK db=" in told
+    assert "VERIFIED: 3 events, and no others" in told
+    assert "VERIFIED: no event answers" in told
+    assert list(directory.glob("tlog-demo-*")) == []
+
+
+def test_a_demo_through_a_topic_is_not_served():
+    done = tlog("demo", "--kafka", "--serve", check=False)
+    assert (done.returncode, "leave out --kafka" in done.stderr) == (2, True)
 
 
 def test_an_error_of_any_line_is_one_line():

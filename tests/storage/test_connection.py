@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import socketserver
 import struct
@@ -16,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.waiting import Ready, Wait
 
 from tlog.errors import MalformedInputError, OverloadedError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.connection import Connection, _at_once, translated
+from tlog.storage.connection import Connection, _at_once, _give_way, is_ended, translated
 from tlog.storage.database import Database, _patient, snapshot
 
 pytestmark = pytest.mark.anyio
@@ -402,3 +403,49 @@ def test_a_statement_that_fails_fails(pair):
     theirs.close()  # an end is something to read
     with pytest.raises(psycopg.OperationalError):
         next(_at_once(failing(), ours.fileno()))
+
+
+# --- Giving way -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def niced(monkeypatch):
+    """Niceness is not taken back without privileges, so what would be set is noted."""
+    set_to = {}
+    monkeypatch.setattr(os, "setpriority", lambda _, process, niceness: set_to.update({process: niceness}))
+    return set_to
+
+
+async def test_the_servers_process_gives_way_as_this_process_does(database, niced):
+    async with (
+        Database(database.service).pool("tlog_reader", 1, gives_way=True) as pool,
+        pool.connection() as connection,
+    ):
+        assert niced == {connection.info.backend_pid: os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+async def test_a_process_that_only_has_the_same_number_is_left_alone(database, niced):
+    """As where PostgreSQL counts its processes in a container of its own."""
+    async with await Database(database.service).connect("tlog_reader") as connection:
+        _give_way(connection.fileno(), os.getpid())
+        _give_way(connection.fileno(), 1 << 22)
+    assert niced == {}
+
+
+async def test_a_server_on_another_machine_is_left_alone(niced):
+    """Of a TCP socket the system does not say who is at its other end."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as near:
+        _give_way(near.fileno(), 1)
+    assert niced == {}
+
+
+async def test_a_server_that_may_not_be_told_stays_as_it_is(database, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    async with (
+        Database(database.service).pool("tlog_reader", 1, gives_way=True) as pool,
+        pool.connection() as connection,
+    ):
+        assert not is_ended(connection)

@@ -24,6 +24,9 @@ CHANGES = (
     "created_at = '-infinity'",
     "rate = null",
     "buckets = 65536",
+    "about = null",
+    "about = '{patient_record,P-1008}'",
+    "about = '{patient_record}'",
     "digest = decode(repeat('00', 32), 'hex')",
 )
 
@@ -31,7 +34,16 @@ CHANGES = (
 async def test_s9_a_row_changed_in_the_database_is_no_key(opened, database):
     async with opened() as log:
         pepper, expires = log.directory.pepper(), log.clock() + timedelta(days=1)
-        token, key = new_token(pepper, "service:ä", ["append"], log.clock(), expires, rate=50, buckets=9)
+        token, key = new_token(
+            pepper,
+            "service:ä",
+            ["append"],
+            log.clock(),
+            expires,
+            rate=50,
+            buckets=9,
+            about=["patient_record", "P-1007"],
+        )
         store = ApiKeyStore(log.database)
         await store.add(key)
         assert await store.list() == [key]

@@ -6,9 +6,11 @@ resource it has what happened to it, and what names it beside something else. An
 were not there, that these events and no others answer the question.
 
     `query`  answers a page at a time, newest first
+    `withholding`  what of an answer is somebody else's, where one person's answers are asked for
     `lookup`  the entries that have an index key, from the segments, in either order
     `evidence`  an evidence bundle for a question
     `pages`  what such a bundle shows of the segments
+    `manifest`  which file of such a set is which part
     `sets`  as many bundles as a large answer takes
     `prove`  inclusion and consistency proofs, and event files
     `export`  all events of an answer as NDJSON or CSV; the sealed log as static files

@@ -16,6 +16,7 @@ from tlog.answering.evidence import Asked, make_bundle
 from tlog.answering.export import export_events
 from tlog.answering.query import Cursor, answer_document
 from tlog.answering.sets import make_parts
+from tlog.answering.withholding import Own  # noqa: TC001 - msgspec reads the annotation
 from tlog.core.evidence import format_evidence
 from tlog.core.question import Question  # noqa: TC001 - msgspec reads the annotation
 from tlog.errors import TooLargeError
@@ -46,13 +47,15 @@ class ExportTask(msgspec.Struct, tag=True, frozen=True):
 
 
 class PageTask(msgspec.Struct, tag=True, frozen=True):
-    """A page of an answer is asked for, as a document; of a resource's access log, if there is one."""
+    """A page of an answer is asked for, as `answer_document` makes it: of a resource's access log, if there is one."""
 
     question: Question
     keys: dict[str, bytes]
     limit: int
     cursor: Cursor | None
     resource: dict[str, str] | None = None
+    own: Own | None = None
+    journal: bool = True
 
 
 Task = EvidenceTask | ExportTask | PageTask
@@ -95,9 +98,14 @@ class BulkMaker:
         match task:
             case PageTask():
                 found = await self._searcher.ask(
-                    task.question, keys=task.keys, limit=task.limit, cursor=task.cursor, looked=looked
+                    task.question,
+                    keys=task.keys,
+                    limit=task.limit,
+                    cursor=task.cursor,
+                    looked=looked,
+                    journal=task.journal,
                 )
-                page = msgspec.json.encode(answer_document(found, task.question, task.resource))
+                page = msgspec.json.encode(answer_document(found, task.question, task.resource, task.own))
                 yield Head(len(page))
                 yield page
             case ExportTask():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from msgspec import UNSET, Struct
 
 from tlog.answering.pages import COUNT, find_places, prove_pages, read_pages
-from tlog.answering.query import decode_entry, groups_of, window
+from tlog.answering.query import decode_entry, decode_event, groups_of, window
+from tlog.answering.withholding import Own, withheld
 from tlog.core.eventfile import disclosure_text
 from tlog.core.evidence import Evidence, KeyPath, Manifest, format_evidence, format_range, verify_evidence
 from tlog.core.proof import plan_joint, prove
@@ -85,16 +86,27 @@ async def make_bundle(reader: ReadStore, verifier: Verifier, asked: Asked) -> Ev
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What evidence is asked for, with all that it needs of the log's bucket keys: what the bundle itself hands out."""
+    """What evidence is asked for, with all that it needs of the log's bucket keys: what the bundle itself hands out.
+
+    With `own` a bundle discloses nothing if something of it is somebody else's: it discloses all or nothing.
+    """
 
     question: Question
     mode: Mode
     disclose: bool
     keys: dict[str, bytes]
     buckets: list[KeyPath]
+    own: Own | None = None
 
 
-def asked(bucket_keys: BucketKeys, question: Question, mode: Mode = "answer", *, disclose: bool = False) -> Asked:
+def asked(
+    bucket_keys: BucketKeys,
+    question: Question,
+    mode: Mode = "answer",
+    *,
+    disclose: bool = False,
+    own: Own | None = None,
+) -> Asked:
     """Return what is asked for, given all bucket keys of the log.
 
     Raises:
@@ -108,6 +120,7 @@ def asked(bucket_keys: BucketKeys, question: Question, mode: Mode = "answer", *,
         disclose=disclose and mode != COUNT,
         keys=question.keys(bucket_keys.key),
         buckets=[_bucket(bucket_keys, ident) for ident in question.idents().values()],
+        own=own,
     )
 
 
@@ -170,6 +183,7 @@ async def begin(view: View, asked: Asked) -> Making:
         keys=[asked.keys[kind] for kind in asked.question.looked_under()],
         matcher=Matcher(asked.question, asked.keys),
         buckets=asked.buckets,
+        own=asked.own,
     )
 
 
@@ -185,6 +199,7 @@ class Making(NamedTuple):
     keys: list[bytes]
     matcher: Matcher
     buckets: list[KeyPath]
+    own: Own | None
 
     async def bundle(
         self,
@@ -226,6 +241,8 @@ class Making(NamedTuple):
         events = {event.leaf.index: event for event in found}
         entries = {index: event.entry for index, event in events.items()} or await view.entries(postings)
         answers = [index for index in postings if self.matcher.matches(decode_entry(index, entries[index]))]
+        if self.disclose and self._is_of_others(entries, answers):
+            return await self._replace(disclose=False).bundle(view, start, end, mode, part)
         # 9
         disclosures = [(index, texts) for index in answers if index in events and (texts := _disclosed(events[index]))]
         # 11
@@ -260,6 +277,13 @@ class Making(NamedTuple):
             type="tlog-evidence",
             v=1,
         )
+
+    def _is_of_others(self, entries: Mapping[int, bytes], answers: Sequence[int]) -> bool:
+        """Tell whether whoever asks may not see all of the answering events."""
+        if self.own is None:
+            return False
+        read = (decode_event(index, entries[index]) for index in answers)
+        return any(withheld(entry, self.matcher.matched(entry), self.own) for entry in read)
 
     async def _check_size(self, view: View, indexes: Sequence[int]) -> None:
         """Refuse what is too large for one bundle before it is made: in a bundle nothing takes fewer bytes."""

@@ -20,9 +20,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from tlog.answering.lookup import indexed_falling
+from tlog.answering.withholding import withheld
 from tlog.core.commitment import SALT_SIZE, group_names
 from tlog.core.entry import Commitments, OtherEntry
-from tlog.core.event import Source  # noqa: TC001 - msgspec reads the annotation
+from tlog.core.event import RESERVED_TYPES, Source
 from tlog.core.making.posting import READ_AT_ONCE, LoggedKeys
 from tlog.core.question import Matcher
 from tlog.core.strict import encode_base64url
@@ -31,6 +32,7 @@ from tlog.errors import DamagedLogError, MalformedInputError, OverloadedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from tlog.answering.withholding import Own
     from tlog.core.question import Question
     from tlog.storage.reading import ReadStore, View
     from tlog.storage.rows import FoundEvent, Position
@@ -97,6 +99,7 @@ def parse_cursor(text: str, question: Question) -> Cursor:
     return Cursor(size, before)
 
 
+_JOURNAL: Final = "events about the log itself: who asked it, and who signed in"
 _FROM_URL: Final = str.maketrans("-_", "+/")
 
 
@@ -112,7 +115,8 @@ class Answer(NamedTuple):
     """One page of an answer: what was found, newest first, where it goes on (None: nowhere), and as of when it is.
 
     `entries` are what the rows of `events` hold as entries, read: events, or control entries where those were asked for.
-    `matched` are the groups of each in which the resource asked for is, None where no resource was.
+    `matched` are the groups of each in which the resource asked for is, None where no resource was. Without `journal` what is
+    about the log itself was left out: who asked, and who signed in.
     """
 
     events: list[FoundEvent]
@@ -121,6 +125,7 @@ class Answer(NamedTuple):
     next: Cursor | None
     size: int
     position: Position
+    journal: bool = True
 
 
 class Searcher:
@@ -142,6 +147,7 @@ class Searcher:
         cursor: Cursor | None = None,
         looked: Callable[[int], Awaitable[None]] | None = None,
         most: int | None = None,
+        journal: bool = True,
     ) -> Answer:
         """Return a page of at most `limit` events that answer `question`.
 
@@ -152,6 +158,7 @@ class Searcher:
             cursor: where the page before this one ended.
             looked: is told at how many more entries was looked, and may take its time.
             most: how many bytes of disclosures are read, None for any number.
+            journal: whether what is about the log itself is in the answer, such as who asked.
 
         Raises:
             LargePageError: there is more to read than `most`.
@@ -168,7 +175,7 @@ class Searcher:
                 raise MalformedInputError(message, "/cursor")
             start, end = await window(view, question, size)
             end = end if cursor is None else min(end, cursor.before)
-            search = _Search(question, Matcher(question, keys), limit, most)
+            search = _Search(question, Matcher(question, keys), limit, most, journal=journal)
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
             async for portion in _portions(indexes, limit + 1):
@@ -182,7 +189,7 @@ class Searcher:
             before = search.next_before
             following = None if before is None else Cursor(size, before)
             found = await view.explained(search.found)
-            return Answer(found, search.entries, search.matched, following, size, position)
+            return Answer(found, search.entries, search.matched, following, size, position, journal)
 
     async def _indexes(
         self, view: View, position: Position, keys: Sequence[bytes], start: int, end: int
@@ -223,11 +230,12 @@ async def window(view: View, question: Question, size: int) -> tuple[int, int]:
 class _Search:
     """What was found so far, and how many entries were looked at for it."""
 
-    def __init__(self, question: Question, matcher: Matcher, limit: int, most: int | None) -> None:
+    def __init__(self, question: Question, matcher: Matcher, limit: int, most: int | None, *, journal: bool) -> None:
         self._for_control = question.control is not UNSET
         self._matcher = matcher
         self._limit = limit
         self._most = most
+        self._journal = journal
         self._looked_at = self._size = 0
         self.found: list[FoundEvent] = []
         self.entries: list[StoredEvent | OtherEntry] = []
@@ -266,6 +274,8 @@ class _Search:
             if (row.leaf.event_id is None) != self._for_control:
                 continue
             entry = decode_other(index, row.entry) if self._for_control else decode_event(index, row.entry)
+            if not self._journal and isinstance(entry, StoredEvent) and entry.resourceType in RESERVED_TYPES:
+                continue
             if self._matcher.matches(entry):
                 if len(self.found) == self._limit or self._size >= MAX_PAGE:
                     self.next_before = self.found[-1].leaf.index
@@ -301,15 +311,17 @@ async def _portions(found: AsyncIterator[Sequence[int]], first: int) -> AsyncIte
         yield waiting
 
 
-def answer_document(answer: Answer, question: Question, resource: Mapping[str, str] | None = None) -> dict[str, Any]:
+def answer_document(
+    answer: Answer, question: Question, resource: Mapping[str, str] | None = None, own: Own | None = None
+) -> dict[str, Any]:
     """Return a page of an answer as a value for msgspec to encode, in the shape of `GET /v1/audit/events`.
 
-    With a resource the shape is that of its access log.
+    With a resource the shape is that of its access log. With `own` what is somebody else's is withheld.
     """
     position = answer.position
     document = {
         "events": [
-            _document(*each, position) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
+            _document(*each, position, own) for each in zip(answer.events, answer.entries, answer.matched, strict=True)
         ],
         "count": len(answer.events),
         "next": None if answer.next is None else answer.next.text(question),
@@ -319,7 +331,7 @@ def answer_document(answer: Answer, question: Question, resource: Mapping[str, s
             "indexed": 0 if position.epoch is None else min(answer.size, position.epoch.size),
             "checkpoint": None if position.checkpoint is None else position.checkpoint.served.decode(),
         },
-        "notLookedAt": question.not_looked_at(),
+        "notLookedAt": [*question.not_looked_at(), *([] if answer.journal else [_JOURNAL])],
     }
     return document if resource is None else {**resource, "accessLog": document.pop("events"), **document}
 
@@ -384,9 +396,16 @@ def event_document(found: FoundEvent, position: Position | None = None) -> dict[
 
 
 def _document(
-    found: FoundEvent, entry: StoredEvent | OtherEntry, matched: str | None, position: Position | None
+    found: FoundEvent,
+    entry: StoredEvent | OtherEntry,
+    matched: str | None,
+    position: Position | None,
+    own: Own | None = None,
 ) -> dict[str, Any]:
-    index, disclosed = found.leaf.index, found.disclosures()
+    index = found.leaf.index
+    # A control entry answers no question that `own` comes with.
+    hidden = [] if own is None or isinstance(entry, OtherEntry) else withheld(entry, matched, own)
+    disclosed = {group: each for group, each in found.disclosures().items() if group not in hidden}
     bodies = {group: _decode_body(index, disclosure) for group, disclosure in disclosed.items()}
     place: dict[str, Any] = {
         "index": index,
@@ -400,9 +419,11 @@ def _document(
         if (appended_by := bodies.get("actor", {}).pop("appendedBy", None)) is not None:
             place["appendedBy"] = appended_by
         document = _event_document(entry, bodies)
-    absent = [group for group in groups_of(entry) if group not in bodies]
+    absent = [group for group in groups_of(entry) if group not in bodies and group not in hidden]
     place["lost"] = [] if found.lost_by is None else [{"group": group, "by": found.lost_by} for group in absent]
     place["missing"] = absent if found.lost_by is None else []
+    if own is not None:
+        place["withheld"] = hidden
     if matched is not None:
         place["matched"] = matched.partition("/")[0]
     if position is not None:

@@ -70,11 +70,14 @@ async def make_set(
 
 
 async def make_parts(reader: ReadStore, verifier: Verifier, asked: Asked) -> AsyncGenerator[Evidence]:
-    """Yield the parts of the evidence for what is asked, without the log's bucket keys; see `make_set`."""
-    question = asked.question
+    """Yield the parts of the evidence for what is asked, without the log's bucket keys; see `make_set`.
+
+    All parts disclose alike. Whether something is somebody else's shows only at the end, so one person's set has no names.
+    """
+    question, disclose = asked.question, asked.disclose and asked.own is None
     async with reader.view() as view:
         with proving():
-            making = await begin(view, asked)
+            making = (await begin(view, asked))._replace(disclose=disclose)
             cuts = [making.start, *[cut async for cut in _cuts(view, making)], making.end]
         latest = ""
         for number, (start, end) in enumerate(pairwise(cuts), 1):

@@ -1,7 +1,8 @@
 """A process beside the one that serves, which makes bulk answers, so that nobody who appends waits for them.
 
-It is started when it is first needed, has a connection of its own to the database in the role that reads, and gives way to
-everybody else on the machine (`os.nice`). Of the log's keys it gets the public one, and with each task what that needs.
+It is started when it is first needed, has connections of its own to the database in the role that reads, and gives way to
+everybody else on the machine (`os.nice`), as does what PostgreSQL does for it. Of the log's keys it gets the public one, and
+with each task what that needs.
 
 Both processes have an end of one socket, through which the one that serves sends an end of another socket for each answer. The
 child ends when the first is closed, and gives an answer up when the second is. Through that go:
@@ -223,7 +224,7 @@ def _read(control: socket.socket, size: int) -> bytes:
 
 async def serve(control: socket.socket, settings: _Settings) -> None:
     """Carry out what comes through `control` until its other end is closed."""
-    reader = ReadStore(Database(settings.database))
+    reader = ReadStore(Database(settings.database), gives_way=True)
     try:
         await reader.open(wait=False)  # where the database is away, each answer says so
         # Every task brings the keys that it needs.

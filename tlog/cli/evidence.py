@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Self
 
-import msgspec
-
+from tlog.answering.manifest import MANIFEST, Manifest, read_bundle
 from tlog.cli.output import open_output, refuse, show_progress
-from tlog.errors import MalformedInputError, OverloadedError
+from tlog.errors import OverloadedError
 from tlog.files.destination import write_destination
 from tlog.files.durable import making
 
@@ -17,24 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-
-_MANIFEST: Final = "manifest.json"
-
-
-class _Manifest(msgspec.Struct):
-    answers: int
-
-
-class _Bundle(msgspec.Struct):
-    """What the file names and the manifest of a set need of a bundle."""
-
-    end: int
-    manifest: _Manifest
-    start: int
-    part: tuple[int, int] | None = None
-
-
-_read: Final = msgspec.json.Decoder(_Bundle).decode
 
 
 class EvidenceOutput:
@@ -48,8 +28,7 @@ class EvidenceOutput:
         self._path = path
         self._stack = ExitStack()
         self._directory: Path | None = None
-        self._parts = 1
-        self._manifest: list[dict[str, Any]] = []
+        self._manifest = Manifest()
         self._report: Callable[[int, int], None] = lambda *_: None
 
     def __enter__(self) -> Self:
@@ -75,11 +54,7 @@ class EvidenceOutput:
             MalformedInputError: it is none.
 
         """
-        try:
-            seen = _read(bundle)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            message = "what answered is no log, or one of another version: its evidence cannot be read"
-            raise MalformedInputError(message) from None
+        seen = read_bundle(bundle)
         self.answers += seen.manifest.answers
         self.files += 1
         self.size += len(bundle)
@@ -87,14 +62,10 @@ class EvidenceOutput:
             with open_output(self._path) as file:
                 file.write(bundle)
             return
-        number, self._parts = seen.part
         if self._directory is None:
             self._directory = self._begin()
-        name = f"{number:06}.json"
-        write_destination(self._directory / name, bundle)
-        told = {"answers": seen.manifest.answers, "end": seen.end, "file": name, "sha256": sha256(bundle).hexdigest()}
-        self._manifest.append({**told, "start": seen.start})
-        self._report(number, self._parts)
+        write_destination(self._directory / self._manifest.add(seen, bundle), bundle)
+        self._report(self.files, self._manifest.parts)
 
     def _begin(self) -> Path:
         path = self._path
@@ -111,10 +82,9 @@ class EvidenceOutput:
         return directory
 
     def _finish(self) -> None:
-        if self.files != self._parts:
-            message = f"the answer ended after {self.files} of {self._parts} bundles; ask again"
-            raise OverloadedError(message)
-        if self._directory is None:
+        if self._directory is None and self.files == 1:
             return
-        manifest = {"files": self._manifest, "type": "tlog-evidence-set", "v": 1}
-        write_destination(self._directory / _MANIFEST, msgspec.json.encode(manifest) + b"\n")
+        if self._directory is None or not self._manifest.is_complete():
+            message = f"the answer ended after {self.files} of {self._manifest.parts} bundles; ask again"
+            raise OverloadedError(message)
+        write_destination(self._directory / MANIFEST, self._manifest.text())

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, Scope, locate
-from tlog.cli.output import exit_on_error, run, say
+from tlog.cli.options import DEFAULT_DATA, AdminUrl, Data, DatabaseUrl, Json, Scope, locate, read_resource
+from tlog.cli.output import exit_on_error, refuse, run, say
 from tlog.errors import NotFoundError
 from tlog.location import utc_now
 
@@ -32,6 +32,13 @@ def create_token(  # noqa: PLR0917 - the options of a command line
         int | None,
         typer.Option(min=1, max=65_536, help="Index buckets that its evidence may open in a day; 500 otherwise."),
     ] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE:ID", help="For answers about this resource alone, such as patient_record:P-1001."),
+    ] = None,
+    about_user: Annotated[
+        str | None, typer.Option(metavar="USERID", help="For answers about this actor alone, in place of --about.")
+    ] = None,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
     admin_database: AdminUrl = None,
@@ -39,6 +46,9 @@ def create_token(  # noqa: PLR0917 - the options of a command line
 ) -> None:
     """Make an API key and print it, once: it is stored only as a keyed digest."""
     location = locate(data, database, admin=admin_database)
+    bound = exit_on_error(lambda: _read_about(about, about_user))
+    if bound is not None and set(scope) != {Scope.READ}:
+        refuse("--about and --about-user are for keys whose only scope is read")
 
     async def work() -> tuple[str, str]:
         from tlog.lifecycle.opening import database_of
@@ -48,7 +58,7 @@ def create_token(  # noqa: PLR0917 - the options of a command line
         now = utc_now()
         scopes, expires_at = {each.value for each in scope}, now + timedelta(days=days)
         pepper = location.directory.pepper()
-        token, key = new_token(pepper, principal, scopes, now, expires_at, rate=rate, buckets=buckets)
+        token, key = new_token(pepper, principal, scopes, now, expires_at, rate=rate, buckets=buckets, about=bound)
         async with database_of(location) as opened:
             await ApiKeyStore(opened).add(key)
         return token, key.key_id
@@ -61,6 +71,13 @@ def create_token(  # noqa: PLR0917 - the options of a command line
         print(token)
 
 
+def _read_about(about: str | None, about_user: str | None) -> list[str] | None:
+    from tlog.server.guard.about import about_of
+
+    resource = None if about is None else read_resource(about, "--about")
+    return about_of(resource=resource, user=about_user)
+
+
 def list_tokens(
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
@@ -70,6 +87,7 @@ def list_tokens(
 
     async def work() -> list[dict[str, Any]]:
         from tlog.lifecycle.opening import database_of
+        from tlog.server.guard.about import members_of
         from tlog.storage.keys import ApiKeyStore
 
         async with database_of(locate(data, database)) as opened:
@@ -82,6 +100,7 @@ def list_tokens(
                     "revoked": None if key.revoked_at is None else key.revoked_at.isoformat(),
                     "rate": key.rate,
                     "buckets": key.buckets,
+                    "about": None if key.about is None else members_of(key.about),
                 }
                 for key in await ApiKeyStore(opened).list()
             ]
@@ -93,10 +112,11 @@ def list_tokens(
     if json_output:
         print(json.dumps(keys))
         return
-    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate", "buckets")
+    table = Table("key ID", "principal", "scopes", "expires", "revoked", "rate", "buckets", "about")
     for key in keys:
+        about = ":".join((key["about"] or {}).values())
         cells = key["keyId"], key["principal"], " ".join(key["scopes"]), key["expires"], key["revoked"]
-        table.add_row(*(str(cell or "-") for cell in (*cells, key["rate"], key["buckets"])))
+        table.add_row(*(str(cell or "-") for cell in (*cells, key["rate"], key["buckets"], about)))
     Console().print(table)
 
 

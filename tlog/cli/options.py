@@ -255,6 +255,13 @@ def read_question(resource: str | None, members: Mapping[str, str | None]) -> Qu
     return _parse_question(members)
 
 
+def read_resource(resource: str, option: str) -> tuple[str, str]:
+    """Return type and ID of a resource that an option names, or end with what is wrong with it."""
+    message = f"{option} takes TYPE:ID with exactly one colon, such as patient_record:P-1001"
+    given = _split_resource(resource, message)
+    return given["resourceType"], given["resourceId"]
+
+
 def read_asks(asks: Sequence[str], times: Mapping[str, str | None]) -> Question:
     """Return the question that `--ask NAME=VALUE` and options for times ask, or end with what is wrong with them."""
     from tlog.core.question import Question

@@ -59,16 +59,22 @@ def demo(
             "--kafka", help="Through a topic of a real broker instead; needs Java, Maven and tlog-audit[kafka]."
         ),
     ] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve that day in the end, for a browser, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port for --serve; 0 takes a free one.")] = 0,
 ) -> None:
     """Show everything in one go: append a hospital's day, prove, verify, then attack the log and see it caught."""
     from tlog.demo.story import run_demo
 
+    if kafka and serve:
+        refuse("--serve shows the day that is appended over HTTP; leave out --kafka")
     if kafka:
         exit_on_error(need_kafka)
         from tlog.demo.stream import run_stream_demo
 
         raise typer.Exit(run_stream_demo(events, keep=keep))
-    raise typer.Exit(run_demo(events, keep=keep))
+    raise typer.Exit(run_demo(events, keep=keep, port=port if serve else None))
 
 
 def serve(  # noqa: PLR0917 - the options of a command line

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from collections import deque
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,7 +36,7 @@ from tlog.storage.database import Database
 from tlog.storage.scan import RangeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tlog.core.run import Disclosed
 
@@ -138,15 +140,26 @@ def _other_name(disclosed: Disclosed) -> Disclosed:
     return disclosed._replace(actor=disclosed.actor.replace(SNOOP.encode(), b"k.other"))
 
 
-def run_demo(events: int, *, keep: bool) -> int:
-    """Tell the story with `events` events; return the exit code."""
+def run_demo(events: int, *, keep: bool, port: int | None = None) -> int:
+    """Tell the story with `events` events; return the exit code.
+
+    Args:
+        events: how many events the day has.
+        keep: whether the demo's directory is left.
+        port: on which TCP port the day is served in the end until SIGINT or SIGTERM, 0 for a free one; None if it is not.
+
+    """
     console = Console(highlight=False)
     directory = Path(tempfile.mkdtemp(prefix="tlog-demo-"))
     # PostgreSQL's own user has to reach its directory below; nothing else in here is open to others.
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
     started = time.monotonic()
     try:
-        _Story(console, directory, events).tell()
+        story = _Story(console, directory, events)
+        story.tell()
+        console.print(f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] Next: README.md, or 'tlog --help'.")
+        if port is not None:
+            story.serve(port)
     except DemoError as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", soft_wrap=True)
         return 1
@@ -155,7 +168,6 @@ def run_demo(events: int, *, keep: bool) -> int:
             console.print(f"\nEverything is left in {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    console.print(f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] Next: README.md, or 'tlog --help'.")
     return 0
 
 
@@ -173,9 +185,10 @@ class _Story:
         vkey = self._tlog("keys", "show").stdout.strip()
         (self._directory / "log.vkey").write_text(vkey + "\n", encoding="utf-8")
         self._say(f"public key  {vkey}")
-        with self._serving() as url, Client(url, token["token"]) as client:
+        with self._serving() as (url, _), Client(url, token["token"]) as client:
             self._append(client)
             self._prove(client)
+            self._answer(client)
         self._attack()
         self._roll_back()
 
@@ -203,6 +216,10 @@ class _Story:
         self._say("signed checkpoint:")
         for line in self._new.decode().splitlines():
             self._console.print(f"      {line}", style="dim", markup=False, soft_wrap=True)
+        self._say(
+            f"{_size(self._new):,} entries for {count:,} events: what the log says itself are entries, too. "
+            f"They count from 0, so the first event is entry {first['index']}"
+        )
         again = client.append(self._events[:_BATCH])
         self._expect(all(receipt.get("duplicate") for receipt in again), "a repeated request was appended twice")
         self._say(f"sent again   {len(again):,} events, 0 appended: the eventIds are known, the old receipts come back")
@@ -238,6 +255,24 @@ class _Story:
         self._say("the same proof, with another name put into the event:")
         self._refutes("proof", "--event", event_path, proof_path)
 
+    def _answer(self, client: Client) -> None:
+        self._chapter(
+            "Complete answers, checked by the same file", "these events and no others, by an index that is in the log"
+        )
+        self._say(f"everything that {SNOOP} did, with names:")
+        # The command line waits until everything is indexed that has been logged; what is asked after it needs not.
+        path = self._directory / "answer.json"
+        self._tlog("export", "--user", SNOOP, "--disclose", "--evidence", path)
+        self._verifies("evidence", "--ask", f"userId={SNOOP}", path)
+        for told, patient, mode, options in (
+            ("everything about a patient who never was here:", "P-9999", "answer", ()),
+            (f"how often {WELL_KNOWN_PATIENT} is named, and nothing else:", WELL_KNOWN_PATIENT, "count", ("--count",)),
+        ):
+            question = {"resourceType": "patient_record", "resourceId": patient}
+            path.write_bytes(b"".join(client.export("evidence", question, mode=mode)))
+            self._say(told)
+            self._verifies("evidence", "--ask", f"resource=patient_record:{patient}", *options, path, lines=1)
+
     # --- The hostile administrator -------------------------------------------------------------------------------
 
     def _attack(self) -> None:
@@ -262,7 +297,7 @@ class _Story:
         late = self._directory / "late.ndjson"
         late.write_bytes(b"\n".join(json.dumps(event).encode() for event in hospital_day(100, seed=2)))
         self._say(self._tlog("import", "ndjson", late).stdout.strip())
-        shutil.rmtree(cluster)
+        cluster.rename(self._directory / "newest-copy")
         shutil.copytree(copy, cluster, copy_function=_copy_with_owner)
         _give_like(copy, cluster)
         code = RollbackError.exit_code
@@ -272,11 +307,57 @@ class _Story:
         shutil.rmtree(cluster)
         self._verdict(self._refused_start(), "deletes the database and starts the server", expect="is gone", code=code)
 
+    # --- The day, to look at -----------------------------------------------------------------------------------------
+
+    def serve(self, port: int) -> None:
+        """Serve the day until somebody ends it, and say how to look at it.
+
+        Raises:
+            DemoError: the service does not start, or ends by itself.
+
+        """
+        self._chapter("The newest copy comes back, and is served", "until Ctrl-C")
+        (self._directory / "newest-copy").rename(self._data / "postgres" / "cluster")
+        verifier = shutil.copy(offline_verifier(), self._directory / "verify.py")
+        key = json.loads(
+            self._tlog(
+                "token", "create", "--principal", "demo:auditor", "--scope", "read", "--days", 1, "--json"
+            ).stdout
+        )
+        vkey, answer = self._directory / "log.vkey", self._directory / "patient.json"
+        about, patient = f"patient_record:{WELL_KNOWN_PATIENT}", ["--resource", f"patient_record:{WELL_KNOWN_PATIENT}"]
+        program = ["tlog"] if shutil.which("tlog") else [sys.executable, "-m", "tlog"]
+        commands = (
+            [*program, "query", *patient, "--data", self._data],
+            [*program, "export", *patient, "--disclose", "--evidence", answer, "--data", self._data],
+            ["python3", verifier, "evidence", "--vkey", f"@{vkey}", "--ask", f"resource={about}", answer],
+        )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt), self._serving("--port", port) as (url, lines):
+            self._say(f"open        {url}/ui?resourceType=patient_record&resourceId={WELL_KNOWN_PATIENT}")
+            self._say(f"sign in     {key['token']}")
+            self._say("            (an API key for a day, shown once: the log keeps only a digest of it)")
+            self._say(f"public key  {vkey.read_text(encoding='utf-8').strip()}")
+            self._say("            (put it in below the answer: the page then checks itself against it)")
+            self._say("or in another terminal:")
+            for command in commands:
+                self._say("    " + shlex.join(map(str, command)))
+            last = deque(lines, 1)
+            message = f"the service ended: {''.join(last)}"
+            raise DemoError(message)
+
     # --- Processes -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _serving(self) -> Iterator[str]:
-        process = subprocess.Popen(self._command("serve", "--port", "0"), stderr=subprocess.PIPE, text=True)
+    def _serving(self, *options: object) -> Iterator[tuple[str, Iterable[str]]]:
+        """Serve; yield the service's address, and the lines that it writes from then on."""
+        # In a session of its own, so that Ctrl-C in a terminal reaches this process only, which then ends the service in order.
+        process = subprocess.Popen(
+            self._command("serve", *(options or ("--port", "0"))),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         assert process.stderr is not None  # noqa: S101 - it is a pipe; for the type checker
         said = ""
         while line := process.stderr.readline():
@@ -287,7 +368,7 @@ class _Story:
             if not line:
                 message = f"the server did not start: {said}"
                 raise DemoError(message)
-            yield json.loads(line)["address"]
+            yield json.loads(line)["address"], process.stderr
         finally:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=_PROCESS_SECONDS)
@@ -318,10 +399,10 @@ class _Story:
         vkey = f"@{self._directory / 'log.vkey'}"
         return _call([sys.executable, "-I", "-S", str(offline_verifier()), command, "--vkey", vkey, *rest])
 
-    def _verifies(self, *arguments: object) -> None:
+    def _verifies(self, *arguments: object, lines: int | None = None) -> None:
         done = self._verify(*arguments)
         self._expect(done.returncode == 0, f"verify.py rejects a genuine proof: {done.stdout}{done.stderr}")
-        for line in done.stdout.splitlines():
+        for line in done.stdout.splitlines()[:lines]:
             self._console.print(f"      {line}", style="green", markup=False, soft_wrap=True)
 
     def _refutes(self, *arguments: object) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 RESOURCE_TYPE: Final = "log"
 BUCKET_TYPE: Final = "index_bucket"
-_USER_TYPE: Final = "user"
+USER_TYPE: Final = "user"
 _IDS: Final = {"resourceId", "userId"}
 
 
@@ -115,7 +115,7 @@ async def _append(
 def buckets_about(kind: str, ident: str, bits: int) -> list[int]:
     """Return the numbers of the buckets whose keys recognise a name in entries: a resource's, or with "user" a person's."""
     idents = [resource_ident(kind, ident), related_ident(kind, ident)]
-    if kind == _USER_TYPE:
+    if kind == USER_TYPE:
         idents.append(actor_ident(ident))
     return sorted({bucket_of(each, bits) for each in idents})
 
@@ -146,6 +146,6 @@ def _asked_for(question: Question, bits: int | None) -> Iterator[tuple[str, str]
     if question.resourceId is not UNSET and question.resourceType is not UNSET:
         yield question.resourceType, question.resourceId
     if question.userId is not UNSET:
-        yield _USER_TYPE, question.userId
+        yield USER_TYPE, question.userId
     if bits is not None:
         yield from ((BUCKET_TYPE, str(bucket)) for bucket in buckets_opened(question, bits))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
-from contextlib import contextmanager
+import socket
+import struct
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import psycopg
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _READ_AT_ONCE: Final = 32
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid and gid of a socket's other end
 Role = Literal["tlog_owner", "tlog_appender", "tlog_sealer", "tlog_indexer", "tlog_reader", "tlog_authenticator"]
 Result = TypeVar("Result")
 
@@ -77,6 +82,24 @@ def is_ended(connection: Connection) -> bool:
     said = select.poll()
     said.register(connection.fileno(), select.POLLIN)
     return bool(said.poll(0))
+
+
+async def give_way(connection: Connection) -> None:
+    """Let the server's process for a connection give way to others as much as this process does (`os.nice`).
+
+    Where PostgreSQL is on another machine or in another container, or this user may not tell it so, the process stays as it is.
+    """
+    _give_way(connection.fileno(), connection.info.backend_pid)
+
+
+def _give_way(descriptor: int, process: int) -> None:
+    # The number of a process says nothing elsewhere: the process has to be a child of the one that listens at the other end.
+    with suppress(AttributeError, OSError):  # systems other than Linux do not tell who that is
+        with socket.socket(fileno=os.dup(descriptor)) as near:
+            said = near.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        listener, _, _ = _CREDENTIALS.unpack(said)
+        if listener and f"\nPPid:\t{listener}\n" in Path(f"/proc/{process}/status").read_text():
+            os.setpriority(os.PRIO_PROCESS, process, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 @contextmanager

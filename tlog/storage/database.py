@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from tlog.errors import MalformedInputError, UnreachableError, UnsafeDatabaseError
-from tlog.storage.connection import Connection, Role, is_ended, translated
+from tlog.storage.connection import Connection, Role, give_way, is_ended, translated
 from tlog.storage.migrate import check_migrations, migrate
 from tlog.storage.queries import QUERIES
 from tlog.storage.selfcheck import (
@@ -147,8 +147,11 @@ class Database:
             message = f"the database does not let tlog act as {role}; run 'tlog init' as its administrator"
             raise UnsafeDatabaseError(message) from None
 
-    def pool(self, role: Role, size: int) -> AsyncConnectionPool[Connection]:
-        """Return a pool, still closed, of at most `size` connections that act as `role`."""
+    def pool(self, role: Role, size: int, *, gives_way: bool = False) -> AsyncConnectionPool[Connection]:
+        """Return a pool, still closed, of at most `size` connections that act as `role`.
+
+        Where it gives way, so does what the server does for it (`tlog.storage.connection.give_way`).
+        """
         return AsyncConnectionPool(
             _as_role(self._conninfo, role),
             connection_class=Connection,
@@ -158,6 +161,7 @@ class Database:
             timeout=5,
             open=False,
             check=_check_silent,
+            configure=give_way if gives_way else None,
             # Whoever asks tries again, and so do those who wait, so a server that is back is found at once.
             reconnect_timeout=_RECONNECT_SECONDS,
             reconnect_failed=_try_again,

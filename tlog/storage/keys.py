@@ -22,7 +22,7 @@ class ApiKey(NamedTuple):
     """One API key: `digest` is `digest_of` its secret and itself, `principal` the actor its uses are logged under.
 
     `rate` is events per second, `buckets` the different index buckets that it may have opened in a day; None for the service's
-    own limits.
+    own limits. `about` is what alone it may ask about, a resource's type and ID, or a userId; None for everything.
     """
 
     key_id: str
@@ -34,6 +34,7 @@ class ApiKey(NamedTuple):
     revoked_at: datetime | None = None
     rate: int | None = None
     buckets: int | None = None
+    about: list[str] | None = None
 
 
 def bound_members(key: ApiKey) -> bytes:

@@ -249,14 +249,14 @@ SELECT pg_catalog.pg_try_advisory_lock(%(lock)s);
 
 -- name: add_api_key
 -- Adds an API key, for the administrator.
-INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate, buckets)
+INSERT INTO tlog.api_key (key_id, digest, principal, scopes, created_at, expires_at, rate, buckets, about)
 VALUES (
-    %(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s, %(buckets)s
+    %(key_id)s, %(digest)s, %(principal)s, %(scopes)s, %(created_at)s, %(expires_at)s, %(rate)s, %(buckets)s, %(about)s
 );
 
 -- name: read_api_key
 -- Returns one API key, for the service, which checks each request's.
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets, about
 FROM tlog.api_key
 WHERE key_id = %(key_id)s;
 
@@ -266,7 +266,7 @@ SELECT key_id, principal FROM tlog.api_key WHERE key_id = ANY(%(key_ids)s);
 
 -- name: list_api_keys
 -- Returns all API keys, oldest first, for the administrator.
-SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets
+SELECT key_id, digest, principal, scopes, created_at, expires_at, revoked_at, rate, buckets, about
 FROM tlog.api_key
 ORDER BY created_at;
 

@@ -85,9 +85,9 @@ _NEVER: Final = SealedCheckpoint(0, b"", b"", b"", 0)
 class ReadStore:
     """Reads for many at a time, over a pool of few connections."""
 
-    def __init__(self, database: Database, connections: int = 8) -> None:
+    def __init__(self, database: Database, connections: int = 8, *, gives_way: bool = False) -> None:
         self._database = database
-        self._pool = database.pool("tlog_reader", connections)
+        self._pool = database.pool("tlog_reader", connections, gives_way=gives_way)
         self._largest = _NEVER
 
     async def open(self, *, wait: bool = True) -> None:

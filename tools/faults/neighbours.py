@@ -104,7 +104,6 @@ _PATIENCE: Final = 120.0  # seconds
 MAX_MEMORY_MB: Final = 1_024
 _SILENT: Final = 600
 _THREADS: Final = 8
-_NICE: Final = 10
 
 
 def measure(run: Run) -> Figures:

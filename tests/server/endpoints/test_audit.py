@@ -60,10 +60,11 @@ def wait_indexed(http):
 
 def questions_logged(server):
     """What the read journal holds, newest first."""
-    # A question is journaled while it is answered, so the first of two may not see itself.
+    # A question is journaled while it is answered, so it sees itself or not: the second of two is told by its limit.
     server.http.get("/v1/audit/events", params={"resourceType": "log", "limit": 20})
-    answer = server.http.get("/v1/audit/events", params={"resourceType": "log", "limit": 20}).json()
-    return [json.loads(event["details"]["query"]) for event in answer["events"]]
+    answer = server.http.get("/v1/audit/events", params={"resourceType": "log", "limit": 30}).json()
+    logged = [json.loads(event["details"]["query"]) for event in answer["events"]]
+    return [each for each in logged if each.get("limit") != "30"]
 
 
 def without_questions(events):
@@ -302,6 +303,21 @@ async def test_an_answer_too_large_for_one_bundle_is_a_set(opened, monkeypatch):
             monkeypatch.setattr(sets, "begin", broken)
             assert (await export(lines)).status_code == 500
             assert not service.sets.locked()
+
+
+def test_questions_about_the_log_are_left_out_where_nobody_wants_them(served):
+    resource = served.sent[0]["resource"]
+    question = {"resourceType": resource["type"], "resourceId": resource["id"]}
+    shown = [served.http.get("/v1/audit/events", params={**question, "journal": "show"}).json() for _ in range(2)][-1]
+    left = served.http.get("/v1/audit/events", params={**question, "journal": "leave-out"}).json()
+    assert any(each["resource"]["type"] == "log" for each in shown["events"]), "who asked the first time"
+    assert [each["eventId"] for each in left["events"]] == brute_force(served.sent, question)
+    assert left["notLookedAt"] == [
+        *shown["notLookedAt"],
+        "events about the log itself: who asked it, and who signed in",
+    ]
+    refused = served.http.get("/v1/audit/events", params={**question, "journal": "no"})
+    assert (refused.status_code, refused.json()["pointer"]) == (400, "/journal")
 
 
 async def broken(*_, **__):

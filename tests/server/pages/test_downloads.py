@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
+from hashlib import sha256
 
 import pytest
 from questions import brute_force
 from support import append, sample_events, verify_offline
 from visitor import HERE, make_key, visiting
+
+from tlog.answering import evidence, sets
+from tlog.server.endpoints.sending import archived
 
 pytestmark = pytest.mark.anyio
 EVENTS = [json.loads(raw) for raw in sample_events(40)]
@@ -35,6 +41,43 @@ async def test_evidence_from_a_page_verifies_offline(opened, tmp_path):
         done = verify_offline("evidence", "--vkey", vkey, *asked, "--json", tmp_path / f"{number}.json")
         verdict = json.loads(done.stdout)
         assert (verdict["verdict"], len(verdict["answers"])) == ("verified", len(brute_force(EVENTS, {"userId": USER})))
+
+
+async def test_a_set_is_an_archive_that_verifies_when_it_is_unpacked(opened, tmp_path, monkeypatch):
+    """With bundles of 12 entries; an archive that broke off has no end, and what is in it no verdict but that parts are missing."""
+    monkeypatch.setattr(evidence, "MAX_POSTINGS", 12)
+    monkeypatch.setattr(sets, "MAX_POSTINGS", 12)
+    question = {"action": "read", "from": "2026-03-17", "to": "2026-03-18"}
+    async with opened(index=True) as log:
+        await append(log, [json.dumps(event).encode() for event in EVENTS])
+        await log.wait_indexed((await log.reader.state()).size, 10)
+        async with visiting(log) as visitor:
+            await visitor.sign_in((await make_key(log))[0])
+            kept = await visitor.get("/ui/evidence", **question, disclose="true")
+            assert kept.headers["content-disposition"] == 'attachment; filename="evidence.tar"'
+            script = {**HERE, "Sec-Fetch-Dest": "empty"}
+            assert (await visitor.get("/ui/evidence", headers=script, **question)).status_code == 413
+            vkey = log.verifier.vkey()
+    asks = [part for each in question.items() for part in ("--ask", "=".join(each))]
+    with tarfile.open(fileobj=io.BytesIO(kept.content)) as archive:
+        *names, last = archive.getnames()
+        assert (names, last) == ([f"{number:06}.json" for number in range(1, len(names) + 1)], "manifest.json")
+        assert len(names) > 1
+        archive.extractall(tmp_path, filter="data")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [each["sha256"] for each in manifest["files"]] == [
+        sha256((tmp_path / name).read_bytes()).hexdigest() for name in names
+    ]
+    done = verify_offline("evidence", "--vkey", vkey, *asks, "--json", tmp_path)
+    assert len(json.loads(done.stdout)["answers"]) == len(brute_force(EVENTS, question)), done.stdout
+    (tmp_path / names[-1]).unlink()
+    assert verify_offline("evidence", "--vkey", vkey, *asks, tmp_path).returncode != 0
+
+    async def some():
+        yield (tmp_path / names[0]).read_bytes()
+
+    broken = b"".join([each async for each in archived(some())])
+    assert not broken.endswith(bytes(1024)), "the control: one part of several is no archive with an end"
 
 
 async def test_what_cannot_be_had_says_why(opened):

@@ -122,6 +122,12 @@ class Place(Struct, rename="camel", kw_only=True):
         list[LostGroup], Meta(description="Groups of personal data that are absent, as an outcome explains")
     ]
     missing: Annotated[list[str], Meta(description="Groups of personal data that are absent, which nothing explains")]
+    withheld: (
+        Annotated[
+            list[str], Meta(description="Groups that are somebody else's; only for a key for one person's answers")
+        ]
+        | UnsetType
+    ) = UNSET
     matched: (
         Annotated[
             Literal["resource", "related"], Meta(description="What of it was asked for: what was acted on, or named")

@@ -283,6 +283,11 @@ def _paged() -> list[_Document]:
             "How many events at most; a page also ends at 4 MiB of events",
         ),
         _parameter("cursor", _STRING, "`next` of the page before; the same question goes with it"),
+        _parameter(
+            "journal",
+            {"type": "string", "enum": ["leave-out", "show"]},
+            "Leave out events about the log itself: who asked, who signed in",
+        ),
     ]
 
 

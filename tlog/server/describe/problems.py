@@ -47,6 +47,7 @@ _KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.TooLargeError: Kind(413, "too-large", "The request is above a limit"),
     errors.UnauthorizedError: Kind(401, "unauthorized", "A valid API key is needed"),
     errors.ForbiddenError: Kind(403, "forbidden", "The API key lacks a scope"),
+    errors.NotYoursError: Kind(403, "not-yours", "The API key is for something else"),
     errors.RateLimitedError: Kind(429, "rate-limited", "The API key's rate is used up"),
     errors.NoSpaceError: Kind(507, "no-space", "The log's disk is nearly full"),
     errors.OverloadedError: Kind(503, "overloaded", "The log cannot take this now"),

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import msgspec
 from starlette.responses import Response
 
-from tlog.answering.bulk import EvidenceTask
+from tlog.answering.bulk import EvidenceTask, PageTask
 from tlog.answering.evidence import asked as asked_of
 from tlog.answering.query import LargePageError, answer_document
+from tlog.answering.withholding import Own
+from tlog.core.pseudonym import related_ident
+from tlog.core.strict import encode_base64url
 from tlog.errors import NotFoundError
-from tlog.lifecycle.journal import buckets_opened, journal
+from tlog.lifecycle.journal import BUCKET_TYPE, USER_TYPE, buckets_opened, journal
 from tlog.server.endpoints.sending import (
     JSON,
     LARGE,
@@ -24,10 +27,12 @@ from tlog.server.endpoints.sending import (
     BulkResponse,
     LargeResponse,
     Ordered,
+    archived,
     begin_answer,
     headers_of,
     unless_gone,
 )
+from tlog.server.guard.about import check_question, members_of
 from tlog.server.guard.admission import key_of
 
 if TYPE_CHECKING:
@@ -35,8 +40,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tlog.answering.bulk import Head, PageTask, Task
+    from tlog.answering.bulk import Head, Task
     from tlog.answering.evidence import Asked, Mode
+    from tlog.answering.query import Cursor
     from tlog.core.question import Question
     from tlog.server.service import Service
     from tlog.storage.rows import FoundEvent
@@ -51,10 +57,39 @@ def keys_for(request: Request, question: Question) -> dict[str, bytes]:
     return question.keys(service.log.bucket_keys.key)
 
 
+def own_of(request: Request, question: Question) -> Own | None:
+    """Return what alone whoever asks may be shown of an answer to a question, None for all of it."""
+    service: Service = request.app.state.service
+    about, bucket_keys = key_of(request).about, service.log.bucket_keys
+    if about is None:
+        return None
+    asked = members_of(about)
+    named = [(asked.get("resourceType", USER_TYPE), about[-1])]
+    # Which buckets evidence about them opened is theirs to know.
+    named += [(BUCKET_TYPE, str(bucket)) for bucket in buckets_opened(question, bucket_keys.bits)]
+    keys = [encode_base64url(bucket_keys.key(related_ident(*each))).decode() for each in named]
+    return Own(asked.get("resourceType", ""), keys)
+
+
+def page_of(
+    request: Request,
+    question: Question,
+    limit: int,
+    cursor: Cursor | None,
+    resource: dict[str, str] | None = None,
+    *,
+    journal: bool = True,
+) -> PageTask:
+    """Return the page of an answer that is asked for; of a resource's access log, if there is one."""
+    own = own_of(request, question)
+    return PageTask(question, keys_for(request, question), limit, cursor, resource, own, journal)
+
+
 def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: bool) -> Asked:
     """Return what evidence for a question is made of; see `tlog.answering.evidence.asked`."""
     service: Service = request.app.state.service
-    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose)
+    own = own_of(request, question)
+    return asked_of(service.log.bucket_keys, question, mode, disclose=disclose, own=own)
 
 
 def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
@@ -106,9 +141,15 @@ async def journaled(
     """Journal the question while it is being answered, and return the answer once it is journaled.
 
     What is not answered in the end, for instance because nothing was found, was asked all the same.
+
+    Raises:
+        NotYoursError: the key is for one person's answers, and this is not about them.
+        OverloadedError: it cannot be journaled now.
+
     """
     service: Service = request.app.state.service
     key = key_of(request)
+    check_question(key, question)
     with service.turns.answer():
         answer = asyncio.create_task(answering())
         try:
@@ -133,10 +174,11 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
             cursor=task.cursor,
             looked=_looking(request),
             most=MOST_HERE,
+            journal=task.journal,
         )
     except LargePageError:
         return None
-    return msgspec.json.encode(answer_document(answer, task.question, task.resource))
+    return msgspec.json.encode(answer_document(answer, task.question, task.resource, task.own))
 
 
 def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
@@ -185,8 +227,21 @@ async def answer_in_bulk(
     *,
     evidence: bool,
     form: str = "",
+    archive: bool = False,
 ) -> Response:
-    """Journal the question while its answer is begun, and return what sends the answer as it is made; `form` of a file."""
+    """Journal the question while its answer is begun, and return what sends the answer as it is made.
+
+    Args:
+        request: who asks.
+        action: what the journal says of it.
+        asked: how it was asked, for the journal.
+        question: what was asked.
+        order: returns what is to be made.
+        evidence: whether bucket keys are handed out.
+        form: of the file that it is.
+        archive: whether a set is sent as a tar archive, and not as NDJSON.
+
+    """
     service: Service = request.app.state.service
     async with AsyncExitStack() as held:
         held.enter_context(service.bulk.answer(key_of(request).key_id))
@@ -197,7 +252,11 @@ async def answer_in_bulk(
         begun = await journaled(
             request, action, asked, partial(unless_gone, request, begin), question, evidence=evidence
         )
-        return BulkResponse(begun, held.pop_all(), service.sets, headers_of(begun, form))
+        if archive and begun.head.parts:
+            begun = begun._replace(pieces=archived(begun.pieces))
+            held.push_async_callback(begun.pieces.aclose)
+        headers = headers_of(begun, form, "archive" if archive else "parts")
+        return BulkResponse(begun, held.pop_all(), service.sets, headers)
 
 
 def send_page(

@@ -8,14 +8,14 @@ import msgspec
 from starlette.responses import Response
 
 from tlog.answering import MAX_LIMIT
-from tlog.answering.bulk import EvidenceTask, ExportTask, PageTask
+from tlog.answering.bulk import EvidenceTask, ExportTask
 from tlog.answering.evidence import Mode, check_provable
 from tlog.answering.export import EventFormat
 from tlog.answering.prove import checkpoint_of, event_file, prove_inclusion
 from tlog.answering.query import DEFAULT_LIMIT, event_document, parse_cursor
 from tlog.core.question import Question, parse_question
 from tlog.core.strict import parse_decimal
-from tlog.errors import MalformedInputError
+from tlog.errors import MalformedInputError, NotYoursError
 from tlog.server.endpoints.asking import (
     answer_in_bulk,
     answer_page,
@@ -25,20 +25,23 @@ from tlog.server.endpoints.asking import (
     made_here,
     made_in_bulk,
     open_buckets,
+    page_of,
 )
 from tlog.server.endpoints.sending import JSON, PRIVATE, Ordered
+from tlog.server.guard.admission import key_of
 from tlog.server.guard.fields import NDJSON, accepts
 from tlog.server.guard.parameters import query_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from tlog.answering.bulk import PageTask
     from tlog.answering.query import Cursor
     from tlog.server.service import Service
 
 # What each endpoint takes.
 QUESTION: Final = frozenset(Question.__struct_encode_fields__)
-ACCESS_LOG: Final = QUESTION | {"cursor", "limit"}
+ACCESS_LOG: Final = QUESTION | {"cursor", "journal", "limit"}
 EVENTS: Final = ACCESS_LOG | {"disclose", "mode", "proof"}
 EXPORT: Final = QUESTION | {"disclose", "format", "mode"}
 EVENT_PROOF: Final = frozenset({"disclose"})
@@ -87,6 +90,8 @@ async def export(request: Request) -> Response:
     """Return everything that answers a question: as a stream of NDJSON or CSV, or as evidence."""
     parameters = _parameters(request)
     form = parameters.other.get("format", "ndjson")
+    if form != "evidence" and key_of(request).about is not None:
+        raise NotYoursError
     _, mode, disclose = _proof_parameters(parameters)
     if form not in (*get_args(EventFormat), "evidence"):
         message = f"'format' is one of {', '.join(get_args(EventFormat))}, evidence"
@@ -161,7 +166,11 @@ def _page_task(
     request: Request, parameters: _Parameters, question: Question, resource: dict[str, str] | None = None
 ) -> PageTask:
     """Return the page that is asked for; of a resource's access log, if there is one."""
-    return PageTask(question, keys_for(request, question), *_limits(parameters, question), resource)
+    journal = parameters.other.get("journal", "show")
+    if journal not in {"leave-out", "show"}:
+        message = "'journal' is 'leave-out' or 'show'"
+        raise MalformedInputError(message, "/journal")
+    return page_of(request, question, *_limits(parameters, question), resource, journal=journal == "show")
 
 
 def _limits(parameters: _Parameters, question: Question) -> tuple[int, Cursor | None]:

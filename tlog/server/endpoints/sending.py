@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tarfile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from tlog.answering.bulk import Head
+from tlog.answering.manifest import MANIFEST, Manifest, read_bundle
 from tlog.errors import OverloadedError
 from tlog.server.guard.fields import NDJSON
 
@@ -33,6 +35,7 @@ _FILES: Final = {
     "csv": ("events.not-evidence.csv", "text/csv; charset=utf-8"),
     "evidence": ("evidence.json", JSON),
     "parts": ("evidence.ndjson", NDJSON),
+    "archive": ("evidence.tar", "application/x-tar"),
 }
 
 
@@ -84,9 +87,9 @@ async def unless_gone(request: Request, answering: Callable[[], Coroutine[Any, A
         await asyncio.wait([answer, leaving])
 
 
-def headers_of(begun: Begun, form: str) -> dict[str, str]:
-    """Return the header fields of an answer: of a file in one of the forms of exports, or of JSON."""
-    name, media_type = _FILES["parts" if begun.head.parts else form] if form else ("", JSON)
+def headers_of(begun: Begun, form: str, parts: str = "parts") -> dict[str, str]:
+    """Return the header fields of an answer: of a file in one of the forms of exports, `parts` of a set, or of JSON."""
+    name, media_type = _FILES[parts if begun.head.parts else form] if form else ("", JSON)
     headers = {**PRIVATE, "Content-Type": media_type}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -94,6 +97,23 @@ def headers_of(begun: Begun, form: str) -> dict[str, str]:
         length = len(begun.ordered.before) + begun.head.length + len(begun.ordered.after)
         headers["Content-Length"] = str(length)
     return headers
+
+
+async def archived(pieces: AsyncGenerator[Head | bytes]) -> AsyncGenerator[Head | bytes]:
+    """Yield the parts of a set as a tar archive: each in its file, then the manifest. One that is not complete has no end."""
+    manifest = Manifest()
+    async for piece in pieces:
+        text = _bytes(piece)
+        yield _member(manifest.add(read_bundle(text), text), text)
+    if manifest.is_complete():
+        yield _member(MANIFEST, manifest.text()) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _member(name: str, content: bytes) -> bytes:
+    """Return a file of a tar archive."""
+    head = tarfile.TarInfo(name)
+    head.size = len(content)
+    return head.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 class _Pieces(StreamingResponse):

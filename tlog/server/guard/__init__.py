@@ -6,6 +6,7 @@ has cost least: first without a byte of the body, then without the database, the
     `protocol`  deadlines and limits while a request arrives; nothing that two parsers would cut differently
     `quick`  one event in a request, past ASGI
     `auth`  API keys: bearer tokens with scopes, compared in constant time
+    `about`  keys for one person's answers: what they may ask
     `parameters`  query parameters and paths: nothing unknown, nothing twice, nothing that is no UTF-8
     `fields`  header fields: what a body is in, which answer is wanted
     `public`  what needs no key

@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tlog.errors import RateLimitedError
+from tlog.server.guard.about import check_endpoint
 from tlog.server.guard.account import Account
 from tlog.server.guard.protocol import MAX_EVENTS
 
@@ -106,6 +107,7 @@ class Admission:
         Raises:
             UnauthorizedError: there is no valid key.
             ForbiddenError: the key lacks the scope.
+            NotYoursError: it is for one person's answers, and this is none.
             RateLimitedError: its rate is used up.
 
         """
@@ -117,10 +119,12 @@ class Admission:
         """Let in a request of a key that was checked already.
 
         Raises:
+            NotYoursError: it is for one person's answers, and this is none.
             RateLimitedError: its rate is used up.
 
         """
         request.scope[KEY_ID] = key.key_id  # for the access log
+        check_endpoint(request, key)
         request.scope[_KEY] = key
         self._take(key)
 

@@ -63,6 +63,7 @@ def new_token(
     *,
     rate: int | None = None,
     buckets: int | None = None,
+    about: list[str] | None = None,
 ) -> tuple[str, ApiKey]:
     """Return a fresh token, to be shown once, and the key to store for it.
 
@@ -74,7 +75,7 @@ def new_token(
         message = f"a principal is 1 to {MAX_USER_ID} characters without control characters, such as service:ehr-api"
         raise MalformedInputError(message)
     key_id, secret = tagged(pepper, secrets.token_hex(_KEY_ID_BYTES)), secrets.token_urlsafe(_SECRET_BYTES)
-    key = ApiKey(key_id, b"", principal, sorted(scopes), now, expires_at, rate=rate, buckets=buckets)
+    key = ApiKey(key_id, b"", principal, sorted(scopes), now, expires_at, rate=rate, buckets=buckets, about=about)
     return f"tlog_{key_id}_{secret}", key._replace(digest=digest_of(pepper, secret, bound_members(key)))
 
 

@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 import msgspec
 
 from tlog.answering import MAX_LIMIT
-from tlog.answering.bulk import EvidenceTask, PageTask
+from tlog.answering.bulk import EvidenceTask
 from tlog.answering.evidence import check_provable
 from tlog.answering.query import parse_cursor
 from tlog.core.question import Question, hashed_members, parse_question
 from tlog.errors import MalformedInputError, OverloadedError
 from tlog.lifecycle.journal import RESOURCE_TYPE
-from tlog.server.endpoints.asking import evidence_for, journaled, keys_for, made_here, made_in_bulk, open_buckets
+from tlog.server.endpoints.asking import evidence_for, journaled, made_here, made_in_bulk, open_buckets, page_of
 from tlog.server.endpoints.sending import unless_gone
 from tlog.server.guard.admission import key_of
 from tlog.server.guard.parameters import query_of
@@ -120,7 +120,7 @@ async def table_of(request: Request, asked: Asked, question: Question, layout: L
 async def _document(request: Request, question: Question, limit: int, cursor: Cursor | None) -> dict[str, Any]:
     """Return a page of the answer in the shape of `GET /v1/audit/events`."""
     service: Service = request.app.state.service
-    task = PageTask(question, keys_for(request, question), limit, cursor)
+    task = page_of(request, question, limit, cursor)
     content = await made_here(request, task) if question.looked_under() else None
     if content is None:
         await service.bulk.wait(key_of(request).key_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from tlog.answering.bulk import EvidenceTask, ExportTask
 from tlog.answering.evidence import check_provable
@@ -27,7 +27,8 @@ _SCRIPT: Final = "empty"  # what `Sec-Fetch-Dest` says of a request of a script;
 async def evidence(request: Request) -> Response:
     """Return the bundle that proves the answer to the question in the URL.
 
-    To the page's script it is something to check, and to anybody else a file to keep; the journal says which.
+    To the page's script it is something to check, and to anybody else a file to keep; the journal says which. Where one bundle
+    is too small, what is kept is a tar archive of a set.
     """
     question = _question(request)
     check_provable(question, "answer")
@@ -42,10 +43,12 @@ async def evidence(request: Request) -> Response:
         await until_indexed(request)
 
     async def order() -> Ordered:
-        return Ordered(EvidenceTask(evidence_for(request, question, "answer", disclose=disclose == "true")))
+        wanted = evidence_for(request, question, "answer", disclose=disclose == "true")
+        return Ordered(EvidenceTask(wanted, accepts_parts=not checks))
 
+    action: Literal["read", "export"] = "read" if checks else "export"
     return await answer_in_bulk(
-        request, "read" if checks else "export", asked, question, order, evidence=True, form="evidence"
+        request, action, asked, question, order, evidence=True, form="evidence", archive=not checks
     )
 
 

@@ -89,6 +89,7 @@ async def _report(request: Request, asked: Asked, page: str) -> tuple[dict[str, 
         "question": [quote(f"{name}={value}") for name, value in asked.question.document().items()],
         "not_looked_at": asked.question.not_looked_at(),
         "count": len(events),
+        "unnamed": bundle.disclosure == "none",
     }
     return report, events
 

@@ -24,6 +24,7 @@ ACCOUNTING: Final = ("Date", "Recipient", "Address", "What was disclosed", "Purp
 # Of HL7's purposes of use (v3 PurposeOfUse) those for which 45 CFR 164.528 (a)(1)(i) asks for no accounting.
 NOT_ACCOUNTED_FOR: Final = frozenset({"TREAT", "HPAYMT", "HOPERAT"})
 _LOST: Final = "(lost, says entry {})"
+_WITHHELD: Final = "(withheld)"  # it is somebody else's, and this is one person's answer
 
 
 class Row(NamedTuple):
@@ -149,6 +150,5 @@ def _value(values: Mapping[str, object], name: str) -> str:
 def _absent(event: Event) -> dict[str, str]:
     """Return of each group that is absent what is said instead of it."""
     log = event["log"]
-    return {each["group"]: _LOST.format(each["by"]) for each in log["lost"]} | dict.fromkeys(
-        log["missing"], "(missing)"
-    )
+    said = {each["group"]: _LOST.format(each["by"]) for each in log["lost"]}
+    return said | dict.fromkeys(log["missing"], "(missing)") | dict.fromkeys(log.get("withheld", ()), _WITHHELD)

@@ -136,7 +136,8 @@ CREATE TABLE tlog.api_key (
     expires_at timestamptz,
     revoked_at timestamptz,
     rate integer CHECK (rate > 0), -- events in a second, on average; null for the service's own limit
-    buckets integer CHECK (buckets > 0) -- different index buckets opened in a day; null for the service's own limit
+    buckets integer CHECK (buckets > 0), -- different index buckets opened in a day; null for the service's own limit
+    about text[] CHECK (cardinality(about) IN (1, 2)) -- the userId, or type and ID, that it may ask about; null for all
 );
 
 -- Who is signed in on the pages. A cookie follows from none of it.

@@ -11,6 +11,7 @@ const NOT_ASKED = ["tz", "cursor", "journal", "controller", "names"]; // of the 
 const banner = at("banner");
 export const query = new URLSearchParams(location.search);
 export const zone = query.get("tz")?.trim() || banner?.dataset.zone;
+const UNNAMED = "some of these events are about other persons, too, so the evidence has no names: what the rows say of it is the server's word";
 export const HERE = "Checked in this browser, with code from this server.";
 
 /** The question in this page's address, [name, value] as typed. */
@@ -47,10 +48,12 @@ export function sayProved(verdict, own, notes = []) {
   const many = verdict.answers.length, others = many === 1 ? "and no other" : "and no others";
   const answer = many ? `${count(many, "event")}, ${others}` : "no event";
   const summary = `${answer}, as of entry ${size.toLocaleString("en-US")}, ${count(age, "second")} ago`;
+  const unnamed = verdict.names === "none" && many ? [UNNAMED] : [];
   const old = age > FRESH ? [`what was logged in the last ${count(age, "second")} is not in it`] : [];
-  if (own) return say(old.length ? "partly" : "verified", "VERIFIED", summary, HERE, [...old, ...notes]);
+  const word = unnamed.length ? "VERIFIED WITHOUT NAMES" : "VERIFIED";
+  if (own) return say(old.length || unnamed.length ? "partly" : "verified", word, summary, HERE, [...unnamed, ...old, ...notes]);
   const put = `${HERE} The key is from this server, too: put in the one that you have from elsewhere, below.`;
-  return say("partly", "CONSISTENT IN ITSELF", summary, put, [...old, ...notes]);
+  return say("partly", "CONSISTENT IN ITSELF", summary, put, [...unnamed, ...old, ...notes]);
 }
 
 /** Say of a verdict that is not "verified" what it is. */

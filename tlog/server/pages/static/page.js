@@ -1,6 +1,8 @@
 import { eventCells, isAboutLog, outcomeCells, timelineCells } from "./cells.js";
 import { asked, askedInUtc, at, begin, count, make, nodesOf, query, refuse, say, sayBusy, sayProved, vkey, zone } from "./checking.js";
+import { draw } from "./histogram.js";
 import { verifyEvidence } from "./verify.js";
+import { shown } from "./zones.js";
 
 // The page of an answer: fetches the evidence for the question in its own address, verifies it, and writes every row anew from what was
 // verified. What the server wrote and the evidence does not have is NOT PROVED.
@@ -18,7 +20,11 @@ function padlock() {
   return [svg, " proved"];
 }
 
-function fillRow(row, answer) {
+function fillRow(row, answer, named) {
+  if (!named) {
+    row.cells[row.cells.length - 1].textContent = "in the log, text NOT PROVED";
+    return;
+  }
   const cells = [...row.cells], link = make(answer.eventId ? "a" : "span", String(answer.index));
   cellsOf(answer, zone).forEach((content, place) => { cells[place].replaceChildren(...nodesOf(content)); });
   if (answer.eventId) link.href = `/ui/event/${answer.eventId}`;
@@ -36,7 +42,7 @@ function fillRows(verdict) {
     const answer = byIndex.get(row.dataset.index), before = written.at(-1);
     const whole = row.cells.length === table.tHead.rows[0].cells.length;
     if (answer && whole && (before === undefined || answer.index < before)) {
-      fillRow(row, answer);
+      fillRow(row, answer, verdict.names !== "none");
       written.push(answer.index);
     } else if (!answer && Number(row.dataset.index) >= verdict.asOf.size) {
       row.cells[row.cells.length - 1].textContent = "NOT PROVED YET";
@@ -59,6 +65,7 @@ function fillRows(verdict) {
   if (absent) problems.push(`${count(absent, "event")} in the evidence ${absent === 1 ? "is" : "are"} not on this page`);
   if (young) notes.push(`${count(young, "row")} came after what is signed so far: look again in a moment`);
   if (rest) notes.push(`${count(written.length, "event")} of ${expected.length} are on this page`);
+  if (at("histogram") && !problems.length) draw(expected.map((answer) => shown(answer.timestamp, zone)), "all that are proved");
   return { problems, notes };
 }
 
@@ -79,4 +86,5 @@ async function check() {
   }
 }
 
+if (at("histogram")) draw([...table.tBodies[0].rows].map((row) => row.cells[0].textContent), "those on this page, says the server");
 if (table.hasAttribute("data-provable")) begin(check, { first: at("banner").hasAttribute("data-asks-first") });

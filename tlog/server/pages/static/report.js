@@ -14,7 +14,9 @@ async function check() {
   const verdict = await verifyEvidence(text, askedInUtc(), bundle);
   if (verdict.verdict !== "verified") return refuse(verdict);
   const answers = verdict.answers.toReversed();
-  if (at("rows").dataset.kind === "access") {
+  if (verdict.names === "none") {
+    // Nothing to write the rows from, and nothing to hold them against.
+  } else if (at("rows").dataset.kind === "access") {
     const cells = (answer) => accessCells(answer, zone, query.get("names") !== "roles");
     fill(at("rows"), answers.filter((each) => !isAboutLog(each)).map(cells));
     fill(at("asks"), answers.filter(isAboutLog).map(cells));
