@@ -9,6 +9,7 @@ somewhere you believe. Nothing else is believed before it was checked:
     log          every entry and tile of an export leads to the signed root hash  c2sp.org/tlog-tiles
     evidence     these events and no others answer your question                  docs/reference/formats.md
     fraud        the log contradicts what it signed                               docs/reference/formats.md
+    fork         the key signed two histories                                     docs/reference/formats.md
 Exit codes: 0 verified; 1 verification failed; 2 malformed input or usage, or evidence that answers another question; 3 not
 everything asked for could be checked.
 Left out: other signatures than Ed25519, cosignatures of witnesses, fetching anything over a network.
@@ -64,8 +65,7 @@ def require(condition: object, message: str, error: type[Exception] = Verificati
 
 # The form of JSON values, as `fits` compares them: exactly these members ("?": it may be absent), [items of a list], (items by
 # their places), a range of integers, a pattern of the whole text.
-INDEX_KEYS = {"bits": int, "loggedAt": str, "origin": str, "root": str, "type": "index-keys", "v": 1}
-INDEX = {"ends": [int], "loggedAt": str, "size": int, "table": str, "type": "index", "v": 1}
+FORK = {"first": str, "proof": [str], "root": str, "second": str, "type": "tlog-fork", "v": 1}
 CLOCK_FRAUD = {"checkpoint": str, "entries": [(int, str)], "hashes": str, "type": "tlog-clock-fraud", "v": 1}
 SALTED = {"body": str, "salt": str}
 EVENT_FILE = {"absent": [(str, int)], "disclosed": [str], "disclosures": dict, "entry": str}
@@ -447,10 +447,8 @@ def parse_proof(data: bytes, label: bytes) -> tuple[int, list[bytes], bytes]:
             raise MalformedError("a tlog-proof starts with the line c2sp.org/tlog-proof@v1")
         if lines and lines[0].startswith(b"extra "):  # opaque, and proves nothing
             parse_base64(lines.pop(0)[6:], "the extra line")
-    if not note or not 1 <= len(lines) <= 1 + 63 or not lines[0].startswith(label):
-        raise MalformedError(
-            f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint"
-        )
+    form = f"a proof has a line '{label.decode()}<number>', at most 63 hashes, an empty line and a checkpoint"
+    require(note and 1 <= len(lines) <= 1 + 63 and lines[0].startswith(label), form, MalformedError)
     number = parse_decimal(lines[0][len(label) :], f"the number after '{label.decode()}'")
     return number, [parse_base64(line, "a hash of the proof", HASH) for line in lines[1:]], note
 
@@ -472,15 +470,18 @@ EVENT = re.compile(  # an event's entry, member by member in the order of RFC 87
 )
 WHEN, INSTANCE = re.compile(rf"{TIME}\.[0-9]{{6}}Z"), re.compile("[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048]")
 SERVER = {"system": re.compile("0|[1-9][0-9]{0,19}"), "timeline": range(1, 1 << 32)}
-KIND, HASHED, STALLED = map(re.compile, ("[a-z-]{1,32}", HASH_TEXT, "database|disk|standby|signer|clock"))
-SAID = {"keys": [str], "loggedAt": str, "v": 1}
+WHY = re.compile("database|disk|standby|signer|clock")
+KIND, HASHED, KEYED = map(re.compile, ("[a-z-]{1,32}", HASH_TEXT, KEY_TEXT))
+INDEX_KEYS = {"bits": range(25), "loggedAt": WHEN, "origin": str, "root": HASHED, "type": "index-keys", "v": 1}
+INDEX = {"ends": [int], "loggedAt": WHEN, "size": int, "table": HASHED, "type": "index", "v": 1}
+SAID = {"keys": [KEYED], "loggedAt": WHEN, "v": 1}
 OUTCOME = SAID | {"kind": KIND, "report": dict, "type": "outcome"}
 REPORTS = {  # of outcomes, by their kind
     "checked": {"since": int, "size": int, "unexplained": int, "verdict": re.compile("verified|failed|incomplete")},
     "failover": {"accepted": re.compile("synchronous|operator"), "from": SERVER, "size": int, "to": SERVER},
     "lost": {"end": int, "n": int, "start": int},
     "restored": {"backup": HASHED, "size": int, "takenAt": WHEN},
-    "stalled": {"from": WHEN, "to": WHEN, "what": re.compile("appending|sealing"), "why": STALLED},
+    "stalled": {"from": WHEN, "to": WHEN, "what": re.compile("appending|sealing"), "why": WHY},
     "started": {"instance": INSTANCE, "version": re.compile("[0-9A-Za-z.+-]{1,64}")},
     "stopped": {"instance": INSTANCE},
 }
@@ -519,9 +520,8 @@ def parse_entry(data: bytes) -> dict[str, Any]:
         return entry | {"commitments": groups_of({"related": related, **{each: entry[each] for each in GROUPS}})}
     entry = parse_json(data, "the entry")
     kind, version, logged_at = (entry.get(name) for name in ("type", "v", "loggedAt"))
-    named = fits([kind, logged_at], [str]) and type(version) is int
-    require(named, "an entry has a type, a version and loggedAt", MalformedError)
-    require(re.fullmatch(rf"{TIME}\.[0-9]{{6}}Z", str(logged_at)), "loggedAt is no time", MalformedError)
+    named = fits([kind, logged_at], (str, WHEN)) and type(version) is int
+    require(named, "an entry has a type, a version, and as loggedAt a time", MalformedError)
     check_date(str(logged_at))
     form = {"event": {}, "index-keys": INDEX_KEYS, "index": INDEX}.get(str(kind)) if version == 1 else None
     if form is None:
@@ -530,11 +530,7 @@ def parse_entry(data: bytes) -> dict[str, Any]:
         return {"type": kind, "v": version, "loggedAt": logged_at} | said | parse_unknown(entry)
     known = form and fits(entry, form)
     require(known, "the entry does not have exactly the members of version 1 of its type", MalformedError)
-    if kind == "index-keys":
-        parse_base64url(entry["root"], "the root of the index keys", HASH)
-        require(entry["bits"] <= 24, "there are at most 2^24 index keys", MalformedError)
-    else:
-        parse_base64url(entry["table"], "the hash of the segment table", HASH)
+    if kind == "index":
         ends = [0, *entry["ends"]]
         whole = all(a < b for a, b in pairwise(ends)) and ends[-1] == entry["size"] > 0
         require(whole, "the ends of an index epoch rise from above 0 to its size", MalformedError)
@@ -545,20 +541,17 @@ def parse_unknown(entry: dict[str, Any]) -> dict[str, Any]:
     """Return the keys, by name, and the commitments, by group, of an entry of a type or version that this file does not know."""
     require(not has_inner_keys([*entry.values()]), "a member called keys stands inside of another", MalformedError)
     texts, commitments = entry.get("keys", []), entry.get("commitments", {})
-    right = fits(texts, [str]) and ("keys" in entry) == (1 <= len(texts) <= 40)
-    right = right and all(re.fullmatch(KEY_TEXT, text) for text in texts)
+    right = fits(texts, [KEYED]) and ("keys" in entry) == (1 <= len(texts) <= 40)
     require(right, "keys are 1 to 40 texts of 22 characters each, in canonical base64url", MalformedError)
     keys = {f"any/{number}": key for number, key in enumerate(decode_keys(texts))}
     if keys and entry["type"] != "event":
         keys = {"control": keys.pop("any/0"), **keys}
         typed = keys["control"] == public_key("control", entry["type"])
         require(typed, "the first key is not the one of the entry's type", MalformedError)
-    right = fits(commitments, {"actor?": str, "related?": [str], "resource?": str})
+    right = fits(commitments, {"actor?": HASHED, "related?": [HASHED], "resource?": HASHED})
     right = right and ("related" not in commitments or 1 <= len(commitments["related"]) <= 32)
-    groups = groups_of(commitments) if right else {}
-    right = right and all(re.fullmatch(HASH_TEXT, text) for text in groups.values())
     require(right, "the commitments are not those of groups, in canonical base64url", MalformedError)
-    return {"keys": keys, "commitments": groups}
+    return {"keys": keys, "commitments": groups_of(commitments)}
 
 
 def parse_outcome(entry: dict[str, Any]) -> dict[str, Any]:
@@ -579,8 +572,9 @@ def parse_intake(entry: dict[str, Any]) -> dict[str, Any]:
     """Return stream and partitions of an intake, in which the log says what of a stream it took."""
     require(fits(entry, INTAKE), "an intake has exactly its members, each in its form", MalformedError)
     keys = [public_key("control", "intake"), public_key("stream", entry["stream"])]
-    same = all(re.fullmatch(KEY_TEXT, text) for text in entry["keys"]) and decode_keys(entry["keys"]) == keys
-    require(same, "the keys of an intake are those of its type and its stream", MalformedError)
+    require(
+        decode_keys(entry["keys"]) == keys, "the keys of an intake are those of its type and its stream", MalformedError
+    )
     parts, taken = entry["partitions"], 0
     rising = all(before["partition"] < after["partition"] for before, after in pairwise(parts))
     require(rising and 1 <= len(parts) <= 500, "an intake is of 1 to 500 partitions, rising", MalformedError)
@@ -674,11 +668,8 @@ def parse_event_file(data: bytes) -> tuple[bytes, dict[str, tuple[bytes, str]], 
     require(rising, "'disclosed' or 'absent' does not list groups, in their order", MalformedError)
     right = {*disclosures, *absent} <= {*claimed} and not disclosures.keys() & absent.keys()
     require(right, "what is disclosed or absent is not claimed, or is both", MalformedError)
-    return (
-        content["entry"].encode(),
-        disclosures,
-        {each: absent.get(each, 0) for each in claimed if each not in disclosures},
-    )
+    unseen = {each: absent.get(each, 0) for each in claimed if each not in disclosures}
+    return content["entry"].encode(), disclosures, unseen
 
 
 def parse_disclosures(disclosures: dict[str, Any], groups: Collection[str]) -> dict[str, tuple[bytes, str]]:
@@ -1001,9 +992,8 @@ class Evidence:
         require(modes, "the mode of a bundle is answer, count, or part with the member part", MalformedError)
         some = bundle["disclosure"] == "full" and bundle["mode"] != "count"
         right = some or (bundle["disclosure"] == "none" and not bundle["disclosures"] + bundle["absent"])
-        require(
-            right, "disclosure is full or none, as of a count; with none nothing is there or absent", MalformedError
-        )
+        form = "disclosure is full or none, as of a count; with none nothing is there or absent"
+        require(right, form, MalformedError)
         self.bundle = bundle
         self.part, self.parts = bundle.get("part", (1, 1))
         require(1 <= self.part <= self.parts, "a part is one of those that there are", MalformedError)
@@ -1060,10 +1050,8 @@ class Evidence:
 
     def add_bucket(self, ident: bytes, path: dict[str, str]) -> None:
         """Take in the key of an ident's bucket, if it is the one that entry 0 commits to."""
-        key, root = (
-            decode(path["key"], "a bucket key", HASH),
-            parse_base64url(self.commitment()["root"], "a root", HASH),
-        )
+        key = decode(path["key"], "a bucket key", HASH)
+        root = parse_base64url(self.commitment()["root"], "a root", HASH)
         leaf = {self.bucket(ident): sha256(LEAF, key)}
         verify_joint(1 << self.commitment()["bits"], leaf, path["hashes"], root, "a bucket key")
         self.buckets[self.bucket(ident)] = key
@@ -1122,9 +1110,8 @@ class Evidence:
                 indexes[kind] |= {segment.start + struct.unpack(">I", each[8:])[0] for each in found}
                 if segment.postings:
                     beside = max(low - 1, 0), min(low, pages.total - 1), max(high - 1, 0), min(high, pages.total - 1)
-                    needed |= (
-                        {place // 32 for place in beside} if count else {*range(beside[0] // 32, beside[3] // 32 + 1)}
-                    )
+                    between = range(beside[0] // 32, beside[3] // 32 + 1)
+                    needed |= {place // 32 for place in beside} if count else {*between}
             shown = {place // 32 for place in pages.places}
             require(needed <= shown, "pages between the first and the last are not there")
             require(shown <= needed, "there are pages of the index that the question does not need")
@@ -1334,12 +1321,10 @@ def open_event(
     index, proof, note = parse_proof(read(arguments.proof), b"index ")
     data, disclosures, absent = parse_event_file(read(arguments.event))
     entry = parse_entry(data)
-    require(
-        entry["type"] not in ("index", "index-keys") or not entry["known"], "the entry is not an event", MalformedError
-    )
-    require(
-        disclosures.keys() <= entry["commitments"].keys(), "the entry has no such group as is shown", MalformedError
-    )
+    about = entry["type"] not in ("index", "index-keys") or not entry["known"]
+    require(about, "the entry is not an event", MalformedError)
+    right = disclosures.keys() <= entry["commitments"].keys()
+    require(right, "the entry has no such group as is shown", MalformedError)
     checkpoint = open_checkpoint(note, parse_vkey(arguments.vkey))
     verify_inclusion(index, checkpoint.size, sha256(LEAF, data), proof, checkpoint.root)
     require(absent.keys() <= entry["commitments"].keys(), "the entry has no such group as is claimed to be disclosed")
@@ -1415,9 +1400,8 @@ def open_answer(arguments: argparse.Namespace, question: dict[str, str]) -> tupl
             if number > 1:
                 require(evidence.bundle["start"] == end, f"{name} does not begin where the part before ends")
                 answer.add(evidence)
-        losses(
-            answer.lost, dict(sorted(answer.seen.items())), [each.number for each in answer.answers if each.disclosures]
-        )
+        shown = [each.number for each in answer.answers if each.disclosures]
+        losses(answer.lost, dict(sorted(answer.seen.items())), shown)
     elif mode == "part":
         unchecked.append(f"this is part {evidence.part} of {evidence.parts} alone: give the directory of the set")
     given = "count" if mode == "count" else "answer"
@@ -1483,6 +1467,24 @@ def left_out(evidence: Evidence, index: int, entry: dict[str, Any]) -> str:
                     return f"the index epoch of {evidence.epoch['size']:,} entries leaves out entry {index}"
                 said = f"the index has entry {index} under each key that the bundle shows: no fraud"
     raise VerificationError(said)
+
+
+def open_fork(arguments: argparse.Namespace) -> tuple[Checkpoint, Checkpoint]:
+    """Return two checkpoints that the key signed, of which the larger tree is shown not to continue the smaller one.
+
+    The proof leads to the larger tree from another root hash at the smaller one's size than was signed. One that leads nowhere
+    convicts nobody: anybody can damage a proof.
+    """
+    fork, key = read_document(arguments.file), parse_vkey(arguments.vkey)
+    require(fits(fork, FORK), "not a tlog-fork with exactly the members of version 1", MalformedError)
+    first, second = (open_checkpoint(fork[note].encode(), key) for note in ("first", "second"))
+    proof = [decode(each, "a hash of the proof", HASH) for each in fork["proof"]]
+    root = decode(fork["root"], "the root hash of the fork", HASH)
+    rising = 1 <= first.size <= second.size
+    require(rising, f"no fork: the first tree has {first.size} entries, the second {second.size}")
+    verify_consistency(first.size, second.size, root, second.root, proof)
+    require(root != first.root, f"no fork: the tree of {second.size} entries continues the one of {first.size}")
+    return first, second
 
 
 def read(path: str | Path, limit: int = MAX_FILE) -> bytes:
@@ -1695,10 +1697,8 @@ def lines_of(verdict: str, problems: list[str], said: dict[str, Any]) -> list[st
     """Return the lines of a verdict about evidence: rows of its answers, the verdict, what has to be said of it."""
     told = [f"{verdict}: {line}" for line in problems]
     if "mode" in said:
-        asked, theirs = (
-            {**said["question"], "mode": said["mode"]},
-            {**said["bundleQuestion"], "mode": said["bundleMode"]},
-        )
+        asked = {**said["question"], "mode": said["mode"]}
+        theirs = {**said["bundleQuestion"], "mode": said["bundleMode"]}
         rows = [("", "you asked", "the bundle answers", "")]
         for name in sorted({*asked, *theirs}, key=lambda each: (each == "mode", each)):
             a, b = asked.get(name, "-"), theirs.get(name, "-")
@@ -1799,6 +1799,13 @@ def title(entry: dict[str, Any]) -> str:
     return f"{entry['timestamp']} {entry['action']}{operation} {entry['resourceType']}, {entry['outcome']}"
 
 
+def command_fork(arguments: argparse.Namespace) -> Verdict:
+    """Check that a key signed two histories. It accuses the key, whoever used it."""
+    signed = open_fork(arguments)
+    summary = f"FORK: the key of {signed[0].origin} signed two histories; whoever used it, the key is convicted"
+    return Verdict(summary, [f"signed    {each}" for each in signed], {"checkpoints": 2})
+
+
 class Once(argparse.Action):
     """An option that may be given once; argparse alone would let the last one replace the others."""
 
@@ -1827,14 +1834,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action=Version, nargs=0, help="show which file this is, by its hash")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     options: dict[str, argparse.ArgumentParser] = {}
-    for function in (
-        command_checkpoint,
-        command_proof,
-        command_consistency,
-        command_log,
-        command_evidence,
-        command_fraud,
-    ):
+    public = command_checkpoint, command_proof, command_consistency, command_log
+    for function in (*public, command_evidence, command_fraud, command_fork):
         name = function.__name__.removeprefix("command_")
         what_for = str(function.__doc__)
         command = options[name] = commands.add_parser(

@@ -252,11 +252,11 @@ def test_what_an_option_cannot_be_is_refused_before_anything_is_made(directory, 
 
 
 IN_TASK_ORDER = {
-    (): "demo init serve append import ingest query prove export verify fsck backup restore recover failover reindex keys token session seal signer witness",
+    (): "demo init serve append import ingest query prove export verify fsck backup restore recover failover reindex keys token session seal signer witness monitor",
     ("import",): "ndjson cloudtrail",
     ("ingest",): "kafka release dead-letters",
     ("ingest", "dead-letters"): "list show retry",
-    ("verify",): "proof consistency checkpoint log evidence fraud intake",
+    ("verify",): "proof consistency checkpoint log evidence fraud fork intake",
     ("keys",): "show",
     ("token",): "create list revoke",
     ("session",): "list revoke",

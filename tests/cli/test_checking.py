@@ -16,11 +16,13 @@ from bundles import file_of
 from support import ROOT, tlog
 from test_evidence import LOG, QUESTIONS, WRONG, truth
 from test_fraud import CHEAT, FALSE, VICTIM, back, clock_fraud, disclosing, signed
+from witnessing import FORK_SEED, LeafLog
 
 from tlog.cli import app as cli
 from tlog.cli.checking import _describe_answers
 from tlog.core.cosignature import CosigningKey
 from tlog.core.evidence import Proved
+from tlog.core.fork import format_fork, make_fork
 from tlog.core.note import split_note
 from tlog.core.tlogproof import parse_inclusion_proof
 
@@ -428,3 +430,16 @@ def test_a_policy_demands_cosignatures(verify):
         assert (code, "does not list the key" in complaint) == (2, True)
         code, _, complaint = verify(*asked, **{**files, "policy": b"quorum none"})
         assert (code, "has to end in a newline" in complaint) == (2, True)
+
+
+def test_a_fork_is_convicted(tmp_path):
+    log, other = LeafLog(), LeafLog(other=FORK_SEED)
+    file, vkey = tmp_path / "fork.json", log.signer.verifier.vkey()
+    file.write_bytes(format_fork(make_fork(other.note(5), log.note(9), log.root(5), log.proof(5, 9))))
+    done = tlog("verify", "fork", "--vkey", vkey, file)
+    assert "VERIFIED: FORK: the key of log.example/witnessed signed a tree of 5 entries, and one of 9" in done.stdout
+    file.write_bytes(format_fork(make_fork(log.note(5), log.note(9), log.root(5), log.proof(5, 9))))
+    honest = tlog("verify", "fork", "--vkey", vkey, file, check=False)
+    assert (honest.returncode, "no fork is proved" in honest.stderr) == (1, True)
+    file.write_bytes(b"{}")
+    assert tlog("verify", "fork", "--vkey", vkey, file, check=False).returncode == 2

@@ -65,6 +65,7 @@ func run(args []string, stdout io.Writer) error {
 	index := flags.Int64("index", -1, "leaf `index` to verify")
 	entryFile := flags.String("entry", "", "`file` with the bytes the leaf must have (optional)")
 	oldFile := flags.String("old", "", "`file` with an older checkpoint of the log (optional)")
+	forkFile := flags.String("fork", "", "`file` that convicts the key of two histories; nothing else is looked at (optional)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -74,6 +75,9 @@ func run(args []string, stdout io.Writer) error {
 	verifier, err := note.NewVerifier(*vkey)
 	if err != nil {
 		return fmt.Errorf("-vkey: %w", err)
+	}
+	if *forkFile != "" {
+		return convict(*forkFile, verifier)
 	}
 	log, err := newLog(*baseURL)
 	if err != nil {

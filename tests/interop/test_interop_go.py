@@ -3,7 +3,7 @@
 The first tests check the Go program itself against static logs that a deliberately naive implementation in
 this file builds from RFC 6962 and the C2SP texts: it has to accept the good ones and to name what is wrong
 with each bad one. The last test points it at the real server. Nothing here imports tlog's tree, note or
-tile code.
+tile code, but for fork files, on which both have to agree.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from witnessing import FORK_SEED, LeafLog
+
+from tlog.core.fork import find_fork, format_fork, make_fork
+from tlog.errors import VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -510,3 +514,22 @@ def test_real_server(running_server: RunningServer, interop: Interop, tmp_path: 
     interop.rejected("not the bytes given by -entry", url, vkey, last, entry=other)
     stranger = written(tmp_path / "stranger", Key(ORIGIN).sign(static_log(300).text))
     interop.rejected("-old: ", url, vkey, last, old=stranger)
+
+
+def test_a_fork_file_convicts_by_code_that_is_not_ours(interop: Interop, tmp_path: Path) -> None:
+    """What `tlog.core.fork` says of forks and of honest pairs, and what Go says, is the same."""
+    log, other = LeafLog(), LeafLog(other=FORK_SEED)
+    for first, second in itertools.combinations_with_replacement((1, 5, 8, 100), 2):
+        for small, convicted in ((other, True), (log, False)):
+            file = tmp_path / "fork.json"
+            fork = make_fork(small.note(first), log.note(second), log.root(first), log.proof(first, second))
+            file.write_bytes(format_fork(fork))
+            command = [interop.program, "-vkey", log.signer.verifier.vkey(), "-fork", file]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+            assert (done.returncode == 0) == convicted, done.stderr
+            try:
+                find_fork(log.signer.verifier, fork)
+            except VerificationError:
+                assert not convicted
+            else:
+                assert convicted

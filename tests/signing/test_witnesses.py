@@ -13,6 +13,7 @@ import pytest
 from witnessing import FORK_SEED, NOW, LeafLog, Streets, witness
 
 from tlog.core.cosignature import CosigningKey
+from tlog.core.fork import find_fork, parse_fork
 from tlog.core.policy import parse_policy
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError
 from tlog.signing import witnesses as module
@@ -317,7 +318,12 @@ async def test_another_history_under_our_own_signature_is_a_fork(town, size, kno
         await client.gather(head(size), confirming=False)
     await settled(client)
     await client.close()
-    assert (town.root / "evidence" / f"theirs-{known}.note").read_bytes().startswith(FORK.note(known))
+    evidence = town.root / "evidence"
+    assert (evidence / f"theirs-{known}.note").read_bytes().startswith(FORK.note(known))
+    files = list(evidence.glob("fork-*.json"))
+    assert len(files) == (known <= size), "without the entries of the larger tree nobody can make the proof"
+    for file in files:
+        assert find_fork(LOG.signer.verifier, parse_fork(file.read_bytes())).second.size == size
 
 
 async def test_who_no_longer_leads_begins_anew(town):

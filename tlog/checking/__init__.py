@@ -1,8 +1,7 @@
 """Checking a whole log without trusting it: what an independent auditor runs.
 
-`tlog fsck` reads all that a database or a mirror holds, computes it again from the entries' bytes, names what is wrong, and
-goes on after the first problem. Nothing is taken on faith, the database's own indexes included: a superuser can hide a row
-from those.
+`tlog fsck` computes all that a database or a mirror holds again from the entries' bytes, names what is wrong, and goes on after
+the first problem. Nothing is taken on faith, the database's own indexes included: a superuser can hide a row from those.
 
 Words:
 
@@ -28,6 +27,9 @@ Words:
     `mirror`  reads a mirror, from a directory or over HTTP
     `exchange`  bounds of time and size for what a mirror's owner sends over HTTP
     `mirrored`  the same check, of a mirror
+    `follow`  the index of a log that grows, derived again
+    `promised`  what receipts promise
+    `monitor`  what a log shows from outside, held against what was seen before
     `report`  what was found: problems by class and place
 
 Every problem has a place, which is written the same everywhere:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tlog.checking.facts import Before, Pair
 from tlog.checking.intake import Intakes
 from tlog.checking.ranges import BLOCK
-from tlog.checking.report import CheckEnd, Place, counted
+from tlog.checking.report import CheckEnd, Place, Problem, counted
 from tlog.core.chain import CHAIN_START
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.entry import parse_logged_at, to_microseconds
@@ -308,8 +308,17 @@ class Join:
             self._report.leave(f"the index keys of {counted(self._unknown_ids, 'id')} {what}")
         if self._absences is not None:
             self._absences.judge(self._report, self.lost)
-        for index in self._event_ids.twice():
-            self._report.add("duplicate id", Place("entry", index), "an earlier entry has the same eventId")
+        for problem in self.twice():
+            self._report.add(*problem)
+
+    def twice(self) -> list[Problem]:
+        """Return the events that were logged before; all eventIds so far are sorted for that."""
+        what = "an earlier entry has the same eventId"
+        return [Problem("duplicate id", Place("entry", index), what) for index in self._event_ids.twice()]
+
+    def root_of(self, size: int) -> bytes | None:
+        """Return the root hash that the first entries lead to, None for a size that was not watched."""
+        return self._root_of[size].computed if size in self._root_of else None
 
     @property
     def damaged(self) -> bool:

@@ -16,6 +16,7 @@
     `checking`  verify, fsck: commands that check
     `keeping`   backup, restore, recover, reindex: commands for the years
     `witness`   witness: commands of who cosigns other people's logs
+    `monitor`   monitor: the command that watches a log from outside
     `keys`      keys, token: the log's public key, and API keys
     `sessions`  session: who is signed in on the pages
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from tlog.cli import asking, checking, events, ingest, keeping, keys, running, sessions, witness
+from tlog.cli import asking, checking, events, ingest, keeping, keys, monitor, running, sessions, witness
 from tlog.cli.configuration import check_environment, name_variables, read_configuration, shows_password
 from tlog.cli.output import exit_on_error, prepare_streams, refuse, report_fault, say
 from tlog.location import version
@@ -27,7 +27,7 @@ _ORDER: Final = (
     *("query", "prove", "export", "verify"),
     *("fsck", "backup", "restore", "recover", "failover", "reindex"),
     *("keys", "token", "session"),
-    *("seal", "signer", "witness"),
+    *("seal", "signer", "witness", "monitor"),
 )
 
 
@@ -99,6 +99,7 @@ for command in (
     keeping.reindex,
     running.seal,
     running.signer,
+    monitor.monitor,
 ):
     _add(app, command)
 _add_group(
@@ -127,6 +128,7 @@ _add_group(
         "log": checking.verify_log,
         "evidence": checking.verify_evidence,
         "fraud": checking.verify_fraud,
+        "fork": checking.verify_fork,
         "intake": ingest.verify_intake,
     },
 )

@@ -408,6 +408,20 @@ def verify_fraud(
     print(f"VERIFIED: FRAUD: {fraud}, which {checkpoint.origin} signed in its tree of {checkpoint.size:,} entries")
 
 
+def verify_fork(
+    file: Annotated[Path, typer.Argument(help="A file of the type tlog-fork.")],
+    vkey: VKey,
+) -> None:
+    """Verify a fork: two trees that one key signed, of which the larger does not continue the smaller."""
+    from tlog.core.fork import find_fork, parse_fork
+
+    first, second, _ = exit_on_error(lambda: find_fork(read_vkey(vkey), parse_fork(file.read_bytes())))
+    print(
+        f"VERIFIED: FORK: the key of {first.origin} signed a tree of {first.size:,} entries, and one of {second.size:,} that "
+        "does not continue it. Whether the operator or a thief signed, this does not show"
+    )
+
+
 def _find_clock_fraud(log: Verifier, data: bytes) -> tuple[Checkpoint, str]:
     from tlog.core.evidence import parse_evidence
     from tlog.core.fraud import find_clock_fraud, parse_clock_fraud

@@ -1,7 +1,7 @@
 """All that a verifier has to trust: the log's mathematics and formats, pure.
 
 Nothing here reads, writes, asks a clock or logs. Each parser parses, formats again, and compares.
-Left out: where bytes are kept; and whom to believe, which no code decides.
+Left out: where bytes are kept; and whom to believe, which no code decides. Below, a proof is planned and computed.
     `strict`  numbers and base64 in exactly one form
     `canonical`  JSON, taken strictly and written canonically (RFC 8785)
     `merkle`  leaves, nodes, and the root of a growing tree (RFC 6962)
@@ -29,9 +29,10 @@ Left out: where bytes are kept; and whom to believe, which no code decides.
     `evidence`  complete answers, proved
     `evidence_set`  the same in many parts
     `fraud`  what convicts a log
+    `fork`  what convicts a key of two histories
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
-A proof is planned, its hashes are fetched by somebody else, and then it is computed:
+
     >>> from tlog.core import merkle, proof
     >>> leaves = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")]
     >>> (tree := merkle.Frontier()).extend(leaves)

@@ -23,6 +23,7 @@ import structlog
 
 from tlog.core.checkpoint import open_checkpoint
 from tlog.core.cosignature import read_cosignatures
+from tlog.core.fork import format_fork, make_fork
 from tlog.core.note import split_note
 from tlog.core.strict import encode_base64, parse_decimal
 from tlog.errors import ForkError, MalformedInputError, OperatorError, OverloadedError, RollbackError, VerificationError
@@ -366,11 +367,16 @@ class Witnesses:
                 else "Somebody else signs with this log's key: take the key out of service, and tell whoever verifies this log"
             )
             raise (RollbackError if confirming else ForkError)(message)
-        if root != (head.root if size == head.size else await head.root_at(size)):
+        own = head.root if size == head.size else await head.root_at(size)
+        if root != own:
             self._keep(head, note, size)
+            if size:
+                fork = make_fork(note, head.note, own, await head.prove(size) if size < head.size else ())
+                write_durable(self._evidence / f"fork-{size}-{head.size}.json", format_fork(fork))
             message = (
                 f"{address.names[0]} has a checkpoint of {size} entries with this log's own signature and another root hash; "
-                f"both notes are in {self._evidence}. The log forked, or somebody else signs with its key: nothing is signed"
+                f"both notes, and a file that proves it ('tlog verify fork'), are in {self._evidence}. The log forked, or "
+                "somebody else signs with its key: nothing is signed"
             )
             raise ForkError(message)
 

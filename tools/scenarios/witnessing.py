@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import httpx2
 
 from tlog.core.checkpoint import Checkpoint
+from tlog.core.making.integrate import integrate
 from tlog.core.merkle import Frontier, leaf_hash
 from tlog.core.note import Signer, sign_note
 from tlog.core.proof import plan_consistency
 from tlog.core.strict import encode_base64
+from tlog.core.tile import Tile, tile_width
 from tlog.signing.outside import Answer, OutsideError
 from tlog.witness.app import WitnessService, witness_app
 from tlog.witness.keys import WitnessDirectory
@@ -43,6 +45,10 @@ class LeafLog:
         self.signer = Signer(origin, bytes(32))
         self._leaves = [leaf_hash(other + b"%d" % number) for number in range(300)]
 
+    def leaf(self, index: int) -> bytes:
+        """Return the leaf hash of an entry."""
+        return self._leaves[index]
+
     def root(self, size: int) -> bytes:
         """Return the root hash of the first `size` entries."""
         return tree_hash(self._leaves[:size])
@@ -60,6 +66,13 @@ class LeafLog:
         lines = self.proof(old, size) if proof is None else proof
         head = b"old %d\n%b\n" % (old, b"".join(b"%b\n" % encode_base64(each) for each in lines))
         return head + (self.note(size) if note is None else note)
+
+    def write_tiles(self, directory: Path, size: int) -> None:
+        """Write the tiles of the tree of `size` as `tlog export --static` does."""
+        for (level, index), data in integrate(0, {}, self._leaves[:size]).items():
+            path = directory / Tile(level, index, tile_width(level, index, size)).path()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def _hash(self, subtree: Subtree) -> bytes:
         return tree_hash(self._leaves[subtree.start : subtree.end])
