@@ -19,6 +19,7 @@ from tlog.checking.join import Join
 from tlog.checking.ranges import RangeCheck
 from tlog.checking.replay import Replay
 from tlog.checking.report import Report
+from tlog.checking.runs import Opened
 from tlog.checking.workers import plan
 from tlog.core.tile import TILE_WIDTH, tile_width
 from tlog.errors import NotCheckedError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tlog.checking.facts import RangeFacts
     from tlog.checking.mirror import Mirror
     from tlog.checking.report import Damage, Problem
+    from tlog.checking.runs import EntryRow
     from tlog.checking.workers import Task
     from tlog.core.checkpoint import Checkpoint
     from tlog.core.note import Verifier
@@ -94,5 +96,6 @@ class Follow:
         for index, width in widths.items():
             start = index * TILE_WIDTH
             entries = list(enumerate(mirror.entries(index, width), start))[max(0, task.start - start) :]
-            check.take([(at, None, entry, b"", b"") for at, entry in entries], [])
+            rows: list[EntryRow] = [(at, None, entry, b"", b"") for at, entry in entries]
+            check.take(Opened(rows, [], {}, set()))
         return check.finish()
