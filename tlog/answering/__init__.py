@@ -10,8 +10,8 @@ were not there, that these events and no others answer the question.
     `lookup`  the entries that have an index key, from the segments, in either order
     `evidence`  an evidence bundle for a question
     `pages`  what such a bundle shows of the segments
-    `manifest`  which file of such a set is which part
     `sets`  as many bundles as a large answer takes
+    `manifest`  which file of such a set is which part
     `prove`  inclusion and consistency proofs, and event files
     `export`  all events of an answer as NDJSON or CSV; the sealed log as static files
     `bulk`  what takes long as tasks: evidence, exports, and searches without an index key, each answered in pieces

@@ -10,15 +10,14 @@ What a group holds decides nothing here: only the entry does, which whoever asks
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import UNSET, Struct
 
 from tlog.core.event import RESERVED_TYPES
 
 if TYPE_CHECKING:
-    from tlog.answering.query import StoredEvent
-
+    from tlog.core.entry import Commitments
 
 _RELATED: Final = "related/"
 
@@ -33,7 +32,23 @@ class Own(Struct, frozen=True):
     keys: list[str]
 
 
-def withheld(entry: StoredEvent, matched: str | None, own: Own) -> list[str]:
+class NamesOthers(Protocol):
+    """An event's entry, or as much of it as this needs."""
+
+    @property
+    def commitments(self) -> Commitments:
+        """Of its groups."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Its index keys, those of related resources last."""
+
+    @property
+    def resourceType(self) -> str:  # noqa: N802 - the format's name
+        """The type of what was acted on."""
+
+
+def withheld(entry: NamesOthers, matched: str | None, own: Own) -> list[str]:
     """Return the groups of an answering event that are somebody else's, in their order.
 
     Args:

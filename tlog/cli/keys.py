@@ -37,7 +37,7 @@ def create_token(  # noqa: PLR0917 - the options of a command line
         typer.Option(metavar="TYPE:ID", help="For answers about this resource alone, such as patient_record:P-1001."),
     ] = None,
     about_user: Annotated[
-        str | None, typer.Option(metavar="USERID", help="For answers about this actor alone, in place of --about.")
+        str | None, typer.Option(metavar="USERID", help="For answers about this actor alone.")
     ] = None,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = None,
