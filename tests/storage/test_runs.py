@@ -25,7 +25,16 @@ from tlog.storage import runs as module
 from tlog.storage.appending import AppendStore
 from tlog.storage.database import Database
 from tlog.storage.reading import ReadStore
-from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, StoredRun, join_parts, last_disclosed, open_rows, partitions
+from tlog.storage.runs import (
+    DISCLOSURE_RUNS,
+    ENTRY_RUNS,
+    StoredRun,
+    ask,
+    join_parts,
+    last_disclosed,
+    open_rows,
+    partitions,
+)
 from tlog.storage.scan import RangeReader, scan
 from tlog.writing.packing import pack
 from tlog.writing.receipts import chain_drafts
@@ -215,3 +224,16 @@ async def test_the_last_that_is_disclosed_is_found(opened):
             assert await last_disclosed(connection, 7, 7) is None
             with pytest.raises(DamagedLogError):
                 await module.read_runs_between(connection, DISCLOSURE_RUNS._replace(most=10), 0, size)
+
+
+async def test_an_entry_that_is_asked_for_twice_is_read_once(opened):
+    """As for the proofs of a request in which an event stands twice."""
+    async with opened() as log:
+        await append(log, rich_events(20))
+        entries = await log.reader.entries(0, 21)
+        async with await log.database.connect("tlog_reader") as connection:
+            for kind in (ENTRY_RUNS, DISCLOSURE_RUNS):
+                found = await (await ask(connection, kind, [7, 3, 7, 12, 3, 20])).found()
+                assert sorted(found) == [3, 7, 12, 20]
+            found = await (await ask(connection, ENTRY_RUNS, [7, 3, 7])).found()
+        assert found == {index: entries[index] for index in (3, 7)}

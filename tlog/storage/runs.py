@@ -163,9 +163,9 @@ def partitions(start: int, end: int) -> range:
 
 
 def pieces(indexes: Iterable[int]) -> list[tuple[int, list[int]]]:
-    """Return indexes, some at a time and rising, with the number of their partition: the highest ones first."""
+    """Return indexes, each once, some at a time and rising, with the number of their partition: the highest ones first."""
     found: list[tuple[int, list[int]]] = []
-    for number, own in groupby(sorted(indexes, reverse=True), lambda index: index // PARTITION_ENTRIES):
+    for number, own in groupby(sorted(set(indexes), reverse=True), lambda index: index // PARTITION_ENTRIES):
         while piece := [*islice(own, _ROWS_AT_ONCE)]:
             found.append((number, piece[::-1]))
     return found

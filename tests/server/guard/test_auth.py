@@ -160,6 +160,7 @@ CHANGES = {
     "expires_at": lambda draw: draw.choice([None, NOW + timedelta(days=draw.randrange(10, 1000))]),
     "rate": lambda draw: draw.choice([None, draw.randrange(6, 10**6)]),
     "buckets": lambda draw: draw.choice([None, draw.randrange(8, 10**6)]),
+    "about": lambda draw: draw.choice([["patient_record", f"P-{draw.random()}"], [f"user-{draw.random()}"]]),
     "key_id": lambda draw: tagged(b"pepper", f"{draw.randrange(16**16):016x}"),
 }
 
