@@ -7,7 +7,7 @@ that anybody can check offline. By the names below, this package is also what a 
     `files`  writes a file whole, durably, or once
     `core`  all that a verifier trusts: mathematics and formats, pure
     `postgres`  the embedded PostgreSQL as a process
-    `client`  an HTTP client for producers
+    `client`  for producers: records events and sends them; asks
     `location`  where a log is: keys, anchor, database
     `signing`  decides whether a checkpoint is signed
     `storage`  all SQL

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support import ROOT
+from support import ROOT, find_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -57,6 +57,7 @@ CONDITIONS: Final[Mapping[str, Callable[[], bool]]] = {
     "no-shared-data": lambda: not (_SHARED / "data" / "cloudtrail").exists(),
     "no-shared-cases": lambda: not (_SHARED / "cases").exists(),
     "no-shared-vectors": lambda: not (_SHARED / "vectors" / "inclusion").exists(),
+    "no-other-pythons": lambda: not all(map(find_python, range(9, 14))),
     "not-root": lambda: os.geteuid() != 0,
     "outside-ci": lambda: os.environ.get("CI") != "true",
 }

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,18 @@ def tlog(
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, **options)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def find_python(minor: int) -> str | None:
+    """Return an interpreter of Python 3.`minor`, from the PATH or where pyenv keeps them; None if there is none."""
+    if minor == sys.version_info.minor:
+        return sys.executable
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for found in (shutil.which(f"python3.{minor}"), *map(str, sorted(kept.glob(f"3.{minor}.*/bin/python3")))):
+        # What is on the PATH may be a shim without the version that it is named after.
+        if found and subprocess.run([found, "-I", "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    return None
 
 
 def verify_offline(*arguments: object) -> subprocess.CompletedProcess[str]:

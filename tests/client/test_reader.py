@@ -1,4 +1,4 @@
-"""The client: what it says when the log is away, and the example of its docstring."""
+"""The client for whoever asks: what it says when the log is away, and the example of its docstring."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import threading
 import pytest
 from support import sample_events
 
-import tlog.client
-from tlog.client import Client, ServiceError
+from tlog.client import Client, ServiceError, reader
 from tlog.errors import MalformedInputError, OverloadedError
 
 
@@ -85,7 +84,7 @@ def test_an_export_that_breaks_off_is_no_shorter_answer():
 
 def test_the_example_of_the_docstring(running_server):
     server = running_server
-    example = textwrap.dedent(tlog.client.__doc__.partition("sealed:\n\n")[2].partition("\n\nAn append")[0])
+    example = textwrap.dedent(reader.__doc__.partition("to be there):\n\n")[2].partition("\n\nAn append")[0])
     names = {"url": server.url, "token": server.token, "vkey": server.vkey, "event": sample_events(1)[0]}
     exec(compile(example, "example", "exec"), names)
     assert names["verified"].index == names["receipt"]["index"]
