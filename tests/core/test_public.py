@@ -43,9 +43,9 @@ print(len(names), *sorted({"numpy", "psycopg", "starlette", "tlog.core.making"} 
 
 
 def test_the_core_of_a_verifier_is_short():
-    """An auditor reads all of it: the core without `making` has at most 5,300 lines (docs/adr/0033-witnesses.md)."""
+    """An auditor reads all of it: the core without `making` has at most 5,500 lines (docs/adr/0031-runs.md)."""
     files = sorted(Path(tlog.__file__).parent.joinpath("core").glob("*.py"))
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 5_300
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 5_500
 
 
 def test_errors_say_how_a_program_ends():

@@ -8,7 +8,6 @@ Words:
 - *check*: to compare everything stored with what was signed. *Verifying* is what one does with a single proof.
 - *mirror*: the public files of a log, as somebody else holds or serves them.
 - *replay*: to derive the verifiable index again from the entries, as an honest index must be.
-- *second opinion*: the root hash computed by code that is not ours.
 
     `fsck`  the check of a database, from its first row to its verdict
     `ranges`  a range of entries by itself: all that needs no other range
@@ -23,7 +22,7 @@ Words:
     `event_ids`  an eventId that was logged twice, found in little memory
     `replay`  every segment derived again
     `stored_index`  what the database stores of the index, against what was logged
-    `opinion`  the second opinion
+    `opinion`  a second opinion: the root hash, computed by code that is not ours
     `mirror`  reads a mirror, from a directory or over HTTP
     `exchange`  bounds of time and size for what a mirror's owner sends over HTTP
     `mirrored`  the same check, of a mirror

@@ -32,7 +32,6 @@ Left out: where bytes are kept; and whom to believe, which no code decides. Belo
     `fork`  what convicts a key of two histories
     `verify`  verification as numbered steps
     `making`  what a log needs besides, and a verifier does not
-
     >>> from tlog.core import merkle, proof
     >>> leaves = [merkle.leaf_hash(entry) for entry in (b"a", b"b", b"c")]
     >>> (tree := merkle.Frontier()).extend(leaves)
