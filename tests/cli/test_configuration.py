@@ -147,10 +147,10 @@ def test_a_file_without_one_may_be_open(address, tmp_path):
 
 
 def test_a_variable_that_is_none_is_a_warning():
-    environment = {"TLOG_PRT": "1", "TLOG_SERVICE_HOST": "10.0.0.1", "TLOG_PORT": "80", "TLOG_TEST_X": "", "PATH": ""}
+    environment = {"TLOG_PRT": "1", "TLOG_HOSTS": "10.0.0.1", "TLOG_PORT": "80", "TLOG_TEST_X": "", "PATH": ""}
     assert list(configuration.check_environment(ROOT, environment)) == [
+        "the variable TLOG_HOSTS is none of tlog's and has no effect; did you mean 'TLOG_HOST'?",
         "the variable TLOG_PRT is none of tlog's and has no effect; did you mean 'TLOG_PORT'?",
-        "the variable TLOG_SERVICE_HOST is none of tlog's and has no effect; did you mean 'TLOG_HOST'?",
     ]
     assert not list(configuration.check_environment(ROOT, {"TLOG_TOKEN": "x", "TLOG_CONFIG": "x", "HOME": "/"}))
 
