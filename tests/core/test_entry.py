@@ -28,7 +28,15 @@ from tlog.core.entry import (
     to_microseconds,
 )
 from tlog.core.making.bucket_keys import BucketKeys
-from tlog.core.making.drafts import DraftEntry, draft_entries, draft_index, draft_index_keys, salt_size
+from tlog.core.making.drafts import (
+    DraftEntry,
+    draft_entries,
+    draft_index,
+    draft_index_keys,
+    logged_at_of,
+    logged_at_text,
+    salt_size,
+)
 from tlog.core.making.matching import EventFacts, match_events, split_texts
 from tlog.core.making.parsing import parse_batch
 from tlog.core.pseudonym import actor_ident, public_key, related_ident, resource_ident
@@ -164,6 +172,16 @@ def test_each_disclosure_has_its_own_salt():
     shown = [each[:16] for draft in drafted for each in (draft.actor, draft.resource, *draft.related)]
     assert sorted(shown) == [salts[start : start + 16] for start in range(0, 96, 16)]
     assert drafted[1].related == ()
+
+
+@pytest.mark.parametrize("entry", [ENTRY, SHORT_ENTRY, INDEX_ENTRY, INDEX_KEYS_ENTRY])
+def test_when_an_entry_was_logged_is_told_without_parsing_it(entry):
+    assert logged_at_text(entry) == LOGGED_AT == parse_entry(entry).loggedAt.encode()
+    assert logged_at_of(entry) == to_microseconds(parse_logged_at(LOGGED_AT.decode()))
+    with pytest.raises(MalformedInputError, match="loggedAt is a UTC time"):
+        logged_at_of(entry.replace(b'"loggedAt":"', b'"loggedBy":"'))
+    with pytest.raises(MalformedInputError, match="loggedAt is a UTC time"):
+        logged_at_of(entry.replace(LOGGED_AT, b"\xff" * 27))
 
 
 def test_an_event_entry_without_optional_members():

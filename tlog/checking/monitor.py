@@ -289,10 +289,10 @@ class Monitor:
 
     def _remember(self) -> None:
         note = "" if self._seen is None else self._seen.note.decode()
-        state = Remembered(ahead=self._ahead, note=note, type="tlog-monitor", v=1)
+        state = Remembered(ahead=dict(self._ahead), note=note, type="tlog-monitor", v=1)
         if state != self._stored:
             write_durable(self._state, _FILE.format(state))
-            self._stored = Remembered(ahead=dict(self._ahead), note=note, type="tlog-monitor", v=1)
+            self._stored = state
 
     # --- Entries -----------------------------------------------------------------------------------------------------
 

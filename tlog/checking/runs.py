@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from tlog.checking.report import Place
-from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.making.drafts import logged_at_of
 from tlog.core.run import RUN_ENTRIES
 from tlog.errors import MalformedInputError
 from tlog.storage.runs import DISCLOSURE_RUNS, ENTRY_RUNS, join_parts, open_run
@@ -29,8 +29,6 @@ EntryRow = tuple[int, bytes | None, bytes, bytes, bytes]  # index, eventId, entr
 # Index, actor, resource, and the related resources or None for none; an erased group is None. Only where something may be there.
 DisclosureRow = tuple[int, bytes | None, bytes | None, list[bytes | None] | None]
 REACH: Final = RUN_ENTRIES - 1  # so many entries before a range a run may begin that reaches into it
-_LOGGED_AT: Final = b'"loggedAt":"'
-_LOGGED_AT_SIZE: Final = 27
 _first_of: Final = itemgetter(0)
 
 
@@ -165,11 +163,8 @@ def _check_logged_at(facts: RangeFacts, opening: _Opening, rows: Sequence[DatedR
         entry = opening.first_entry(first)
         if entry is None:
             continue
-        start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
         try:
-            logged_at = to_microseconds(
-                parse_logged_at(entry[start : start + _LOGGED_AT_SIZE].decode("ascii", "replace"))
-            )
+            logged_at = logged_at_of(entry)
         except MalformedInputError:
             continue  # which is found where entries are read
         if logged_at != stored:

@@ -13,6 +13,7 @@ import psycopg
 
 from tlog.core.bundle import format_bundle
 from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.making.drafts import logged_at_of
 from tlog.core.making.posting import NO_KEYS, keys_text
 from tlog.core.run import PARTITION_ENTRIES, RUN_ENTRIES
 from tlog.core.tile import ENTRIES, TILE_WIDTH, Tile
@@ -77,8 +78,6 @@ if TYPE_CHECKING:
 
 
 _CLOSE_SECONDS: Final = 1.0
-_LOGGED_AT: Final = b'"loggedAt":"'
-_LOGGED_AT_SIZE: Final = 27
 _NEVER: Final = SealedCheckpoint(0, b"", b"", b"", 0)
 
 
@@ -284,7 +283,7 @@ class ReadStore:
             assert row is not None  # noqa: S101 - `initialise` wrote it; for the type checker
             size, sealed, sealed_at, indexed = row
             oldest = await read_entry(connection, sealed or 0) if (sealed or 0) < size else None
-            since = None if oldest is None else _logged_at(oldest)
+            since = None if oldest is None else logged_at_of(oldest)
             return Progress(size, sealed or 0, sealed_at, indexed or 0, since, connection.info.server_version)
 
     def connections(self) -> dict[str, int]:
@@ -350,7 +349,7 @@ class View:
             raise DamagedLogError(message)
         # The run before begins earlier, and may reach over the time.
         before = await read_entries(self._connection, max(0, reached - RUN_ENTRIES), reached)
-        return reached - sum(_logged_at(entry) >= wanted for entry in before)
+        return reached - sum(logged_at_of(entry) >= wanted for entry in before)
 
     async def _one(self, query: str, partition: int, **values: int) -> int | None:
         """Return the number that a statement over a partition of runs of entries returns, None without a row."""
@@ -468,15 +467,3 @@ async def _newest(groups: Asked[Disclosed], most: int) -> tuple[dict[int, Disclo
 
 def _size(disclosed: Disclosed) -> int:
     return len(disclosed.actor) + len(disclosed.resource) + sum(map(len, disclosed.related))
-
-
-def _logged_at(entry: bytes) -> int:
-    """Return when an entry was logged, in microseconds since 1970.
-
-    Raises:
-        MalformedInputError: it has no loggedAt.
-
-    """
-    start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
-    text = entry[start : start + _LOGGED_AT_SIZE].decode("ascii", "replace")
-    return to_microseconds(parse_logged_at(text))

@@ -28,6 +28,7 @@ import structlog
 
 from tlog.core.chain import CHAIN_START, chain_hash, chain_hashes
 from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.making.drafts import logged_at_text
 from tlog.core.making.integrate import integrate
 from tlog.core.merkle import HASH_SIZE, Frontier, leaf_hash, leaf_hashes
 from tlog.core.proof import Subtree, plan_consistency, prove
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 8_192
 _FULL_TILE: Final = TILE_WIDTH * HASH_SIZE
-_LOGGED_AT: Final = b'"loggedAt":"'
-_LOGGED_AT_SIZE: Final = 27
 _MAY_SAY: Final = b'"kind":"failover"'
 _PATIENCE: Final = 10.0
 _NO_POLICY: Final = WitnessPolicy("none", "")
@@ -108,7 +107,7 @@ class GrowingTree:
         hashes = nodes_from_tiles(whole, edge)
         self._frontier = Frontier(signed.size, [hashes[node] for node in whole[0].nodes()])
         self._edge = edge
-        self._logged_at = _logged_at(entry) if entry else b""
+        self._logged_at = logged_at_text(entry) if entry else b""
         self.chain_hash = signed.chain_hash
 
     async def extend(self, end: int, progress: Callable[[int], None] = lambda _: None) -> None:
@@ -477,7 +476,7 @@ def check_rows(
 
     """
     indexes, entries, leaves, chain_of = zip(*rows, strict=True) if rows else ((), (), (), ())
-    hashes, times = leaf_hashes(entries), list(map(_logged_at, entries))
+    hashes, times = leaf_hashes(entries), list(map(logged_at_text, entries))
     if (
         indexes == tuple(range(start, end))
         and hashes == list(leaves)
@@ -502,7 +501,7 @@ def _check_slowly(
         chain = chain_hash(chain, leaf)
         if chain != stored_chain:
             raise DamagedLogError(_damage(index, "does not continue the chain"))
-        now = _logged_at(entry)
+        now = logged_at_text(entry)
         if now < logged_at:
             raise DamagedLogError(_damage(index, "is logged earlier than the entry before"))
         logged_at = now
@@ -514,9 +513,3 @@ def _check_slowly(
 
 def _damage(index: int, what: str) -> str:
     return f"entry {index} {what}; nothing is signed on top of it. Run 'tlog fsck' to see what else is damaged"
-
-
-def _logged_at(entry: bytes) -> bytes:
-    # Parsing entries whole is fsck's task; their fixed form is enough to compare times as text.
-    start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
-    return entry[start : start + _LOGGED_AT_SIZE]

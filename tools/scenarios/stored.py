@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlog.core.bundle import format_bundle
 from tlog.core.commitment import group_names
-from tlog.core.entry import parse_logged_at, to_microseconds
+from tlog.core.making.drafts import logged_at_of
 from tlog.core.making.run import make_runs
 from tlog.core.run import MAX_DISCLOSURE_RUN, Disclosed, format_disclosure_run
 from tlog.errors import MalformedInputError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tlog.storage.runs import Kind
 
-_LOGGED_AT = b'"loggedAt":"'
 _GUARDED = {
     "leaf": ("append_only",),
     "tile": ("append_only", "grow_only"),
@@ -233,8 +232,7 @@ def _disclosed(row: Sequence[Any] | None, before: Disclosed) -> Disclosed:
 
 
 def _logged_at(entry: bytes) -> int:
-    start = entry.find(_LOGGED_AT) + len(_LOGGED_AT)
     try:
-        return to_microseconds(parse_logged_at(entry[start : start + 27].decode("ascii", "replace")))
+        return logged_at_of(entry)
     except MalformedInputError:
         return 0
