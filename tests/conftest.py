@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -37,6 +38,9 @@ _numbers = itertools.count()
 
 def pytest_configure(config: pytest.Config) -> None:
     """End the run with a table of its skips, and fail it on one that is not expected."""
+    # A shell starts what runs in its background with SIGINT ignored, and every command of a test would inherit that:
+    # Ctrl-C of a test would end nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):  # a worker's reports arrive in the process that started it
         config.pluginmanager.register(SkipTable(read_rows(Path(__file__).with_name("expected_skips.toml"))))
 
