@@ -178,7 +178,9 @@ class Searcher:
             search = _Search(question, Matcher(question, keys), limit, most, journal=journal)
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
-            async for portion in _portions(indexes, limit + 1):
+            # Where little is to be read, it soon shows on a few events that the page is a large one.
+            first = limit if most is None else min(limit, DEFAULT_LIMIT)
+            async for portion in _portions(indexes, first + 1):
                 goes_on = await search.look_at(view, portion)
                 if looked is not None:
                     await looked(len(portion))

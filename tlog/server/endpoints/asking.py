@@ -181,10 +181,15 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
     return msgspec.json.encode(answer_document(answer, task.question, task.resource, task.own))
 
 
-def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
-    """Return the head of a bulk answer and its pieces, as they are made; the key is charged for what is looked at."""
+async def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
+    """Yield the head of a bulk answer and its pieces, as they are made; the key is charged for what is looked at."""
     service: Service = request.app.state.service
-    return service.maker.answer(task, _charging(request) if isinstance(task, EvidenceTask) else _looking(request))
+    looked = _charging(request) if isinstance(task, EvidenceTask) else _looking(request)
+    async with aclosing(service.maker.answer(task, looked)) as pieces:
+        async for piece in pieces:
+            yield piece
+            if isinstance(piece, bytes):
+                await service.turns.after_sending(key_of(request).key_id, len(piece))
 
 
 async def made_in_bulk(request: Request, task: Task) -> bytes:

@@ -1,4 +1,4 @@
-"""Whose turn it is on the event loop: batches are drafted one after the other and give way to answers, scans to appends."""
+"""Whose turn it is on the event loop: batches are drafted one at a time and give way to answers, bulk answers to appends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _TO_ANSWERS: Final = 3.0
-_TO_APPENDS: Final = 3.0
+_TO_APPENDS: Final = 5.0
+_SENT_BESIDE_APPENDS: Final = 16e6  # bytes a second of bulk answers to one key while somebody appends
 
 
 class Turns:
@@ -36,12 +37,23 @@ class Turns:
 
         Searches of one key pause one after the other, so that many of them take no more of the loop than one.
         """
+        await self._pause(key_id, worked * _TO_APPENDS)
+
+    async def after_sending(self, key_id: str, size: int) -> None:
+        """Let others go on after `size` bytes of a bulk answer, as `after_looking` does.
+
+        How long such bytes take is not measured: most of the work is done by others, the process that makes them, PostgreSQL and
+        the kernel, for whom the time between two pieces is as good as work that is not there.
+        """
+        await self._pause(key_id, size / _SENT_BESIDE_APPENDS)
+
+    async def _pause(self, key_id: str, seconds: float) -> None:
         if not self._appends:
             self._pauses.clear()
             await asyncio.sleep(0)
             return
         now = asyncio.get_running_loop().time()
-        end = self._pauses[key_id] = max(now, self._pauses.get(key_id, now)) + worked * _TO_APPENDS
+        end = self._pauses[key_id] = max(now, self._pauses.get(key_id, now)) + seconds
         await asyncio.sleep(end - now)
 
     @asynccontextmanager
