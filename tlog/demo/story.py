@@ -264,14 +264,22 @@ class _Story:
         path = self._directory / "answer.json"
         self._tlog("export", "--user", SNOOP, "--disclose", "--evidence", path)
         self._verifies("evidence", "--ask", f"userId={SNOOP}", path)
-        for told, patient, mode, options in (
-            ("everything about a patient who never was here:", "P-9999", "answer", ()),
-            (f"how often {WELL_KNOWN_PATIENT} is named, and nothing else:", WELL_KNOWN_PATIENT, "count", ("--count",)),
+        # What was read, and not all: that this was asked is an event about the patient too, and in an answer that takes long.
+        for told, patient, action, mode, options in (
+            ("every look at a patient who never was here:", "P-9999", {"action": "read"}, "answer", ()),
+            (
+                f"how often {WELL_KNOWN_PATIENT} is named, and nothing else:",
+                WELL_KNOWN_PATIENT,
+                {},
+                "count",
+                ("--count",),
+            ),
         ):
-            question = {"resourceType": "patient_record", "resourceId": patient}
+            question = {"resourceType": "patient_record", "resourceId": patient, **action}
             path.write_bytes(b"".join(client.export("evidence", question, mode=mode)))
             self._say(told)
-            self._verifies("evidence", "--ask", f"resource=patient_record:{patient}", *options, path, lines=1)
+            asked = [f"resource=patient_record:{patient}", *(f"{name}={value}" for name, value in action.items())]
+            self._verifies("evidence", *(f"--ask={each}" for each in asked), *options, path, lines=1)
 
     # --- The hostile administrator -------------------------------------------------------------------------------
 
