@@ -70,11 +70,21 @@ async def test_a_set_is_an_archive_that_verifies_when_it_is_unpacked(opened, tmp
     ]
     done = verify_offline("evidence", "--vkey", vkey, *asks, "--json", tmp_path)
     assert len(json.loads(done.stdout)["answers"]) == len(brute_force(EVENTS, question)), done.stdout
+    parts = {name: (tmp_path / name).read_bytes() for name in names}
     (tmp_path / names[-1]).unlink()
     assert verify_offline("evidence", "--vkey", vkey, *asks, tmp_path).returncode != 0
 
+    async def cut():
+        """As the process sends them that makes bulk answers, whose pieces are shorter than a part."""
+        for name in names:
+            text = parts[name]
+            for at in range(0, len(text), 1_000):
+                yield text[at : at + 1_000]
+
+    assert b"".join([each async for each in archived(cut())]) == kept.content
+
     async def some():
-        yield (tmp_path / names[0]).read_bytes()
+        yield parts[names[0]]
 
     broken = b"".join([each async for each in archived(some())])
     assert not broken.endswith(bytes(1024)), "the control: one part of several is no archive with an end"

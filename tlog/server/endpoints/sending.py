@@ -100,11 +100,17 @@ def headers_of(begun: Begun, form: str, parts: str = "parts") -> dict[str, str]:
 
 
 async def archived(pieces: AsyncGenerator[Head | bytes]) -> AsyncGenerator[Head | bytes]:
-    """Yield the parts of a set as a tar archive: each in its file, then the manifest. One that is not complete has no end."""
-    manifest = Manifest()
+    """Yield the parts of a set as a tar archive: each in its file, then the manifest. One that is not complete has no end.
+
+    A part is a line, and comes in as many pieces as whoever makes it sends.
+    """
+    manifest, line = Manifest(), bytearray()
     async for piece in pieces:
-        text = _bytes(piece)
-        yield _member(manifest.add(read_bundle(text), text), text)
+        line += _bytes(piece)
+        if line.endswith(b"\n"):
+            text = bytes(line)
+            yield _member(manifest.add(read_bundle(text), text), text)
+            line.clear()
     if manifest.is_complete():
         yield _member(MANIFEST, manifest.text()) + bytes(2 * tarfile.BLOCKSIZE)
 
