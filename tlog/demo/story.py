@@ -265,21 +265,18 @@ class _Story:
         self._tlog("export", "--user", SNOOP, "--disclose", "--evidence", path)
         self._verifies("evidence", "--ask", f"userId={SNOOP}", path)
         # What was read, and not all: that this was asked is an event about the patient too, and in an answer that takes long.
-        for told, patient, action, mode, options in (
-            ("every look at a patient who never was here:", "P-9999", {"action": "read"}, "answer", ()),
-            (
-                f"how often {WELL_KNOWN_PATIENT} is named, and nothing else:",
-                WELL_KNOWN_PATIENT,
-                {},
-                "count",
-                ("--count",),
-            ),
-        ):
-            question = {"resourceType": "patient_record", "resourceId": patient, **action}
-            path.write_bytes(b"".join(client.export("evidence", question, mode=mode)))
-            self._say(told)
-            asked = [f"resource=patient_record:{patient}", *(f"{name}={value}" for name, value in action.items())]
-            self._verifies("evidence", *(f"--ask={each}" for each in asked), *options, path, lines=1)
+        self._ask(client, "every look at a patient who never was here:", "P-9999", action="read")
+        told = f"how often {WELL_KNOWN_PATIENT} is named, and nothing else:"
+        self._ask(client, told, WELL_KNOWN_PATIENT, "--count", mode="count")
+
+    def _ask(self, client: Client, told: str, patient: str, *options: str, mode: str = "answer", **more: str) -> None:
+        """Ask about a patient's record, and let the file verify the evidence."""
+        path = self._directory / "answer.json"
+        question = {"resourceType": "patient_record", "resourceId": patient, **more}
+        path.write_bytes(b"".join(client.export("evidence", question, mode=mode)))
+        self._say(told)
+        asks = (f"--ask={each}" for each in (f"resource=patient_record:{patient}", *map("=".join, more.items())))
+        self._verifies("evidence", *asks, *options, path, lines=1)
 
     # --- The hostile administrator -------------------------------------------------------------------------------
 
