@@ -69,8 +69,8 @@ async def test_s15_a_search_gives_way_to_appends(slept):
     takes_turns.end_append()
     await takes_turns.after_looking("a", WORKED)
     assert slept[::3] == [0, 0]
-    assert slept[1] == pytest.approx(5 * WORKED)
-    assert 5 * WORKED < slept[2] <= 10 * WORKED, "the first pause was not over"
+    assert slept[1] == pytest.approx(3 * WORKED)
+    assert 3 * WORKED < slept[2] <= 6 * WORKED, "the first pause was not over"
 
 
 async def test_s15_searches_of_one_key_pause_one_after_the_other(slept, monkeypatch):
@@ -78,7 +78,7 @@ async def test_s15_searches_of_one_key_pause_one_after_the_other(slept, monkeypa
     takes_turns = Turns()
     takes_turns.begin_append()
     await asyncio.gather(*(takes_turns.after_looking(key, WORKED) for key in "aabab"))
-    assert slept == [5 * WORKED, 10 * WORKED, 5 * WORKED, 15 * WORKED, 10 * WORKED]
+    assert slept == [3 * WORKED, 6 * WORKED, 3 * WORKED, 9 * WORKED, 6 * WORKED]
 
 
 async def test_a_bulk_answer_is_sent_slowly_while_somebody_appends(slept, monkeypatch):

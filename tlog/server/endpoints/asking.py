@@ -92,29 +92,29 @@ def evidence_for(request: Request, question: Question, mode: Mode, *, disclose: 
     return asked_of(service.log.bucket_keys, question, mode, disclose=disclose, own=own)
 
 
-def _charging(request: Request) -> Callable[[int], Awaitable[None]]:
-    """Return what is told how many entries are in a bundle: the key is charged."""
-    service: Service = request.app.state.service
-    key = key_of(request)
+class _Search:
+    """Is told of what is looked at for one answer: the key is charged, and appends get their turn."""
 
-    async def looked(entries: int) -> None:
-        service.admission.charge_looked(key, entries)
+    def __init__(self, request: Request) -> None:
+        """Begin."""
+        self._service: Service = request.app.state.service
+        self._key = key_of(request)
+        self._since = time.perf_counter()
 
-    return looked
+    async def charge(self, entries: int) -> None:
+        """Charge the key for so many more entries, as those of a bundle."""
+        self._service.admission.charge_looked(self._key, entries)
 
+    async def looked(self, entries: int) -> None:
+        """Charge the key for so many more entries, and pause for as long as to look at them deserves."""
+        await self.charge(entries)
+        await self._service.turns.after_looking(self._key.key_id, time.perf_counter() - self._since)
+        self._since = time.perf_counter()
 
-def _looking(request: Request) -> Callable[[int], Awaitable[None]]:
-    """Return what is told at how many more entries was looked: the key is charged, and appends get their turn."""
-    service: Service = request.app.state.service
-    key, begun = key_of(request), time.perf_counter()
-
-    async def looked(entries: int) -> None:
-        nonlocal begun
-        service.admission.charge_looked(key, entries)
-        await service.turns.after_looking(key.key_id, time.perf_counter() - begun)
-        begun = time.perf_counter()
-
-    return looked
+    async def sent(self, size: int) -> None:
+        """Pause after so many bytes of a bulk answer; the time to send them is none of the time to look."""
+        await self._service.turns.after_sending(self._key.key_id, size)
+        self._since = time.perf_counter()
 
 
 def open_buckets(request: Request, question: Question) -> None:
@@ -172,7 +172,7 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
             keys=task.keys,
             limit=task.limit,
             cursor=task.cursor,
-            looked=_looking(request),
+            looked=_Search(request).looked,
             most=MOST_HERE,
             journal=task.journal,
         )
@@ -184,12 +184,12 @@ async def made_here(request: Request, task: PageTask) -> bytes | None:
 async def _pieces(request: Request, task: Task) -> AsyncGenerator[Head | bytes]:
     """Yield the head of a bulk answer and its pieces, as they are made; the key is charged for what is looked at."""
     service: Service = request.app.state.service
-    looked = _charging(request) if isinstance(task, EvidenceTask) else _looking(request)
+    search = _Search(request)
+    looked = search.charge if isinstance(task, EvidenceTask) else search.looked
     async with aclosing(service.maker.answer(task, looked)) as pieces:
         async for piece in pieces:
             yield piece
-            if isinstance(piece, bytes):
-                await service.turns.after_sending(key_of(request).key_id, len(piece))
+            await search.sent(len(piece) if isinstance(piece, bytes) else 0)
 
 
 async def made_in_bulk(request: Request, task: Task) -> bytes:

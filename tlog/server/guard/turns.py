@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _TO_ANSWERS: Final = 3.0
-_TO_APPENDS: Final = 5.0
+_TO_APPENDS: Final = 3.0
 _SENT_BESIDE_APPENDS: Final = 16e6  # bytes a second of bulk answers to one key while somebody appends
 
 
@@ -22,7 +22,7 @@ class Turns:
         self._batches = 0
         self._answers = 0
         self._appends = 0
-        self._pauses: dict[str, float] = {}  # of each key, until when its searches pause
+        self._pauses: dict[str, float] = {}  # of each key, until when its searches and bulk answers pause
 
     def begin_append(self) -> None:
         """Append from now on, until `end_append`."""
@@ -42,8 +42,8 @@ class Turns:
     async def after_sending(self, key_id: str, size: int) -> None:
         """Let others go on after `size` bytes of a bulk answer, as `after_looking` does.
 
-        How long such bytes take is not measured: most of the work is done by others, the process that makes them, PostgreSQL and
-        the kernel, for whom the time between two pieces is as good as work that is not there.
+        The pause goes by the number of bytes, because most of the time that they take is not this process's: another one makes
+        them, PostgreSQL reads them, and the kernel carries them.
         """
         await self._pause(key_id, size / _SENT_BESIDE_APPENDS)
 
