@@ -157,7 +157,7 @@ class Searcher:
             limit: how many events at most; large ones make a page shorter.
             cursor: where the page before this one ended.
             looked: is told at how many more entries was looked, and may take its time.
-            most: how many bytes of disclosures are read, None for any number.
+            most: how many bytes of disclosures are read, and of no more entries than a page of 100 takes; None for any number.
             journal: whether what is about the log itself is in the answer, such as who asked.
 
         Raises:
@@ -178,9 +178,10 @@ class Searcher:
             search = _Search(question, Matcher(question, keys), limit, most, journal=journal)
             looked_under = [keys[kind] for kind in question.looked_under()]
             indexes = self._indexes(view, position, looked_under, start, end) if keys else _downwards(start, end)
-            # Where little is to be read, it soon shows on a few events that the page is a large one.
             first = limit if most is None else min(limit, DEFAULT_LIMIT)
             async for portion in _portions(indexes, first + 1):
+                if most is not None and search.looked_at + len(portion) > DEFAULT_LIMIT + 1:
+                    raise LargePageError
                 goes_on = await search.look_at(view, portion)
                 if looked is not None:
                     await looked(len(portion))
@@ -238,7 +239,7 @@ class _Search:
         self._limit = limit
         self._most = most
         self._journal = journal
-        self._looked_at = self._size = 0
+        self.looked_at = self._size = 0
         self.found: list[FoundEvent] = []
         self.entries: list[StoredEvent | OtherEntry] = []
         self.matched: list[str | None] = []
@@ -286,8 +287,8 @@ class _Search:
                 self._size += len(row.entry) + sum(map(len, row.disclosures().values()))
                 self.entries.append(entry)
                 self.matched.append(self._matcher.matched(entry))
-        self._looked_at += len(indexes)
-        if self._looked_at >= _MAX_LOOKED_AT:
+        self.looked_at += len(indexes)
+        if self.looked_at >= _MAX_LOOKED_AT:
             self.next_before = indexes[-1]
             return False
         return True

@@ -10,6 +10,7 @@ from service_scenarios import event_of
 from starlette.requests import ClientDisconnect, Request
 from support import append, sample_events
 
+from tlog.answering import query as looked_through
 from tlog.answering.bulk import Head
 from tlog.core.question import parse_question
 from tlog.server.app import create_app
@@ -186,6 +187,9 @@ async def test_s15_a_page_that_takes_much_reading_is_made_in_bulk(service, monke
     assert in_bulk.keys() == here.keys()
     assert in_bulk["count"] == len(in_bulk[events]) == 19
     assert in_bulk[events] == here[events]
+    monkeypatch.setattr(looked_through, "DEFAULT_LIMIT", 10)
+    assert (await complete())[events] == here[events]
+    assert made[0] == ("PageTask", 1), "many small events are much reading as well"
 
 
 async def test_s15_a_fifth_large_page_of_a_key_waits_and_is_refused(service, monkeypatch):
